@@ -1,0 +1,436 @@
+//! Episodes: things inside a journey with their own ids and deadlines, and how a touchpoint finds its own (rules 11–14).
+//!
+//! The correlation chain of a kind is its property names in order, then the session, then the customer. A touchpoint first
+//! speaks through its explicit ids; only without any, or with unknown ones, it falls back along the chain.
+
+use std::collections::VecDeque;
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use super::outcome::{Subject, Teller, What};
+use super::watch::Watch;
+use super::{Journey, Moment};
+use crate::model::{EpisodeIndex, EpisodeKind, EpisodeRole, Model, TypeRoles};
+use crate::time::{Span, Timestamp};
+use crate::touchpoint::{Money, Touchpoint};
+
+/// At most so many episodes of one kind are open or remembered for one customer; see [`Journey::make_room`].
+const MAX_EPISODES: usize = 64;
+/// At most so many ids are kept for one episode.
+const MAX_ALIASES: usize = 16;
+/// At most so many ids of completed episodes are remembered per customer and kind; the oldest gives way.
+const MAX_CLOSED_IDS: usize = 256;
+/// For at least so long a completed id stays closed, and an abandoned episode can be reopened (rule 13).
+const REMEMBERED_FOR: Span = Span::from_days(7);
+
+/// An explicit id: which property of the kind's chain carried it, and its value.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpisodeId {
+    /// Position in the kind's list of property names.
+    pub name: u8,
+    /// The id.
+    pub value: CompactString,
+}
+
+/// An episode that is open, or abandoned and still remembered. A completed one leaves only its ids behind.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Episode {
+    /// Which kind.
+    pub kind: EpisodeIndex,
+    /// 1, 2, … per customer and kind.
+    pub number: u32,
+    /// The explicit ids it is known by.
+    pub ids: Vec<EpisodeId>,
+    /// The session it was touched in last.
+    pub session: Option<CompactString>,
+    /// The latest worth seen.
+    pub value: Option<Money>,
+    /// The customer's touchpoint count when it was touched last; orders episodes by progress.
+    pub touched: u64,
+    /// What is awaited.
+    pub watch: Watch,
+    /// Whether it is abandoned and not resumed.
+    pub abandoned: bool,
+}
+
+/// What is remembered of all episodes of one kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpisodeKindState {
+    /// The number of the episode opened last.
+    pub opened: u32,
+    /// The latest event time of a completing touchpoint.
+    pub last_completion: Option<Timestamp>,
+    /// Ids of completed episodes, and until which log time they stay closed.
+    pub closed: VecDeque<(EpisodeId, Timestamp)>,
+}
+
+/// Which episodes a completing touchpoint completes.
+enum Completes {
+    /// The one at this place in the journey's list.
+    One(usize),
+    /// All open ones of the kind in this scope.
+    AllIn(Scope),
+    /// None.
+    Nothing,
+}
+
+/// Where a fallback looks.
+#[derive(Clone)]
+enum Scope {
+    Session(CompactString),
+    Customer,
+}
+
+impl Scope {
+    fn holds(&self, episode: &Episode) -> bool {
+        match self {
+            Scope::Session(session) => episode.session.as_ref() == Some(session),
+            Scope::Customer => true,
+        }
+    }
+}
+
+/// A touchpoint as one episode kind sees it.
+struct Sighting<'a> {
+    index: EpisodeIndex,
+    kind: &'a EpisodeKind,
+    role: EpisodeRole,
+    ids: Vec<EpisodeId>,
+    touchpoint: &'a Touchpoint,
+    moment: Moment,
+    /// The customer's touchpoint count.
+    count: u64,
+}
+
+impl Sighting<'_> {
+    fn session(&self) -> Option<&CompactString> {
+        self.touchpoint.session.as_ref().filter(|_| self.kind.by_session)
+    }
+
+    fn worth(&self) -> Option<Money> {
+        self.touchpoint.money(self.kind.worth.as_ref()?)
+    }
+
+    fn remembered_for(&self) -> Span {
+        self.kind.recovered_within.max(REMEMBERED_FOR)
+    }
+}
+
+impl Journey {
+    /// Applies a touchpoint to the episodes of every kind; returns how many openings the limit refused.
+    pub(super) fn step_episodes(
+        &mut self,
+        model: &Model,
+        roles: &TypeRoles,
+        touchpoint: &Touchpoint,
+        moment: Moment,
+        count: u64,
+        teller: &mut Teller<'_>,
+    ) -> u64 {
+        let mut refused = 0;
+        for (index, (kind, role)) in model.episodes.iter().zip(&roles.episodes).enumerate() {
+            let named = role.belongs || role.completes;
+            if !named && !kind.any_progress {
+                continue;
+            }
+            let sighting = Sighting {
+                index: index as EpisodeIndex,
+                kind,
+                role: *role,
+                ids: explicit_ids(kind, touchpoint),
+                touchpoint,
+                moment,
+                count,
+            };
+            self.forget(&sighting);
+            let touched = if role.completes {
+                self.complete(&sighting, teller);
+                None
+            } else {
+                match self.find_or_open(&sighting) {
+                    Found::At(place) => {
+                        self.touch(place, &sighting, teller);
+                        Some(place)
+                    }
+                    Found::Opened(place) => Some(place),
+                    Found::Refused => {
+                        refused += 1;
+                        None
+                    }
+                    Found::Nothing => None,
+                }
+            };
+            if kind.any_progress {
+                self.progress_others(&sighting, touched);
+            }
+        }
+        refused
+    }
+
+    /// Drops what is remembered no longer: abandoned episodes and closed ids past their horizon.
+    fn forget(&mut self, sighting: &Sighting<'_>) {
+        let (index, now, keep) = (sighting.index, sighting.moment.log_time, sighting.remembered_for());
+        self.episodes.retain(|episode| {
+            let gone = episode.abandoned && episode.watch.abandonment.is_some_and(|abandonment| abandonment.at + keep <= now);
+            episode.kind != index || !gone
+        });
+        self.kinds[usize::from(index)].closed.retain(|(_, until)| *until > now);
+    }
+
+    /// The episode that a touchpoint that completes nothing belongs to, or a new one for it.
+    fn find_or_open(&mut self, sighting: &Sighting<'_>) -> Found {
+        if self.is_closed(sighting) {
+            return Found::Nothing;
+        }
+        if let Some(place) = self.by_id(sighting) {
+            return Found::At(place);
+        }
+        let role = sighting.role;
+        if !sighting.ids.is_empty() {
+            if role.opens {
+                return self.open(sighting);
+            }
+            // An id that is new for a name under which the open episode has none yet names the same thing once more.
+            let alias = |episode: &Episode| {
+                sighting.ids.iter().all(|id| episode.ids.iter().all(|known| known.name != id.name))
+            };
+            return match self.fallback(sighting).filter(|place| role.belongs && alias(&self.episodes[*place])) {
+                Some(place) => Found::At(place),
+                None => Found::Nothing,
+            };
+        }
+        match self.fallback(sighting).filter(|_| role.belongs) {
+            Some(place) => Found::At(place),
+            None if role.opens && !self.is_before_last_completion(sighting) => self.open(sighting),
+            None => Found::Nothing,
+        }
+    }
+
+    fn is_closed(&self, sighting: &Sighting<'_>) -> bool {
+        let closed = &self.kinds[usize::from(sighting.index)].closed;
+        sighting.ids.iter().any(|id| closed.iter().any(|(known, _)| known == id))
+    }
+
+    /// An episode known by session or customer only is not opened by a touchpoint older than the last completion (rule 13).
+    fn is_before_last_completion(&self, sighting: &Sighting<'_>) -> bool {
+        self.kinds[usize::from(sighting.index)].last_completion.is_some_and(|last| sighting.touchpoint.event_time < last)
+    }
+
+    /// The open or abandoned episode that has one of the touchpoint's ids; the chain's order decides between several.
+    fn by_id(&self, sighting: &Sighting<'_>) -> Option<usize> {
+        sighting.ids.iter().find_map(|id| {
+            self.episodes.iter().position(|episode| episode.kind == sighting.index && episode.ids.contains(id))
+        })
+    }
+
+    /// The open episode that progressed last: of the session first, then of the customer, as far as the chain goes.
+    fn fallback(&self, sighting: &Sighting<'_>) -> Option<usize> {
+        let latest = |scope: &Scope| {
+            let open = |episode: &Episode| episode.kind == sighting.index && !episode.abandoned && scope.holds(episode);
+            let places = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place]));
+            places.max_by_key(|place| (self.episodes[*place].touched, *place))
+        };
+        let in_session = sighting.session().and_then(|session| latest(&Scope::Session(session.clone())));
+        in_session.or_else(|| sighting.kind.by_customer.then(|| latest(&Scope::Customer)).flatten())
+    }
+
+    fn open(&mut self, sighting: &Sighting<'_>) -> Found {
+        if !self.make_room(sighting) {
+            return Found::Refused;
+        }
+        let state = &mut self.kinds[usize::from(sighting.index)];
+        state.opened += 1;
+        self.episodes.push(Episode {
+            kind: sighting.index,
+            number: state.opened,
+            ids: sighting.ids.clone(),
+            session: sighting.touchpoint.session.clone(),
+            value: sighting.worth(),
+            touched: sighting.count,
+            watch: Watch::open(sighting.touchpoint, sighting.moment, sighting.kind.abandoned_after),
+            abandoned: false,
+        });
+        Found::Opened(self.episodes.len() - 1)
+    }
+
+    /// Keeps the number of episodes of a kind within its limit: the oldest abandoned one is forgotten first; where nothing
+    /// is awaited, the one untouched longest. Open episodes with a deadline are never dropped: the new one is refused.
+    fn make_room(&mut self, sighting: &Sighting<'_>) -> bool {
+        let places = || (0..self.episodes.len()).filter(|place| self.episodes[*place].kind == sighting.index);
+        if places().count() < MAX_EPISODES {
+            return true;
+        }
+        let victim = places().find(|place| self.episodes[*place].abandoned).or_else(|| {
+            sighting.kind.abandoned_after.is_none().then(|| places().min_by_key(|place| self.episodes[*place].touched)).flatten()
+        });
+        victim.inspect(|place| drop(self.episodes.remove(*place))).is_some()
+    }
+
+    /// A touchpoint that belongs to an episode and does not complete it.
+    fn touch(&mut self, place: usize, sighting: &Sighting<'_>, teller: &mut Teller<'_>) {
+        let episode = &mut self.episodes[place];
+        adopt(episode, &sighting.ids);
+        if sighting.touchpoint.session.is_some() {
+            episode.session = sighting.touchpoint.session.clone();
+        }
+        episode.value = sighting.worth().or(episode.value);
+        episode.touched = sighting.count;
+        let quiet = sighting.kind.abandoned_after;
+        if !episode.abandoned {
+            episode.watch.progress(sighting.touchpoint, sighting.moment, quiet);
+            return;
+        }
+        episode.watch.resume(sighting.touchpoint, sighting.moment, quiet);
+        episode.abandoned = false;
+        let (about, value, occurrence) = (about(sighting.kind, episode), episode.value, episode.watch.abandonments);
+        if let Some(answers) = episode.watch.abandonment {
+            let what = What::Resumption { about, answers };
+            let at = sighting.touchpoint.event_time;
+            teller.tell(self, at, Some(sighting.touchpoint), value, what, occurrence);
+        }
+    }
+
+    /// Where any touchpoint is progress, it puts off the deadlines of all other open episodes of the kind (rule 12).
+    fn progress_others(&mut self, sighting: &Sighting<'_>, touched: Option<usize>) {
+        for (place, episode) in self.episodes.iter_mut().enumerate() {
+            if episode.kind == sighting.index && !episode.abandoned && Some(place) != touched {
+                episode.watch.progress(sighting.touchpoint, sighting.moment, sighting.kind.abandoned_after);
+            }
+        }
+    }
+
+    fn complete(&mut self, sighting: &Sighting<'_>, teller: &mut Teller<'_>) {
+        let places = match self.completes(sighting) {
+            Completes::Nothing => Vec::new(),
+            Completes::One(place) => vec![place],
+            Completes::AllIn(scope) => {
+                let open = |episode: &Episode| episode.kind == sighting.index && !episode.abandoned && scope.holds(episode);
+                let open: Vec<usize> = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place])).collect();
+                if open.is_empty() { self.awaiting_recovery(sighting, &scope).into_iter().collect() } else { open }
+            }
+        };
+        // From the back, so that places stay right; told in the order of opening.
+        let mut completed: Vec<Episode> = places.into_iter().rev().map(|place| self.episodes.remove(place)).collect();
+        completed.reverse();
+        self.close_ids(sighting, &completed);
+        for episode in completed {
+            self.tell_completion(sighting, episode, teller);
+        }
+    }
+
+    fn completes(&self, sighting: &Sighting<'_>) -> Completes {
+        if self.is_closed(sighting) {
+            return Completes::Nothing;
+        }
+        if let Some(place) = self.by_id(sighting) {
+            return Completes::One(place);
+        }
+        let kind = sighting.kind;
+        let scope = match sighting.session() {
+            Some(session) => Scope::Session(session.clone()),
+            None => Scope::Customer,
+        };
+        if !sighting.ids.is_empty() {
+            let falls_back = !kind.strict && (kind.by_session || kind.by_customer);
+            return if falls_back { Completes::AllIn(scope) } else { Completes::Nothing };
+        }
+        if let Some(place) = self.fallback(sighting) {
+            return Completes::One(place);
+        }
+        let abandoned = sighting.session().and_then(|_| self.awaiting_recovery(sighting, &scope));
+        let abandoned = abandoned.or_else(|| {
+            kind.by_customer.then(|| self.awaiting_recovery(sighting, &Scope::Customer)).flatten()
+        });
+        abandoned.map_or(Completes::Nothing, Completes::One)
+    }
+
+    /// The abandoned episode that a completing touchpoint without a known id recovers: the one opened last, within its window.
+    fn awaiting_recovery(&self, sighting: &Sighting<'_>, scope: &Scope) -> Option<usize> {
+        let opened = self.kinds[usize::from(sighting.index)].opened;
+        self.episodes.iter().position(|episode| {
+            episode.kind == sighting.index
+                && episode.number == opened
+                && episode.abandoned
+                && scope.holds(episode)
+                && episode.watch.recoverable(sighting.touchpoint.event_time, sighting.kind.recovered_within).is_some()
+        })
+    }
+
+    /// Remembers a completion: its instant, and all ids by which the episode or the touchpoint knew the thing, even when no
+    /// episode was open, so that a late opening touchpoint opens nothing after the purchase (rule 13).
+    fn close_ids(&mut self, sighting: &Sighting<'_>, completed: &[Episode]) {
+        let until = sighting.moment.log_time + sighting.remembered_for();
+        let state = &mut self.kinds[usize::from(sighting.index)];
+        let at = sighting.touchpoint.event_time;
+        state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
+        for id in completed.iter().flat_map(|episode| &episode.ids).chain(&sighting.ids) {
+            if state.closed.iter().any(|(known, _)| known == id) {
+                continue;
+            }
+            if state.closed.len() == MAX_CLOSED_IDS {
+                state.closed.pop_front();
+            }
+            state.closed.push_back((id.clone(), until));
+        }
+    }
+
+    fn tell_completion(&mut self, sighting: &Sighting<'_>, mut episode: Episode, teller: &mut Teller<'_>) {
+        adopt(&mut episode, &sighting.ids);
+        let value = sighting.worth().or(episode.value);
+        let (at, cause) = (sighting.touchpoint.event_time, Some(sighting.touchpoint));
+        let about = about(sighting.kind, &episode);
+        teller.tell(self, at, cause, value, What::Completion { about: about.clone() }, 1);
+        // A new episode of the kind ends the wait for a recovery (rule 14).
+        let latest = episode.number == self.kinds[usize::from(sighting.index)].opened;
+        if let Some(answers) = episode.watch.recoverable(at, sighting.kind.recovered_within).filter(|_| latest) {
+            teller.tell(self, at, cause, value, What::Recovery { about, answers }, episode.watch.abandonments);
+        }
+    }
+
+    /// Abandons every episode whose deadline is exactly `deadline`, by kind and number.
+    pub(super) fn fire_episodes(&mut self, model: &Model, deadline: Timestamp, teller: &mut Teller<'_>) {
+        let mut due: Vec<usize> =
+            (0..self.episodes.len()).filter(|place| self.episodes[*place].watch.deadline == deadline).collect();
+        due.sort_by_key(|place| (self.episodes[*place].kind, self.episodes[*place].number));
+        for place in due {
+            let episode = &self.episodes[place];
+            let about = about(&model.episodes[usize::from(episode.kind)], episode);
+            let (value, occurrence) = (episode.value, episode.watch.abandonments + 1);
+            let id = teller.tell(self, deadline, None, value, What::Abandonment { about }, occurrence);
+            let episode = &mut self.episodes[place];
+            episode.watch.abandon(id, deadline);
+            episode.abandoned = true;
+        }
+    }
+}
+
+/// Where a touchpoint's episode was found.
+enum Found {
+    At(usize),
+    Opened(usize),
+    Refused,
+    Nothing,
+}
+
+fn explicit_ids(kind: &EpisodeKind, touchpoint: &Touchpoint) -> Vec<EpisodeId> {
+    let ids = kind.ids.iter().enumerate();
+    ids.filter_map(|(name, property)| {
+        Some(EpisodeId { name: name as u8, value: touchpoint.property(property)?.as_id()? })
+    })
+    .collect()
+}
+
+/// Takes the ids that the episode does not know yet as aliases.
+fn adopt(episode: &mut Episode, ids: &[EpisodeId]) {
+    for id in ids {
+        if episode.ids.len() < MAX_ALIASES && !episode.ids.contains(id) {
+            episode.ids.push(id.clone());
+        }
+    }
+}
+
+fn about(kind: &EpisodeKind, episode: &Episode) -> super::About {
+    let ids = episode.ids.iter().map(|id| (kind.ids[usize::from(id.name)].clone(), id.value.clone())).collect();
+    episode.watch.about(Subject::Episode { kind: kind.name.clone(), number: episode.number, ids })
+}

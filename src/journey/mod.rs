@@ -1,0 +1,243 @@
+//! What one customer did, and what follows from it: the state, and two pure functions over it.
+//!
+//! [`Customer::apply`] takes a touchpoint, [`Customer::fire`] takes the deadlines of an instant; both change the state and
+//! append the outcomes. Nothing here knows other customers, logs, clocks or topics.
+
+mod episodes;
+mod outcome;
+mod sentence;
+mod stages;
+mod watch;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Model, StageIndex};
+use crate::time::{Span, Timestamp};
+use crate::touchpoint::{Identity, Touchpoint};
+
+pub use episodes::{Episode, EpisodeId, EpisodeKindState};
+pub use outcome::{About, Movement, Outcome, Subject, What};
+pub use stages::Standing;
+pub use watch::{Abandonment, Watch};
+
+use outcome::Teller;
+
+/// At most so many anonymous ids are kept as links of one customer; the oldest gives way.
+const MAX_LINKS: usize = 8;
+/// So many touchpoint ids are remembered per customer against repeats (rule 17).
+const MAX_SEEN: usize = 64;
+/// For so long a touchpoint id is remembered against repeats (rule 17).
+const SEEN_FOR: Span = Span::from_days(1);
+
+/// Everything known about one customer. What is common to all models is kept once (rule 9).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Customer {
+    /// Whose state this is.
+    pub identity: Identity,
+    /// Anonymous ids seen together with the customer id, oldest first.
+    pub links: Vec<CompactString>,
+    /// How many touchpoints were applied; also orders what happened within the customer.
+    pub touchpoints: u64,
+    /// The latest touchpoints, oldest first.
+    pub history: VecDeque<Arc<PastTouchpoint>>,
+    /// Hashes of the latest touchpoint ids and the log time they came at, oldest first.
+    seen: VecDeque<(u64, Timestamp)>,
+    /// One journey per model, in the order of the models.
+    pub journeys: Vec<Journey>,
+}
+
+/// A touchpoint as the history keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastTouchpoint {
+    /// Its id.
+    pub id: CompactString,
+    /// What happened.
+    pub kind: CompactString,
+    /// On which channel.
+    pub channel: Option<CompactString>,
+    /// When (event time).
+    pub at: Timestamp,
+}
+
+/// One customer's passage through one model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Journey {
+    /// 1, 2, … as the customer re-enters.
+    pub number: u32,
+    /// Event time of the touchpoint that began it.
+    pub started_at: Timestamp,
+    /// Sequence number of the latest outcome.
+    pub sequence: u64,
+    /// How many transitions this journey has made.
+    pub transitions: u32,
+    /// Where the journey stands; `None` until a first stage is entered.
+    pub standing: Option<Standing>,
+    /// By stage: when a touchpoint that belongs to it first came, across re-entries (rule 10).
+    pub reached: Vec<Option<Timestamp>>,
+    /// Episodes that are open, or abandoned and still remembered, in the order of their opening.
+    pub episodes: Vec<Episode>,
+    /// By episode kind: numbers, last completion, closed ids.
+    pub kinds: Vec<EpisodeKindState>,
+}
+
+/// The instants that belong to a touchpoint being applied.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// When its record entered the log (rule 2).
+    pub log_time: Timestamp,
+    /// What spans count from: its event time, or the log time where it came too late (rule 6).
+    pub counts_from: Timestamp,
+}
+
+impl Moment {
+    /// Decides what spans count from: the event time unless the touchpoint entered the log more than `max_delay` after.
+    pub fn of(touchpoint: &Touchpoint, log_time: Timestamp, max_delay: Span) -> Self {
+        let late = log_time.since(touchpoint.event_time) > max_delay;
+        Moment { log_time, counts_from: if late { log_time } else { touchpoint.event_time } }
+    }
+}
+
+/// What became of a touchpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Applied {
+    /// Some model names its type.
+    Counted,
+    /// No model names its type; it was only kept in the history, and is progress where anything is.
+    Ignored,
+    /// A repeat; nothing changed.
+    Duplicate,
+}
+
+impl Journey {
+    fn new(model: &Model, started_at: Timestamp) -> Self {
+        Journey {
+            number: 1,
+            started_at,
+            sequence: 0,
+            transitions: 0,
+            standing: None,
+            reached: vec![None; model.stages.len()],
+            episodes: Vec::new(),
+            kinds: vec![EpisodeKindState::default(); model.episodes.len()],
+        }
+    }
+
+    /// The stage that the journey stands in.
+    pub fn stage(&self) -> Option<StageIndex> {
+        self.standing.as_ref().map(|standing| standing.stage)
+    }
+
+    /// The last stage in order that was ever reached.
+    pub fn furthest(&self) -> Option<StageIndex> {
+        self.reached.iter().rposition(Option::is_some).map(|index| index as StageIndex)
+    }
+
+    fn next_deadline(&self) -> Timestamp {
+        let stage = self.standing.as_ref().map_or(Timestamp::MAX, |standing| standing.watch.deadline);
+        self.episodes.iter().map(|episode| episode.watch.deadline).fold(stage, Timestamp::min)
+    }
+}
+
+impl Customer {
+    /// A customer of whom nothing is known yet.
+    pub fn new(identity: Identity) -> Self {
+        Customer {
+            identity,
+            links: Vec::new(),
+            touchpoints: 0,
+            history: VecDeque::new(),
+            seen: VecDeque::new(),
+            journeys: Vec::new(),
+        }
+    }
+
+    /// Applies a touchpoint to the common state and to every model's journey, and appends the outcomes: per model first the
+    /// episodes in model order, then the stage (rule 16).
+    pub fn apply(
+        &mut self,
+        models: &[Arc<Model>],
+        touchpoint: &Touchpoint,
+        moment: Moment,
+        history: usize,
+        refused: &mut u64,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Applied {
+        if touchpoint.id_given && self.is_repeat(touchpoint, moment.log_time) {
+            return Applied::Duplicate;
+        }
+        self.keep(touchpoint, history);
+        // A model that is new to this customer begins its journey here.
+        for model in &models[self.journeys.len().min(models.len())..] {
+            self.journeys.push(Journey::new(model, touchpoint.event_time));
+        }
+        let mut applied = Applied::Ignored;
+        for (model, journey) in models.iter().zip(&mut self.journeys) {
+            let roles = model.roles(&touchpoint.kind);
+            if model.names(&touchpoint.kind) {
+                applied = Applied::Counted;
+            }
+            let mut teller = Teller::new(model, &self.identity, outcomes);
+            *refused += journey.step_episodes(model, roles, touchpoint, moment, self.touchpoints, &mut teller);
+            journey.step_stage(model, roles, touchpoint, moment, &mut teller);
+        }
+        applied
+    }
+
+    /// Fires everything that is due exactly at `deadline`, in the order (model, rule position, episode number), where
+    /// episode kinds stand before stages (rule 7).
+    pub fn fire(&mut self, models: &[Arc<Model>], deadline: Timestamp, outcomes: &mut Vec<Outcome>) {
+        for (model, journey) in models.iter().zip(&mut self.journeys) {
+            let mut teller = Teller::new(model, &self.identity, outcomes);
+            journey.fire_episodes(model, deadline, &mut teller);
+            journey.fire_stage(model, deadline, &mut teller);
+        }
+    }
+
+    /// The earliest deadline of all journeys; [`Timestamp::MAX`] when nothing is awaited.
+    pub fn next_deadline(&self) -> Timestamp {
+        self.journeys.iter().map(Journey::next_deadline).min().unwrap_or(Timestamp::MAX)
+    }
+
+    fn is_repeat(&mut self, touchpoint: &Touchpoint, log_time: Timestamp) -> bool {
+        while self.seen.front().is_some_and(|(_, at)| *at + SEEN_FOR <= log_time) {
+            self.seen.pop_front();
+        }
+        let hash = xxhash_rust::xxh3::xxh3_64(touchpoint.id.as_bytes());
+        if self.seen.iter().any(|(known, _)| *known == hash) {
+            return true;
+        }
+        if self.seen.len() == MAX_SEEN {
+            self.seen.pop_front();
+        }
+        self.seen.push_back((hash, log_time));
+        false
+    }
+
+    fn keep(&mut self, touchpoint: &Touchpoint, history: usize) {
+        self.touchpoints += 1;
+        if let Some(anonymous) = &touchpoint.linked
+            && !self.links.contains(anonymous)
+        {
+            if self.links.len() == MAX_LINKS {
+                self.links.remove(0);
+            }
+            self.links.push(anonymous.clone());
+        }
+        if history == 0 {
+            return;
+        }
+        while self.history.len() >= history {
+            self.history.pop_front();
+        }
+        self.history.push_back(Arc::new(PastTouchpoint {
+            id: touchpoint.id.clone(),
+            kind: touchpoint.kind.clone(),
+            channel: touchpoint.channel.clone(),
+            at: touchpoint.event_time,
+        }));
+    }
+}

@@ -1,0 +1,249 @@
+//! What is published: outcomes, their ids and their order.
+
+use compact_str::CompactString;
+use uuid::Uuid;
+
+use super::watch::Abandonment;
+use super::Journey;
+use crate::model::Model;
+use crate::time::{Span, Timestamp};
+use crate::touchpoint::{Identity, IdentityKind, Money, Touchpoint};
+
+/// The namespace of outcome ids (UUIDv5, rule 16). Never to be changed: ids must stay the same for ever.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6a1d_5c0e_77b4_4d0a_9c65_5111_a9e0_5e11);
+
+/// Something that came of a touchpoint or of an absence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The same for the same input, for ever (rule 16).
+    pub id: Uuid,
+    /// The model's name.
+    pub model: CompactString,
+    /// The model's version.
+    pub model_version: u32,
+    /// Whose journey.
+    pub identity: Identity,
+    /// Which journey of the customer.
+    pub journey: u32,
+    /// When that journey began.
+    pub journey_started_at: Timestamp,
+    /// 1, 2, … per customer and model.
+    pub sequence: u64,
+    /// Event time of the cause, or the deadline that passed.
+    pub at: Timestamp,
+    /// The touchpoint that caused it; `None` where an absence did.
+    pub cause: Option<CompactString>,
+    /// What is at stake, or was bought.
+    pub value: Option<Money>,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// The journey moved.
+    Transition {
+        /// The stage left; `None` at first entry.
+        from: Option<CompactString>,
+        /// The stage entered.
+        to: CompactString,
+        /// In which way.
+        movement: Movement,
+        /// How long it stood in the stage it left.
+        time_in_stage: Option<Span>,
+    },
+    /// An episode was completed.
+    Completion {
+        /// Which.
+        about: About,
+    },
+    /// No progress came in time.
+    Abandonment {
+        /// In what.
+        about: About,
+    },
+    /// Progress came after an abandonment.
+    Resumption {
+        /// In what.
+        about: About,
+        /// The abandonment.
+        answers: Abandonment,
+    },
+    /// Completed, or advanced, within the window after an abandonment.
+    Recovery {
+        /// What.
+        about: About,
+        /// The abandonment.
+        answers: Abandonment,
+    },
+}
+
+/// In which way a journey moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Movement {
+    /// To the next stage in order.
+    Advance,
+    /// Over stages that lie between.
+    Skip,
+    /// Back, where the model says so.
+    Regress,
+    /// Into the customer's next journey.
+    ReEnter,
+    /// Into the last stage.
+    Complete,
+}
+
+impl Movement {
+    /// The word in outcomes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Movement::Advance => "advance",
+            Movement::Skip => "skip",
+            Movement::Regress => "regress",
+            Movement::ReEnter => "re-enter",
+            Movement::Complete => "complete",
+        }
+    }
+}
+
+/// The stage or episode that an outcome is about, and its story until then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Which stage or episode.
+    pub subject: Subject,
+    /// The touchpoint that entered the stage or opened the episode.
+    pub opened_by: CompactString,
+    /// Its event time.
+    pub opened_at: Timestamp,
+    /// The touchpoint of the latest progress.
+    pub last_progress: CompactString,
+    /// Its event time.
+    pub last_progress_at: Timestamp,
+    /// Touchpoints of progress, the opening one included, a completing one not.
+    pub progress_count: u32,
+}
+
+/// A stage or an episode.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A stage by its name.
+    Stage(CompactString),
+    /// An episode.
+    Episode {
+        /// Its kind.
+        kind: CompactString,
+        /// 1, 2, … per customer and kind.
+        number: u32,
+        /// Property names and ids, in the order of the chain.
+        ids: Vec<(CompactString, CompactString)>,
+    },
+}
+
+impl What {
+    /// The word in outcomes.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            What::Transition { .. } => "transition",
+            What::Completion { .. } => "completion",
+            What::Abandonment { .. } => "abandonment",
+            What::Resumption { .. } => "resumption",
+            What::Recovery { .. } => "recovery",
+        }
+    }
+
+    /// What it is about; a transition is about no single thing.
+    pub fn about(&self) -> Option<&About> {
+        match self {
+            What::Transition { .. } => None,
+            What::Completion { about }
+            | What::Abandonment { about }
+            | What::Resumption { about, .. }
+            | What::Recovery { about, .. } => Some(about),
+        }
+    }
+
+    /// The abandonment that it answers.
+    pub fn answers(&self) -> Option<Abandonment> {
+        match self {
+            What::Resumption { answers, .. } | What::Recovery { answers, .. } => Some(*answers),
+            What::Transition { .. } | What::Completion { .. } | What::Abandonment { .. } => None,
+        }
+    }
+}
+
+/// Numbers and names the outcomes of one customer and model.
+pub(super) struct Teller<'a> {
+    model: &'a Model,
+    identity: &'a Identity,
+    outcomes: &'a mut Vec<Outcome>,
+}
+
+impl<'a> Teller<'a> {
+    pub(super) fn new(model: &'a Model, identity: &'a Identity, outcomes: &'a mut Vec<Outcome>) -> Self {
+        Teller { model, identity, outcomes }
+    }
+
+    /// Appends an outcome and returns its id. `occurrence` counts what can happen repeatedly to the same subject.
+    pub(super) fn tell(
+        &mut self,
+        journey: &mut Journey,
+        at: Timestamp,
+        cause: Option<&Touchpoint>,
+        value: Option<Money>,
+        what: What,
+        occurrence: u32,
+    ) -> Uuid {
+        journey.sequence += 1;
+        let id = self.name(journey, &what, occurrence);
+        self.outcomes.push(Outcome {
+            id,
+            model: self.model.name.clone(),
+            model_version: self.model.version,
+            identity: self.identity.clone(),
+            journey: journey.number,
+            journey_started_at: journey.started_at,
+            sequence: journey.sequence,
+            at,
+            cause: cause.map(|touchpoint| touchpoint.id.clone()),
+            value,
+            what,
+        });
+        id
+    }
+
+    /// The outcome's id: a hash of what it is, with lengths before texts so that no two things read the same.
+    fn name(&self, journey: &Journey, what: &What, occurrence: u32) -> Uuid {
+        let mut bytes = Vec::with_capacity(160);
+        let mut text = |part: &str| {
+            bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
+            bytes.extend_from_slice(part.as_bytes());
+        };
+        text(&self.model.name);
+        text(&self.identity.id);
+        text(match self.identity.kind {
+            IdentityKind::Customer => "customer",
+            IdentityKind::Anonymous => "anonymous",
+        });
+        text(what.kind());
+        let episode = match what.about().map(|about| &about.subject) {
+            None => 0,
+            Some(Subject::Stage(name)) => {
+                text("stage");
+                text(name);
+                // A stage can be entered again in one journey; the number of transitions tells the stays apart.
+                journey.transitions
+            }
+            Some(Subject::Episode { kind, number, .. }) => {
+                text("episode");
+                text(kind);
+                *number
+            }
+        };
+        for number in [journey.number, episode, occurrence] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        bytes.extend_from_slice(&journey.started_at.as_millis().to_be_bytes());
+        Uuid::new_v5(&NAMESPACE, &bytes)
+    }
+}

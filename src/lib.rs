@@ -1,0 +1,5 @@
+pub mod journey;
+pub mod model;
+pub mod shard;
+pub mod time;
+pub mod touchpoint;

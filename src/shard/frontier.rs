@@ -1,0 +1,155 @@
+//! The inputs of a shard and how far each allows stream time to go (rules 2 and 4).
+
+use std::collections::VecDeque;
+
+use crate::time::Timestamp;
+use crate::touchpoint::Touchpoint;
+
+/// A record that was received and waits for its turn.
+#[derive(Clone, Debug)]
+pub struct Buffered {
+    /// Its offset.
+    pub offset: i64,
+    /// Its log time.
+    pub log_time: Timestamp,
+    /// What it holds.
+    pub body: Body,
+}
+
+/// What a record holds.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// A touchpoint.
+    Touchpoint(Box<Touchpoint>),
+    /// Something that cannot be used.
+    Unusable(Box<Unusable>),
+}
+
+/// A record that cannot be used, with its bytes for the dead letters (rule 21).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// Why, in at most a few hundred bytes.
+    pub reason: String,
+    /// The record's key.
+    pub key: Option<Vec<u8>>,
+    /// The record's value.
+    pub value: Option<Vec<u8>>,
+}
+
+/// How far one input has been applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// The offset after the last applied record.
+    pub offset: i64,
+    /// Its log time; [`Timestamp::MIN`] before the first.
+    pub log_time: Timestamp,
+}
+
+/// How far the shard may go now.
+pub(super) enum Reach {
+    /// The next record may be applied, at this log time.
+    Record(Timestamp),
+    /// No record may be applied, but deadlines up to this instant may be fired.
+    Until(Timestamp),
+    /// Some input is silent about itself: nothing may be decided.
+    Nowhere,
+}
+
+struct One {
+    buffer: VecDeque<Buffered>,
+    applied: Position,
+    /// The running maximum behind log times.
+    latest: Timestamp,
+    /// What the latest end-offset query proved; holds while nothing is buffered.
+    proven: Timestamp,
+}
+
+impl One {
+    /// Before this instant nothing more will come: the next record's log time; else what a query proved, and never less
+    /// than the last applied record's log time. [`Timestamp::MIN`] where nothing is known yet.
+    fn frontier(&self) -> Timestamp {
+        self.buffer.front().map_or(self.proven.max(self.applied.log_time), |record| record.log_time)
+    }
+}
+
+pub(super) struct Inputs(Vec<One>);
+
+impl Inputs {
+    pub(super) fn new(positions: &[Position]) -> Self {
+        let one = |applied: &Position| One {
+            buffer: VecDeque::new(),
+            applied: *applied,
+            latest: applied.log_time,
+            proven: Timestamp::MIN,
+        };
+        Inputs(positions.iter().map(one).collect())
+    }
+
+    pub(super) fn log_time(&mut self, input: usize, entered: Timestamp) -> Timestamp {
+        let latest = &mut self.0[input].latest;
+        *latest = (*latest).max(entered);
+        *latest
+    }
+
+    pub(super) fn push(&mut self, input: usize, record: Buffered) {
+        self.0[input].buffer.push_back(record);
+    }
+
+    /// Puts an undone record back where it came from: before everything that waits.
+    pub(super) fn put_back(&mut self, input: usize, record: Buffered) {
+        self.0[input].buffer.push_front(record);
+    }
+
+    pub(super) fn rewind(&mut self, positions: &[Position]) {
+        for (one, position) in self.0.iter_mut().zip(positions) {
+            one.applied = *position;
+        }
+    }
+
+    /// An answered query proves something only about an input whose records have all been applied.
+    pub(super) fn caught_up(&mut self, input: usize, position: i64, proven: Timestamp) {
+        let one = &mut self.0[input];
+        if one.buffer.is_empty() {
+            one.proven = one.proven.max(proven);
+            one.applied.offset = one.applied.offset.max(position);
+        }
+    }
+
+    pub(super) fn buffered(&self, input: usize) -> usize {
+        self.0[input].buffer.len()
+    }
+
+    pub(super) fn positions(&self) -> Vec<Position> {
+        self.0.iter().map(|one| one.applied).collect()
+    }
+
+    /// The least frontier decides; a record at it may be applied when every other frontier is past it in the order
+    /// (log time, topic, offset).
+    pub(super) fn reach(&self) -> Reach {
+        let mut least: Option<(Timestamp, usize)> = None;
+        for (index, one) in self.0.iter().enumerate() {
+            let frontier = one.frontier();
+            if frontier == Timestamp::MIN {
+                return Reach::Nowhere;
+            }
+            if least.is_none_or(|(so_far, _)| frontier < so_far) {
+                least = Some((frontier, index));
+            }
+        }
+        match least {
+            None => Reach::Nowhere,
+            Some((frontier, index)) if self.0[index].buffer.front().is_some() => Reach::Record(frontier),
+            Some((frontier, _)) => Reach::Until(frontier),
+        }
+    }
+
+    /// Takes the record that [`Inputs::reach`] spoke of.
+    pub(super) fn pop(&mut self) -> Option<(usize, Buffered)> {
+        let heads = self.0.iter().enumerate().filter_map(|(index, one)| Some((one.buffer.front()?.log_time, index)));
+        let (_, index) = heads.min()?;
+        let one = &mut self.0[index];
+        let record = one.buffer.pop_front()?;
+        one.applied = Position { offset: record.offset + 1, log_time: record.log_time };
+        Some((index, record))
+    }
+}

@@ -1,0 +1,453 @@
+//! One shard: partition *p* of all inputs together, with one state and one stream time.
+//!
+//! A state machine without I/O: [`Shard::handle`] takes what happened and appends what is to be done; the shell obeys.
+//! Committing is part of it (`Prepare`, then `Committed` or `Aborted`), so that the place where such systems lose data can be
+//! simulated. Knows no Kafka, no clock, no bytes.
+
+mod frontier;
+mod store;
+mod wheel;
+
+use std::sync::Arc;
+
+use crate::journey::{Applied, Customer, Moment, Outcome};
+use crate::model::Model;
+use crate::time::{Span, Timestamp};
+use crate::touchpoint::{Identity, Touchpoint};
+
+pub use frontier::{Body, Buffered, Position, Unusable};
+pub use store::{Customers, Entry, PlainCustomers};
+
+use frontier::{Inputs, Reach};
+use wheel::Wheel;
+
+/// What a shard is told about time, limits and undoing.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long after its end an idle input is waited for (rule 4).
+    pub settle: Span,
+    /// A touchpoint that entered the log so long after it happened counts from its log time (rule 6).
+    pub max_delay: Span,
+    /// Touchpoints kept in a customer's history.
+    pub history: usize,
+    /// Records applied and deadlines fired per transaction before a commit is asked for.
+    pub decisions_per_transaction: usize,
+    /// Whether transactions can be aborted.
+    pub undo: Undo,
+}
+
+/// Whether before-images and applied records are kept until a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Undo {
+    /// Kept: the log can abort.
+    Kept,
+    /// Not kept: nothing ever aborts (replay, scenarios).
+    Never,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            settle: Span::from_millis(50),
+            max_delay: Span::from_secs(60),
+            history: 20,
+            decisions_per_transaction: 20_000,
+            undo: Undo::Kept,
+        }
+    }
+}
+
+/// What happened.
+#[derive(Debug)]
+pub enum Input {
+    /// A record came from input `input`; its log time is [`Shard::log_time`]'s answer.
+    Record {
+        /// Index of the input, in the order of topic names.
+        input: usize,
+        /// The record.
+        record: Buffered,
+    },
+    /// An end-offset query sent at `at` was answered, and everything before `position` has been handed over (rule 4).
+    CaughtUp {
+        /// Index of the input.
+        input: usize,
+        /// The end of the input, which is where the shell stands.
+        position: i64,
+        /// Worker clock when the query was sent.
+        at: Timestamp,
+    },
+    /// The log is about to commit: say what belongs to the transaction, and decide nothing until its end is known.
+    Prepare,
+    /// The transaction is committed.
+    Committed,
+    /// The transaction is undone: state goes back to what was last committed, the records are applied again.
+    Aborted,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Action {
+    /// Publish an outcome in the open transaction.
+    Publish {
+        /// The outcome.
+        outcome: Box<Outcome>,
+        /// Log time of the record that caused it, or stream time where an absence did.
+        log_time: Timestamp,
+    },
+    /// Send a record to the dead letters in the open transaction.
+    DeadLetter {
+        /// Index of the input it came from.
+        input: usize,
+        /// Its offset there.
+        offset: i64,
+        /// The record and why it cannot be used.
+        record: Box<Unusable>,
+    },
+    /// This customer's state changed in the transaction.
+    Remember(Identity),
+    /// Commit with this progress.
+    Commit(Progress),
+}
+
+/// How far a shard has come: what is committed beside its outcomes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// By input: the offset after the last applied record, and its log time.
+    pub positions: Vec<Position>,
+    /// The instant up to which deadlines have been decided; `None` before anything was.
+    pub stream_time: Option<Timestamp>,
+    /// 1, 2, … per commit of this shard.
+    pub sequence: u64,
+}
+
+/// What a shard counted since the last commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records applied, of all sorts below too.
+    pub applied: u64,
+    /// Touchpoints that no model names.
+    pub ignored: u64,
+    /// Repeats.
+    pub duplicates: u64,
+    /// Records that went to the dead letters.
+    pub dead_letters: u64,
+    /// Episodes not opened because of the limit.
+    pub refused_episodes: u64,
+}
+
+enum Phase {
+    Deciding,
+    Committing(Progress),
+}
+
+/// One shard's state machine.
+pub struct Shard<C> {
+    models: Arc<[Arc<Model>]>,
+    settings: Settings,
+    customers: C,
+    inputs: Inputs,
+    wheel: Wheel,
+    stream_time: Option<Timestamp>,
+    /// Number of the open transaction; everything below it is committed.
+    transaction: u64,
+    committed: Progress,
+    phase: Phase,
+    /// Records applied in the open transaction, to be applied again if it is undone.
+    applied: Vec<(usize, Buffered)>,
+    /// Customers changed in the open transaction.
+    touched: Vec<Identity>,
+    decisions: usize,
+    counts: Counts,
+    /// By model and stage: journeys that stand there, as committed, and the change since.
+    population: Vec<Vec<i64>>,
+    moved: Vec<Vec<i64>>,
+    scratch: Vec<Outcome>,
+}
+
+impl<C: Customers> Shard<C> {
+    /// A shard that goes on where `progress` ends (by default at the beginning), with what is in `customers`.
+    pub fn new(models: Arc<[Arc<Model>]>, settings: Settings, customers: C, progress: Progress) -> Self {
+        let population: Vec<Vec<i64>> = models.iter().map(|model| vec![0; model.stages.len()]).collect();
+        let mut shard = Shard {
+            inputs: Inputs::new(&progress.positions),
+            stream_time: progress.stream_time,
+            moved: population.clone(),
+            population,
+            models,
+            settings,
+            customers,
+            wheel: Wheel::starting_at(progress.stream_time),
+            transaction: 1,
+            phase: Phase::Deciding,
+            applied: Vec::new(),
+            touched: Vec::new(),
+            decisions: 0,
+            counts: Counts::default(),
+            scratch: Vec::new(),
+            committed: progress,
+        };
+        shard.rebuild();
+        shard
+    }
+
+    /// Arms the wheel and counts the population from the state: timers are never logged (rule 8).
+    fn rebuild(&mut self) {
+        let mut armed = Vec::new();
+        let population = &mut self.population;
+        self.customers.each(|entry| {
+            let Some(customer) = entry.latest() else { return };
+            armed.push((customer.identity.clone(), customer.next_deadline()));
+            count_stages(customer, population, 1);
+        });
+        for (who, deadline) in armed {
+            self.arm(&who, deadline);
+        }
+    }
+
+    /// The log time of a record that arrives now (rule 2): the running maximum, per input, of the lesser of its timestamp
+    /// and the worker clock at receipt.
+    pub fn log_time(&mut self, input: usize, timestamp: Timestamp, receipt: Timestamp) -> Timestamp {
+        self.inputs.log_time(input, timestamp.min(receipt))
+    }
+
+    /// Takes what happened and appends what is to be done.
+    pub fn handle(&mut self, input: Input, actions: &mut Vec<Action>) {
+        match input {
+            Input::Record { input, record } => self.inputs.push(input, record),
+            Input::CaughtUp { input, position, at } => self.inputs.caught_up(input, position, at - self.settings.settle),
+            Input::Prepare => self.prepare(actions),
+            Input::Committed => self.settle_committed(),
+            Input::Aborted => self.settle_aborted(),
+        }
+        if matches!(self.phase, Phase::Deciding) {
+            self.decide(actions);
+        }
+    }
+
+    /// Whether the open transaction holds anything worth committing.
+    pub fn is_dirty(&self) -> bool {
+        self.decisions > 0
+    }
+
+    /// Whether the open transaction is full: nothing more is decided until it is committed.
+    pub fn is_full(&self) -> bool {
+        self.decisions >= self.settings.decisions_per_transaction
+    }
+
+    /// Records received and not applied yet, of one input.
+    pub fn buffered(&self, input: usize) -> usize {
+        self.inputs.buffered(input)
+    }
+
+    /// Decided up to this instant.
+    pub fn stream_time(&self) -> Option<Timestamp> {
+        self.stream_time
+    }
+
+    /// What was committed last.
+    pub fn committed(&self) -> &Progress {
+        &self.committed
+    }
+
+    /// The customers, for look-ups.
+    pub fn customers(&mut self) -> &mut C {
+        &mut self.customers
+    }
+
+    /// Customers with something awaited.
+    pub fn armed(&self) -> usize {
+        self.wheel.len()
+    }
+
+    /// By model and stage: journeys that stand there, as committed.
+    pub fn population(&self) -> &[Vec<i64>] {
+        &self.population
+    }
+
+    /// Takes the counts of what is applied; call it after a commit.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// Applies records and fires deadlines as far as the inputs allow (rule 4).
+    fn decide(&mut self, actions: &mut Vec<Action>) {
+        while !self.is_full() {
+            match self.inputs.reach() {
+                Reach::Nowhere => return,
+                Reach::Until(instant) => {
+                    self.advance(instant, actions);
+                    return;
+                }
+                Reach::Record(log_time) => {
+                    if !self.advance(log_time, actions) {
+                        return;
+                    }
+                    if let Some((input, record)) = self.inputs.pop() {
+                        self.apply(input, record, actions);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves stream time to `instant`, firing what is due in between, in the order of rule 7. Says whether it got there; the
+    /// transaction may be full before. A late touchpoint can arm a deadline behind stream time: that is due at once.
+    fn advance(&mut self, instant: Timestamp, actions: &mut Vec<Action>) -> bool {
+        let instant = self.stream_time.map_or(instant, |now| now.max(instant));
+        while !self.is_full() {
+            let Some((deadline, who)) = self.wheel.next_due(instant) else {
+                self.stream_time = Some(instant);
+                return true;
+            };
+            self.fire(deadline, &who, actions);
+        }
+        false
+    }
+
+    fn fire(&mut self, deadline: Timestamp, who: &Identity, actions: &mut Vec<Action>) {
+        let (transaction, models) = (self.transaction, &self.models);
+        let (scratch, moved) = (&mut self.scratch, &mut self.moved);
+        let (first, next) = self.customers.entry(who, |entry| {
+            if entry.armed != deadline {
+                return (false, None);
+            }
+            entry.armed = Timestamp::MAX;
+            let next = entry.latest().map_or(Timestamp::MAX, Customer::next_deadline);
+            if next > deadline {
+                return (false, Some(next));
+            }
+            let (customer, first) = entry.change(who, transaction);
+            count_stages(customer, moved, -1);
+            customer.fire(models, deadline, scratch);
+            count_stages(customer, moved, 1);
+            (first, Some(customer.next_deadline()))
+        });
+        if self.scratch.is_empty() {
+            self.customers.remove_vacant(who);
+        } else {
+            self.decisions += 1;
+            // Whatever else is due at this very instant is decided by the order of the queue; stream time is here.
+            self.stream_time = Some(self.stream_time.map_or(deadline, |now| now.max(deadline)));
+        }
+        self.publish(deadline, actions);
+        self.note_touched(who, first);
+        if let Some(next) = next {
+            self.arm(who, next);
+        }
+    }
+
+    fn apply(&mut self, input: usize, record: Buffered, actions: &mut Vec<Action>) {
+        self.decisions += 1;
+        self.counts.applied += 1;
+        match &record.body {
+            Body::Touchpoint(touchpoint) => self.apply_touchpoint(touchpoint, record.log_time, actions),
+            Body::Unusable(unusable) => {
+                self.counts.dead_letters += 1;
+                actions.push(Action::DeadLetter { input, offset: record.offset, record: unusable.clone() });
+            }
+        }
+        if self.settings.undo == Undo::Kept {
+            self.applied.push((input, record));
+        }
+    }
+
+    fn apply_touchpoint(&mut self, touchpoint: &Touchpoint, log_time: Timestamp, actions: &mut Vec<Action>) {
+        let moment = Moment::of(touchpoint, log_time, self.settings.max_delay);
+        let (transaction, history, models) = (self.transaction, self.settings.history, &self.models);
+        let (scratch, moved, refused) = (&mut self.scratch, &mut self.moved, &mut self.counts.refused_episodes);
+        let who = &touchpoint.identity;
+        let (first, applied, rearm) = self.customers.entry(who, |entry| {
+            let (customer, first) = entry.change(who, transaction);
+            count_stages(customer, moved, -1);
+            let applied = customer.apply(models, touchpoint, moment, history, refused, scratch);
+            count_stages(customer, moved, 1);
+            let next = customer.next_deadline();
+            (first, applied, (next < entry.armed).then_some(next))
+        });
+        match applied {
+            Applied::Counted => {}
+            Applied::Ignored => self.counts.ignored += 1,
+            Applied::Duplicate => self.counts.duplicates += 1,
+        }
+        self.publish(log_time, actions);
+        self.note_touched(who, first);
+        if let Some(deadline) = rearm {
+            self.arm(who, deadline);
+        }
+    }
+
+    fn publish(&mut self, log_time: Timestamp, actions: &mut Vec<Action>) {
+        actions.extend(self.scratch.drain(..).map(|outcome| Action::Publish { outcome: Box::new(outcome), log_time }));
+    }
+
+    fn note_touched(&mut self, who: &Identity, first: bool) {
+        if first && self.settings.undo == Undo::Kept {
+            self.touched.push(who.clone());
+        }
+    }
+
+    /// Makes `deadline` the customer's place in the wheel.
+    fn arm(&mut self, who: &Identity, deadline: Timestamp) {
+        self.customers.entry(who, |entry| entry.armed = deadline);
+        if deadline != Timestamp::MAX {
+            self.wheel.insert(deadline, who.clone());
+        }
+    }
+
+    fn prepare(&mut self, actions: &mut Vec<Action>) {
+        actions.extend(self.touched.iter().cloned().map(Action::Remember));
+        let progress = Progress {
+            positions: self.inputs.positions(),
+            stream_time: self.stream_time,
+            sequence: self.committed.sequence + 1,
+        };
+        actions.push(Action::Commit(progress.clone()));
+        self.phase = Phase::Committing(progress);
+    }
+
+    fn settle_committed(&mut self) {
+        let Phase::Committing(progress) = std::mem::replace(&mut self.phase, Phase::Deciding) else { return };
+        self.committed = progress;
+        self.customers.publish(self.transaction);
+        for who in self.touched.drain(..) {
+            self.customers.entry(&who, |entry| entry.fold(self.transaction));
+        }
+        for (population, moved) in self.population.iter_mut().flatten().zip(self.moved.iter_mut().flatten()) {
+            *population += std::mem::take(moved);
+        }
+        self.transaction += 1;
+        self.applied.clear();
+        self.decisions = 0;
+    }
+
+    fn settle_aborted(&mut self) {
+        self.phase = Phase::Deciding;
+        for who in std::mem::take(&mut self.touched) {
+            let deadline = self.customers.entry(&who, |entry| {
+                entry.undo(self.transaction);
+                entry.latest().map_or(Timestamp::MAX, Customer::next_deadline)
+            });
+            self.arm(&who, deadline);
+            self.customers.remove_vacant(&who);
+        }
+        self.moved.iter_mut().flatten().for_each(|moved| *moved = 0);
+        for (input, record) in self.applied.drain(..).rev() {
+            self.inputs.put_back(input, record);
+        }
+        self.inputs.rewind(&self.committed.positions);
+        self.stream_time = self.committed.stream_time;
+        self.counts = Counts::default();
+        self.decisions = 0;
+        // A number never used twice: no reader may take an undone image for a committed one.
+        self.transaction += 1;
+    }
+}
+
+/// Adds `change` where the customer's journeys stand.
+fn count_stages(customer: &Customer, population: &mut [Vec<i64>], change: i64) {
+    for (journey, stages) in customer.journeys.iter().zip(population) {
+        if let Some(stage) = journey.stage() {
+            stages[usize::from(stage)] += change;
+        }
+    }
+}
