@@ -1,5 +1,22 @@
+//! Sillage: touchpoints in, stage transitions and abandonments out, exactly once.
+//!
+//! The map, in reading order. Each room may use only what stands before it; a test (`tests/it/tidy.rs`) holds the arrow.
+//!
+//! Pure rooms: no Kafka, clock, HTTP, async, lock or logger in them. Same input, same bytes.
+//! - [`time`]: instants and spans. [`diagnostic`]: faults in files that people write. [`yaml`]: a file with its places.
+//! - [`touchpoint`]: what a customer did. [`model`]: what a journey may be.
+//! - [`journey`]: what one customer did, and what follows. [`shard`]: many customers, one stream time, one commit.
+//!
+//! The shell obeys what the shard decides.
+//! - [`wire`]: bytes to touchpoints, outcomes to bytes. [`generate`]: synthetic load.
+//! - [`port`]: the two traits between a worker and its log. [`lookup`]: journeys for readers. [`metrics`]: the catalogue.
+//! - [`config`]: one YAML file, checked. [`kafka`], [`embedded`]: the two real logs. [`http`]: what is served.
+//! - [`runtime`]: the worker, the one clock, the life of the service. [`cli`]: the commands.
+
 pub mod journey;
+pub mod lookup;
 pub mod model;
+pub mod port;
 pub mod shard;
 pub mod time;
 pub mod touchpoint;

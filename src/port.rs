@@ -1,0 +1,108 @@
+//! The port between a worker and a log: Kafka, the embedded log, or a simulated one.
+//!
+//! A log tells its worker what happened through [`Seat`], always on one thread; the worker tells the log what to write
+//! through [`Sink`]. Neither side knows more of the other. Kafka's rebalance callback is the reason for two traits: a log
+//! must be able to say "these shards are about to go" in the middle of a poll, and the worker must commit before it answers.
+
+use std::sync::Arc;
+
+use crate::journey::{Customer, Outcome};
+use crate::shard::{Progress, Unusable};
+use crate::time::Timestamp;
+
+/// A shard: partition number of all inputs together.
+pub type ShardId = u32;
+
+/// Reads the worker clock (rule 3). Handed in, so that nobody else looks at a clock.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Where a record came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Partition number.
+    pub shard: ShardId,
+    /// Index of the topic among the inputs, which are sorted by name.
+    pub input: usize,
+    /// Offset.
+    pub offset: i64,
+}
+
+/// A record as it stands in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct RawRecord<'a> {
+    /// Where it came from.
+    pub origin: Origin,
+    /// The record's timestamp.
+    pub timestamp: Timestamp,
+    /// Whose time the timestamp is.
+    pub stamped: Stamped,
+    /// The key.
+    pub key: Option<&'a [u8]>,
+    /// The value; absent for a tombstone.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Whose time a record's timestamp is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamped {
+    /// The log's, or a client's: log time is the lesser of it and the worker clock at receipt (rule 2).
+    OnEntry,
+    /// The touchpoint's own: a history being loaded, where log time is event time.
+    History,
+}
+
+/// A shard that a worker is given, and where it goes on.
+#[derive(Debug)]
+pub struct Assignment {
+    /// Which.
+    pub shard: ShardId,
+    /// Where its last commit left it, with a position for every input.
+    pub progress: Progress,
+    /// Its customers as of that commit; empty where the log keeps no state.
+    pub customers: Vec<Customer>,
+}
+
+/// How a commit ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is in the log.
+    Committed,
+    /// It certainly is not; state must be undone.
+    Aborted(String),
+    /// Nobody can say any more, or another owner has taken over: this worker must stop.
+    Lost(String),
+}
+
+/// What a worker does to its log. Everything between two commits belongs to one transaction; a write that fails makes the
+/// commit end as aborted or lost.
+pub trait Sink: Send {
+    /// Writes an outcome. `stale` marks one decided long after its deadline (rule 24).
+    fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool);
+    /// Writes a record that cannot be used to the dead letters (rule 21).
+    fn dead_letter(&mut self, origin: Origin, record: &Unusable);
+    /// Writes a customer's state as of this transaction.
+    fn remember(&mut self, shard: ShardId, customer: &Customer);
+    /// Commits with the progress of these shards, and says for certain how it ended (rule 22).
+    fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict;
+}
+
+/// What a log tells its worker.
+pub trait Seat: Send {
+    /// These shards are the worker's from now on.
+    fn assigned(&mut self, shards: Vec<Assignment>);
+    /// The next record of one of its inputs.
+    fn record(&mut self, record: RawRecord<'_>);
+    /// A query sent at `at` showed that `position` is the end of this input, and all before it has been handed over (rule 4).
+    fn caught_up(&mut self, shard: ShardId, input: usize, position: i64, at: Timestamp);
+    /// Records of this input that wait for their turn; the log should pause an input that has too many.
+    fn buffered(&self, shard: ShardId, input: usize) -> usize;
+    /// These shards are about to go: commit or abort now, and forget them.
+    fn revoking(&mut self, shards: &[ShardId]);
+    /// These shards have gone: forget them without a commit.
+    fn lost(&mut self, shards: &[ShardId]);
+    /// A round of polling is over: commit if it is time.
+    ///
+    /// # Errors
+    /// The reason why this worker must stop.
+    fn turn(&mut self) -> Result<(), String>;
+}
