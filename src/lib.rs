@@ -13,10 +13,14 @@
 //! - [`config`]: one YAML file, checked. [`kafka`], [`embedded`]: the two real logs. [`http`]: what is served.
 //! - [`runtime`]: the worker, the one clock, the life of the service. [`cli`]: the commands.
 
+pub mod diagnostic;
 pub mod journey;
 pub mod lookup;
+pub mod metrics;
 pub mod model;
 pub mod port;
+pub mod runtime;
 pub mod shard;
 pub mod time;
 pub mod touchpoint;
+pub mod yaml;

@@ -4,6 +4,8 @@
 //! [`Model`] here is what remains to be known at run time, with every name resolved to an index. Knows nothing of
 //! customers, time or topics.
 
+pub mod check;
+pub mod written;
 
 use std::collections::HashMap;
 
@@ -11,6 +13,7 @@ use compact_str::CompactString;
 
 use crate::time::Span;
 
+pub use check::load;
 
 /// A stage by its place in the model's order.
 pub type StageIndex = u16;

@@ -1,0 +1,237 @@
+//! Every metric: name, help, unit, labels. Nothing else in the code names a metric.
+//!
+//! Labels come from closed sets (the model, the partitions, fixed words), never from a customer, a URL or a session
+//! (rule 27).
+
+use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::journey::{Outcome, Subject, What};
+use crate::model::Model;
+use crate::port::ShardId;
+use crate::shard::Counts;
+
+const CONSUMED: &str = "sillage_records_consumed_total";
+const IGNORED: &str = "sillage_touchpoints_ignored_total";
+const DUPLICATE: &str = "sillage_touchpoints_duplicate_total";
+const CLAMPED: &str = "sillage_touchpoints_clamped_total";
+const MISROUTED: &str = "sillage_records_misrouted_total";
+const DEAD_LETTERS: &str = "sillage_dead_letters_total";
+const REFUSED_EPISODES: &str = "sillage_episodes_refused_total";
+const OUTCOMES: &str = "sillage_outcomes_total";
+const STALE: &str = "sillage_outcomes_stale_total";
+const COMMITS: &str = "sillage_commits_total";
+const JOURNEYS: &str = "sillage_journeys";
+const LAG: &str = "sillage_lag_records";
+const BEHIND: &str = "sillage_stream_time_behind_seconds";
+const ARMED: &str = "sillage_deadlines_armed";
+const ASSIGNED: &str = "sillage_shards_assigned";
+const COMMIT_SECONDS: &str = "sillage_commit_seconds";
+const EVENT_LATENCY: &str = "sillage_latency_event_to_commit_seconds";
+const LOG_LATENCY: &str = "sillage_latency_log_to_commit_seconds";
+const BUILD_INFO: &str = "sillage_build_info";
+
+/// Upper bounds of all latency histograms, in seconds.
+const BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0];
+
+/// Installs the recorder and describes every metric; returns what renders `/metrics`.
+///
+/// # Errors
+/// When a recorder is installed already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let mut builder = PrometheusBuilder::new();
+    for name in [COMMIT_SECONDS, EVENT_LATENCY, LOG_LATENCY] {
+        builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &BUCKETS)?;
+    }
+    let handle = builder.install_recorder()?;
+    describe();
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    Ok(handle)
+}
+
+fn describe() {
+    describe_counter!(CONSUMED, "Records applied, by partition.");
+    describe_counter!(IGNORED, "Touchpoints of a type that no model names.");
+    describe_counter!(DUPLICATE, "Touchpoints dropped as repeats of the same id and customer.");
+    describe_counter!(CLAMPED, "Touchpoints whose event time lay ahead and was clamped to log time.");
+    describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
+    describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
+    describe_counter!(REFUSED_EPISODES, "Episodes not opened because a customer had too many open.");
+    describe_counter!(OUTCOMES, "Outcomes committed, by model, kind and what they are about (stage entered, stage, episode).");
+    describe_counter!(STALE, "Outcomes decided long after their deadline.");
+    describe_counter!(COMMITS, "Transactions, by result.");
+    describe_gauge!(JOURNEYS, "Journeys that stand in a stage, by model and stage.");
+    describe_gauge!(LAG, "Records between the position and the end of the input, by topic and partition.");
+    describe_gauge!(BEHIND, "Seconds that stream time is behind the worker clock, by partition.");
+    describe_gauge!(ARMED, "Customers with an armed deadline, by partition.");
+    describe_gauge!(ASSIGNED, "Shards that this process owns.");
+    describe_histogram!(COMMIT_SECONDS, "Seconds that a commit takes.");
+    describe_histogram!(EVENT_LATENCY, "Seconds from event time (for an absence: its deadline) to the commit of an outcome.");
+    describe_histogram!(LOG_LATENCY, "Seconds from log time to the commit of an outcome.");
+    describe_gauge!(BUILD_INFO, "Always 1; the version is in the label.");
+}
+
+/// The metrics of one shard.
+pub struct ShardMeters {
+    consumed: Counter,
+    behind: Gauge,
+    armed: Gauge,
+    journeys: Vec<Vec<Gauge>>,
+    shown: Vec<Vec<i64>>,
+}
+
+impl ShardMeters {
+    /// The metrics of shard `shard` under these models.
+    pub fn new<'a>(shard: ShardId, models: impl Iterator<Item = &'a Model>) -> Self {
+        let partition = shard.to_string();
+        let stages = |model: &Model| -> Vec<Gauge> {
+            let gauge_of = |name: &str| gauge!(JOURNEYS, "model" => model.name.to_string(), "stage" => name.to_owned());
+            model.stages.iter().map(|stage| gauge_of(&stage.name)).collect()
+        };
+        let journeys: Vec<Vec<Gauge>> = models.map(stages).collect();
+        ShardMeters {
+            consumed: counter!(CONSUMED, "partition" => partition.clone()),
+            behind: gauge!(BEHIND, "partition" => partition.clone()),
+            armed: gauge!(ARMED, "partition" => partition),
+            shown: journeys.iter().map(|stages| vec![0; stages.len()]).collect(),
+            journeys,
+        }
+    }
+
+    /// After a commit: what was applied, where the journeys stand, and how many deadlines are armed.
+    pub fn committed(&mut self, applied: u64, population: &[Vec<i64>], armed: usize) {
+        self.consumed.increment(applied);
+        self.armed.set(armed as f64);
+        self.show(population);
+    }
+
+    /// How far stream time is behind the worker clock.
+    pub fn behind(&self, seconds: f64) {
+        self.behind.set(seconds);
+    }
+
+    /// The shard has gone: it no longer counts here.
+    pub fn gone(&mut self) {
+        let nobody: Vec<Vec<i64>> = self.shown.iter().map(|stages| vec![0; stages.len()]).collect();
+        self.show(&nobody);
+        self.armed.set(0.0);
+        self.behind.set(0.0);
+    }
+
+    /// The gauges are sums over all shards, so each shard adds its change.
+    fn show(&mut self, population: &[Vec<i64>]) {
+        let gauges = self.journeys.iter().flatten();
+        let shown = self.shown.iter_mut().flatten();
+        for ((gauge, shown), now) in gauges.zip(shown).zip(population.iter().flatten()) {
+            if *shown != *now {
+                gauge.increment((*now - *shown) as f64);
+                *shown = *now;
+            }
+        }
+    }
+}
+
+/// The metrics of a worker that have no partition.
+pub struct WorkerMeters {
+    ignored: Counter,
+    duplicate: Counter,
+    clamped: Counter,
+    misrouted: Counter,
+    dead_letters: Counter,
+    refused_episodes: Counter,
+    stale: Counter,
+    committed: Counter,
+    aborted: Counter,
+    assigned: Gauge,
+    commit_seconds: Histogram,
+    event_latency: Histogram,
+    log_latency: Histogram,
+}
+
+impl Default for WorkerMeters {
+    fn default() -> Self {
+        WorkerMeters {
+            ignored: counter!(IGNORED),
+            duplicate: counter!(DUPLICATE),
+            clamped: counter!(CLAMPED),
+            misrouted: counter!(MISROUTED),
+            dead_letters: counter!(DEAD_LETTERS),
+            refused_episodes: counter!(REFUSED_EPISODES),
+            stale: counter!(STALE),
+            committed: counter!(COMMITS, "result" => "committed"),
+            aborted: counter!(COMMITS, "result" => "aborted"),
+            assigned: gauge!(ASSIGNED),
+            commit_seconds: histogram!(COMMIT_SECONDS),
+            event_latency: histogram!(EVENT_LATENCY),
+            log_latency: histogram!(LOG_LATENCY),
+        }
+    }
+}
+
+impl WorkerMeters {
+    /// A transaction was committed, after so many seconds.
+    pub fn committed(&self, seconds: f64) {
+        self.committed.increment(1);
+        self.commit_seconds.record(seconds);
+    }
+
+    /// A transaction was undone.
+    pub fn aborted(&self) {
+        self.aborted.increment(1);
+    }
+
+    /// What a shard counted up to a commit.
+    pub fn counted(&self, counts: Counts) {
+        self.ignored.increment(counts.ignored);
+        self.duplicate.increment(counts.duplicates);
+        self.dead_letters.increment(counts.dead_letters);
+        self.refused_episodes.increment(counts.refused_episodes);
+    }
+
+    /// A touchpoint from the future was clamped.
+    pub fn clamped(&self) {
+        self.clamped.increment(1);
+    }
+
+    /// A record lies on another partition than its key says.
+    pub fn misrouted(&self) {
+        self.misrouted.increment(1);
+    }
+
+    /// An outcome was marked stale.
+    pub fn stale(&self) {
+        self.stale.increment(1);
+    }
+
+    /// Shards came or went.
+    pub fn assigned(&self, change: i64) {
+        self.assigned.increment(change as f64);
+    }
+
+    /// Seconds from event time and from log time to the commit of one outcome.
+    pub fn latency(&self, from_event: f64, from_log: f64) {
+        self.event_latency.record(from_event);
+        self.log_latency.record(from_log);
+    }
+}
+
+/// Counts a committed outcome.
+pub fn outcome(outcome: &Outcome) {
+    let about = match &outcome.what {
+        What::Transition { to, .. } => to,
+        What::Completion { about }
+        | What::Abandonment { about }
+        | What::Resumption { about, .. }
+        | What::Recovery { about, .. } => match &about.subject {
+            Subject::Stage(name) => name,
+            Subject::Episode { kind, .. } => kind,
+        },
+    };
+    let (model, about) = (outcome.model.to_string(), about.to_string());
+    counter!(OUTCOMES, "model" => model, "kind" => outcome.what.kind(), "about" => about).increment(1);
+}
+
+/// How far a partition's position is from its end.
+pub fn lag(topic: &str, partition: ShardId, records: i64) {
+    gauge!(LAG, "topic" => topic.to_owned(), "partition" => partition.to_string()).set(records as f64);
+}

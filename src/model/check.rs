@@ -1,0 +1,131 @@
+//! From a model as written to a model that runs: everything wrong is found at once, then the names become indices.
+//!
+//! Each room below checks one part and hands on what it resolved: [`groups`] the types, [`stages`], [`phases`],
+//! [`episodes`]; [`compile`] puts the [`Model`] together. Knows nothing of customers or time.
+
+mod compile;
+mod episodes;
+mod groups;
+mod phases;
+mod stages;
+
+use crate::diagnostic::{Diagnostic, Faults, Place, Source, Spanned, quoted};
+use crate::model::Model;
+use crate::model::written::{self, Name, Recovery, Written};
+use crate::time::Span;
+use crate::yaml;
+
+use groups::Groups;
+
+/// The version of the model language that this build reads.
+const LANGUAGE: u64 = 1;
+/// The most stages a model may have.
+pub const MAX_STAGES: usize = 64;
+/// The most episode kinds.
+pub const MAX_EPISODES: usize = 32;
+/// The most groups of types.
+pub const MAX_GROUPS: usize = 128;
+/// The most types of touchpoints that a model may name.
+pub const MAX_TYPES: usize = 4096;
+/// The longest name of a model, stage, episode, group or phase, in bytes.
+pub const MAX_NAME_BYTES: usize = 64;
+/// A recovery window shorter than this and than the absence itself is taken for a slip of the unit.
+const SHORT_RECOVERY: Span = Span::from_days(1);
+
+/// Reads and checks a model; `file_name` is how diagnostics call the file. `Some` only where there is no error; warnings may
+/// stand beside it. Diagnostics come in the order of their places.
+pub fn load(file_name: &str, source: &str) -> (Option<Model>, Vec<Diagnostic>) {
+    let source = Source::file(file_name, source);
+    let mut faults = Faults::default();
+    let written = yaml::parse(&source, &mut faults).and_then(|root| written::read(&root, &mut faults));
+    let model = written.and_then(|written| check(&written, &mut faults));
+    faults.settle(model)
+}
+
+fn check(written: &Written, faults: &mut Faults) -> Option<Model> {
+    head(written, faults);
+    let mut groups = Groups::resolve(&written.groups, faults);
+    let kept = at_most(MAX_STAGES, "stages", &written.stages, |stage| &stage.name.place, faults);
+    let stages = stages::check(kept, &mut groups, faults);
+    let phases = phases::check(&written.phases, kept, faults);
+    let kept = at_most(MAX_EPISODES, "episodes", &written.episodes, |episode| &episode.name.place, faults);
+    let episodes = episodes::check(kept, &mut groups, faults);
+    groups.finish(faults);
+    let name = written.name.as_ref()?;
+    faults.usable().then(|| compile::model(&name.value, written.version, phases, &stages, &episodes))
+}
+
+fn head(written: &Written, faults: &mut Faults) {
+    if let Some(language) = written.language.as_ref().filter(|language| language.value != LANGUAGE) {
+        let cause = format!("version {} of the model language is not known to this build", language.value);
+        faults.error("M001", &language.place, cause, format!("write `sillage: {LANGUAGE}`, or use a Sillage that knows it"));
+    }
+    if let Some(name) = &written.name {
+        check_name("model", name, faults);
+    }
+    if let Some(place) = &written.no_stages {
+        faults.error("M003", place, "the model has no stages", "name at least one stage and what enters it");
+    }
+}
+
+/// Names are ids in outcomes, metrics and dashboards, so they are short and plain.
+fn check_name(what: &str, name: &Name, faults: &mut Faults) {
+    let text = name.value.as_str();
+    if text.len() > MAX_NAME_BYTES {
+        let cause = format!("the {what} name {} is longer than {MAX_NAME_BYTES} bytes", quoted(text));
+        faults.error("M002", &name.place, cause, "choose a shorter name");
+    } else if !is_plain(text) {
+        let cause = format!("{} cannot be the name of a {what}", quoted(text));
+        let help = match plain(text) {
+            Some(plain) => format!("use lower-case letters, digits and hyphens: {}", quoted(&plain)),
+            None => "use lower-case letters, digits and hyphens".to_owned(),
+        };
+        faults.error("M002", &name.place, cause, help);
+    }
+}
+
+fn is_plain(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !text.is_empty() && !text.starts_with('-') && !text.ends_with('-') && text.bytes().all(allowed)
+}
+
+/// The nearest name that would be allowed, if there is one.
+fn plain(text: &str) -> Option<String> {
+    let hyphened: String =
+        text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let plain: Vec<&str> = hyphened.split('-').filter(|part| !part.is_empty()).collect();
+    let plain = plain.join("-");
+    is_plain(&plain).then_some(plain)
+}
+
+/// Takes no more than `most` of something, and says so where there are more.
+fn at_most<'a, T>(most: usize, what: &str, all: &'a [T], place: fn(&T) -> &Place, faults: &mut Faults) -> &'a [T] {
+    if let Some(beyond) = all.get(most) {
+        let cause = format!("{} {what} are more than the {most} that a model may have", all.len());
+        faults.error("M004", place(beyond), cause, format!("remove some {what}, or split the model in two"));
+    }
+    &all[..all.len().min(most)]
+}
+
+/// Checks the recovery window against the absence that it follows: `absence_key` is how the file calls that.
+fn check_recovery(recovered: &Recovery, absence: Option<&Spanned<Span>>, absence_key: &str, faults: &mut Faults) {
+    let Some(place) = &recovered.place else { return };
+    let Some(absence) = absence else {
+        let cause = format!("`recovered within` has no effect without {}", quoted(absence_key));
+        faults.warning("M035", place, cause, format!("add {} with a duration, or remove this line", quoted(absence_key)));
+        return;
+    };
+    if recovered.within < absence.value && recovered.within < SHORT_RECOVERY {
+        let cause = format!(
+            "a recovery must come within {}, sooner than the {} of absence before it",
+            recovered.within, absence.value
+        );
+        faults.push(
+            Diagnostic::warning("M036", place, cause, "check the unit; most recoveries take days, such as 7d")
+                .see(&absence.place, "the absence"),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,3 @@
+//! The life of the service: the worker, the one clock, starting and stopping.
+
+pub mod clock;

@@ -1,0 +1,233 @@
+//! From nodes to values: asking a map for its keys, each value for what it must be, with a diagnostic where it is not.
+
+use std::ops::RangeInclusive;
+
+use super::{Entry, Node, Shape};
+use crate::diagnostic::{Faults, Place, Spanned, did_you_mean, quoted};
+use crate::time::Span;
+
+/// The shortest and the longest duration allowed at some place.
+pub type Bounds = RangeInclusive<Span>;
+
+const DURATION_HELP: &str = "write a number with a unit, such as 30m, 1h 30m or 7d";
+
+/// Reads one map key by key, and remembers which keys were asked for.
+pub struct Reader<'a> {
+    what: String,
+    place: Place,
+    entries: &'a [Entry],
+    asked: Vec<&'static str>,
+}
+
+impl<'a> Reader<'a> {
+    /// Opens a map; `what` names it in diagnostics (`` stage `decision` ``). `None` where it is no map.
+    pub fn open(node: &'a Node, what: impl Into<String>, place: &Place, faults: &mut Faults) -> Option<Self> {
+        let what = what.into();
+        match &node.shape {
+            Shape::Map(entries) => Some(Reader { what, place: place.clone(), entries, asked: Vec::new() }),
+            Shape::Refused => None,
+            Shape::Nothing | Shape::Scalar { .. } | Shape::List(_) => {
+                let place = if node.place.span.is_empty() { place } else { &node.place };
+                let cause = format!("{what} must be a map, found {}", node.shape.in_words());
+                faults.error("Y012", place, cause, "write its settings as `key: value`, one a line, indented below");
+                None
+            }
+        }
+    }
+
+    /// The value of a key, if it is there.
+    pub fn optional(&mut self, key: &'static str) -> Option<Value<'a>> {
+        self.asked.push(key);
+        let entry = self.entries.iter().find(|entry| entry.key.value == key)?;
+        Some(Value { label: quoted(key), key: &entry.key.place, node: &entry.value })
+    }
+
+    /// The value of a key that must be there; `example` is the line to add where it is not.
+    pub fn required(&mut self, key: &'static str, example: &str, faults: &mut Faults) -> Option<Value<'a>> {
+        let value = self.optional(key);
+        if value.is_none() {
+            let cause = format!("{} needs {}", self.what, quoted(key));
+            faults.error("Y011", &self.place, cause, format!("add a line such as {}", quoted(example)));
+        }
+        value
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub fn finish(self, faults: &mut Faults) {
+        for entry in self.entries.iter().filter(|entry| !self.asked.contains(&entry.key.value.as_str())) {
+            let name = entry.key.value.as_str();
+            let cause = format!("{} has no key {}", self.what, quoted(name));
+            faults.error("Y010", &entry.key.place, cause, did_you_mean(name, &self.asked, "its keys are"));
+        }
+    }
+}
+
+/// A value to be read, with the words to name it.
+#[derive(Clone)]
+pub struct Value<'a> {
+    label: String,
+    key: &'a Place,
+    node: &'a Node,
+}
+
+impl<'a> Value<'a> {
+    /// Where to point: the value, or its key where there is no value.
+    pub fn place(&self) -> &'a Place {
+        if self.node.place.span.is_empty() { self.key } else { &self.node.place }
+    }
+
+    /// Where its key stands.
+    pub fn key_place(&self) -> &'a Place {
+        self.key
+    }
+
+    /// How diagnostics name it: its key between backticks.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether it is a map without lines.
+    pub fn is_empty_map(&self) -> bool {
+        matches!(&self.node.shape, Shape::Map(entries) if entries.is_empty())
+    }
+
+    /// Whether it is a list without items.
+    pub fn is_empty_list(&self) -> bool {
+        matches!(&self.node.shape, Shape::List(items) if items.is_empty())
+    }
+
+    /// Opens it as a map called `what`.
+    pub fn map(&self, what: impl Into<String>, faults: &mut Faults) -> Option<Reader<'a>> {
+        Reader::open(self.node, what, self.key, faults)
+    }
+
+    /// The lines of a map whose keys are names that the writer chose; `what` says what stands there.
+    pub fn entries(&self, what: &str, faults: &mut Faults) -> Option<&'a [Entry]> {
+        match &self.node.shape {
+            Shape::Map(entries) => Some(entries),
+            Shape::Nothing | Shape::Scalar { .. } | Shape::List(_) | Shape::Refused => {
+                self.wrong_shape(&format!("a map of {what}"), "write `name: …` for each, indented below", faults);
+                None
+            }
+        }
+    }
+
+    /// A text that is not empty.
+    pub fn text(&self, faults: &mut Faults) -> Option<Spanned<String>> {
+        let (text, _) = self.scalar("a text", "write one word or text", faults)?;
+        if text.trim().is_empty() {
+            faults.error("Y013", self.place(), format!("{} is empty", self.label), "give it a value, or remove the line");
+            return None;
+        }
+        Some(self.spanned(text.to_owned()))
+    }
+
+    /// One text or a list of texts; `what` says what they are.
+    pub fn texts(&self, what: &str, faults: &mut Faults) -> Option<Vec<Spanned<String>>> {
+        match &self.node.shape {
+            Shape::List(items) => {
+                let item = |node| Value { label: format!("each of {}", self.label), key: self.key, node };
+                Some(items.iter().filter_map(|node| item(node).text(faults)).collect())
+            }
+            Shape::Scalar { .. } => self.text(faults).map(|text| vec![text]),
+            Shape::Nothing | Shape::Map(_) | Shape::Refused => {
+                self.wrong_shape(&format!("{what} or a list of them"), "write one, or several as [a, b]", faults);
+                None
+            }
+        }
+    }
+
+    /// A duration within bounds.
+    pub fn duration(&self, bounds: &Bounds, faults: &mut Faults) -> Option<Spanned<Span>> {
+        let (text, _) = self.scalar("a duration", DURATION_HELP, faults)?;
+        let Ok(span) = Span::parse(text) else {
+            let cause = format!("{} must be a duration, found {}", self.label, quoted(text));
+            let digits = !text.is_empty() && text.len() < 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+            let help = if digits {
+                format!("add the unit: {text}s, {text}m, {text}h or {text}d")
+            } else {
+                DURATION_HELP.to_owned()
+            };
+            faults.error("Y013", self.place(), cause, help);
+            return None;
+        };
+        if !bounds.contains(&span) {
+            self.outside(&span.to_string(), &bounds.start().to_string(), &bounds.end().to_string(), faults);
+            return None;
+        }
+        Some(self.spanned(span))
+    }
+
+    /// A whole number within bounds.
+    pub fn integer(&self, bounds: RangeInclusive<u64>, faults: &mut Faults) -> Option<Spanned<u64>> {
+        let (text, quoted_text) = self.scalar("a whole number", "write digits only", faults)?;
+        let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+        if quoted_text || digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            let found = if quoted_text { "a text in quotes".to_owned() } else { quoted(text) };
+            let help = if quoted_text { "remove the quotes" } else { "write digits only" };
+            faults.error("Y013", self.place(), format!("{} must be a whole number, found {found}", self.label), help);
+            return None;
+        }
+        match text.parse().ok().filter(|number| bounds.contains(number)) {
+            Some(number) => Some(self.spanned(number)),
+            None => {
+                self.outside(text, &bounds.start().to_string(), &bounds.end().to_string(), faults);
+                None
+            }
+        }
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&self, faults: &mut Faults) -> Option<Spanned<bool>> {
+        self.word(&[("true", true), ("false", false)], faults)
+    }
+
+    /// One of some words, each with what it stands for.
+    pub fn word<T: Copy>(&self, words: &[(&'static str, T)], faults: &mut Faults) -> Option<Spanned<T>> {
+        let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
+        let choice = names.join(" or ");
+        let (text, _) = self.scalar(&choice, &format!("write {choice}"), faults)?;
+        let found = words.iter().find(|(name, _)| *name == text);
+        if found.is_none() {
+            let cause = format!("{} must be {choice}, found {}", self.label, quoted(text));
+            let help = did_you_mean(text, &names, "write one of");
+            faults.error("Y013", self.place(), cause, help);
+        }
+        found.map(|(_, value)| self.spanned(*value))
+    }
+
+    /// The text of a scalar and whether it is quoted; a diagnostic where it is none.
+    fn scalar(&self, expected: &str, help: &str, faults: &mut Faults) -> Option<(&'a str, bool)> {
+        match &self.node.shape {
+            Shape::Scalar { text, quoted } => Some((text, *quoted)),
+            Shape::Nothing | Shape::List(_) | Shape::Map(_) | Shape::Refused => {
+                self.wrong_shape(expected, help, faults);
+                None
+            }
+        }
+    }
+
+    fn wrong_shape(&self, expected: &str, help: &str, faults: &mut Faults) {
+        let (found, help) = match &self.node.shape {
+            Shape::Refused => return,
+            Shape::Nothing => ("nothing", format!("{help}; or remove the line")),
+            shape => (shape.in_words(), help.to_owned()),
+        };
+        faults.error("Y012", self.place(), format!("{} must be {expected}, found {found}", self.label), help);
+    }
+
+    fn outside(&self, found: &str, least: &str, most: &str, faults: &mut Faults) {
+        let cause = format!("{} is {}, outside {least} to {most}", self.label, quoted(found));
+        faults.error("Y014", self.place(), cause, format!("write a value from {least} to {most}"));
+    }
+
+    fn spanned<T>(&self, value: T) -> Spanned<T> {
+        Spanned { value, place: self.node.place.clone() }
+    }
+}
+
+impl<'a> From<&'a Entry> for Value<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        Value { label: quoted(&entry.key.value), key: &entry.key.place, node: &entry.value }
+    }
+}
