@@ -98,9 +98,13 @@ impl ShardMeters {
         }
     }
 
-    /// After a commit: what was applied, where the journeys stand, and how many deadlines are armed.
-    pub fn committed(&mut self, applied: u64, population: &[Vec<i64>], armed: usize) {
-        self.consumed.increment(applied);
+    /// So many records were applied by a commit.
+    pub fn applied(&self, records: u64) {
+        self.consumed.increment(records);
+    }
+
+    /// Where the journeys stand, and how many deadlines are armed.
+    pub fn standing(&mut self, population: &[Vec<i64>], armed: usize) {
         self.armed.set(armed as f64);
         self.show(population);
     }

@@ -84,6 +84,8 @@ pub trait Sink: Send {
     fn remember(&mut self, shard: ShardId, customer: &Customer);
     /// Commits with the progress of these shards, and says for certain how it ended (rule 22).
     fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict;
+    /// Undoes everything since the last commit: `Aborted`, or `Lost` where that cannot be had.
+    fn abort(&mut self) -> Verdict;
 }
 
 /// What a log tells its worker.

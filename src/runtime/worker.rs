@@ -1,0 +1,314 @@
+//! The worker: the seat that a log speaks to. Decodes, lets the shards decide, obeys their actions, commits in time.
+//!
+//! One worker owns whole shards and one sink; nobody else writes their state. It runs on whatever thread drives the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tracing::{debug, info, warn};
+
+use crate::journey::{Outcome, What};
+use crate::lookup::{Lookup, SharedCustomers};
+use crate::metrics::{self, ShardMeters, WorkerMeters};
+use crate::model::Model;
+use crate::partitioner::Partitioner;
+use crate::port::{Assignment, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
+use crate::shard::{Action, Body, Buffered, Customers, Input, Settings, Shard, Unusable};
+use crate::time::{Span, Timestamp};
+use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping};
+
+/// What a worker needs to know beside its log.
+pub struct Job {
+    /// The models, in the order of the configuration.
+    pub models: Arc<[Arc<Model>]>,
+    /// Time, limits, undo.
+    pub settings: Settings,
+    /// How inputs are encoded.
+    pub format: Format,
+    /// Which source fields hold what, where the source names them otherwise.
+    pub mapping: Option<Mapping>,
+    /// What a record may hold.
+    pub limits: Limits,
+    /// Names of the inputs, sorted.
+    pub topics: Arc<[String]>,
+    /// Number of partitions of every input.
+    pub partitions: u32,
+    /// How the inputs are partitioned.
+    pub partitioner: Partitioner,
+    /// How often to commit while there is something to commit.
+    pub commit_interval: Span,
+    /// An absence decided so long after its deadline is marked stale (rule 24).
+    pub stale_after: Span,
+    /// The worker clock.
+    pub now: Now,
+    /// Where readers find the journeys.
+    pub lookup: Arc<Lookup>,
+}
+
+struct Place {
+    shard: Shard<SharedCustomers>,
+    meters: ShardMeters,
+}
+
+/// A worker.
+pub struct Worker {
+    job: Job,
+    sink: Box<dyn Sink>,
+    places: BTreeMap<ShardId, Place>,
+    last_commit: Timestamp,
+    meters: WorkerMeters,
+    actions: Vec<Action>,
+    /// Outcomes published in the open transaction, to be counted when it is committed.
+    published: Vec<(Box<Outcome>, Timestamp)>,
+    stopped: Option<String>,
+}
+
+impl Worker {
+    /// A worker without shards.
+    pub fn new(job: Job, sink: Box<dyn Sink>) -> Self {
+        let last_commit = (job.now)();
+        Worker {
+            job,
+            sink,
+            places: BTreeMap::new(),
+            last_commit,
+            meters: WorkerMeters::default(),
+            actions: Vec::new(),
+            published: Vec::new(),
+            stopped: None,
+        }
+    }
+
+    fn decode(&mut self, record: &RawRecord<'_>, log_time: Timestamp) -> Body {
+        let origin = record.origin;
+        let arrival = Arrival {
+            log_time,
+            topic: &self.job.topics[origin.input],
+            partition: origin.shard,
+            offset: origin.offset,
+            limits: self.job.limits,
+        };
+        let decoded = match record.value {
+            None => Err("the record has no value; a touchpoint is expected".to_owned()),
+            Some(value) => wire::decode(self.job.format, self.job.mapping.as_ref(), value, &arrival),
+        };
+        match decoded {
+            Ok(Decoded { touchpoint, clamped }) => {
+                if clamped {
+                    self.meters.clamped();
+                }
+                let home = self.job.partitioner.partition(touchpoint.identity.id.as_bytes(), self.job.partitions);
+                if home.is_some_and(|home| home != origin.shard) {
+                    self.meters.misrouted();
+                }
+                Body::Touchpoint(Box::new(touchpoint))
+            }
+            Err(reason) => Body::Unusable(Box::new(Unusable {
+                reason,
+                key: record.key.map(<[u8]>::to_vec),
+                value: record.value.map(<[u8]>::to_vec),
+            })),
+        }
+    }
+
+    /// Hands an input to a shard and obeys; commits when its transaction is full.
+    fn handle(&mut self, shard: ShardId, input: Input) {
+        let Some(place) = self.places.get_mut(&shard) else { return };
+        place.shard.handle(input, &mut self.actions);
+        self.obey(shard);
+        while self.places.get(&shard).is_some_and(|place| place.shard.is_full()) && self.stopped.is_none() {
+            self.commit(&[]);
+        }
+    }
+
+    fn obey(&mut self, shard: ShardId) {
+        for action in std::mem::take(&mut self.actions) {
+            match action {
+                Action::Publish { outcome, log_time } => {
+                    let stale = self.is_stale(&outcome);
+                    self.sink.publish(shard, &outcome, stale);
+                    self.published.push((outcome, log_time));
+                }
+                Action::DeadLetter { input, offset, record } => {
+                    debug!(shard, offset, reason = record.reason, "a record cannot be used");
+                    self.sink.dead_letter(Origin { shard, input, offset }, &record);
+                }
+                // Prepare's answers are taken by `commit` itself.
+                Action::Remember(_) | Action::Commit(_) => {}
+            }
+        }
+    }
+
+    fn is_stale(&self, outcome: &Outcome) -> bool {
+        let absence = matches!(outcome.what, What::Abandonment { .. });
+        let stale = absence && (self.job.now)().since(outcome.at) > self.job.stale_after;
+        if stale {
+            self.meters.stale();
+        }
+        stale
+    }
+
+    /// Commits what all shards have decided, or undoes it. The shards in `leaving` are forgotten before anybody decides
+    /// further: what they decided next would be written without an owner to commit it.
+    fn commit(&mut self, leaving: &[ShardId]) {
+        let dirty: Vec<ShardId> =
+            self.places.iter().filter(|(_, place)| place.shard.is_dirty()).map(|(shard, _)| *shard).collect();
+        let begun = (self.job.now)();
+        self.last_commit = begun;
+        if dirty.is_empty() {
+            self.forget(leaving);
+            return;
+        }
+        let mut progress = Vec::with_capacity(dirty.len());
+        for id in &dirty {
+            let Some(place) = self.places.get_mut(id) else { continue };
+            let mut actions = Vec::new();
+            place.shard.handle(Input::Prepare, &mut actions);
+            for action in actions {
+                match action {
+                    Action::Remember(who) => place.shard.customers().entry(&who, |entry| {
+                        if let Some(customer) = entry.latest() {
+                            self.sink.remember(*id, customer);
+                        }
+                    }),
+                    Action::Commit(done) => progress.push((*id, done)),
+                    Action::Publish { .. } | Action::DeadLetter { .. } => {}
+                }
+            }
+        }
+        match self.sink.commit(&progress) {
+            Verdict::Committed => self.committed(&dirty, leaving, begun),
+            Verdict::Aborted(reason) => self.undone(&dirty, leaving, &reason),
+            Verdict::Lost(reason) => self.stop(reason),
+        }
+    }
+
+    fn undone(&mut self, dirty: &[ShardId], leaving: &[ShardId], reason: &str) {
+        warn!(reason, "a transaction was undone; its records are applied again");
+        self.meters.aborted();
+        self.published.clear();
+        self.forget(leaving);
+        self.finish(dirty, || Input::Aborted);
+    }
+
+    fn stop(&mut self, reason: String) {
+        let all: Vec<ShardId> = self.places.keys().copied().collect();
+        self.forget(&all);
+        self.stopped = Some(reason);
+    }
+
+    fn committed(&mut self, dirty: &[ShardId], leaving: &[ShardId], begun: Timestamp) {
+        let now = (self.job.now)();
+        self.meters.committed(now.since(begun).as_millis() as f64 / 1e3);
+        for (outcome, log_time) in std::mem::take(&mut self.published) {
+            let seconds = |from: Timestamp| now.since(from).as_millis() as f64 / 1e3;
+            self.meters.latency(seconds(outcome.at), seconds(log_time));
+            metrics::outcome(&outcome);
+        }
+        for id in dirty {
+            if let Some(place) = self.places.get_mut(id) {
+                let counts = place.shard.take_counts();
+                self.meters.counted(counts);
+                place.meters.applied(counts.applied);
+            }
+        }
+        self.forget(leaving);
+        self.finish(dirty, || Input::Committed);
+        for id in dirty {
+            if let Some(place) = self.places.get_mut(id) {
+                place.meters.standing(place.shard.population(), place.shard.armed());
+            }
+        }
+    }
+
+    /// Tells the shards how the transaction ended, and obeys what they decide next.
+    fn finish(&mut self, shards: &[ShardId], input: impl Fn() -> Input) {
+        for id in shards {
+            if let Some(place) = self.places.get_mut(id) {
+                place.shard.handle(input(), &mut self.actions);
+                self.obey(*id);
+            }
+        }
+    }
+
+    fn forget(&mut self, shards: &[ShardId]) {
+        for id in shards {
+            if let Some(mut place) = self.places.remove(id) {
+                place.meters.gone();
+                self.meters.assigned(-1);
+                self.job.lookup.remove(*id);
+            }
+        }
+    }
+
+    fn measure(&mut self, now: Timestamp) {
+        for place in self.places.values() {
+            if let Some(stream_time) = place.shard.stream_time() {
+                place.meters.behind(now.since(stream_time).as_millis() as f64 / 1e3);
+            }
+        }
+    }
+}
+
+impl Seat for Worker {
+    fn assigned(&mut self, shards: Vec<Assignment>) {
+        for Assignment { shard: id, progress, customers } in shards {
+            info!(shard = id, customers = customers.len(), "shard assigned");
+            let customers = SharedCustomers::restored(customers);
+            self.job.lookup.add(id, customers.clone());
+            let models = Arc::clone(&self.job.models);
+            let mut meters = ShardMeters::new(id, self.job.models.iter().map(Arc::as_ref));
+            let shard = Shard::new(models, self.job.settings.clone(), customers, progress);
+            meters.standing(shard.population(), shard.armed());
+            if self.places.insert(id, Place { shard, meters }).is_none() {
+                self.meters.assigned(1);
+            }
+        }
+    }
+
+    fn record(&mut self, record: RawRecord<'_>) {
+        let origin = record.origin;
+        let receipt = (self.job.now)();
+        let Some(place) = self.places.get_mut(&origin.shard) else { return };
+        let log_time = match record.stamped {
+            Stamped::OnEntry => place.shard.log_time(origin.input, record.timestamp, receipt),
+            Stamped::History => place.shard.log_time(origin.input, record.timestamp, Timestamp::MAX),
+        };
+        let body = self.decode(&record, log_time);
+        let record = Buffered { offset: origin.offset, log_time, body };
+        self.handle(origin.shard, Input::Record { input: origin.input, record });
+    }
+
+    fn caught_up(&mut self, shard: ShardId, input: usize, position: i64, at: Timestamp) {
+        self.handle(shard, Input::CaughtUp { input, position, at });
+    }
+
+    fn buffered(&self, shard: ShardId, input: usize) -> usize {
+        self.places.get(&shard).map_or(0, |place| place.shard.buffered(input))
+    }
+
+    fn revoking(&mut self, shards: &[ShardId]) {
+        self.commit(shards);
+    }
+
+    fn lost(&mut self, shards: &[ShardId]) {
+        // Part of the open transaction may be theirs, so all of it is undone.
+        match self.sink.abort() {
+            Verdict::Committed | Verdict::Aborted(_) => {
+                let dirty: Vec<ShardId> =
+                    self.places.iter().filter(|(_, place)| place.shard.is_dirty()).map(|(shard, _)| *shard).collect();
+                self.undone(&dirty, shards, "shards were lost");
+            }
+            Verdict::Lost(reason) => self.stop(reason),
+        }
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
+        let now = (self.job.now)();
+        if now.since(self.last_commit) >= self.job.commit_interval {
+            self.commit(&[]);
+            self.measure(now);
+        }
+        self.stopped.clone().map_or(Ok(()), Err)
+    }
+}
