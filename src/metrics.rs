@@ -57,7 +57,10 @@ fn describe() {
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
     describe_counter!(REFUSED_EPISODES, "Episodes not opened because a customer had too many open.");
-    describe_counter!(OUTCOMES, "Outcomes committed, by model, kind and what they are about (stage entered, stage, episode).");
+    describe_counter!(
+        OUTCOMES,
+        "Outcomes committed, by model, kind and what they are about (stage entered, stage, episode)."
+    );
     describe_counter!(STALE, "Outcomes decided long after their deadline.");
     describe_counter!(COMMITS, "Transactions, by result.");
     describe_gauge!(JOURNEYS, "Journeys that stand in a stage, by model and stage.");
@@ -66,7 +69,10 @@ fn describe() {
     describe_gauge!(ARMED, "Customers with an armed deadline, by partition.");
     describe_gauge!(ASSIGNED, "Shards that this process owns.");
     describe_histogram!(COMMIT_SECONDS, "Seconds that a commit takes.");
-    describe_histogram!(EVENT_LATENCY, "Seconds from event time (for an absence: its deadline) to the commit of an outcome.");
+    describe_histogram!(
+        EVENT_LATENCY,
+        "Seconds from event time (for an absence: its deadline) to the commit of an outcome."
+    );
     describe_histogram!(LOG_LATENCY, "Seconds from log time to the commit of an outcome.");
     describe_gauge!(BUILD_INFO, "Always 1; the version is in the label.");
 }

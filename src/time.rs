@@ -49,9 +49,9 @@ impl Timestamp {
     /// # Errors
     /// A text that is not RFC 3339, or an instant outside the calendar's range (years −9999 to 9999).
     pub fn parse(text: &str) -> Result<Self, ParseTimeError> {
-        text.parse::<jiff::Timestamp>().map(|instant| Timestamp(instant.as_millisecond())).map_err(|_| {
-            ParseTimeError(format!("{text:?} is not an instant; write it as 2026-11-22T10:00:00Z (RFC 3339)"))
-        })
+        text.parse::<jiff::Timestamp>()
+            .map(|instant| Timestamp(instant.as_millisecond()))
+            .map_err(|_| ParseTimeError(format!("{text:?} is not an instant; write it as 2026-11-22T10:00:00Z (RFC 3339)")))
     }
 
     /// The span since `earlier`; zero when `earlier` lies ahead.
@@ -130,7 +130,8 @@ impl Span {
     /// # Errors
     /// A number without a unit, an unknown unit, nothing at all, or more than about 290 million years.
     pub fn parse(text: &str) -> Result<Self, ParseTimeError> {
-        let fault = || ParseTimeError(format!("{text:?} is not a duration; write a number with a unit, such as 30m, 1h 30m or 7d"));
+        let fault =
+            || ParseTimeError(format!("{text:?} is not a duration; write a number with a unit, such as 30m, 1h 30m or 7d"));
         let mut rest = text.trim();
         if rest.is_empty() {
             return Err(fault());

@@ -172,7 +172,8 @@ impl Journey {
     fn forget(&mut self, sighting: &Sighting<'_>) {
         let (index, now, keep) = (sighting.index, sighting.moment.log_time, sighting.remembered_for());
         self.episodes.retain(|episode| {
-            let gone = episode.abandoned && episode.watch.abandonment.is_some_and(|abandonment| abandonment.at + keep <= now);
+            let gone =
+                episode.abandoned && episode.watch.abandonment.is_some_and(|abandonment| abandonment.at + keep <= now);
             episode.kind != index || !gone
         });
         self.kinds[usize::from(index)].closed.retain(|(_, until)| *until > now);
@@ -192,9 +193,8 @@ impl Journey {
                 return self.open(sighting);
             }
             // An id that is new for a name under which the open episode has none yet names the same thing once more.
-            let alias = |episode: &Episode| {
-                sighting.ids.iter().all(|id| episode.ids.iter().all(|known| known.name != id.name))
-            };
+            let alias =
+                |episode: &Episode| sighting.ids.iter().all(|id| episode.ids.iter().all(|known| known.name != id.name));
             return match self.fallback(sighting).filter(|place| role.belongs && alias(&self.episodes[*place])) {
                 Some(place) => Found::At(place),
                 None => Found::Nothing,
@@ -262,7 +262,12 @@ impl Journey {
             return true;
         }
         let victim = places().find(|place| self.episodes[*place].abandoned).or_else(|| {
-            sighting.kind.abandoned_after.is_none().then(|| places().min_by_key(|place| self.episodes[*place].touched)).flatten()
+            sighting
+                .kind
+                .abandoned_after
+                .is_none()
+                .then(|| places().min_by_key(|place| self.episodes[*place].touched))
+                .flatten()
         });
         victim.inspect(|place| drop(self.episodes.remove(*place))).is_some()
     }
@@ -339,9 +344,8 @@ impl Journey {
             return Completes::One(place);
         }
         let abandoned = sighting.session().and_then(|_| self.awaiting_recovery(sighting, &scope));
-        let abandoned = abandoned.or_else(|| {
-            kind.by_customer.then(|| self.awaiting_recovery(sighting, &Scope::Customer)).flatten()
-        });
+        let abandoned =
+            abandoned.or_else(|| kind.by_customer.then(|| self.awaiting_recovery(sighting, &Scope::Customer)).flatten());
         abandoned.map_or(Completes::Nothing, Completes::One)
     }
 
@@ -415,10 +419,8 @@ enum Found {
 
 fn explicit_ids(kind: &EpisodeKind, touchpoint: &Touchpoint) -> Vec<EpisodeId> {
     let ids = kind.ids.iter().enumerate();
-    ids.filter_map(|(name, property)| {
-        Some(EpisodeId { name: name as u8, value: touchpoint.property(property)?.as_id()? })
-    })
-    .collect()
+    ids.filter_map(|(name, property)| Some(EpisodeId { name: name as u8, value: touchpoint.property(property)?.as_id()? }))
+        .collect()
 }
 
 /// Takes the ids that the episode does not know yet as aliases.

@@ -3,8 +3,8 @@
 use compact_str::CompactString;
 use uuid::Uuid;
 
-use super::watch::Abandonment;
 use super::Journey;
+use super::watch::Abandonment;
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, IdentityKind, Money, Touchpoint};

@@ -1,0 +1,27 @@
+# Two commands: `make demo` shows the main job on the embedded log, `make test` runs everything.
+
+SECONDS ?= 60
+# GNU make lends SECONDS to bash; a plain variable of ours is what the demo gets.
+DEMO_SECONDS := $(SECONDS)
+
+.PHONY: demo test check format
+
+demo: toolchain
+	cargo run --locked -- demo --seconds $(DEMO_SECONDS)
+
+test: toolchain
+	cargo build --locked --tests
+	cargo test --locked
+
+# What CI does not need to run, but a commit should pass.
+check: toolchain
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+format:
+	cargo fmt
+
+.PHONY: toolchain
+toolchain:
+	@command -v cargo >/dev/null || { echo "Rust is missing. Install it with: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh"; exit 2; }
+	@command -v cc >/dev/null || { echo "A C compiler is missing. On Debian or Ubuntu: sudo apt-get install -y build-essential"; exit 2; }

@@ -1,0 +1,117 @@
+//! Client configurations, and where librdkafka's log lines and errors go.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use tracing::{debug, error, info, warn};
+
+use super::Connection;
+
+/// How long a transaction may stay open before the broker aborts it.
+const TRANSACTION_TIMEOUT_MILLIS: u32 = 10_000;
+
+/// What all clients have in common.
+pub(super) fn base(connection: &Connection) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &connection.brokers);
+    config.set("client.id", format!("sillage-{}", connection.instance));
+    config.set("reconnect.backoff.max.ms", "1000");
+    config.set("allow.auto.create.topics", "false");
+    for (name, value) in &connection.properties {
+        config.set(name, value);
+    }
+    config
+}
+
+pub(super) fn consumer(connection: &Connection) -> ClientConfig {
+    let mut config = base(connection);
+    let defaults = [
+        ("partition.assignment.strategy", "range"),
+        ("session.timeout.ms", "45000"),
+        // Small fetches and a short back-off: a full queue otherwise stalls fetching for a second.
+        ("fetch.message.max.bytes", "2097152"),
+        ("fetch.max.bytes", "8388608"),
+        ("fetch.queue.backoff.ms", "10"),
+        ("fetch.wait.max.ms", "100"),
+        ("queued.max.messages.kbytes", "65536"),
+    ];
+    for (name, value) in defaults {
+        if !connection.properties.contains_key(name) {
+            config.set(name, value);
+        }
+    }
+    config
+        .set("group.id", &connection.group)
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // A position that retention has deleted must be seen, not silently skipped.
+        .set("auto.offset.reset", "error")
+        .set("isolation.level", "read_committed")
+        .set("statistics.interval.ms", "1000");
+    config
+}
+
+pub(super) fn producer(connection: &Connection, worker: usize, max_bytes: usize) -> ClientConfig {
+    let mut config = base(connection);
+    config
+        .set("transactional.id", format!("{}-{}-{worker}", connection.group, connection.instance))
+        .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MILLIS.to_string())
+        .set("message.max.bytes", max_bytes.to_string())
+        .set("partitioner", "murmur2_random")
+        .set("linger.ms", "5")
+        .set("compression.type", "lz4");
+    config
+}
+
+/// A client that only asks questions.
+pub(super) fn asking(connection: &Connection, isolation: &str) -> ClientConfig {
+    let mut config = base(connection);
+    config.set("isolation.level", isolation).set("enable.auto.commit", "false");
+    config
+}
+
+/// Passes librdkafka's log lines on.
+pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            error!(facility, "{line}");
+        }
+        RDKafkaLogLevel::Warning => warn!(facility, "{line}"),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(facility, "{line}"),
+        RDKafkaLogLevel::Debug => debug!(facility, "{line}"),
+    }
+}
+
+/// The context of a client that has nothing to tell but errors; remembers whether its connections were disturbed.
+#[derive(Debug, Default)]
+pub(super) struct Plain {
+    disturbed: AtomicBool,
+}
+
+impl Plain {
+    /// Whether there was an error since this was last asked.
+    pub(super) fn was_disturbed(&self) -> bool {
+        self.disturbed.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl ClientContext for Plain {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.disturbed.store(true, Ordering::Release);
+        warn!(%error, reason, "a Kafka client reports an error");
+    }
+}
+
+impl ProducerContext for Plain {
+    type DeliveryOpaque = ();
+
+    /// A delivery that fails makes its transaction fail; the commit says so.
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+}

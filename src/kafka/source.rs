@@ -1,0 +1,174 @@
+//! The loop that polls a worker's consumer and tells its seat.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::warn;
+
+use super::ends::{Asked, End, Ends};
+use super::rebalance::{Desk, GroupConsumer};
+use super::sink::Membership;
+use super::{Connection, client};
+use crate::port::{Now, Origin, RawRecord, Seat, Stamped};
+use crate::time::Timestamp;
+
+/// How long to wait for a first record: deadlines are looked at in between.
+const WAIT: Duration = Duration::from_millis(10);
+/// Records taken between two looks at the time.
+const ROUND: usize = 500;
+
+pub(super) fn drive(
+    connection: &Arc<Connection>,
+    membership: &Membership,
+    seat: Arc<Mutex<dyn Seat>>,
+    now: &Now,
+    stop: &AtomicBool,
+) -> Result<(), String> {
+    let desk = Desk::new(Arc::clone(connection), seat);
+    let made = client::consumer(connection).create_with_context(desk);
+    let consumer: Arc<GroupConsumer> = Arc::new(made.map_err(|error| format!("cannot make a consumer: {error}"))?);
+    membership.set(&consumer);
+    let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics).map_err(|error| format!("cannot subscribe: {error}"))?;
+    let mut source = Source { connection, consumer: &consumer, ends: Ends::start(connection, now)?, paused: BTreeSet::new() };
+    let ended = loop {
+        if stop.load(Ordering::Acquire) {
+            break Ok(());
+        }
+        if let Err(reason) = source.round() {
+            break Err(reason);
+        }
+    };
+    consumer.context().release();
+    consumer.unsubscribe();
+    ended
+}
+
+struct Source<'a> {
+    connection: &'a Connection,
+    consumer: &'a Arc<GroupConsumer>,
+    ends: Ends,
+    paused: BTreeSet<Asked>,
+}
+
+impl Source<'_> {
+    fn round(&mut self) -> Result<(), String> {
+        let mut wait = WAIT;
+        for _ in 0..ROUND {
+            match self.consumer.poll(wait) {
+                Some(Ok(record)) => self.hand_over(&record)?,
+                Some(Err(error)) => self.judge(&error)?,
+                None => break,
+            }
+            wait = Duration::ZERO;
+        }
+        if let Some(reason) = self.consumer.context().failure() {
+            return Err(reason);
+        }
+        self.tell_ends()?;
+        self.consumer.context().seat().turn()?;
+        self.steer()
+    }
+
+    fn hand_over(&self, record: &BorrowedMessage<'_>) -> Result<(), String> {
+        let topic = record.topic();
+        let input = self.connection.inputs.iter().position(|input| input == topic);
+        let input = input.ok_or_else(|| format!("a record of {topic} came, which is no input"))?;
+        let timestamp = record.timestamp().to_millis().map_or(Timestamp::MIN, Timestamp::from_millis);
+        self.consumer.context().seat().record(RawRecord {
+            origin: Origin { shard: record.partition().unsigned_abs(), input, offset: record.offset() },
+            timestamp,
+            stamped: Stamped::OnEntry,
+            key: record.key(),
+            value: record.payload(),
+        });
+        Ok(())
+    }
+
+    /// What the client cannot mend by itself ends the worker.
+    fn judge(&self, error: &KafkaError) -> Result<(), String> {
+        match error {
+            KafkaError::MessageConsumptionFatal(_) => Err(format!("the consumer cannot go on: {error}")),
+            KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                Err(format!(
+                    "the position lies outside what the input still holds (retention has deleted it?): {error}; \
+                     reset the offsets of group {} to go on",
+                    self.connection.group
+                ))
+            }
+            _ => {
+                warn!(%error, "the consumer reports an error");
+                Ok(())
+            }
+        }
+    }
+
+    /// Passes on the answered questions whose input has been handed over to the end.
+    fn tell_ends(&mut self) -> Result<(), String> {
+        let answers: Vec<End> = self.ends.answers().flatten().collect();
+        if answers.is_empty() {
+            return Ok(());
+        }
+        let positions = self.positions()?;
+        let mut seat = self.consumer.context().seat();
+        for End { input, shard, offset, at } in answers {
+            if positions.get(&(input, shard)).is_some_and(|position| *position >= offset) {
+                seat.caught_up(shard, input, offset, at);
+            }
+        }
+        Ok(())
+    }
+
+    /// librdkafka's own positions, since they count control records; where it has none yet, the one it was assigned.
+    fn positions(&self) -> Result<BTreeMap<Asked, i64>, String> {
+        let fault = |error| format!("cannot read the positions: {error}");
+        let mut positions = BTreeMap::new();
+        for list in [self.consumer.assignment().map_err(fault)?, self.consumer.position().map_err(fault)?] {
+            for elem in list.elements() {
+                let input = self.connection.inputs.iter().position(|input| input == elem.topic());
+                if let (Some(input), Offset::Offset(offset)) = (input, elem.offset()) {
+                    positions.insert((input, elem.partition().unsigned_abs()), offset);
+                }
+            }
+        }
+        Ok(positions)
+    }
+
+    /// Asks for the ends of what has run dry, and pauses what has too much.
+    fn steer(&mut self) -> Result<(), String> {
+        let mut dry = Vec::new();
+        let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
+        let owned = self.consumer.context().owned();
+        self.paused.retain(|(_, shard)| owned.contains(shard));
+        let seat = self.consumer.context().seat();
+        for shard in owned {
+            for (input, topic) in self.connection.inputs.iter().enumerate() {
+                let waiting = seat.buffered(shard, input);
+                if waiting == 0 {
+                    dry.push((input, shard));
+                }
+                if waiting > self.connection.buffered_records && self.paused.insert((input, shard)) {
+                    pause.add_partition(topic, shard as i32);
+                } else if waiting < self.connection.buffered_records / 2 && self.paused.remove(&(input, shard)) {
+                    resume.add_partition(topic, shard as i32);
+                }
+            }
+        }
+        drop(seat);
+        self.ends.want(dry);
+        let fault = |error| format!("cannot pause or resume an input: {error}");
+        if pause.count() > 0 {
+            self.consumer.pause(&pause).map_err(fault)?;
+        }
+        if resume.count() > 0 {
+            self.consumer.resume(&resume).map_err(fault)?;
+        }
+        Ok(())
+    }
+}

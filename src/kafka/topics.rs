@@ -1,0 +1,194 @@
+//! Topics and limits, created or verified before anything is read (rules 2, 21, 26).
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+use tracing::{info, warn};
+
+use super::client::{self, Plain};
+use super::{Connection, outputs};
+
+/// How long a broker may take to answer before it counts as not there.
+const REACH: Duration = Duration::from_secs(10);
+/// A dead letter is its record and headers: so much more than the largest record (rule 21).
+const DEAD_LETTER_EXTRA: usize = 64 * 1024;
+
+/// How to create what is missing.
+#[derive(Clone, Copy, Debug)]
+pub struct Create {
+    /// Partitions of inputs that are created; outputs get as many as the inputs have.
+    pub partitions: u32,
+    /// Copies of each partition.
+    pub replication: u16,
+}
+
+/// What was found out at start.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// Partitions of every input.
+    pub partitions: u32,
+    /// The largest record that may have to be written.
+    pub producer_bytes: usize,
+}
+
+/// Why the topics are not fit.
+#[derive(Debug)]
+pub enum Trouble {
+    /// No broker answers; trying again may help.
+    Unreachable(String),
+    /// Something must be changed first.
+    Unfit(String),
+}
+
+/// Creates or verifies all topics.
+///
+/// # Errors
+/// Which broker does not answer, or what is wrong with which topic and what to do.
+pub fn prepare(connection: &Connection, create: Option<Create>) -> Result<Facts, Trouble> {
+    let made = client::base(connection).create_with_context(Plain::default());
+    let admin: AdminClient<Plain> = made.map_err(|error| unfit(format!("cannot make a client: {error}")))?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| unfit(format!("cannot start a runtime: {error}")))?;
+    let setup = Setup { connection, admin, runtime, create };
+
+    let known = setup.metadata()?;
+    let missing: Vec<&String> = connection.inputs.iter().filter(|input| partitions(&known, input) == 0).collect();
+    setup.create(&missing, create.map_or(0, |create| create.partitions), &[("message.timestamp.type", "LogAppendTime")])?;
+    let partitions = setup.equal_partitions(&setup.metadata()?)?;
+    let largest = setup.largest_record()?;
+    setup.outputs(&known, partitions, largest + DEAD_LETTER_EXTRA)?;
+    Ok(Facts { partitions, producer_bytes: largest + DEAD_LETTER_EXTRA })
+}
+
+struct Setup<'a> {
+    connection: &'a Connection,
+    admin: AdminClient<Plain>,
+    runtime: tokio::runtime::Runtime,
+    create: Option<Create>,
+}
+
+fn unfit(reason: String) -> Trouble {
+    Trouble::Unfit(reason)
+}
+
+fn partitions(metadata: &Metadata, topic: &str) -> u32 {
+    let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
+    found.map_or(0, |found| found.partitions().len() as u32)
+}
+
+impl Setup<'_> {
+    fn metadata(&self) -> Result<Metadata, Trouble> {
+        let answer = self.admin.inner().fetch_metadata(None, REACH);
+        answer.map_err(|error| {
+            Trouble::Unreachable(format!("no broker answers at {} ({error}); is it running, and is the address right?", self.connection.brokers))
+        })
+    }
+
+    /// Creates topics; does nothing about none. Refused with the missing names where creating is switched off.
+    fn create(&self, topics: &[&String], partitions: u32, settings: &[(&str, &str)]) -> Result<(), Trouble> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let Some(create) = self.create else {
+            let names = topics.iter().map(|topic| topic.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(unfit(format!("topics are missing: {names}; create them, or set `create_topics: true`")));
+        };
+        let new: Vec<NewTopic<'_>> = topics
+            .iter()
+            .map(|topic| {
+                let replication = TopicReplication::Fixed(i32::from(create.replication));
+                let topic = NewTopic::new(topic, partitions as i32, replication);
+                settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value))
+            })
+            .collect();
+        let options = AdminOptions::new().operation_timeout(Some(REACH));
+        let answers = self.runtime.block_on(self.admin.create_topics(&new, &options));
+        for answer in answers.map_err(|error| unfit(format!("cannot create topics: {error}")))? {
+            match answer {
+                Ok(topic) => info!(topic, partitions, "topic created"),
+                // Another instance was faster.
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((topic, code)) => return Err(unfit(format!("cannot create topic {topic}: {code}"))),
+            }
+        }
+        self.wait_for(topics)
+    }
+
+    /// A created topic takes a moment to be known to all brokers.
+    fn wait_for(&self, topics: &[&String]) -> Result<(), Trouble> {
+        for _ in 0..100 {
+            let metadata = self.metadata()?;
+            if topics.iter().all(|topic| partitions(&metadata, topic) > 0) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Err(unfit("topics were created but the brokers do not show them".to_owned()))
+    }
+
+    fn equal_partitions(&self, metadata: &Metadata) -> Result<u32, Trouble> {
+        let counts: Vec<(&String, u32)> =
+            self.connection.inputs.iter().map(|input| (input, partitions(metadata, input))).collect();
+        let first = counts.first().map_or(0, |(_, count)| *count);
+        if first == 0 || counts.iter().any(|(_, count)| *count != first) {
+            let list: Vec<String> = counts.iter().map(|(input, count)| format!("{input} has {count}")).collect();
+            return Err(unfit(format!(
+                "all inputs must have equally many partitions, but {}; recreate or repartition them",
+                list.join(", ")
+            )));
+        }
+        Ok(first)
+    }
+
+    /// The largest record an input can hold; warns where an input's timestamps are the clients'.
+    fn largest_record(&self) -> Result<usize, Trouble> {
+        let mut largest = 0;
+        for resource in self.describe(&self.connection.inputs)? {
+            let value = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
+            if value("message.timestamp.type").as_deref() == Some("CreateTime") {
+                let topic = format!("{:?}", resource.specifier);
+                warn!(
+                    topic,
+                    "an input's timestamps are its producers' (CreateTime): one stamp ahead can move a lagging shard ahead; \
+                     LogAppendTime is recommended"
+                );
+            }
+            largest = largest.max(value("max.message.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(1_048_588));
+        }
+        Ok(largest)
+    }
+
+    fn outputs(&self, known: &Metadata, partition_count: u32, dead_letter_bytes: usize) -> Result<(), Trouble> {
+        let dead_letters = format!("{}.{}", self.connection.output, outputs::DEAD_LETTERS);
+        let names: Vec<String> =
+            outputs::ALL.iter().map(|output| format!("{}.{output}", self.connection.output)).collect();
+        let missing = |name: &&String| partitions(known, name) == 0;
+        let plain: Vec<&String> = names.iter().filter(missing).filter(|name| **name != dead_letters).collect();
+        self.create(&plain, partition_count, &[])?;
+        let bytes = dead_letter_bytes.to_string();
+        let dead: Vec<&String> = names.iter().filter(missing).filter(|name| **name == dead_letters).collect();
+        self.create(&dead, partition_count, &[("max.message.bytes", &bytes)])?;
+        for resource in self.describe(&[dead_letters.clone()])? {
+            let limit = resource.get("max.message.bytes").and_then(|entry| entry.value.as_ref()?.parse::<usize>().ok());
+            if limit.is_some_and(|limit| limit < dead_letter_bytes) {
+                return Err(unfit(format!(
+                    "topic {dead_letters} takes records up to {} bytes, but a dead letter can have {dead_letter_bytes}; \
+                     set its max.message.bytes to {dead_letter_bytes}",
+                    limit.unwrap_or(0)
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn describe(&self, topics: &[String]) -> Result<Vec<ConfigResource>, Trouble> {
+        let named: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+        let options = AdminOptions::new().request_timeout(Some(REACH));
+        let answers = self.runtime.block_on(self.admin.describe_configs(&named, &options));
+        let answers = answers.map_err(|error: KafkaError| unfit(format!("cannot read the topics' settings: {error}")))?;
+        let described: Result<Vec<_>, _> = answers.into_iter().collect();
+        described.map_err(|code| unfit(format!("cannot read the topics' settings: {code}")))
+    }
+}
