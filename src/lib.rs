@@ -13,14 +13,21 @@
 //! - [`config`]: one YAML file, checked. [`kafka`], [`embedded`]: the two real logs. [`http`]: what is served.
 //! - [`runtime`]: the worker, the one clock, the life of the service. [`cli`]: the commands.
 
+pub mod cli;
 pub mod diagnostic;
+pub mod embedded;
+pub mod generate;
+pub mod http;
 pub mod journey;
+pub mod kafka;
 pub mod lookup;
 pub mod metrics;
 pub mod model;
+pub mod partitioner;
 pub mod port;
 pub mod runtime;
 pub mod shard;
 pub mod time;
 pub mod touchpoint;
+pub mod wire;
 pub mod yaml;

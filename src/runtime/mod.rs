@@ -1,3 +1,4 @@
 //! The life of the service: the worker, the one clock, starting and stopping.
 
 pub mod clock;
+pub mod worker;

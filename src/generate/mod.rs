@@ -1,0 +1,1 @@
+//! Synthetic load whose customers behave by the figures of the source articles; seeded: same seed, same touchpoints.

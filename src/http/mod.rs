@@ -1,0 +1,1 @@
+//! What is served: health, metrics, touchpoints in, outcomes out, journeys by customer.
