@@ -108,31 +108,3 @@ pub trait Seat: Send {
     /// The reason why this worker must stop.
     fn turn(&mut self) -> Result<(), String>;
 }
-
-/// The output topics, each with what it is for.
-pub mod outputs {
-    use crate::journey::What;
-
-    /// Stage transitions.
-    pub const TRANSITIONS: &str = "transitions";
-    /// Completed episodes.
-    pub const COMPLETIONS: &str = "completions";
-    /// Abandoned stages and episodes.
-    pub const ABANDONMENTS: &str = "abandonments";
-    /// What came back after an abandonment: resumptions and recoveries.
-    pub const RECOVERIES: &str = "recoveries";
-    /// Records that cannot be used (rule 21).
-    pub const DEAD_LETTERS: &str = "dead-letters";
-    /// All of them.
-    pub const ALL: [&str; 5] = [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, DEAD_LETTERS];
-
-    /// Where an outcome goes.
-    pub fn of(what: &What) -> &'static str {
-        match what {
-            What::Transition { .. } => TRANSITIONS,
-            What::Completion { .. } => COMPLETIONS,
-            What::Abandonment { .. } => ABANDONMENTS,
-            What::Resumption { .. } | What::Recovery { .. } => RECOVERIES,
-        }
-    }
-}

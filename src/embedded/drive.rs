@@ -125,14 +125,14 @@ impl<'a> Driver<'a> {
 
     fn round(&mut self, view: &View, ready: &[bool]) -> Result<(), String> {
         let mut seat = seat(&self.seat);
-        for place in 0..self.shards.len() {
-            let (shard, end) = (self.shards[place], view.ends[place]);
-            if ready[place] && self.handed[place] < end {
-                self.handed[place] = hand_over(&self.reader, &mut *seat, shard, self.handed[place], end)?;
+        let places = self.shards.iter().zip(&view.ends).zip(&mut self.handed).zip(ready);
+        for (((shard, end), handed), ready) in places {
+            if *ready && *handed < *end {
+                *handed = hand_over(&self.reader, &mut *seat, *shard, *handed, *end)?;
             }
             // While a history is loaded, silence means nothing: stream time goes only as far as the touchpoints take it.
-            if self.handed[place] == end && !view.loading {
-                seat.caught_up(shard, 0, end, view.at);
+            if *handed == *end && !view.loading {
+                seat.caught_up(*shard, 0, *end, view.at);
             }
         }
         seat.turn()

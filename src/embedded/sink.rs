@@ -9,9 +9,9 @@ use serde::Serialize;
 use super::writer::Job;
 use super::{INPUT, Store, image};
 use crate::journey::{Customer, Outcome};
-use crate::port::{Origin, ShardId, Sink, Verdict, outputs};
+use crate::port::{Origin, ShardId, Sink, Verdict};
 use crate::shard::{Progress, Unusable};
-use crate::wire::{self, Format};
+use crate::wire::{self, Format, outputs};
 
 /// Between two tries at a commit that was undone.
 const PAUSE: Duration = Duration::from_millis(200);

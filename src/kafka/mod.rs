@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
-use crate::port::{Now, Seat, Sink, outputs};
+use crate::port::{Now, Seat, Sink};
 use crate::time::Timestamp;
 use crate::wire::Format;
 
