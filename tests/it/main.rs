@@ -1,4 +1,9 @@
 //! One integration binary: librdkafka links once. A list of rooms and nothing else.
 
+mod diagnostics;
 mod journeys;
+mod laws;
+mod reference;
+mod shard;
+mod tidy;
 mod world;
