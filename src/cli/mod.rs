@@ -5,6 +5,8 @@
 
 mod failure;
 mod files;
+pub mod ndjson;
+mod replay;
 mod run;
 
 use std::process::ExitCode;
@@ -25,12 +27,15 @@ pub struct Cli {
 enum Command {
     /// Run the service: on Kafka, or on the embedded log where the configuration names no brokers.
     Run(run::Args),
+    /// Run touchpoints from files through models at full speed, without a log.
+    Replay(replay::Args),
 }
 
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run(args),
+        Command::Replay(args) => replay::run(args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
