@@ -143,7 +143,7 @@ impl Deed {
             Act::CheckoutStarted => vec![cart(), checkout(), euro(), value()],
             Act::CheckoutStep(step) => vec![checkout(), count("step", step)],
             Act::QuestionAsked | Act::QuestionAnswered | Act::PaymentSubmitted => vec![checkout()],
-            Act::CouponDenied => vec![cart(), constant("coupon_id", "WELCOME10"), constant("reason", "expired")],
+            Act::CouponDenied => vec![cart(), checkout(), constant("coupon_id", "WELCOME10"), constant("reason", "expired")],
             Act::PaymentFailed => vec![checkout(), constant("error_code", "card_declined")],
             Act::OrderCompleted => vec![cart(), checkout(), euro(), order(), euros("total", self.total()), value()],
             Act::BasketOrdered => vec![cart(), euro(), order(), euros("total", self.total()), value()],

@@ -134,7 +134,7 @@ impl Life {
                 ]),
             };
             self.channel = channel;
-            self.after(dice.pause(times(20, MINUTE), times(16, HOUR)), Act::Plain(kind));
+            self.after(dice.pause(times(10, MINUTE), times(8, HOUR)), Act::Plain(kind));
         }
         if dice.happens(&f::NOTICES) {
             self.wait(dice.pause(MINUTE, times(6, HOUR)));
@@ -341,7 +341,7 @@ impl Life {
             self.after(dice.pause(HOUR, times(9, DAY)), Act::ReferralShared);
         }
         if dice.happens(&f::LOOKS_AGAIN) {
-            self.wait(dice.pause(times(6, HOUR), times(20, DAY)));
+            self.wait(dice.pause(times(6, HOUR), times(12, DAY)));
             return self.wish(dice);
         }
         if dice.happens(&f::FALLS_SILENT) {
@@ -369,7 +369,7 @@ impl Life {
 
     /// Loses interest for a while.
     fn drift(&mut self, dice: &mut Dice) -> Chapter {
-        self.wait(dice.pause(times(12, HOUR), times(20, DAY)));
+        self.wait(dice.pause(times(6, HOUR), times(12, DAY)));
         Chapter::Messages
     }
 

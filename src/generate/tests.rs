@@ -1,6 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::figures::{self as f, Figure};
+use compact_str::CompactString;
+
 use super::*;
 use crate::model;
 use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, Value};
@@ -54,7 +56,7 @@ fn the_same_seed_gives_the_same_touchpoints_for_ever() {
 #[test]
 fn how_many_customers_there_are_changes_nobodys_life() {
     let of_third = |customers| -> Vec<Touchpoint> {
-        let load = Load::new(&settings(customers)).take(customers as usize * 20);
+        let load = Load::new(&settings(customers)).take(customers as usize * 60);
         load.filter(|touchpoint| touchpoint.id.split('-').nth(1) == Some("3")).take(15).collect()
     };
     let among_ten = of_third(10);
@@ -110,7 +112,7 @@ fn every_type_is_named_by_the_model_or_left_out_on_purpose() {
     let model = model.unwrap_or_else(|| panic!("{diagnostics:?}"));
     let kinds: BTreeSet<CompactString> = season().into_iter().map(|touchpoint| touchpoint.kind).collect();
     for kind in &kinds {
-        assert!(model.names(kind) != UNNAMED.contains(&kind.as_str()), "{kind}");
+        assert!(model.names(kind) != UNNAMED.iter().any(|unnamed| unnamed == kind), "{kind}");
     }
     for kind in UNNAMED {
         assert!(kinds.contains(kind), "{kind} never happens");
@@ -271,4 +273,17 @@ fn every_figure_is_a_share_with_words_and_a_source() {
         };
         assert!(figure.permille <= 1_000 && !figure.what.is_empty() && !why.is_empty(), "{figure:?}");
     }
+}
+
+#[test]
+fn zz_stats() {
+    let settings = Settings { opening: Opening::InFullSwing, ..settings(3_000) };
+    let end = settings.start + Span::from_secs(36_000);
+    let mut kinds: BTreeMap<CompactString, u32> = BTreeMap::new();
+    for t in Load::new(&settings).take_while(|touchpoint| touchpoint.event_time < end) {
+        *kinds.entry(t.kind).or_default() += 1;
+    }
+    println!("{kinds:?}");
+    let all = season();
+    println!("season {} checkouts {}", all.len(), checkouts(&all).len());
 }
