@@ -73,12 +73,7 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn start(plan: &Plan, now: &Now, stop: &Stop, tally: &Arc<Mutex<Tally>>) -> Result<Self, String> {
         let folder = Folder::make()?;
-        let settings = embedded::Settings {
-            dir: folder.0.join("log"),
-            partitions: PARTITIONS,
-            keep_touchpoints: Span::from_days(7),
-            keep_outcomes: Span::from_days(7),
-        };
+        let settings = embedded::Settings { partitions: PARTITIONS, ..embedded::Settings::new(folder.0.join("log")) };
         let models = [Arc::clone(&plan.model)];
         let log = Log::Embedded(Store::open(&settings, &models, now)?);
         let wrap: Wrap = {

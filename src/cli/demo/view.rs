@@ -39,7 +39,7 @@ pub(super) fn picture(header: &Header<'_>, snapshot: &Snapshot, width: usize, he
     lines.extend(figures(snapshot, header.speed));
     lines.push(blank());
     lines.push(line_of(Tone::Faint, "latest abandonments and recoveries, by the customers' clock".to_owned()));
-    let room = height.saturating_sub(lines.len() + 2);
+    let room = height.saturating_sub(lines.len() + 1);
     let told = snapshot.latest.iter().take(room).map(|told| {
         let tone = match told.news {
             News::Bad => Tone::Loss,
@@ -105,14 +105,14 @@ fn figures(snapshot: &Snapshot, speed: f64) -> Vec<Line> {
             "abandonments",
             counts.abandonments,
             rates.abandonments,
-            format!("baskets worth {}", euros(snapshot.at_stake)),
+            format!("baskets worth {} left behind", euros(snapshot.at_stake)),
         ),
         row(
             Tone::Gain,
             "recoveries",
             counts.recoveries,
             rates.recoveries,
-            format!("of which bought {}", euros(snapshot.recovered)),
+            format!("of these, {} bought after all", euros(snapshot.recovered)),
         ),
     ]
 }
@@ -158,9 +158,9 @@ pub(super) fn summary(snapshot: &Snapshot, speed: f64) -> Vec<String> {
         format!("  touchpoints   {:>8}", grouped(counts.touchpoints)),
         format!("  transitions   {:>8}", grouped(counts.transitions)),
         format!("  completions   {:>8}", grouped(counts.completions)),
-        format!("  abandonments  {:>8}   baskets worth {}", grouped(counts.abandonments), euros(snapshot.at_stake)),
+        format!("  abandonments  {:>8}   baskets worth {} left behind", grouped(counts.abandonments), euros(snapshot.at_stake)),
         format!("  resumptions   {:>8}", grouped(counts.resumptions)),
-        format!("  recoveries    {:>8}   of which bought {}", grouped(counts.recoveries), euros(snapshot.recovered)),
+        format!("  recoveries    {:>8}   of these, {} bought after all", grouped(counts.recoveries), euros(snapshot.recovered)),
     ]
 }
 
@@ -192,7 +192,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
