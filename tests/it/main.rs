@@ -1,8 +1,10 @@
-//! One integration binary: librdkafka links once. A list of rooms and nothing else.
+//! All integration tests but those on a real broker, in one binary: librdkafka is linked once.
 
+mod configuration;
 mod diagnostics;
 mod journeys;
 mod laws;
+mod real_data;
 mod reference;
 mod shard;
 mod tidy;
