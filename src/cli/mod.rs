@@ -3,11 +3,14 @@
 //! Exit codes: 0 fine, 1 the answer is no, 2 could not run, 75 the machine's clock is wrong (restart me). Only this room
 //! writes to standard output.
 
+mod demo;
 mod failure;
 mod files;
+mod generate;
 pub mod ndjson;
 mod replay;
 mod run;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -29,6 +32,10 @@ enum Command {
     Run(run::Args),
     /// Run touchpoints from files through models at full speed, without a log.
     Replay(replay::Args),
+    /// Show Sillage at work on synthetic customers, in the terminal, without Kafka.
+    Demo(demo::Args),
+    /// Write synthetic touchpoints to a file or to Kafka.
+    Generate(generate::Args),
 }
 
 /// Reads the command line and runs the command.
@@ -36,6 +43,8 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Generate(args) => generate::run(args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
