@@ -10,10 +10,11 @@
 //! The shell obeys what the shard decides.
 //! - [`wire`]: bytes to touchpoints, outcomes to bytes. [`generate`]: synthetic load.
 //! - [`port`]: the two traits between a worker and its log. [`lookup`]: journeys for readers. [`metrics`]: the catalogue.
-//! - [`config`]: one YAML file, checked. [`kafka`], [`embedded`]: the two real logs. [`http`]: what is served.
+//! - [`kafka`], [`embedded`]: the two real logs. [`http`]: what is served. [`config`]: one YAML file, checked.
 //! - [`runtime`]: the worker, the one clock, the life of the service. [`cli`]: the commands.
 
 pub mod cli;
+pub mod config;
 pub mod diagnostic;
 pub mod embedded;
 pub mod generate;

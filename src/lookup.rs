@@ -4,7 +4,7 @@
 //! with it everything that the transaction changed.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
@@ -59,27 +59,40 @@ impl Customers for SharedCustomers {
 
 /// All shards that live in this process, for look-ups.
 #[derive(Debug, Default)]
-pub struct Lookup(RwLock<BTreeMap<ShardId, SharedCustomers>>);
+pub struct Lookup {
+    shelves: RwLock<BTreeMap<ShardId, SharedCustomers>>,
+    seated: AtomicBool,
+}
 
 impl Lookup {
+    /// Notes that the log has given a worker its shards, be they none.
+    pub fn seat(&self) {
+        self.seated.store(true, Ordering::Release);
+    }
+
+    /// Whether the log has given a worker its shards.
+    pub fn is_seated(&self) -> bool {
+        self.seated.load(Ordering::Acquire)
+    }
+
     /// Makes a shard readable.
     pub fn add(&self, shard: ShardId, customers: SharedCustomers) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(shard, customers);
+        self.shelves.write().unwrap_or_else(PoisonError::into_inner).insert(shard, customers);
     }
 
     /// Takes a shard away.
     pub fn remove(&self, shard: ShardId) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
+        self.shelves.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
     }
 
     /// How many shards are readable.
     pub fn shards(&self) -> usize {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.shelves.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// The committed state of a customer, looked for in every shard of this process.
     pub fn customer(&self, who: &Identity) -> Option<Customer> {
-        let shards = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let shards = self.shelves.read().unwrap_or_else(PoisonError::into_inner);
         shards.values().find_map(|shared| {
             let entry = shared.0.entries.get(who)?;
             entry.image(shared.0.committed.load(Ordering::Acquire)).cloned()

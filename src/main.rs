@@ -1,1 +1,7 @@
-fn main() {}
+//! The `sillage` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sillage::cli::main()
+}

@@ -27,7 +27,11 @@ pub fn open(path: &Path) -> Result<Box<dyn BufRead + Send>, String> {
     unpacked(BufReader::with_capacity(BUFFER, file)).map_err(fault)
 }
 
-fn unpacked(mut reader: impl BufRead + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
+/// What a stream of bytes unpacks to.
+///
+/// # Errors
+/// A stream that cannot be begun to be read.
+pub(super) fn unpacked(mut reader: impl BufRead + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
     let mut head = Vec::with_capacity(ZSTD.len());
     // `fill_buf` may show a pipe's first byte only, so the head is read and put back in front.
     reader.by_ref().take(ZSTD.len() as u64).read_to_end(&mut head)?;

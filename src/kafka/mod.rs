@@ -75,25 +75,3 @@ pub fn drive(
     let seat = seat(Box::new(sink));
     source::drive(connection, &membership, seat, now, stop)
 }
-
-/// The output topics, each with what it is for.
-pub(crate) mod outputs {
-    use crate::journey::What;
-
-    pub(crate) const TRANSITIONS: &str = "transitions";
-    pub(crate) const COMPLETIONS: &str = "completions";
-    pub(crate) const ABANDONMENTS: &str = "abandonments";
-    pub(crate) const RECOVERIES: &str = "recoveries";
-    pub(crate) const DEAD_LETTERS: &str = "dead-letters";
-    pub(crate) const ALL: [&str; 5] = [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, DEAD_LETTERS];
-
-    /// Where an outcome goes.
-    pub(crate) fn of(what: &What) -> &'static str {
-        match what {
-            What::Transition { .. } => TRANSITIONS,
-            What::Completion { .. } => COMPLETIONS,
-            What::Abandonment { .. } => ABANDONMENTS,
-            What::Resumption { .. } | What::Recovery { .. } => RECOVERIES,
-        }
-    }
-}

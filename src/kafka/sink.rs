@@ -15,11 +15,11 @@ use super::bookmark::Bookmark;
 use super::client::{self, Plain};
 use super::rebalance::GroupConsumer;
 use super::topics::Facts;
-use super::{Connection, outputs};
+use super::Connection;
 use crate::journey::{Customer, Outcome};
 use crate::port::{Origin, ShardId, Sink, Verdict};
 use crate::shard::{Progress, Unusable};
-use crate::wire;
+use crate::wire::{self, outputs};
 
 /// How long one call to the transaction coordinator may take before its end counts as unknown.
 const CALL: Duration = Duration::from_secs(15);

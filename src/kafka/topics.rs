@@ -8,7 +8,8 @@ use rdkafka::metadata::Metadata;
 use tracing::{info, warn};
 
 use super::client::{self, Plain};
-use super::{Connection, outputs};
+use super::Connection;
+use crate::wire::outputs;
 
 /// How long a broker may take to answer before it counts as not there.
 const REACH: Duration = Duration::from_secs(10);

@@ -18,6 +18,7 @@ use crate::time::{Span, Timestamp};
 use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping};
 
 /// What a worker needs to know beside its log.
+#[derive(Clone)]
 pub struct Job {
     /// The models, in the order of the configuration.
     pub models: Arc<[Arc<Model>]>,
@@ -252,6 +253,7 @@ impl Worker {
 
 impl Seat for Worker {
     fn assigned(&mut self, shards: Vec<Assignment>) {
+        self.job.lookup.seat();
         for Assignment { shard: id, progress, customers } in shards {
             info!(shard = id, customers = customers.len(), "shard assigned");
             let customers = SharedCustomers::restored(customers);

@@ -18,7 +18,7 @@ type DueAt = (Timestamp, Identity);
 
 /// The wheel.
 #[derive(Debug)]
-pub struct Wheel {
+pub(super) struct Wheel {
     slots: Vec<Vec<DueAt>>,
     /// Entries of the present slot and before it, in the order in which they are due.
     near: BinaryHeap<Reverse<DueAt>>,
@@ -44,12 +44,12 @@ fn slot_of(tick: i64) -> usize {
 
 impl Wheel {
     /// An empty wheel that stands at the instant where its shard goes on.
-    pub fn starting_at(instant: Option<Timestamp>) -> Self {
+    pub(super) fn starting_at(instant: Option<Timestamp>) -> Self {
         Wheel { tick: instant.map(tick_of), ..Wheel::default() }
     }
 
     /// Adds an entry.
-    pub fn insert(&mut self, at: Timestamp, who: Identity) {
+    pub(super) fn insert(&mut self, at: Timestamp, who: Identity) {
         let tick = tick_of(at);
         if self.tick.is_none_or(|now| tick <= now) {
             self.near.push(Reverse((at, who)));
@@ -60,7 +60,7 @@ impl Wheel {
     }
 
     /// Takes out the next entry that is due at `until` or before, in the order (instant, customer).
-    pub fn next_due(&mut self, until: Timestamp) -> Option<DueAt> {
+    pub(super) fn next_due(&mut self, until: Timestamp) -> Option<DueAt> {
         loop {
             if let Some(Reverse((at, _))) = self.near.peek()
                 && *at <= until
@@ -74,7 +74,7 @@ impl Wheel {
     }
 
     /// Number of entries.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.near.len() + self.waiting
     }
 

@@ -2,6 +2,8 @@
 //!
 //! Pure: the same bytes give the same touchpoint. Knows nothing of topics beyond the names it is handed.
 
+pub mod outputs;
+
 use crate::journey::Outcome;
 use crate::time::Timestamp;
 use crate::touchpoint::Touchpoint;
@@ -57,6 +59,16 @@ pub struct Decoded {
 /// Which source fields hold what, where the source names them otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapping {}
+
+impl Mapping {
+    /// From pairs of a canonical field and the path of the source's field.
+    ///
+    /// # Errors
+    /// A field that is not canonical.
+    pub fn new(_pairs: &[(String, String)]) -> Result<Self, String> {
+        Err("not built yet".to_owned())
+    }
+}
 
 /// Reads a touchpoint.
 ///

@@ -1,0 +1,59 @@
+//! Reading the files that people write, and showing what is wrong with them.
+
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Failure;
+use crate::diagnostic::{self, Diagnostic, Style};
+use crate::model::{self, Model};
+use crate::yaml::MAX_BYTES;
+
+/// The text of a file that people write.
+pub(super) fn text(path: &Path) -> Result<String, Failure> {
+    let fault = |reason: String| Failure::could_not_run(format!("cannot read {}: {reason}", path.display()));
+    let size = std::fs::metadata(path).map_err(|error| fault(error.to_string()))?.len();
+    // A file that is far too large is refused by its diagnostic; one beyond that is not even read.
+    if size > 64 * MAX_BYTES as u64 {
+        return Err(fault(format!("it has {size} bytes; is it the right file?")));
+    }
+    let bytes = std::fs::read(path).map_err(|error| fault(error.to_string()))?;
+    String::from_utf8(bytes).map_err(|error| {
+        fault(format!("byte {} is not UTF-8; save the file as UTF-8", error.utf8_error().valid_up_to()))
+    })
+}
+
+/// Loads models; shows all diagnostics of all files before it refuses.
+pub(super) fn models(paths: &[PathBuf]) -> Result<Vec<Arc<Model>>, Failure> {
+    let mut models = Vec::new();
+    let mut all = Vec::new();
+    for path in paths {
+        let (model, faults) = model::load(&path.display().to_string(), &text(path)?);
+        models.extend(model.map(Arc::new));
+        all.extend(faults);
+    }
+    show(&all);
+    if models.len() < paths.len() {
+        return Err(refused(&all));
+    }
+    for (index, model) in models.iter().enumerate() {
+        if models[..index].iter().any(|other| other.name == model.name) {
+            let message = format!("two models are called `{}`; their outcomes could not be told apart: rename one", model.name);
+            return Err(Failure::could_not_run(message));
+        }
+    }
+    Ok(models)
+}
+
+/// Writes diagnostics to standard error, coloured on a terminal.
+pub(super) fn show(faults: &[Diagnostic]) {
+    if !faults.is_empty() {
+        let style = if std::io::stderr().is_terminal() { Style::Coloured } else { Style::Plain };
+        eprintln!("{}", diagnostic::render(faults, style));
+    }
+}
+
+/// How a command ends whose files were refused.
+pub(super) fn refused(faults: &[Diagnostic]) -> Failure {
+    Failure::could_not_run(format!("{}; nothing was started", diagnostic::summary(faults)))
+}

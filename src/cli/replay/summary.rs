@@ -1,0 +1,277 @@
+//! What a replay came to: the funnel, time in stage, abandonments and their value.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use comfy_table::{CellAlignment, Table, presets};
+use compact_str::CompactString;
+use serde_json::{Value, json};
+
+use crate::journey::{Outcome, Subject, What};
+use crate::model::Model;
+use crate::shard::{Counts, Customers, PlainCustomers};
+use crate::time::{Span, Timestamp};
+use crate::touchpoint::{Currency, Money};
+
+/// The figures of all models.
+pub(super) struct Summary {
+    models: BTreeMap<CompactString, Figures>,
+    counts: Counts,
+    customers: u64,
+    unusable: u64,
+    until: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct Figures {
+    /// By stage: customers that ever reached it, and journeys that stand there now.
+    reached: Vec<u64>,
+    standing: Vec<u64>,
+    /// By stage left: how long journeys stood there.
+    stays: BTreeMap<CompactString, Vec<Span>>,
+    /// By subject: what happened to it.
+    subjects: BTreeMap<(&'static str, CompactString), Happened>,
+    outcomes: u64,
+}
+
+#[derive(Default)]
+struct Happened {
+    completed: u64,
+    abandoned: u64,
+    resumed: u64,
+    recovered: u64,
+    /// Value at stake when abandoned, and recovered, by currency, in millionths.
+    at_stake: BTreeMap<Currency, i128>,
+    won_back: BTreeMap<Currency, i128>,
+}
+
+impl Summary {
+    pub(super) fn new(models: &[Arc<Model>]) -> Self {
+        let figures = |model: &Arc<Model>| {
+            let none = vec![0; model.stages.len()];
+            (model.name.clone(), Figures { reached: none.clone(), standing: none, ..Figures::default() })
+        };
+        Summary {
+            models: models.iter().map(figures).collect(),
+            counts: Counts::default(),
+            customers: 0,
+            unusable: 0,
+            until: None,
+        }
+    }
+
+    pub(super) fn count(&mut self, outcome: &Outcome) {
+        let figures = self.models.entry(outcome.model.clone()).or_default();
+        figures.outcomes += 1;
+        if let What::Transition { from: Some(from), time_in_stage: Some(stay), .. } = &outcome.what {
+            figures.stays.entry(from.clone()).or_default().push(*stay);
+        }
+        let Some(about) = outcome.what.about() else { return };
+        let subject = match &about.subject {
+            Subject::Stage(name) => ("stage", name.clone()),
+            Subject::Episode { kind, .. } => ("episode", kind.clone()),
+        };
+        let happened = figures.subjects.entry(subject).or_default();
+        match outcome.what {
+            What::Completion { .. } => happened.completed += 1,
+            What::Abandonment { .. } => {
+                happened.abandoned += 1;
+                add(&mut happened.at_stake, outcome.value);
+            }
+            What::Resumption { .. } => happened.resumed += 1,
+            What::Recovery { .. } => {
+                happened.recovered += 1;
+                add(&mut happened.won_back, outcome.value);
+            }
+            What::Transition { .. } => {}
+        }
+    }
+
+    /// Takes in where the journeys stand at the end.
+    pub(super) fn finish(
+        &mut self,
+        models: &[Arc<Model>],
+        customers: &PlainCustomers,
+        counts: Counts,
+        unusable: u64,
+        until: Option<Timestamp>,
+    ) {
+        (self.counts, self.unusable, self.until) = (counts, unusable, until);
+        customers.each(|entry| {
+            let Some(customer) = entry.latest() else { return };
+            self.customers += 1;
+            for (model, journey) in models.iter().zip(&customer.journeys) {
+                let Some(figures) = self.models.get_mut(&model.name) else { continue };
+                for (count, at) in figures.reached.iter_mut().zip(&journey.reached) {
+                    *count += u64::from(at.is_some());
+                }
+                if let Some(stage) = journey.stage() {
+                    figures.standing[usize::from(stage)] += 1;
+                }
+            }
+        });
+        for stays in self.models.values_mut().flat_map(|figures| figures.stays.values_mut()) {
+            stays.sort_unstable();
+        }
+    }
+
+    /// Tables for people.
+    pub(super) fn text(&self, models: &[Arc<Model>]) -> String {
+        let mut parts = vec![self.head()];
+        for model in models {
+            let Some(figures) = self.models.get(&model.name) else { continue };
+            parts.push(format!("model {} version {}: {} outcomes", model.name, model.version, figures.outcomes));
+            parts.push(figures.funnel(model, self.customers).to_string());
+            if !figures.subjects.is_empty() {
+                parts.push(figures.absences().to_string());
+            }
+        }
+        parts.join("\n")
+    }
+
+    fn head(&self) -> String {
+        let Counts { applied, ignored, duplicates, refused_episodes, dead_letters: _ } = self.counts;
+        let mut head = format!("{applied} touchpoints of {} customers", self.customers);
+        if let Some(until) = self.until {
+            head += &format!(" until {until}");
+        }
+        for (count, what) in [
+            (ignored, "that no model names"),
+            (duplicates, "repeats"),
+            (refused_episodes, "episodes refused (too many open)"),
+            (self.unusable, "lines that cannot be used"),
+        ] {
+            if count > 0 {
+                head += &format!(", {count} {what}");
+            }
+        }
+        head
+    }
+
+    /// The same for machines.
+    pub(super) fn json(&self, models: &[Arc<Model>]) -> Value {
+        let models: Vec<Value> = models
+            .iter()
+            .filter_map(|model| Some(self.models.get(&model.name)?.json(model)))
+            .collect();
+        json!({
+            "touchpoints": self.counts.applied,
+            "customers": self.customers,
+            "ignored": self.counts.ignored,
+            "duplicates": self.counts.duplicates,
+            "refused_episodes": self.counts.refused_episodes,
+            "unusable": self.unusable,
+            "until": self.until.map(|until| until.to_string()),
+            "models": models,
+        })
+    }
+}
+
+impl Figures {
+    fn funnel(&self, model: &Model, customers: u64) -> Table {
+        let mut table = table(&["stage", "reached", "of all", "standing", "stay p50", "stay p90"]);
+        for (index, stage) in model.stages.iter().enumerate() {
+            let share = if customers == 0 { 0.0 } else { 100.0 * self.reached[index] as f64 / customers as f64 };
+            let stays = self.stays.get(&stage.name).map(Vec::as_slice).unwrap_or_default();
+            let stay = |percent| percentile(stays, percent).map_or_else(|| "-".to_owned(), |stay| stay.to_string());
+            let optional = if stage.optional { " (optional)" } else { "" };
+            table.add_row([
+                format!("{}{optional}", stage.name),
+                self.reached[index].to_string(),
+                format!("{share:.1} %"),
+                self.standing[index].to_string(),
+                stay(50),
+                stay(90),
+            ]);
+        }
+        table
+    }
+
+    fn absences(&self) -> Table {
+        let mut table = table(&["about", "completed", "abandoned", "at stake", "resumed", "recovered", "won back"]);
+        for ((sort, name), happened) in &self.subjects {
+            table.add_row([
+                format!("{sort} {name}"),
+                happened.completed.to_string(),
+                happened.abandoned.to_string(),
+                sums(&happened.at_stake),
+                happened.resumed.to_string(),
+                happened.recovered.to_string(),
+                sums(&happened.won_back),
+            ]);
+        }
+        table
+    }
+
+    fn json(&self, model: &Model) -> Value {
+        let stages: Vec<Value> = model
+            .stages
+            .iter()
+            .enumerate()
+            .map(|(index, stage)| {
+                let stays = self.stays.get(&stage.name).map(Vec::as_slice).unwrap_or_default();
+                json!({
+                    "stage": stage.name.as_str(),
+                    "optional": stage.optional,
+                    "reached": self.reached[index],
+                    "standing": self.standing[index],
+                    "stay_p50_ms": percentile(stays, 50).map(Span::as_millis),
+                    "stay_p90_ms": percentile(stays, 90).map(Span::as_millis),
+                })
+            })
+            .collect();
+        let subjects: Vec<Value> = self
+            .subjects
+            .iter()
+            .map(|((sort, name), happened)| {
+                json!({
+                    *sort: name.as_str(),
+                    "completed": happened.completed,
+                    "abandoned": happened.abandoned,
+                    "resumed": happened.resumed,
+                    "recovered": happened.recovered,
+                    "at_stake": amounts(&happened.at_stake),
+                    "won_back": amounts(&happened.won_back),
+                })
+            })
+            .collect();
+        json!({
+            "model": model.name.as_str(),
+            "version": model.version,
+            "outcomes": self.outcomes,
+            "stages": stages,
+            "subjects": subjects,
+        })
+    }
+}
+
+/// Nearest rank, of sorted spans.
+fn percentile(sorted: &[Span], percent: usize) -> Option<Span> {
+    let rank = (sorted.len() * percent).div_ceil(100).max(1);
+    sorted.get(rank - 1).copied()
+}
+
+fn add(sums: &mut BTreeMap<Currency, i128>, value: Option<Money>) {
+    if let Some(value) = value {
+        *sums.entry(value.currency).or_default() += i128::from(value.micros);
+    }
+}
+
+fn sums(sums: &BTreeMap<Currency, i128>) -> String {
+    let sums: Vec<String> =
+        sums.iter().map(|(currency, micros)| format!("{:.2} {}", *micros as f64 / 1e6, currency.as_str())).collect();
+    if sums.is_empty() { "-".to_owned() } else { sums.join(", ") }
+}
+
+fn amounts(sums: &BTreeMap<Currency, i128>) -> Value {
+    sums.iter().map(|(currency, micros)| (currency.as_str().to_owned(), json!(*micros as f64 / 1e6))).collect()
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(head);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

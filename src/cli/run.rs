@@ -1,0 +1,62 @@
+//! `sillage run`: the service.
+
+use std::path::PathBuf;
+
+use super::{Failure, files};
+use crate::config::{self, Config, LogFormat, LogLevel, Surroundings};
+use crate::runtime::service::{self, Ended, Patience, Service};
+
+/// Run the service.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration; without one, `SILLAGE_…` variables alone.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// End with exit code 2 instead of trying again where no broker answers within ten seconds.
+    #[arg(long)]
+    exit_on_unreachable: bool,
+    /// Write the address that HTTP is served on to this file, once it is.
+    #[arg(long, value_name = "FILE")]
+    announce: Option<PathBuf>,
+}
+
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    let config = configuration(args.config.as_deref())?;
+    let models = files::models(&config.models)?;
+    log_to_stderr(&config);
+    let patience = if args.exit_on_unreachable { Patience::None } else { Patience::Endless };
+    match service::run(Service { config, models, patience, announce: args.announce }) {
+        Ended::Asked => Ok(()),
+        Ended::Unable(reason) => Err(Failure::could_not_run(reason)),
+        Ended::ClockIsWrong(reason) => Err(Failure::clock_is_wrong(reason)),
+    }
+}
+
+fn configuration(file: Option<&std::path::Path>) -> Result<Config, Failure> {
+    let text = match file {
+        Some(file) => files::text(file)?,
+        None => String::new(),
+    };
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let surroundings = Surroundings { variables: variables.collect(), host: host.trim().to_owned() };
+    let file = file.unwrap_or_else(|| std::path::Path::new("(no file)"));
+    let (config, faults) = config::load(file, &text, &surroundings);
+    files::show(&faults);
+    config.ok_or_else(|| files::refused(&faults))
+}
+
+/// The service's own log lines go to standard error; `RUST_LOG` is not read, so that there is one place for the level.
+fn log_to_stderr(config: &Config) {
+    let level = match config.log_level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+    };
+    let lines = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr).with_target(false);
+    match config.log_format {
+        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}

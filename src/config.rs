@@ -1,0 +1,111 @@
+//! One YAML file with all settings of `sillage run`, and environment variables over it, checked as a whole.
+//!
+//! Every key can be overridden by `SILLAGE_` and its name in capitals: `commit_interval` by `SILLAGE_COMMIT_INTERVAL`, a
+//! list with commas, a librdkafka property by `SILLAGE_PROPERTY_SASL_PASSWORD`. Binds and opens nothing.
+
+mod check;
+mod environment;
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Diagnostic, Faults, Source};
+use crate::partitioner::Partitioner;
+use crate::time::Span;
+use crate::wire::{Format, Limits, Mapping};
+use crate::yaml;
+use crate::{embedded, kafka, shard};
+
+/// Everything that `sillage run` needs to know.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The models' files, in the order in which their outcomes come.
+    pub models: Vec<PathBuf>,
+    /// Threads that process shards.
+    pub workers: usize,
+    /// Where HTTP is served.
+    pub listen: SocketAddr,
+    /// The log to read from and write to.
+    pub log: Log,
+    /// How touchpoints are encoded.
+    pub input_format: Format,
+    /// Which source fields hold what.
+    pub fields: Option<Mapping>,
+    /// What a record may hold.
+    pub limits: Limits,
+    /// Time, history and undo of the shards.
+    pub shard: shard::Settings,
+    /// How often to commit.
+    pub commit_interval: Span,
+    /// An absence decided so long after its deadline is marked stale.
+    pub stale_after: Span,
+    /// Which of the service's own log lines are written.
+    pub log_level: LogLevel,
+    /// How they are written.
+    pub log_format: LogFormat,
+}
+
+/// Where touchpoints come from and outcomes go.
+#[derive(Clone, Debug)]
+pub enum Log {
+    /// Apache Kafka.
+    Kafka(KafkaLog),
+    /// A local store: Sillage without Kafka.
+    Embedded(embedded::Settings),
+}
+
+/// Kafka, and how its topics are made.
+#[derive(Clone, Debug)]
+pub struct KafkaLog {
+    /// Brokers, topics, group, properties.
+    pub connection: kafka::Connection,
+    /// How missing topics are created; `None`: they must exist.
+    pub create: Option<kafka::Create>,
+    /// How the inputs are partitioned.
+    pub partitioner: Partitioner,
+}
+
+/// Which log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Only what must be mended.
+    Error,
+    /// And what deserves a look.
+    Warn,
+    /// And what the service does.
+    Info,
+    /// And why.
+    Debug,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// What the machine says beside the file.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Environment variables, names and values.
+    pub variables: Vec<(String, String)>,
+    /// The machine's name; tells instances of a group apart where `instance` is not set.
+    pub host: String,
+}
+
+/// Reads and checks a configuration. Relative paths in it count from the file's directory. `Some` only where there is no
+/// error; diagnostics come in the order of their places.
+pub fn load(file: &Path, text: &str, surroundings: &Surroundings) -> (Option<Config>, Vec<Diagnostic>) {
+    let source = Source::file(&file.display().to_string(), text);
+    let mut faults = Faults::default();
+    let base = file.parent().unwrap_or_else(|| Path::new(""));
+    let root = yaml::parse(&source, &mut faults);
+    let root = root.and_then(|root| environment::apply(root, &source, &surroundings.variables, &mut faults));
+    let config = root.and_then(|root| check::read(&root, base, surroundings, &mut faults));
+    faults.settle(config)
+}

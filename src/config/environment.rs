@@ -1,0 +1,78 @@
+//! Environment variables over the file: each becomes a line of the root map, with the variable as its place.
+
+use std::sync::Arc;
+
+use super::check::{KEYS, LISTS, MAPS};
+use crate::diagnostic::{Faults, Source, Spanned, did_you_mean, quoted};
+use crate::yaml::{Entry, Node, Shape};
+
+const PREFIX: &str = "SILLAGE_";
+/// `SILLAGE_PROPERTY_SASL_PASSWORD` is the property `sasl.password`.
+const PROPERTY: &str = "SILLAGE_PROPERTY_";
+
+/// Puts the variables over the root map. An empty file is an empty map here: variables alone can be a configuration.
+pub(super) fn apply(
+    root: Node,
+    source: &Arc<Source>,
+    variables: &[(String, String)],
+    faults: &mut Faults,
+) -> Option<Node> {
+    let mut entries = match root.shape {
+        Shape::Map(entries) => entries,
+        Shape::Nothing => Vec::new(),
+        Shape::Refused => return None,
+        Shape::Scalar { .. } | Shape::List(_) => return Some(root),
+    };
+    for (name, value) in variables.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+        let variable = Source::variable(name, value);
+        if let Some(property) = name.strip_prefix(PROPERTY) {
+            let property = property.to_ascii_lowercase().replace('_', ".");
+            let entry = line(&variable, name, &property, Shape::Scalar { text: value.clone(), quoted: true });
+            match entries.iter_mut().find(|entry| entry.key.value == "properties") {
+                Some(Entry { value: Node { shape: Shape::Map(lines), .. }, .. }) => replace(lines, entry),
+                Some(_) => {}
+                None => entries.push(line(&variable, name, "properties", Shape::Map(vec![entry]))),
+            }
+            continue;
+        }
+        let key = name[PREFIX.len()..].to_ascii_lowercase();
+        if !KEYS.contains(&key.as_str()) || MAPS.contains(&key.as_str()) {
+            let known: Vec<String> = KEYS
+                .iter()
+                .filter(|key| !MAPS.contains(*key))
+                .map(|key| format!("{PREFIX}{}", key.to_ascii_uppercase()))
+                .collect();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let cause = format!("{} is no setting", quoted(name));
+            faults.error("C004", &variable.place(0..name.len()), cause, did_you_mean(name, &known, "the variables are"));
+            continue;
+        }
+        let shape = if LISTS.contains(&key.as_str()) {
+            let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+            Shape::List(items.map(|item| scalar(&variable, name, item)).collect())
+        } else {
+            Shape::Scalar { text: value.clone(), quoted: false }
+        };
+        replace(&mut entries, line(&variable, name, &key, shape));
+    }
+    let place = if root.place.span.is_empty() { source.place(0..0) } else { root.place };
+    Some(Node { place, shape: Shape::Map(entries) })
+}
+
+fn replace(entries: &mut Vec<Entry>, entry: Entry) {
+    entries.retain(|known| known.key.value != entry.key.value);
+    entries.push(entry);
+}
+
+fn line(variable: &Arc<Source>, name: &str, key: &str, shape: Shape) -> Entry {
+    let value = variable.place(name.len() + 1..variable.text.len());
+    Entry {
+        key: Spanned { value: key.to_owned(), place: variable.place(0..name.len()) },
+        value: Node { place: value, shape },
+    }
+}
+
+fn scalar(variable: &Arc<Source>, name: &str, text: &str) -> Node {
+    let place = variable.place(name.len() + 1..variable.text.len());
+    Node { place, shape: Shape::Scalar { text: text.to_owned(), quoted: false } }
+}

@@ -1,0 +1,98 @@
+//! The workers of a process: one named thread each, stopped together.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use super::worker::{Job, Worker};
+use crate::embedded::{self, Store};
+use crate::kafka;
+use crate::port::{Seat, Sink};
+
+/// A flag that stops everything that looks at it.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Asks everybody to stop.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether everybody was asked to stop.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The running workers.
+#[derive(Debug)]
+pub struct Crew(Vec<JoinHandle<Result<(), String>>>);
+
+impl Crew {
+    /// Workers on Kafka.
+    ///
+    /// # Errors
+    /// A thread that cannot be started.
+    pub fn on_kafka(
+        connection: &Arc<kafka::Connection>,
+        facts: kafka::Facts,
+        workers: usize,
+        job: &Job,
+        stop: &Stop,
+    ) -> Result<Self, String> {
+        Self::start(workers, |worker| {
+            let (connection, job, stop) = (Arc::clone(connection), job.clone(), stop.clone());
+            Box::new(move || {
+                let now = Arc::clone(&job.now);
+                kafka::drive(&connection, &facts, worker, &now, &stop.0, |sink| seat(job, sink))
+            })
+        })
+    }
+
+    /// Workers on the embedded log.
+    ///
+    /// # Errors
+    /// A thread that cannot be started.
+    pub fn on_store(store: &Arc<Store>, workers: usize, job: &Job, stop: &Stop) -> Result<Self, String> {
+        Self::start(workers, |worker| {
+            let (store, job, stop) = (Arc::clone(store), job.clone(), stop.clone());
+            Box::new(move || {
+                let now = Arc::clone(&job.now);
+                embedded::drive(&store, worker, workers, &now, &stop.0, |sink| seat(job, sink))
+            })
+        })
+    }
+
+    fn start(workers: usize, work: impl Fn(usize) -> Work) -> Result<Self, String> {
+        let thread = |worker: usize| {
+            let named = std::thread::Builder::new().name(format!("sillage-{worker}"));
+            named.spawn(work(worker)).map_err(|error| format!("cannot start a worker's thread: {error}"))
+        };
+        (0..workers).map(thread).collect::<Result<_, _>>().map(Crew)
+    }
+
+    /// Whether some worker has ended.
+    pub fn is_short(&self) -> bool {
+        self.0.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Waits for all workers.
+    ///
+    /// # Errors
+    /// Why the first of them that failed could not go on.
+    pub fn join(self) -> Result<(), String> {
+        let ended = |thread: JoinHandle<Result<(), String>>| {
+            thread.join().unwrap_or_else(|_| Err("a worker panicked; the log above says where".to_owned()))
+        };
+        // All are waited for, whatever the first one says.
+        let ended: Vec<Result<(), String>> = self.0.into_iter().map(ended).collect();
+        ended.into_iter().collect()
+    }
+}
+
+type Work = Box<dyn FnOnce() -> Result<(), String> + Send>;
+
+fn seat(job: Job, sink: Box<dyn Sink>) -> Arc<Mutex<dyn Seat>> {
+    Arc::new(Mutex::new(Worker::new(job, sink)))
+}

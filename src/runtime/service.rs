@@ -1,0 +1,294 @@
+//! The life of the service: configure, reach the log, start the workers, serve, drain, end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::{error, info, warn};
+
+use super::clock::Clock;
+use super::crew::{Crew, Stop};
+use super::worker::Job;
+use crate::config::{Config, KafkaLog, Log};
+use crate::embedded::Store;
+use crate::kafka::{self, Trouble};
+use crate::lookup::Lookup;
+use crate::model::Model;
+use crate::partitioner::Partitioner;
+use crate::port::Now;
+use crate::{http, metrics};
+
+/// Between two looks at the workers and the clock.
+const LOOK: Duration = Duration::from_millis(200);
+/// The longest pause between two tries to reach a broker.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The name of the embedded log's one input, in diagnostics and dead letters.
+const EMBEDDED_INPUT: &str = "touchpoints";
+
+/// What to run.
+pub struct Service {
+    /// The checked configuration.
+    pub config: Config,
+    /// Its models.
+    pub models: Vec<Arc<Model>>,
+    /// What to do where no broker answers.
+    pub patience: Patience,
+    /// Where to write the address of the HTTP side.
+    pub announce: Option<PathBuf>,
+}
+
+/// What to do where no broker answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Try again until there is one.
+    Endless,
+    /// End.
+    None,
+}
+
+/// How the service ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By a signal, with everything committed.
+    Asked,
+    /// It cannot run, or not go on.
+    Unable(String),
+    /// The machine's clock is wrong (rule 3).
+    ClockIsWrong(String),
+}
+
+/// Runs the service until a signal or a failure ends it.
+pub fn run(service: Service) -> Ended {
+    match Life::begin(service) {
+        Ok(life) => life.live(),
+        Err(ended) => ended,
+    }
+}
+
+struct Life {
+    config: Config,
+    models: Arc<[Arc<Model>]>,
+    patience: Patience,
+    runtime: Runtime,
+    listener: Option<TcpListener>,
+    clock: Arc<Clock>,
+    metrics: PrometheusHandle,
+    signals: Receiver<()>,
+    stop: Stop,
+    lookup: Arc<Lookup>,
+}
+
+fn unable(what: &str, error: impl std::fmt::Display) -> Ended {
+    Ended::Unable(format!("{what}: {error}"))
+}
+
+impl Life {
+    fn begin(service: Service) -> Result<Self, Ended> {
+        let Service { config, models, patience, announce } = service;
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let runtime = runtime.map_err(|error| unable("cannot start the HTTP side", error))?;
+        let metrics = metrics::install().map_err(|error| unable("cannot install the metrics", error))?;
+        let listener = runtime.block_on(TcpListener::bind(config.listen));
+        let listener = listener
+            .map_err(|error| unable(&format!("cannot listen on {} (set `listen` to a free address)", config.listen), error))?;
+        let address = listener.local_addr().map_err(|error| unable("cannot learn the address", error))?;
+        info!(%address, "serving HTTP");
+        if let Some(file) = announce {
+            std::fs::write(&file, address.to_string())
+                .map_err(|error| unable(&format!("cannot write {}", file.display()), error))?;
+        }
+        let stop = Stop::default();
+        let signals = heed_signals(&runtime, &stop)?;
+        Ok(Life {
+            config,
+            models: models.into(),
+            patience,
+            runtime,
+            listener: Some(listener),
+            clock: Clock::starting_now(1.0),
+            metrics,
+            signals,
+            stop,
+            lookup: Arc::new(Lookup::default()),
+        })
+    }
+
+    fn live(mut self) -> Ended {
+        let store = match &self.config.log {
+            Log::Kafka(_) => None,
+            Log::Embedded(settings) => match Store::open(settings, &self.models, &self.clock.handle()) {
+                Ok(store) => Some(store),
+                Err(reason) => return Ended::Unable(reason),
+            },
+        };
+        let (http_stop, http) = match self.serve(store.clone()) {
+            Ok(serving) => serving,
+            Err(ended) => return ended,
+        };
+        let crew = match (&self.config.log, store) {
+            (Log::Embedded(settings), Some(store)) => {
+                let job = self.job(vec![EMBEDDED_INPUT.to_owned()], settings.partitions, Partitioner::Unknown);
+                Crew::on_store(&store, self.config.workers, &job, &self.stop).map_err(Ended::Unable)
+            }
+            (Log::Kafka(log), _) => self.on_kafka(log),
+            (Log::Embedded(_), None) => Err(Ended::Unable("the store was not opened".to_owned())),
+        };
+        let ended = match crew {
+            Ok(crew) => self.watch(crew),
+            Err(ended) => ended,
+        };
+        // Readers are served until the last commit is done.
+        let _ = http_stop.send(true);
+        if let Err(error) = self.runtime.block_on(http) {
+            warn!(%error, "the HTTP side did not end well");
+        }
+        self.runtime.shutdown_timeout(Duration::from_secs(2));
+        ended
+    }
+
+    fn job(&self, topics: Vec<String>, partitions: u32, partitioner: Partitioner) -> Job {
+        Job {
+            models: Arc::clone(&self.models),
+            settings: self.config.shard.clone(),
+            format: self.config.input_format,
+            mapping: self.config.fields.clone(),
+            limits: self.config.limits,
+            topics: topics.into(),
+            partitions,
+            partitioner,
+            commit_interval: self.config.commit_interval,
+            stale_after: self.config.stale_after,
+            now: self.clock.handle(),
+            lookup: Arc::clone(&self.lookup),
+        }
+    }
+
+    fn on_kafka(&self, log: &KafkaLog) -> Result<Crew, Ended> {
+        let connection = Arc::new(log.connection.clone());
+        let facts = self.reach(&connection, log.create)?;
+        warn!("on Kafka, journeys live in memory only: after a restart or a rebalance they begin anew (the state log comes later)");
+        let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
+        Crew::on_kafka(&connection, facts, self.config.workers, &job, &self.stop).map_err(Ended::Unable)
+    }
+
+    /// Creates or verifies the topics, trying again with growing pauses while no broker answers.
+    fn reach(&self, connection: &kafka::Connection, create: Option<kafka::Create>) -> Result<kafka::Facts, Ended> {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            match kafka::prepare(connection, create) {
+                Ok(facts) => return Ok(facts),
+                Err(Trouble::Unfit(reason)) => return Err(Ended::Unable(reason)),
+                Err(Trouble::Unreachable(reason)) if self.patience == Patience::None => {
+                    return Err(Ended::Unable(reason));
+                }
+                Err(Trouble::Unreachable(reason)) => error!(reason, again_in_seconds = pause.as_secs(), "Kafka is not there"),
+            }
+            match self.signals.recv_timeout(pause) {
+                Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(LONGEST_PAUSE),
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return Err(Ended::Asked),
+            }
+        }
+    }
+
+    /// Waits for a signal, a worker that ended, or a wrong clock; then for all workers to drain.
+    fn watch(&self, crew: Crew) -> Ended {
+        let mut wrong = None;
+        while !self.stop.is_set() && !crew.is_short() {
+            if let Err(reason) = self.clock.check() {
+                error!(reason, "the clock is wrong; nothing more is decided");
+                wrong = Some(reason);
+                break;
+            }
+            // The signal itself sets the flag; here it only ends the wait.
+            let _ = self.signals.recv_timeout(LOOK);
+        }
+        self.stop.set();
+        info!("stopping: finishing what is decided, committing, leaving");
+        match (crew.join(), wrong) {
+            (Ok(()), None) => Ended::Asked,
+            (_, Some(reason)) => Ended::ClockIsWrong(reason),
+            (Err(reason), None) => Ended::Unable(reason),
+        }
+    }
+
+    fn serve(&mut self, store: Option<Arc<Store>>) -> Result<(watch::Sender<bool>, JoinHandle<()>), Ended> {
+        let listener = self.listener.take().ok_or_else(|| Ended::Unable("HTTP is served already".to_owned()))?;
+        let (stop, mut stopped) = watch::channel(false);
+        let service = http::Service {
+            metrics: {
+                let handle = self.metrics.clone();
+                Arc::new(move || handle.render())
+            },
+            ready: {
+                let (lookup, stop) = (Arc::clone(&self.lookup), self.stop.clone());
+                Arc::new(move || match (stop.is_set(), lookup.is_seated()) {
+                    (true, _) => Err("stopping".to_owned()),
+                    (false, false) => Err("the log has not given this process its shards yet".to_owned()),
+                    (false, true) => Ok(()),
+                })
+            },
+            alive: {
+                let clock = Arc::clone(&self.clock);
+                Arc::new(move || clock.check())
+            },
+            lookup: Arc::clone(&self.lookup),
+            models: Arc::clone(&self.models),
+            store,
+            mapping: self.config.fields.clone(),
+            format: self.config.input_format,
+            limits: self.config.limits,
+            now: self.now(),
+        };
+        let until = async move {
+            // An error means that the sender is gone: time to stop as well.
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        let serving = self.runtime.spawn(async move {
+            if let Err(error) = http::serve(listener, Arc::new(service), until).await {
+                error!(%error, "the HTTP side ended");
+            }
+        });
+        // Histograms must be drained now and then, or they grow while nobody scrapes.
+        let handle = self.metrics.clone();
+        self.runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                handle.run_upkeep();
+            }
+        });
+        Ok((stop, serving))
+    }
+
+    fn now(&self) -> Now {
+        self.clock.handle()
+    }
+}
+
+/// The first signal stops, the second ends at once.
+fn heed_signals(runtime: &Runtime, stop: &Stop) -> Result<Receiver<()>, Ended> {
+    let (told, signals) = channel();
+    let fault = |error| unable("cannot listen for signals", error);
+    let _inside = runtime.enter();
+    let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
+    let stop = stop.clone();
+    runtime.spawn(async move {
+        loop {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            if stop.is_set() {
+                warn!("a second signal: ending without a commit");
+                std::process::exit(130);
+            }
+            stop.set();
+            let _ = told.send(());
+        }
+    });
+    Ok(signals)
+}

@@ -1,0 +1,26 @@
+//! The output topics, by the names that follow the prefix, and which outcome goes where.
+
+use crate::journey::What;
+
+/// Stages entered.
+pub const TRANSITIONS: &str = "transitions";
+/// Episodes completed.
+pub const COMPLETIONS: &str = "completions";
+/// Stages and episodes abandoned.
+pub const ABANDONMENTS: &str = "abandonments";
+/// Resumptions and recoveries.
+pub const RECOVERIES: &str = "recoveries";
+/// Records that cannot be used.
+pub const DEAD_LETTERS: &str = "dead-letters";
+/// All of them.
+pub const ALL: [&str; 5] = [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, DEAD_LETTERS];
+
+/// Where an outcome goes.
+pub fn of(what: &What) -> &'static str {
+    match what {
+        What::Transition { .. } => TRANSITIONS,
+        What::Completion { .. } => COMPLETIONS,
+        What::Abandonment { .. } => ABANDONMENTS,
+        What::Resumption { .. } | What::Recovery { .. } => RECOVERIES,
+    }
+}
