@@ -186,7 +186,9 @@ impl Faults {
 fn split(body: &[u8], shape: Shape) -> Result<Vec<&[u8]>, Problem> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     match (body.first(), shape) {
-        (None, _) => Err(Problem::new(Kind::BadBody, "The body is empty; send one JSON object, an array of them, or one a line.")),
+        (None, _) => {
+            Err(Problem::new(Kind::BadBody, "The body is empty; send one JSON object, an array of them, or one a line."))
+        }
         (Some(b'['), Shape::Any) => elements(body),
         (Some(_), Shape::Any) if is_one_value(body) => Ok(vec![body]),
         (Some(_), Shape::Any | Shape::Lines) => lines(body),

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use serde_json::Value;
 
 use super::App;
 use super::problem::{Kind, Problem};
@@ -18,7 +18,7 @@ pub(super) async fn get(
     State(app): State<Arc<App>>,
     id: Result<Path<String>, PathRejection>,
     query: Raw,
-) -> Result<Response, Problem> {
+) -> Result<Json<Value>, Problem> {
     let query = Parameters::new(query, &["kind"])?;
     let kinds = [("customer", IdentityKind::Customer), ("anonymous", IdentityKind::Anonymous)];
     let kind = query.word("kind", &kinds)?.unwrap_or(IdentityKind::Customer);
@@ -33,6 +33,5 @@ pub(super) async fn get(
         };
         return Err(Problem::new(Kind::UnknownCustomer, detail));
     };
-    let body = wire::customer_json(&app.service.models, &customer);
-    Ok(([(header::CONTENT_TYPE, "application/json")], body).into_response())
+    Ok(Json(wire::customer_json(&app.service.models, &customer)))
 }

@@ -42,7 +42,8 @@ pub(super) async fn get(State(app): State<Arc<App>>, raw: Raw) -> Result<Respons
         return Err(Problem::new(Kind::Busy, "Too many readers wait for outcomes; come again later."));
     };
     let page = wanted.read(&app, &store, after).await?;
-    let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")), (POSITION, page.position.into())];
+    let headers =
+        [(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")), (POSITION, page.position.into())];
     Ok((headers, page.lines).into_response())
 }
 
@@ -101,7 +102,8 @@ impl Page {
             return;
         }
         self.count += 1;
-        let head = format!("{{\"position\":{},\"topic\":\"{}\",\"stale\":{},\"outcome\":", row.position, row.topic, row.stale);
+        let head =
+            format!("{{\"position\":{},\"topic\":\"{}\",\"stale\":{},\"outcome\":", row.position, row.topic, row.stale);
         self.lines.extend_from_slice(head.as_bytes());
         self.lines.extend_from_slice(&row.value);
         self.lines.extend_from_slice(b"}\n");

@@ -23,7 +23,12 @@ const SMALL_BODY: usize = 4096;
 const ON_KAFKA: &str = "This service takes its touchpoints from Kafka topics; produce them there.";
 
 /// `POST /v1/touchpoints`: answers once all of them are durable.
-pub(super) async fn post(State(app): State<Arc<App>>, query: Raw, headers: HeaderMap, body: Body) -> Result<Json<Value>, Problem> {
+pub(super) async fn post(
+    State(app): State<Arc<App>>,
+    query: Raw,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
     let asked = match Asked::new(&app, query, &headers) {
         Ok(asked) => asked,
         Err(problem) => return refuse(body, problem).await,
@@ -42,7 +47,8 @@ pub(super) async fn post(State(app): State<Arc<App>>, query: Raw, headers: Heade
             key: asked.key.as_deref(),
         };
         let batch = batch::read(&bytes, &terms)?;
-        let appended = asked.store.append(batch.entries, asked.entering).map_err(|refusal| refused(refusal, asked.entering))?;
+        let appended =
+            asked.store.append(batch.entries, asked.entering).map_err(|refusal| refused(refusal, asked.entering))?;
         drop(place);
         let mut answer = json!({"accepted": appended.accepted, "duplicates": appended.duplicates});
         if asked.on_unusable == OnUnusable::DeadLetter {
@@ -97,7 +103,8 @@ impl Asked {
             }
         }
         let query = Parameters::new(query, &["unusable", "history"])?;
-        let on_unusable = query.word("unusable", &[("refuse", OnUnusable::Refuse), ("dead-letter", OnUnusable::DeadLetter)])?;
+        let on_unusable =
+            query.word("unusable", &[("refuse", OnUnusable::Refuse), ("dead-letter", OnUnusable::DeadLetter)])?;
         let entering = query.word("history", &[("false", Entering::Live), ("true", Entering::History)])?;
         Ok(Asked {
             store,
@@ -123,7 +130,9 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let (Some(key), more) = (keys.next(), keys.next()) else { return Ok(None) };
     let key = key.as_bytes();
     match String::from_utf8(key.to_vec()) {
-        Ok(text) if more.is_none() && (1..=128).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic) => Ok(Some(text)),
+        Ok(text) if more.is_none() && (1..=128).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic) => {
+            Ok(Some(text))
+        }
         Ok(_) | Err(_) => {
             Err(Problem::new(Kind::BadKey, "Send one Idempotency-Key of 1 to 128 visible ASCII characters without spaces."))
         }
