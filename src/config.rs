@@ -5,8 +5,6 @@
 
 mod check;
 mod environment;
-#[cfg(test)]
-mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

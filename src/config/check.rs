@@ -98,21 +98,29 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let log = file.log(surroundings, faults);
     let shard = file.shard(faults);
     let commit_interval = file.span("commit_interval", Span::from_millis(100), &(millis(1)..=millis(60_000)), faults);
-    let config = Config {
+    let workers = file.number("workers", 1, 1..=256, faults) as usize;
+    let listen = file.listen(faults);
+    let input_format = file.word("input_format", FORMATS, Format::Json, faults);
+    let fields = file.fields(faults);
+    let stale_after = file.span("stale_after", Span::from_secs(300), &(millis(1_000)..=Span::from_days(365)), faults);
+    let log_level = file.word("log_level", LEVELS, LogLevel::Info, faults);
+    let log_format = file.word("log_format", LOG_FORMATS, LogFormat::Text, faults);
+    // Everything has been asked for by now, so that every fault is told.
+    let log = log.filter(|_| faults.usable())?;
+    Some(Config {
         models,
-        workers: file.number("workers", 1, 1..=256, faults) as usize,
-        listen: file.listen(faults),
-        log: log?,
-        input_format: file.word("input_format", FORMATS, Format::Json, faults),
-        fields: file.fields(faults),
+        workers,
+        listen,
+        log,
+        input_format,
+        fields,
         limits,
         shard,
         commit_interval,
-        stale_after: file.span("stale_after", Span::from_secs(300), &(millis(1_000)..=Span::from_days(365)), faults),
-        log_level: file.word("log_level", LEVELS, LogLevel::Info, faults),
-        log_format: file.word("log_format", LOG_FORMATS, LogFormat::Text, faults),
-    };
-    faults.usable().then_some(config)
+        stale_after,
+        log_level,
+        log_format,
+    })
 }
 
 const FORMATS: &[(&str, Format)] = &[("json", Format::Json), ("avro", Format::Avro)];

@@ -171,7 +171,7 @@ impl Setup<'_> {
         let bytes = dead_letter_bytes.to_string();
         let dead: Vec<&String> = names.iter().filter(missing).filter(|name| **name == dead_letters).collect();
         self.create(&dead, partition_count, &[("max.message.bytes", &bytes)])?;
-        for resource in self.describe(&[dead_letters.clone()])? {
+        for resource in self.describe(std::slice::from_ref(&dead_letters))? {
             let limit = resource.get("max.message.bytes").and_then(|entry| entry.value.as_ref()?.parse::<usize>().ok());
             if limit.is_some_and(|limit| limit < dead_letter_bytes) {
                 return Err(unfit(format!(

@@ -1,0 +1,4 @@
+//! All integration tests but those on a real broker, in one binary: librdkafka is linked once.
+
+mod configuration;
+mod real_data;
