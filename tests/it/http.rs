@@ -154,7 +154,12 @@ fn queries_and_keys_that_are_not_understood_are_refused() {
 fn a_request_may_hold_sixteen_mebibytes_and_ten_thousand_touchpoints() {
     let shop = Shop::open();
     assert_problem(&post(&shop, "/v1/touchpoints", &" ".repeat((16 << 20) + 1)), 413, "too-large", "one byte too many");
-    assert_problem(&post(&shop, "/v1/touchpoints", &" ".repeat(16 << 20)), 400, "bad-body", "as many as there may be, all blank");
+    assert_problem(
+        &post(&shop, "/v1/touchpoints", &" ".repeat(16 << 20)),
+        400,
+        "bad-body",
+        "as many as there may be, all blank",
+    );
     assert_problem(&post(&shop, "/v1/touchpoints", &"{}\n".repeat(10_001)), 413, "too-large", "one line too many");
     let most: String = (0..10_000).map(|n| touchpoint(&format!("c{n}"), "1", "ad.seen").to_string() + "\n").collect();
     assert_eq!(post(&shop, "/v1/touchpoints", &most).json(), json!({"accepted": 10_000, "duplicates": 0}));
@@ -178,7 +183,8 @@ fn a_key_gives_ids_so_that_the_same_post_counts_once() {
 
 #[test]
 fn an_id_is_put_where_the_mapping_reads_it() {
-    let shop = Shop::open_mapped(&[("event_id", "meta.id"), ("customer_id", "user"), ("occurred_at", "at"), ("type", "what")]);
+    let shop =
+        Shop::open_mapped(&[("event_id", "meta.id"), ("customer_id", "user"), ("occurred_at", "at"), ("type", "what")]);
     let send = |body: Value| shop.call("POST", "/v1/touchpoints", &[("idempotency-key", "k")], body.to_string().as_bytes());
     let one = json!({"user": "ada", "at": shop.now(), "what": "ad.seen"});
     assert_eq!(send(one.clone()).json(), json!({"accepted": 1, "duplicates": 0}));
@@ -211,9 +217,8 @@ fn unusable_touchpoints_go_to_the_dead_letters_where_that_is_asked_for() {
 fn outcomes_are_read_from_any_position_on() {
     let shop = Shop::open();
     let kinds = ["ad.seen", "page.viewed", "cart.added", "order.completed"];
-    let body: String = (0..5)
-        .flat_map(|n| kinds.map(|kind| touchpoint(&format!("c{n}"), kind, kind).to_string() + "\n"))
-        .collect();
+    let body: String =
+        (0..5).flat_map(|n| kinds.map(|kind| touchpoint(&format!("c{n}"), kind, kind).to_string() + "\n")).collect();
     assert_eq!(post(&shop, "/v1/touchpoints", &body).json()["accepted"], 20);
     // Four stages and one completed basket each.
     let all = shop.outcomes("", 25);
@@ -278,7 +283,9 @@ fn without_a_shard_or_a_store_the_answers_say_so() {
     let reply = kafka.get("/v1/customers/ada");
     assert_problem(&reply, 503, "no-shard", "no shard yet");
     assert!(reply.header("retry-after").is_some());
-    for (method, path) in [("POST", "/v1/touchpoints"), ("POST", "/v1/history"), ("DELETE", "/v1/history"), ("GET", "/v1/outcomes")] {
+    for (method, path) in
+        [("POST", "/v1/touchpoints"), ("POST", "/v1/history"), ("DELETE", "/v1/history"), ("GET", "/v1/outcomes")]
+    {
         let reply = kafka.call(method, path, &[], b"{}");
         assert_problem(&reply, 404, "not-embedded", path);
         assert!(reply.text().contains("Kafka topics"), "{}", reply.text());
@@ -292,12 +299,16 @@ fn a_full_store_says_so_and_keeps_what_it_has() {
     laden["properties"] = json!({"text": "x".repeat(4000), "more": "y".repeat(4000)});
     let mut taken = 0;
     let full = (0..1000).find_map(|n| {
-        let batch: String = (0..100).map(|m| {
-            laden["event_id"] = format!("{n}-{m}").into();
-            laden.to_string() + "\n"
-        }).collect();
+        let batch: String = (0..100)
+            .map(|m| {
+                laden["event_id"] = format!("{n}-{m}").into();
+                laden.to_string() + "\n"
+            })
+            .collect();
         let reply = post(&shop, "/v1/touchpoints", &batch);
-        if reply.status == 200 { taken += 1; }
+        if reply.status == 200 {
+            taken += 1;
+        }
         (reply.status != 200).then_some(reply)
     });
     assert_problem(&full.expect("an end of the room"), 507, "full", "after some batches");

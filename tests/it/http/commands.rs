@@ -36,7 +36,8 @@ fn files_are_ingested_once_however_often_the_command_runs() {
         lines += &format!("{line}\n");
     }
     std::fs::write(&plain, lines + "nonsense\n").expect("written");
-    let mut gzip = flate2::write::GzEncoder::new(std::fs::File::create(&packed).expect("a file"), flate2::Compression::fast());
+    let mut gzip =
+        flate2::write::GzEncoder::new(std::fs::File::create(&packed).expect("a file"), flate2::Compression::fast());
     for n in 0..30 {
         writeln!(gzip, "{}", touchpoint(&format!("d{n}"), "1", "ad.seen")).expect("written");
     }
@@ -66,7 +67,8 @@ fn files_are_ingested_once_however_often_the_command_runs() {
 #[test]
 fn following_prints_what_comes_and_ends_when_nobody_reads() {
     let shop = Shop::open();
-    let mut follow = sillage(&["outcomes", "--follow", "--url", &shop.url()]).stdout(Stdio::piped()).spawn().expect("a binary");
+    let mut follow =
+        sillage(&["outcomes", "--follow", "--url", &shop.url()]).stdout(Stdio::piped()).spawn().expect("a binary");
     let mut lines = BufReader::new(follow.stdout.take().expect("piped")).lines();
     let post = |id: &str, kind: &str| {
         let reply = super::post(&shop, "/v1/touchpoints", &touchpoint("ada", id, kind).to_string());

@@ -34,8 +34,11 @@ fn live_posts_wait_for_a_load_and_its_touchpoints_are_decided_in_their_own_time(
     let ended = shop.call("DELETE", "/v1/history", &[], b"");
     assert_eq!((ended.status, ended.json()), (200, json!({"loading": false})));
     let abandoned = shop.outcomes("topic=abandonments", 1);
-    let of_baskets: Vec<String> =
-        abandoned.iter().filter(|line| line.to_string().contains("basket")).map(|line| super::text(line, "customer_id")).collect();
+    let of_baskets: Vec<String> = abandoned
+        .iter()
+        .filter(|line| line.to_string().contains("basket"))
+        .map(|line| super::text(line, "customer_id"))
+        .collect();
     assert_eq!(of_baskets, ["bob"], "half an hour passed for bob only: {abandoned:?}");
     let live = post(&shop, "/v1/touchpoints", &touchpoint("eve", "1", "ad.seen").to_string());
     assert_eq!(live.status, 200, "{}", live.text());
@@ -45,7 +48,14 @@ fn live_posts_wait_for_a_load_and_its_touchpoints_are_decided_in_their_own_time(
 #[test]
 fn a_load_begins_with_an_instant() {
     let shop = Shop::open();
-    for body in ["", "[]", "{}", "{\"first\": 3}", "{\"first\": \"yesterday\"}", "{\"first\": \"2025-03-01T10:00:00Z\", \"last\": 1}"] {
+    for body in [
+        "",
+        "[]",
+        "{}",
+        "{\"first\": 3}",
+        "{\"first\": \"yesterday\"}",
+        "{\"first\": \"2025-03-01T10:00:00Z\", \"last\": 1}",
+    ] {
         assert_problem(&post(&shop, "/v1/history", body), 400, "bad-body", body);
     }
     assert_problem(&post(&shop, "/v1/history", &" ".repeat(5000)), 413, "too-large", "too much");
