@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Subject, Teller, What};
-use super::watch::Watch;
+use super::watch::{Abandonment, Watch};
 use super::{Journey, Moment};
 use crate::model::{EpisodeIndex, EpisodeKind, EpisodeRole, Model, TypeRoles};
 use crate::time::{Span, Timestamp};
@@ -52,6 +52,8 @@ pub struct Episode {
     pub watch: Watch,
     /// Whether it is abandoned and not resumed.
     pub abandoned: bool,
+    /// The number of the episode opened last when this one was abandoned; a later one ends the wait for a recovery (rule 14).
+    pub latest_then: u32,
 }
 
 /// What is remembered of all episodes of one kind.
@@ -63,16 +65,6 @@ pub struct EpisodeKindState {
     pub last_completion: Option<Timestamp>,
     /// Ids of completed episodes, and until which log time they stay closed.
     pub closed: VecDeque<(EpisodeId, Timestamp)>,
-}
-
-/// Which episodes a completing touchpoint completes.
-enum Completes {
-    /// The one at this place in the journey's list.
-    One(usize),
-    /// All open ones of the kind in this scope.
-    AllIn(Scope),
-    /// None.
-    Nothing,
 }
 
 /// Where a fallback looks.
@@ -147,6 +139,9 @@ impl Journey {
             let touched = if role.completes {
                 self.complete(&sighting, teller);
                 None
+            } else if self.is_closed(&sighting) {
+                self.tie_to_closed(&sighting, teller);
+                None
             } else {
                 match self.find_or_open(&sighting) {
                     Found::At(place) => {
@@ -181,9 +176,6 @@ impl Journey {
 
     /// The episode that a touchpoint that completes nothing belongs to, or a new one for it.
     fn find_or_open(&mut self, sighting: &Sighting<'_>) -> Found {
-        if self.is_closed(sighting) {
-            return Found::Nothing;
-        }
         if let Some(place) = self.by_id(sighting) {
             return Found::At(place);
         }
@@ -195,7 +187,8 @@ impl Journey {
             // An id that is new for a name under which the open episode has none yet names the same thing once more.
             let alias =
                 |episode: &Episode| sighting.ids.iter().all(|id| episode.ids.iter().all(|known| known.name != id.name));
-            return match self.fallback(sighting).filter(|place| role.belongs && alias(&self.episodes[*place])) {
+            let may_alias = role.belongs && (sighting.kind.by_session || sighting.kind.by_customer);
+            return match self.fallback(sighting).filter(|place| may_alias && alias(&self.episodes[*place])) {
                 Some(place) => Found::At(place),
                 None => Found::Nothing,
             };
@@ -224,14 +217,23 @@ impl Journey {
         })
     }
 
-    /// The open episode that progressed last: of the session first, then of the customer, as far as the chain goes.
+    /// All episodes that have one of the touchpoint's ids, in the order of their opening.
+    fn all_by_id(&self, sighting: &Sighting<'_>) -> Vec<usize> {
+        let named = |episode: &Episode| sighting.ids.iter().any(|id| episode.ids.contains(id));
+        let of_kind = |place: &usize| self.episodes[*place].kind == sighting.index;
+        (0..self.episodes.len()).filter(of_kind).filter(|place| named(&self.episodes[*place])).collect()
+    }
+
+    /// The open episode that progressed last: of the session, and of the customer as far as the chain goes. A touchpoint
+    /// that names no session to go by belongs to the customer's in any case (rule 11).
     fn fallback(&self, sighting: &Sighting<'_>) -> Option<usize> {
         let latest = |scope: &Scope| {
             let open = |episode: &Episode| episode.kind == sighting.index && !episode.abandoned && scope.holds(episode);
             let places = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place]));
             places.max_by_key(|place| (self.episodes[*place].touched, *place))
         };
-        let in_session = sighting.session().and_then(|session| latest(&Scope::Session(session.clone())));
+        let Some(session) = sighting.session() else { return latest(&Scope::Customer) };
+        let in_session = latest(&Scope::Session(session.clone()));
         in_session.or_else(|| sighting.kind.by_customer.then(|| latest(&Scope::Customer)).flatten())
     }
 
@@ -250,6 +252,7 @@ impl Journey {
             touched: sighting.count,
             watch: Watch::open(sighting.touchpoint, sighting.moment, sighting.kind.abandoned_after),
             abandoned: false,
+            latest_then: 0,
         });
         Found::Opened(self.episodes.len() - 1)
     }
@@ -306,76 +309,88 @@ impl Journey {
     }
 
     fn complete(&mut self, sighting: &Sighting<'_>, teller: &mut Teller<'_>) {
-        let places = match self.completes(sighting) {
-            Completes::Nothing => Vec::new(),
-            Completes::One(place) => vec![place],
-            Completes::AllIn(scope) => {
-                let open = |episode: &Episode| episode.kind == sighting.index && !episode.abandoned && scope.holds(episode);
-                let open: Vec<usize> = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place])).collect();
-                if open.is_empty() { self.awaiting_recovery(sighting, &scope).into_iter().collect() } else { open }
-            }
-        };
-        // From the back, so that places stay right; told in the order of opening.
-        let mut completed: Vec<Episode> = places.into_iter().rev().map(|place| self.episodes.remove(place)).collect();
-        completed.reverse();
-        self.close_ids(sighting, &completed);
-        for episode in completed {
-            self.tell_completion(sighting, episode, teller);
-        }
+        let places = self.completed_by(sighting);
+        let state = &mut self.kinds[usize::from(sighting.index)];
+        let at = sighting.touchpoint.event_time;
+        state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
+        self.close(places, sighting, teller);
     }
 
-    fn completes(&self, sighting: &Sighting<'_>) -> Completes {
-        if self.is_closed(sighting) {
-            return Completes::Nothing;
+    /// A touchpoint that completes nothing itself, but says that a completed id and its other ids are one thing: the
+    /// completing touchpoint came first, so what is open under the other ids is completed, and none of them opens again
+    /// (rule 13: in every order of arrival).
+    fn tie_to_closed(&mut self, sighting: &Sighting<'_>, teller: &mut Teller<'_>) {
+        self.close(self.all_by_id(sighting), sighting, teller);
+    }
+
+    /// Which episodes a completing touchpoint completes.
+    fn completed_by(&self, sighting: &Sighting<'_>) -> Vec<usize> {
+        let named = self.all_by_id(sighting);
+        if !named.is_empty() || self.is_closed(sighting) {
+            return named;
         }
-        if let Some(place) = self.by_id(sighting) {
-            return Completes::One(place);
+        if sighting.ids.is_empty() {
+            return self.fallback(sighting).or_else(|| self.recovered_without_id(sighting)).into_iter().collect();
         }
-        let kind = sighting.kind;
+        if sighting.kind.strict {
+            return Vec::new();
+        }
         let scope = match sighting.session() {
             Some(session) => Scope::Session(session.clone()),
             None => Scope::Customer,
         };
-        if !sighting.ids.is_empty() {
-            let falls_back = !kind.strict && (kind.by_session || kind.by_customer);
-            return if falls_back { Completes::AllIn(scope) } else { Completes::Nothing };
-        }
-        if let Some(place) = self.fallback(sighting) {
-            return Completes::One(place);
-        }
-        let abandoned = sighting.session().and_then(|_| self.awaiting_recovery(sighting, &scope));
-        let abandoned =
-            abandoned.or_else(|| kind.by_customer.then(|| self.awaiting_recovery(sighting, &Scope::Customer)).flatten());
-        abandoned.map_or(Completes::Nothing, Completes::One)
+        let open = |episode: &Episode| episode.kind == sighting.index && !episode.abandoned && scope.holds(episode);
+        let open: Vec<usize> = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place])).collect();
+        if open.is_empty() { self.awaiting_recovery(sighting, &scope).into_iter().collect() } else { open }
     }
 
-    /// The abandoned episode that a completing touchpoint without a known id recovers: the one opened last, within its window.
+    fn recovered_without_id(&self, sighting: &Sighting<'_>) -> Option<usize> {
+        let Some(session) = sighting.session() else { return self.awaiting_recovery(sighting, &Scope::Customer) };
+        let in_session = self.awaiting_recovery(sighting, &Scope::Session(session.clone()));
+        let of_customer = || self.awaiting_recovery(sighting, &Scope::Customer);
+        in_session.or_else(|| sighting.kind.by_customer.then(of_customer).flatten())
+    }
+
+    /// The abandoned episode that a completing touchpoint without a known id recovers: the one that progressed last, within
+    /// its window.
     fn awaiting_recovery(&self, sighting: &Sighting<'_>, scope: &Scope) -> Option<usize> {
-        let opened = self.kinds[usize::from(sighting.index)].opened;
-        self.episodes.iter().position(|episode| {
+        let awaits = |episode: &Episode| {
             episode.kind == sighting.index
-                && episode.number == opened
                 && episode.abandoned
                 && scope.holds(episode)
-                && episode.watch.recoverable(sighting.touchpoint.event_time, sighting.kind.recovered_within).is_some()
-        })
+                && self.recoverable(episode, sighting).is_some()
+        };
+        let places = (0..self.episodes.len()).filter(|place| awaits(&self.episodes[*place]));
+        places.max_by_key(|place| (self.episodes[*place].touched, *place))
     }
 
-    /// Remembers a completion: its instant, and all ids by which the episode or the touchpoint knew the thing, even when no
+    /// The abandonment that completing the episode now recovers: within the window, and unless an episode of the kind has
+    /// opened since (rule 14).
+    fn recoverable(&self, episode: &Episode, sighting: &Sighting<'_>) -> Option<Abandonment> {
+        let opened = self.kinds[usize::from(sighting.index)].opened;
+        let within = sighting.kind.recovered_within;
+        episode.watch.recoverable(sighting.touchpoint.event_time, within).filter(|_| episode.latest_then == opened)
+    }
+
+    /// Takes out the completed episodes and remembers all ids by which they or the touchpoint knew the thing, even when no
     /// episode was open, so that a late opening touchpoint opens nothing after the purchase (rule 13).
-    fn close_ids(&mut self, sighting: &Sighting<'_>, completed: &[Episode]) {
+    fn close(&mut self, places: Vec<usize>, sighting: &Sighting<'_>, teller: &mut Teller<'_>) {
+        // From the back, so that places stay right; told in the order of opening.
+        let mut completed: Vec<Episode> = places.into_iter().rev().map(|place| self.episodes.remove(place)).collect();
+        completed.reverse();
         let until = sighting.moment.log_time + sighting.remembered_for();
-        let state = &mut self.kinds[usize::from(sighting.index)];
-        let at = sighting.touchpoint.event_time;
-        state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
+        let closed = &mut self.kinds[usize::from(sighting.index)].closed;
         for id in completed.iter().flat_map(|episode| &episode.ids).chain(&sighting.ids) {
-            if state.closed.iter().any(|(known, _)| known == id) {
+            if closed.iter().any(|(known, _)| known == id) {
                 continue;
             }
-            if state.closed.len() == MAX_CLOSED_IDS {
-                state.closed.pop_front();
+            if closed.len() == MAX_CLOSED_IDS {
+                closed.pop_front();
             }
-            state.closed.push_back((id.clone(), until));
+            closed.push_back((id.clone(), until));
+        }
+        for episode in completed {
+            self.tell_completion(sighting, episode, teller);
         }
     }
 
@@ -385,9 +400,7 @@ impl Journey {
         let (at, cause) = (sighting.touchpoint.event_time, Some(sighting.touchpoint));
         let about = about(sighting.kind, &episode);
         teller.tell(self, at, cause, value, What::Completion { about: about.clone() }, 1);
-        // A new episode of the kind ends the wait for a recovery (rule 14).
-        let latest = episode.number == self.kinds[usize::from(sighting.index)].opened;
-        if let Some(answers) = episode.watch.recoverable(at, sighting.kind.recovered_within).filter(|_| latest) {
+        if let Some(answers) = self.recoverable(&episode, sighting) {
             teller.tell(self, at, cause, value, What::Recovery { about, answers }, episode.watch.abandonments);
         }
     }
@@ -405,6 +418,7 @@ impl Journey {
             let episode = &mut self.episodes[place];
             episode.watch.abandon(id, deadline);
             episode.abandoned = true;
+            episode.latest_then = self.kinds[usize::from(episode.kind)].opened;
         }
     }
 }

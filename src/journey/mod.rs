@@ -91,13 +91,15 @@ pub struct Moment {
     pub log_time: Timestamp,
     /// What spans count from: its event time, or the log time where it came too late (rule 6).
     pub counts_from: Timestamp,
+    /// Stream time when it is applied: no deadline is moved before it (rule 6).
+    pub stream_time: Timestamp,
 }
 
 impl Moment {
     /// Decides what spans count from: the event time unless the touchpoint entered the log more than `max_delay` after.
-    pub fn of(touchpoint: &Touchpoint, log_time: Timestamp, max_delay: Span) -> Self {
+    pub fn of(touchpoint: &Touchpoint, log_time: Timestamp, stream_time: Timestamp, max_delay: Span) -> Self {
         let late = log_time.since(touchpoint.event_time) > max_delay;
-        Moment { log_time, counts_from: if late { log_time } else { touchpoint.event_time } }
+        Moment { log_time, counts_from: if late { log_time } else { touchpoint.event_time }, stream_time }
     }
 }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outcome::{Movement, Subject, Teller, What};
 use super::watch::Watch;
-use super::{Journey, Moment};
+use super::{Episode, Journey, Moment};
 use crate::model::{Model, StageIndex, TypeRoles};
 use crate::time::Timestamp;
 use crate::touchpoint::{Money, Touchpoint};
@@ -105,6 +105,8 @@ impl Journey {
             self.started_at = touchpoint.event_time;
             self.transitions = 0;
         }
+        // A way back can lead into a stage that nothing belonging to it has reached.
+        self.reached[usize::from(to)].get_or_insert(touchpoint.event_time);
         self.transitions += 1;
         let what = What::Transition {
             from: left.as_ref().map(|left| model.stage_name(left.stage).into()),
@@ -161,9 +163,10 @@ impl Journey {
         }
     }
 
-    /// What an outcome about a stage says is at stake: the worth of the open episode touched last.
+    /// What an outcome about a stage says is at stake: the worth of the open episode touched last that has one.
     fn at_stake(&self) -> Option<Money> {
-        self.episodes.iter().filter(|episode| !episode.abandoned).max_by_key(|episode| episode.touched)?.value
+        let valued = |episode: &&Episode| !episode.abandoned && episode.value.is_some();
+        self.episodes.iter().filter(valued).max_by_key(|episode| episode.touched)?.value
     }
 }
 

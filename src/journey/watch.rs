@@ -32,6 +32,8 @@ pub struct Watch {
     pub last_progress_at: Timestamp,
     /// Touchpoints of progress, the opening one included.
     pub progress_count: u32,
+    /// What the deadline counts from: the latest instant that any progress gave (rule 6).
+    pub counts_from: Timestamp,
     /// When it is abandoned if nothing comes; [`Timestamp::MAX`] when nothing is awaited. Kept, not computed, so that a
     /// changed model leaves armed deadlines alone (rule 25).
     pub deadline: Timestamp,
@@ -49,34 +51,34 @@ impl Watch {
             last_progress: touchpoint.id.clone(),
             last_progress_at: touchpoint.event_time,
             progress_count: 1,
+            counts_from: moment.counts_from,
             deadline: quiet.map_or(Timestamp::MAX, |quiet| moment.counts_from + quiet),
             abandonment: None,
             abandonments: 0,
         }
     }
 
-    /// Progress came: counts it and puts the deadline off. One out of order never moves the deadline earlier (rule 6).
+    /// Progress came: counts it and puts the deadline off. One out of order never moves the deadline earlier; a span that
+    /// became shorter does, though not into what is decided already (rule 6).
     pub(super) fn progress(&mut self, touchpoint: &Touchpoint, moment: Moment, quiet: Option<Span>) {
-        self.note(touchpoint);
-        if let Some(quiet) = quiet
-            && self.deadline != Timestamp::MAX
-        {
-            self.deadline = self.deadline.max(moment.counts_from + quiet);
-        }
+        let due = self.note(touchpoint, moment, quiet);
+        self.deadline = due.max(self.deadline.min(moment.stream_time));
     }
 
     /// Progress came back after an abandonment: the deadline is armed anew.
     pub(super) fn resume(&mut self, touchpoint: &Touchpoint, moment: Moment, quiet: Option<Span>) {
-        self.note(touchpoint);
-        self.deadline = quiet.map_or(Timestamp::MAX, |quiet| moment.counts_from + quiet);
+        self.deadline = self.note(touchpoint, moment, quiet);
     }
 
-    fn note(&mut self, touchpoint: &Touchpoint) {
+    /// Counts the progress and says when it is due next.
+    fn note(&mut self, touchpoint: &Touchpoint, moment: Moment, quiet: Option<Span>) -> Timestamp {
         self.progress_count = self.progress_count.saturating_add(1);
         if touchpoint.event_time >= self.last_progress_at {
             self.last_progress = touchpoint.id.clone();
             self.last_progress_at = touchpoint.event_time;
         }
+        self.counts_from = self.counts_from.max(moment.counts_from);
+        quiet.map_or(Timestamp::MAX, |quiet| self.counts_from + quiet)
     }
 
     /// The deadline passed.

@@ -25,6 +25,8 @@ pub const MAX_STAGES: usize = 64;
 pub const MAX_EPISODES: usize = 32;
 /// The most groups of types.
 pub const MAX_GROUPS: usize = 128;
+/// The most names in a correlation chain (`known by`).
+pub const MAX_CHAIN: usize = 16;
 /// The most types of touchpoints that a model may name.
 pub const MAX_TYPES: usize = 4096;
 /// The longest name of a model, stage, episode, group or phase, in bytes.

@@ -352,7 +352,8 @@ impl<C: Customers> Shard<C> {
     }
 
     fn apply_touchpoint(&mut self, touchpoint: &Touchpoint, log_time: Timestamp, actions: &mut Vec<Action>) {
-        let moment = Moment::of(touchpoint, log_time, self.settings.max_delay);
+        let stream_time = self.stream_time.unwrap_or(log_time);
+        let moment = Moment::of(touchpoint, log_time, stream_time, self.settings.max_delay);
         let (transaction, history, models) = (self.transaction, self.settings.history, &self.models);
         let (scratch, moved, refused) = (&mut self.scratch, &mut self.moved, &mut self.counts.refused_episodes);
         let who = &touchpoint.identity;
@@ -423,11 +424,14 @@ impl<C: Customers> Shard<C> {
     fn settle_aborted(&mut self) {
         self.phase = Phase::Deciding;
         for who in std::mem::take(&mut self.touched) {
-            let deadline = self.customers.entry(&who, |entry| {
+            let rearm = self.customers.entry(&who, |entry| {
                 entry.undo(self.transaction);
-                entry.latest().map_or(Timestamp::MAX, Customer::next_deadline)
+                let next = entry.latest().map_or(Timestamp::MAX, Customer::next_deadline);
+                (next < entry.armed).then_some(next)
             });
-            self.arm(&who, deadline);
+            if let Some(deadline) = rearm {
+                self.arm(&who, deadline);
+            }
             self.customers.remove_vacant(&who);
         }
         self.moved.iter_mut().flatten().for_each(|moved| *moved = 0);

@@ -1,5 +1,12 @@
 //! All integration tests but those on a real broker, in one binary: librdkafka is linked once.
 
 mod configuration;
+mod diagnostics;
 mod http;
+mod journeys;
+mod laws;
 mod real_data;
+mod reference;
+mod shard;
+mod tidy;
+mod world;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::groups::{Groups, Types};
-use super::{check_name, check_recovery};
+use super::{MAX_CHAIN, at_most, check_name, check_recovery};
 use crate::diagnostic::{Diagnostic, Faults, Place, quoted};
 use crate::model::written::{Episode, Name, Progress};
 use crate::touchpoint;
@@ -62,6 +62,7 @@ fn check_one<'a>(episode: &'a Episode, groups: &mut Groups<'a>, faults: &mut Fau
 
 /// Reads the chain: property names, then `session`, then `customer`.
 fn chain<'a>(names: &'a [Name], faults: &mut Faults) -> Chain<'a> {
+    let names = at_most(MAX_CHAIN, "names in `known by`", names, |name| &name.place, faults);
     let mut chain = Chain::default();
     let mut first: HashMap<&str, &Place> = HashMap::new();
     for name in names {

@@ -91,6 +91,11 @@ fn every_list_is_bounded() {
     assert_eq!(codes(&format!("{head}stages:\n{}", stages(30_000))), ["M004"]);
     let episodes: String = (0..33).map(|n| format!("  e{n}: {{ known by: customer, opens: o, completes: c }}\n")).collect();
     assert_eq!(codes(&format!("{head}stages:\n{}episodes:\n{episodes}", stages(1))), ["M004"]);
+    let names: Vec<String> = (0..17).map(|n| format!("id{n}")).collect();
+    let known =
+        |names: &[String]| format!("episodes:\n  e: {{ known by: [{}], opens: o, completes: c }}\n", names.join(", "));
+    assert_eq!(codes(&format!("{head}stages:\n{}{}", stages(1), known(&names))), ["M004"]);
+    assert_eq!(codes(&format!("{head}stages:\n{}{}", stages(1), known(&names[1..]))), [""; 0]);
     let types: Vec<String> = (0..4097).map(|n| format!("t{n}")).collect();
     assert_eq!(codes(&format!("{head}stages:\n  s: {{ enter: [{}] }}\n", types.join(", "))), ["M004"]);
     let groups: String = (0..129).map(|n| format!("  g{n}: [x]\n")).collect();

@@ -1,0 +1,125 @@
+//! A small world around one shard, for tests: models from text, touchpoints in a line, runs in event time.
+
+use std::sync::Arc;
+
+use sillage::journey::{Customer, Outcome};
+use sillage::model::{self, Model};
+use sillage::shard::{Action, Body, Buffered, Customers, Input, PlainCustomers, Position, Progress, Settings, Shard};
+use sillage::time::{Span, Timestamp};
+use sillage::touchpoint::{Identity, Touchpoint, Value};
+
+/// When every made-up story begins.
+pub(crate) const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+/// Reads a model that must be good.
+pub(crate) fn good_model(name: &str, text: &str) -> Arc<Model> {
+    let (model, faults) = model::load(name, text);
+    let shown = sillage::diagnostic::render(&faults, sillage::diagnostic::Style::Plain);
+    Arc::new(model.unwrap_or_else(|| panic!("{shown}")))
+}
+
+/// The instant so long after [`START`].
+pub(crate) fn after(span: &str) -> Timestamp {
+    START + Span::parse(span).expect(span)
+}
+
+/// A touchpoint without properties.
+pub(crate) fn touchpoint(who: &str, kind: &str, at: Timestamp, id: &str) -> Touchpoint {
+    Touchpoint {
+        id: id.into(),
+        id_given: true,
+        identity: Identity::customer(who),
+        linked: None,
+        event_time: at,
+        kind: kind.into(),
+        channel: None,
+        session: None,
+        properties: Vec::new(),
+    }
+}
+
+/// The same with an id under `name`.
+pub(crate) fn with_id(mut touchpoint: Touchpoint, name: &str, value: &str) -> Touchpoint {
+    touchpoint.properties.push((name.into(), Value::Text(value.into())));
+    touchpoint.properties.sort_by(|one, other| one.0.cmp(&other.0));
+    touchpoint
+}
+
+/// A shard with its inputs and everything that it has said.
+pub(crate) struct World {
+    pub(crate) shard: Shard<PlainCustomers>,
+    pub(crate) actions: Vec<Action>,
+    offsets: Vec<i64>,
+}
+
+impl World {
+    pub(crate) fn new(models: &[Arc<Model>], settings: Settings, inputs: usize) -> Self {
+        let start = Progress { positions: vec![NOWHERE; inputs], ..Progress::default() };
+        World::going_on(models, settings, PlainCustomers::default(), start)
+    }
+
+    /// A shard that goes on from a committed state.
+    pub(crate) fn going_on(
+        models: &[Arc<Model>],
+        settings: Settings,
+        customers: PlainCustomers,
+        progress: Progress,
+    ) -> Self {
+        let offsets = progress.positions.iter().map(|position| position.offset).collect();
+        World { shard: Shard::new(models.into(), settings, customers, progress), actions: Vec::new(), offsets }
+    }
+
+    /// Gives a touchpoint that entered the log at `log_time`.
+    pub(crate) fn give(&mut self, input: usize, touchpoint: Touchpoint, log_time: Timestamp) {
+        let log_time = self.shard.log_time(input, log_time, Timestamp::MAX);
+        let record = Buffered { offset: self.offsets[input], log_time, body: Body::Touchpoint(Box::new(touchpoint)) };
+        self.offsets[input] += 1;
+        self.tell(Input::Record { input, record });
+    }
+
+    /// Lets time pass: a query sent at `at` shows that nothing more is there.
+    pub(crate) fn quiet_until(&mut self, input: usize, at: Timestamp) {
+        self.tell(Input::CaughtUp { input, position: self.offsets[input], at });
+    }
+
+    pub(crate) fn tell(&mut self, input: Input) {
+        self.shard.handle(input, &mut self.actions);
+    }
+
+    /// Commits what is open.
+    pub(crate) fn commit(&mut self) {
+        self.tell(Input::Prepare);
+        self.tell(Input::Committed);
+    }
+
+    /// All outcomes so far, and none of them again.
+    pub(crate) fn take_outcomes(&mut self) -> Vec<Outcome> {
+        let published = |action| match action {
+            Action::Publish { outcome, .. } => Some(*outcome),
+            Action::DeadLetter { .. } | Action::Remember(_) | Action::Commit(_) => None,
+        };
+        std::mem::take(&mut self.actions).into_iter().filter_map(published).collect()
+    }
+
+    /// The customers as they stand, in the order of their identities.
+    pub(crate) fn customers(&mut self) -> Vec<Customer> {
+        let mut all = Vec::new();
+        self.shard.customers().each(|entry| all.extend(entry.latest().cloned()));
+        all.sort_by(|one, other| one.identity.cmp(&other.identity));
+        all
+    }
+
+    /// The same as bytes, as the state log would keep them.
+    pub(crate) fn state(&mut self) -> Vec<u8> {
+        postcard::to_stdvec(&self.customers()).expect("a customer can always be written")
+    }
+}
+
+/// Where an input stands before its first record.
+pub(crate) const NOWHERE: Position = Position { offset: 0, log_time: Timestamp::MIN };
+
+/// The sentences of outcomes, joined as in the last column of a scenario.
+pub(crate) fn sentences(outcomes: &[Outcome]) -> String {
+    let all: Vec<String> = outcomes.iter().map(ToString::to_string).collect();
+    if all.is_empty() { "quiet".to_owned() } else { all.join("; ") }
+}
