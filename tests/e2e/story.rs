@@ -110,7 +110,7 @@ fn write(shop: &Shop, customers: &[Customer], begin: i64) -> i64 {
     begin + all.last().expect("a load").2.at
 }
 
-fn expected(customers: &[Customer], begin: i64, end: i64) -> HashMap<String, Vec<Told>> {
+pub(crate) fn expected(customers: &[Customer], begin: i64, end: i64) -> HashMap<String, Vec<Told>> {
     let told = |customer: &Customer| {
         let acts: Vec<Act> = customer.acts.iter().map(|(_, act)| Act { at: begin + act.at, ..act.clone() }).collect();
         (customer.id.clone(), oracle::judge(&acts, end))
@@ -118,7 +118,7 @@ fn expected(customers: &[Customer], begin: i64, end: i64) -> HashMap<String, Vec
     customers.iter().map(told).collect()
 }
 
-fn compare(expected: &HashMap<String, Vec<Told>>, published: &[Published]) {
+pub(crate) fn compare(expected: &HashMap<String, Vec<Told>>, published: &[Published]) {
     let mut by_customer: HashMap<String, Vec<Value>> = HashMap::new();
     let mut ids = BTreeSet::new();
     let mut abandoned = BTreeMap::new();
