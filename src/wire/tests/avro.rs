@@ -1,3 +1,5 @@
+//! Avro: our bytes against `apache-avro`, and what is not our Avro is refused by its name.
+
 use apache_avro::rabin::Rabin;
 use apache_avro::types::Value as Avro;
 

@@ -1,3 +1,5 @@
+//! JSON: what a record means, what is forgiven, and with which words the rest is refused.
+
 use super::*;
 use crate::touchpoint::{Identity, MAX_TEXT_BYTES, Value};
 

@@ -1,3 +1,5 @@
+//! Laws: what is written is read back, and no bytes whatever make reading panic or talk at length.
+
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Mappings: records of other vocabularies, and faults in the mapping itself.
+
 use super::*;
 
 fn mapping(pairs: &[(&str, &str)]) -> Result<Mapping, String> {

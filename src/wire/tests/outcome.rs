@@ -1,3 +1,5 @@
+//! Outcomes and journeys as published: a story told by the real model, in both formats and against the schema files.
+
 use std::sync::Arc;
 
 use apache_avro::types::Value as Avro;
@@ -39,7 +41,7 @@ fn told(steps: &[Step<'_>]) -> (Customer, Vec<Outcome>) {
             session: Some("s".into()),
             properties: properties.iter().map(|(name, value)| ((*name).into(), value.clone())).collect(),
         };
-        let moment = Moment { log_time: at, counts_from: at };
+        let moment = Moment { log_time: at, counts_from: at, stream_time: at };
         customer.apply(&models, &touchpoint, moment, 20, &mut 0, &mut outcomes);
     }
     (customer, outcomes)
