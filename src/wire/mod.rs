@@ -1,12 +1,29 @@
 //! Bytes to touchpoints, outcomes to bytes: JSON and Avro by the schemas in `schemas/`, field mappings, limits.
 //!
 //! Pure: the same bytes give the same touchpoint. Knows nothing of topics beyond the names it is handed.
+//!
+//! `written` says what a record means, whatever its format (`json`, `mapping`, `avro`); `outcome` lists what is
+//! published, field by field, and `fields` turns that into bytes of either format.
 
+mod avro;
+mod fields;
+mod journeys;
+mod json;
+mod mapping;
+mod outcome;
 pub mod outputs;
+#[cfg(test)]
+mod tests;
+mod written;
 
 use crate::journey::Outcome;
 use crate::time::Timestamp;
 use crate::touchpoint::Touchpoint;
+
+pub use journeys::customer_json;
+pub use mapping::{FIELDS, Mapping};
+
+use fields::Json;
 
 /// How records are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,35 +73,40 @@ pub struct Decoded {
     pub clamped: bool,
 }
 
-/// Which source fields hold what, where the source names them otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mapping {}
-
-impl Mapping {
-    /// From pairs of a canonical field and the path of the source's field.
-    ///
-    /// # Errors
-    /// A field that is not canonical.
-    pub fn new(_pairs: &[(String, String)]) -> Result<Self, String> {
-        Err("not built yet".to_owned())
-    }
-}
-
 /// Reads a touchpoint.
+///
+/// Ids are texts or whole numbers, taken as their digits; blank ones count as absent. Ids and names that are too long make
+/// the record unusable, long texts of properties are cut at [`crate::touchpoint::MAX_TEXT_BYTES`]. Objects within
+/// `properties` become dotted names, at most four parts deep; nulls and lists are dropped. Of a name that comes twice, the
+/// last counts. Avro records follow our own schema, so a mapping does not concern them.
 ///
 /// # Errors
 /// Why the record cannot be used, in at most a few hundred bytes and without customer data beyond short quotes.
-pub fn decode(
-    _format: Format,
-    _mapping: Option<&Mapping>,
-    _bytes: &[u8],
-    _arrival: &Arrival<'_>,
-) -> Result<Decoded, String> {
-    Err("not built yet".to_owned())
+pub fn decode(format: Format, mapping: Option<&Mapping>, bytes: &[u8], arrival: &Arrival<'_>) -> Result<Decoded, String> {
+    let limits = arrival.limits;
+    if bytes.len() > limits.bytes {
+        return Err(format!("the record has {} bytes; at most {} are allowed", bytes.len(), limits.bytes));
+    }
+    let written = match (format, mapping) {
+        (Format::Json, None) => json::read(bytes, limits)?,
+        (Format::Json, Some(mapping)) => mapping.read(bytes, limits)?,
+        (Format::Avro, _) => avro::read(bytes, limits)?,
+    };
+    written.settle(arrival)
 }
 
-/// Appends an outcome's bytes.
-pub fn encode_outcome(_format: Format, _outcome: &Outcome, _bytes: &mut Vec<u8>) {}
+/// Appends an outcome's bytes: in JSON one object without a line end. What does not apply is null in both formats.
+pub fn encode_outcome(format: Format, outcome: &Outcome, bytes: &mut Vec<u8>) {
+    match format {
+        Format::Json => Json::object(bytes, |fields| outcome::write(outcome, fields)),
+        Format::Avro => avro::write_outcome(bytes, |fields| outcome::write(outcome, fields)),
+    }
+}
 
 /// Appends a touchpoint's bytes, as `decode` reads them without a mapping.
-pub fn encode_touchpoint(_format: Format, _touchpoint: &Touchpoint, _bytes: &mut Vec<u8>) {}
+pub fn encode_touchpoint(format: Format, touchpoint: &Touchpoint, bytes: &mut Vec<u8>) {
+    match format {
+        Format::Json => Json::object(bytes, |fields| outcome::write_touchpoint(touchpoint, fields)),
+        Format::Avro => avro::write_touchpoint(bytes, |fields| outcome::write_touchpoint(touchpoint, fields)),
+    }
+}

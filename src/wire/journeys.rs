@@ -1,0 +1,92 @@
+//! A customer's state as JSON, for look-ups: whose it is, what came last, and where every model's journey stands.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::journey::{Customer, Episode, Journey, PastTouchpoint, Standing, Watch};
+use crate::model::{EpisodeKind, Model};
+use crate::time::Timestamp;
+
+/// The state of a customer under these models, which must be those it was built with. Instants are RFC 3339 texts; what is
+/// absent is null.
+pub fn customer_json(models: &[Arc<Model>], customer: &Customer) -> Value {
+    json!({
+        "customer_id": customer.identity.customer_id(),
+        "anonymous_id": customer.identity.anonymous_id(),
+        "links": &customer.links,
+        "touchpoints": customer.touchpoints,
+        "history": customer.history.iter().map(|past| past_touchpoint(past)).collect::<Vec<_>>(),
+        "journeys": models.iter().zip(&customer.journeys).map(|(model, journey)| one(model, journey)).collect::<Vec<_>>(),
+    })
+}
+
+fn past_touchpoint(past: &PastTouchpoint) -> Value {
+    json!({ "event_id": &past.id, "type": &past.kind, "channel": &past.channel, "occurred_at": instant(past.at) })
+}
+
+fn one(model: &Model, journey: &Journey) -> Value {
+    let reached: Map<String, Value> = model
+        .stages
+        .iter()
+        .zip(&journey.reached)
+        .filter_map(|(stage, at)| Some((stage.name.to_string(), instant((*at)?))))
+        .collect();
+    let episodes = journey.episodes.iter().filter_map(|state| {
+        let kind = model.episodes.get(usize::from(state.kind))?;
+        Some(episode(kind, state))
+    });
+    json!({
+        "model": &model.name,
+        "model_version": model.version,
+        "journey": journey.number,
+        "journey_started_at": instant(journey.started_at),
+        "sequence": journey.sequence,
+        "transitions": journey.transitions,
+        "stage": journey.standing.as_ref().map(|standing| stage(model, standing)),
+        "reached": reached,
+        "furthest": journey.furthest().map(|stage| model.stage_name(stage)),
+        "episodes": episodes.collect::<Vec<_>>(),
+    })
+}
+
+fn stage(model: &Model, standing: &Standing) -> Value {
+    let mut stage = json!({ "stage": model.stage_name(standing.stage), "abandoned": standing.abandoned });
+    watched(&mut stage, &standing.watch);
+    stage
+}
+
+fn episode(kind: &EpisodeKind, state: &Episode) -> Value {
+    let mut ids: Map<String, Value> = Map::new();
+    for id in &state.ids {
+        let Some(name) = kind.ids.get(usize::from(id.name)) else { continue };
+        if let Value::Array(ids) = ids.entry(name.as_str()).or_insert_with(|| json!([])) {
+            ids.push(json!(&id.value));
+        }
+    }
+    let mut episode = json!({
+        "episode": &kind.name,
+        "number": state.number,
+        "ids": ids,
+        "session_id": &state.session,
+        "abandoned": state.abandoned,
+        "value": state.value.map(|value| json!({ "amount": value.amount(), "currency": value.currency.as_str() })),
+    });
+    watched(&mut episode, &state.watch);
+    episode
+}
+
+/// Adds what a stage and an episode have in common.
+fn watched(value: &mut Value, watch: &Watch) {
+    value["opened_by"] = json!(&watch.opened_by);
+    value["opened_at"] = instant(watch.opened_at);
+    value["last_progress"] = json!(&watch.last_progress);
+    value["last_progress_at"] = instant(watch.last_progress_at);
+    value["progress_count"] = json!(watch.progress_count);
+    value["deadline"] = Some(watch.deadline).filter(|deadline| *deadline != Timestamp::MAX).map_or(Value::Null, instant);
+    value["abandonments"] = json!(watch.abandonments);
+}
+
+fn instant(at: Timestamp) -> Value {
+    Value::String(at.to_string())
+}

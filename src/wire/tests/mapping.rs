@@ -1,0 +1,88 @@
+//! Sources that name their fields otherwise.
+
+use super::*;
+
+fn mapping(pairs: &[(&str, &str)]) -> Result<Mapping, String> {
+    let owned: Vec<_> = pairs.iter().map(|(name, path)| (name.to_string(), path.to_string())).collect();
+    Mapping::new(&owned)
+}
+
+fn mapped(pairs: &[(&str, &str)], text: &str) -> Result<Decoded, String> {
+    decode(Format::Json, Some(&mapping(pairs).expect("good mapping")), text.as_bytes(), &arrival())
+}
+
+#[test]
+fn segment_track_calls_are_read() {
+    let pairs = [
+        ("event_id", "messageId"),
+        ("occurred_at", "timestamp"),
+        ("customer_id", "userId"),
+        ("anonymous_id", "anonymousId"),
+        ("type", "event"),
+        ("type", "name"),
+        ("channel", "context.app.name"),
+        ("properties.value", "properties.total"),
+        ("properties.agent", "context.userAgent"),
+    ];
+    let track = r#"{"messageId":"m-1","timestamp":"2025-12-30T10:00:00.000Z","userId":"u7","anonymousId":"a9","type":"track",
+        "event":"Order Completed","context":{"app":{"name":"shop"},"userAgent":"M/5.0"},
+        "properties":{"order_id":"O1","total":27.5,"value":1,"currency":"USD","products":[{"id":1}]}}"#;
+    let decoded = mapped(&pairs, track).expect("usable");
+    let touchpoint = &decoded.touchpoint;
+    assert_eq!((touchpoint.id.as_str(), touchpoint.id_given, touchpoint.kind.as_str()), ("m-1", true, "Order Completed"));
+    assert_eq!((touchpoint.identity.customer_id(), touchpoint.linked.as_deref()), (Some("u7"), Some("a9")));
+    assert_eq!(touchpoint.channel.as_deref(), Some("shop"));
+    assert_eq!(properties(&decoded), r#"agent="M/5.0" currency="USD" order_id="O1" total=27.5 value=27.5"#);
+    let page = r#"{"timestamp":1767225599000,"userId":null,"anonymousId":"a9","type":"page","name":"Home"}"#;
+    let page = mapped(&pairs, page).expect("usable").touchpoint;
+    assert_eq!((page.kind.as_str(), page.identity.anonymous_id(), page.id.as_str()), ("Home", Some("a9"), "shop/3/17"));
+}
+
+#[test]
+fn flat_exports_with_microseconds_are_read() {
+    let pairs = [
+        ("type", "event_name"),
+        ("occurred_at_us", "event_timestamp"),
+        ("customer_id", "user_id"),
+        ("anonymous_id", "user_pseudo_id"),
+        ("session_id", "ga_session_id"),
+        ("properties", "."),
+        ("properties.cart.value", "ecommerce.value"),
+    ];
+    let text = r#"{"event_name":"add_to_cart","event_timestamp":1767225599123456,"user_pseudo_id":"12.34","ga_session_id":1767225000,
+        "currency":"EUR","ecommerce":{"value":9.5},"ecommerce.value":10}"#;
+    let decoded = mapped(&pairs, text).expect("usable");
+    assert_eq!(decoded.touchpoint.event_time, Timestamp::from_millis(1_767_225_599_123));
+    assert_eq!(decoded.touchpoint.session.as_deref(), Some("1767225000"));
+    // A key that has dots in it goes before a path of the same name.
+    assert_eq!(decoded.touchpoint.property("cart.value"), Some(&crate::touchpoint::Value::Number(10.0)));
+    assert_eq!(decoded.touchpoint.property("event_name"), Some(&crate::touchpoint::Value::Text("add_to_cart".into())));
+    let seconds = [("occurred_at_s", "ts"), ("type", "what"), ("customer_id", "who")];
+    let decoded = mapped(&seconds, r#"{"ts":1767225599.5,"what":"x","who":1}"#).expect("usable");
+    assert_eq!(decoded.touchpoint.event_time, Timestamp::from_millis(1_767_225_599_500));
+}
+
+#[test]
+fn a_mapped_field_is_not_read_under_its_own_name_and_others_are() {
+    let text = r#"{"type":"own","kind":null,"occurred_at":1767225599000,"customer_id":"c","properties":{"a":1}}"#;
+    assert_eq!(mapped(&[("type", "kind")], text), Err("no `type`: it must say what happened".to_owned()));
+    assert_eq!(mapped(&[], text), from_json(text));
+    assert_eq!(properties(&mapped(&[("properties", "props")], text).expect("usable")), "");
+    assert!(mapped(&[("properties", "type")], text).expect_err("a text").contains("`properties` is no object"));
+    assert_eq!(mapped(&[], "[1]"), from_json("[1]"));
+    assert_eq!(mapped(&[], "{"), from_json("{"));
+    assert!(mapped(&[("properties.x", "a")], &format!(r#"{{"a":{}1{}}}"#, "[".repeat(200), "]".repeat(200))).is_err());
+}
+
+#[test]
+fn unknown_fields_and_empty_paths_are_refused_all_at_once() {
+    let faults = mapping(&[("event_idd", "x"), ("type", ""), ("wrong", "y"), ("properties.", "z")]).expect_err("faults");
+    let lines: Vec<&str> = faults.lines().collect();
+    assert_eq!(lines.len(), 4, "{faults}");
+    assert_eq!(lines[0], "`event_idd` is no field of a touchpoint; did you mean `event_id`?");
+    assert_eq!(lines[1], "the path of `type` must have 1 to 256 bytes");
+    assert!(lines[2].contains("the fields are") && lines[2].contains("`session_id`"), "{faults}");
+    for field in FIELDS {
+        assert!(mapping(&[(field, "x")]).is_ok(), "{field}");
+    }
+}
