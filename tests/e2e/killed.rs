@@ -148,7 +148,7 @@ fn nothing_is_lost_or_repeated_when_the_embedded_log_is_killed_twenty_times() {
         begun.elapsed().as_secs_f64(),
         loaded.as_secs_f64()
     ));
-    story::compare(&expected, &published);
+    story::compare(&customers, &expected, &published);
     count_touchpoints(&place, &customers, &expected);
     let service = place.service.into_inner().expect("no test thread panicked").expect("it runs");
     assert_eq!(service.terminate().status.code(), Some(0));

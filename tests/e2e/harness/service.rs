@@ -18,6 +18,8 @@ pub(crate) struct Setup {
     pub inputs: Vec<String>,
     pub output: String,
     pub model: PathBuf,
+    pub start: &'static str,
+    pub commit_interval: &'static str,
     /// Further lines of the configuration.
     pub extra: Vec<String>,
     /// Further arguments of the command.
@@ -55,9 +57,9 @@ impl Service {
             format!("inputs: [{}]", setup.inputs.join(", ")),
             format!("output: {}", setup.output),
             "output_format: json".to_owned(),
-            "start: earliest".to_owned(),
+            format!("start: {}", setup.start),
             "listen: 127.0.0.1:0".to_owned(),
-            "commit_interval: 100ms".to_owned(),
+            format!("commit_interval: {}", setup.commit_interval),
             "settle: 50ms".to_owned(),
             "create_topics: true".to_owned(),
         ];
