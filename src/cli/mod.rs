@@ -3,9 +3,12 @@
 //! Exit codes: 0 fine, 1 the answer is no, 2 could not run, 75 the machine's clock is wrong (restart me). Only this room
 //! writes to standard output.
 
+mod client;
 mod failure;
 mod files;
+pub mod ingest;
 pub mod ndjson;
+pub mod outcomes;
 mod replay;
 mod run;
 
@@ -29,6 +32,10 @@ enum Command {
     Run(run::Args),
     /// Run touchpoints from files through models at full speed, without a log.
     Replay(replay::Args),
+    /// Send touchpoints from files to a running service (embedded log).
+    Ingest(ingest::Args),
+    /// Print what a running service has published (embedded log).
+    Outcomes(outcomes::Args),
 }
 
 /// Reads the command line and runs the command.
@@ -36,6 +43,8 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Ingest(args) => ingest::run(args),
+        Command::Outcomes(args) => outcomes::run(args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

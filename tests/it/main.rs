@@ -4,6 +4,7 @@ mod configuration;
 mod diagnostics;
 mod journeys;
 mod laws;
+mod http;
 mod real_data;
 mod reference;
 mod shard;
