@@ -4,13 +4,16 @@
 //! writes to standard output.
 
 mod client;
+mod demo;
 mod failure;
 mod files;
+mod generate;
 pub mod ingest;
 pub mod ndjson;
 pub mod outcomes;
 mod replay;
 mod run;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -36,6 +39,10 @@ enum Command {
     Ingest(ingest::Args),
     /// Print what a running service has published (embedded log).
     Outcomes(outcomes::Args),
+    /// Show Sillage at work on synthetic customers, in the terminal, without Kafka.
+    Demo(demo::Args),
+    /// Write synthetic touchpoints to a file or to Kafka.
+    Generate(generate::Args),
 }
 
 /// Reads the command line and runs the command.
@@ -45,6 +52,8 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args),
         Command::Ingest(args) => ingest::run(args),
         Command::Outcomes(args) => outcomes::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Generate(args) => generate::run(args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

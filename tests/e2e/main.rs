@@ -13,6 +13,7 @@ mod bad_records;
 mod commits;
 mod lifecycle;
 mod load;
+mod observability;
 mod oracle;
 mod shop;
 mod silence;
