@@ -85,7 +85,8 @@ fn prometheus_reads_the_scrape_configuration() {
     if is_missing(&["promtool"]) {
         return;
     }
-    let read = Command::new("promtool").args(["check", "config"]).arg(root().join("deploy/prometheus/prometheus.yml")).output();
+    let read =
+        Command::new("promtool").args(["check", "config"]).arg(root().join("deploy/prometheus/prometheus.yml")).output();
     let read = read.expect("promtool starts");
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
 }
@@ -239,14 +240,8 @@ impl Service {
         let lines = format!("models: [\"{}\"]\nlisten: 127.0.0.1:0\nworkers: 2\npartitions: 2\n", model.display());
         std::fs::write(&config, lines).expect("the configuration can be written");
         let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
-        let arguments: [&Path; 6] = [
-            binary.as_ref(),
-            "run".as_ref(),
-            "-c".as_ref(),
-            &config,
-            "--announce".as_ref(),
-            &announced,
-        ];
+        let arguments: [&Path; 6] =
+            [binary.as_ref(), "run".as_ref(), "-c".as_ref(), &config, "--announce".as_ref(), &announced];
         let process = Leashed::start(&arguments, home.path().join("sillage.log"));
         let address = wait::until("the service's address", Duration::from_secs(20), || {
             std::fs::read_to_string(&announced).ok().filter(|address| !address.is_empty())
@@ -309,7 +304,11 @@ impl Prometheus {
         let mut answer = answer.unwrap_or_else(|error| panic!("Prometheus refuses {expression}: {error}"));
         let answer = answer.body_mut().read_to_string().expect("text");
         let answer: Value = serde_json::from_str(&answer).expect("JSON");
-        assert_eq!((&answer["status"], &answer["data"]["resultType"]), (&json!("success"), &json!("vector")), "{expression}");
+        assert_eq!(
+            (&answer["status"], &answer["data"]["resultType"]),
+            (&json!("success"), &json!("vector")),
+            "{expression}"
+        );
         let samples = answer["data"]["result"].as_array().expect("samples");
         samples.iter().map(|sample| sample["value"][1].as_str().unwrap_or_default().parse().expect("a number")).collect()
     }
