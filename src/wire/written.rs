@@ -13,6 +13,8 @@ use crate::touchpoint::{Identity, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Va
 
 /// 1990-01-01T00:00:00Z: what lies before is a broken clock or a number in the wrong unit (rule 1).
 const EARLIEST: Timestamp = Timestamp::from_millis(631_152_000_000);
+/// 9999-12-30T00:00:00Z: what lies after cannot be written as RFC 3339. Matters where no log time bounds it (a history).
+const LATEST: Timestamp = Timestamp::from_millis(253_402_128_000_000);
 /// So far ahead of log time, a touchpoint is clamped; further ahead, it is refused (rule 1).
 const MAX_AHEAD: Span = Span::from_days(1);
 /// The longest text that is tried as an instant: RFC 3339 with nine digits, an offset and a zone's name fits.
@@ -167,6 +169,9 @@ impl Written {
         let instant = instant(&written)?;
         if instant < EARLIEST {
             return Err(format!("`occurred_at` is {instant}, before 1990{}", unit_hint(&written)));
+        }
+        if instant > LATEST {
+            return Err(format!("`occurred_at` is after the year 9999{}", unit_hint(&written)));
         }
         if instant <= log_time {
             return Ok((instant, false));

@@ -85,7 +85,9 @@ fn event_time_is_clamped_a_little_and_refused_far_ahead() {
         (r#""1989-12-31T23:59:59.999Z""#, "before 1990"),
         ("1767225600", "looks like seconds"),
         ("1767225600000000", "looks like microseconds"),
-        ("99999999999999999999999", "more than 24h ahead"),
+        ("1767225600000000000", "after the year 9999"),
+        ("99999999999999999999999", "after the year 9999"),
+        ("4102444800000", "is 2100-01-01T00:00:00.000Z, more than 24h ahead"),
         ("-1e300", "before 1990"),
         (r#""yesterday""#, "`yesterday`, which is no instant; write it as 2026-11-22T10:00:00Z"),
         (r#""2026-01-01T00:00:00""#, "which is no instant"),
@@ -97,6 +99,17 @@ fn event_time_is_clamped_a_little_and_refused_far_ahead() {
         let fault = at(written).expect_err(written);
         assert!(fault.contains(reason), "{written}: {fault}");
     }
+}
+
+#[test]
+fn a_history_without_log_time_takes_what_the_calendar_holds() {
+    let history = Arrival { log_time: Timestamp::MAX, ..arrival() };
+    let at = |millis: &str| {
+        let text = format!(r#"{{"customer_id":"c","type":"t","occurred_at":{millis}}}"#);
+        decode(Format::Json, None, text.as_bytes(), &history).map(|decoded| decoded.touchpoint.event_time.to_string())
+    };
+    assert_eq!(at("253402128000000").as_deref(), Ok("9999-12-30T00:00:00.000Z"));
+    assert_eq!(at("253402128000001"), Err("`occurred_at` is after the year 9999".to_owned()));
 }
 
 #[test]
