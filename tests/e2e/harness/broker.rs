@@ -116,7 +116,8 @@ impl Drop for Broker {
 
 /// Waits for the end of its standard input, then for that of the broker, and removes the directory.
 fn janitor(home: &Path) -> Child {
-    let script = r#"cat >/dev/null
+    // Signals meant for the whole group, such as ctrl-C, must not end the janitor before its work.
+    let script = r#"trap '' TERM INT HUP; cat >/dev/null
         if pid=$(cat pid 2>/dev/null); then
             kill "$pid" 2>/dev/null
             for i in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$pid" 2>/dev/null || break; sleep 0.5; done
