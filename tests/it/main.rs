@@ -2,6 +2,7 @@
 
 mod configuration;
 mod diagnostics;
+mod documentation;
 mod journeys;
 mod laws;
 mod http;
