@@ -3,9 +3,9 @@
 mod configuration;
 mod diagnostics;
 mod documentation;
+mod http;
 mod journeys;
 mod laws;
-mod http;
 mod real_data;
 mod reference;
 mod shard;

@@ -58,6 +58,7 @@ impl Seat for Watched {
     }
 
     fn revoking(&mut self, shards: &[ShardId]) {
+        self.watch.done.lock().expect("unpoisoned").retain(|shard, _| !shards.contains(shard));
         if !self.watch.cut.load(Ordering::SeqCst) {
             self.worker.revoking(shards);
         }
@@ -270,7 +271,7 @@ fn what_cannot_be_read_becomes_a_dead_letter_and_the_rest_goes_on() {
 #[test]
 fn a_purchase_acknowledged_before_the_deadline_is_never_followed_by_an_abandonment() {
     const CUSTOMERS: i64 = 80;
-    const QUIET: Span = Span::from_millis(500);
+    const QUIET: Span = Span::from_secs(1);
     let (dir, clock) = (tempfile::tempdir().expect("a directory"), Clock::at(at(0)));
     let text = include_str!("quick.yaml");
     let quick = Arc::new(crate::model::load("quick", text).0.expect("a model"));
@@ -312,10 +313,10 @@ fn a_purchase_acknowledged_before_the_deadline_is_never_followed_by_an_abandonme
 
 #[test]
 fn a_history_is_decided_in_its_own_time_and_then_life_goes_on() {
-    let (dir, clock) = (tempfile::tempdir().expect("a directory"), Clock::at(at(1_000_000)));
+    let (dir, clock) = (tempfile::tempdir().expect("a directory"), Clock::at(at(500_000)));
     let running = Running::start(&settings(&dir), &[shop()], &clock.now(), 2, Span::ZERO);
     // The workers have gone to the present before anybody speaks of a history.
-    running.settle(at(1_000_000));
+    running.settle(at(500_000));
     assert_eq!(running.store.begin_history(at(0)), Ok(()));
     let chunk = |chunk: &[(&str, i64, &str)]| {
         let entries =
@@ -336,19 +337,19 @@ fn a_history_is_decided_in_its_own_time_and_then_life_goes_on() {
     assert_eq!((abandoned(&loaded, "slow"), abandoned(&loaded, "lonely")), (1, 0), "silence proves nothing during a load");
 
     let live = |kind, n: i64| {
-        running.store.append(vec![entry("lonely", &format!("live-{n}"), at(1_000_000), kind)], Entering::Live)
+        running.store.append(vec![entry("lonely", &format!("live-{n}"), at(500_000), kind)], Entering::Live)
     };
     assert!(matches!(live("looking.entered", 0), Err(Refusal::Loading(_))));
     assert_eq!(running.store.end_history(), Ok(()));
-    running.settle(at(1_000_000));
+    running.settle(at(500_000));
     let ended = running.outcomes();
     assert_eq!(["steady", "slow", "late", "lonely"].map(|who| abandoned(&ended, who)), [0, 1, 1, 1]);
     assert!(live("order.completed", 1).is_ok());
-    running.settle(at(1_000_000));
+    running.settle(at(500_000));
     assert_eq!(count(&running.outcomes(), "recoveries", "lonely"), 1, "within seven days");
     assert!(matches!(running.store.begin_history(at(0)), Err(Refusal::TooLate(_))));
-    clock.set(at(1_000_010));
-    running.settle(at(1_000_010));
+    clock.set(at(500_010));
+    running.settle(at(500_010));
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Avro against `apache-avro`, which shares no code with what is judged.
+
 use apache_avro::rabin::Rabin;
 use apache_avro::types::Value as Avro;
 

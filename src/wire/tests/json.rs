@@ -1,3 +1,5 @@
+//! What JSON records become, and why others are refused.
+
 use super::*;
 use crate::touchpoint::{Identity, MAX_TEXT_BYTES, Value};
 

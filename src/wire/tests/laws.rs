@@ -1,3 +1,5 @@
+//! Properties of decoding: nothing panics, what is written reads back.
+
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Sources that name their fields otherwise.
+
 use super::*;
 
 fn mapping(pairs: &[(&str, &str)]) -> Result<Mapping, String> {

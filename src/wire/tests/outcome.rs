@@ -1,3 +1,5 @@
+//! Outcomes as published: JSON and Avro say the same, by the schemas.
+
 use std::sync::Arc;
 
 use apache_avro::types::Value as Avro;
@@ -39,7 +41,7 @@ fn told(steps: &[Step<'_>]) -> (Customer, Vec<Outcome>) {
             session: Some("s".into()),
             properties: properties.iter().map(|(name, value)| ((*name).into(), value.clone())).collect(),
         };
-        let moment = Moment { log_time: at, counts_from: at };
+        let moment = Moment { log_time: at, counts_from: at, stream_time: at };
         customer.apply(&models, &touchpoint, moment, 20, &mut 0, &mut outcomes);
     }
     (customer, outcomes)
