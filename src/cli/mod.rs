@@ -3,11 +3,17 @@
 //! Exit codes: 0 fine, 1 the answer is no, 2 could not run, 75 the machine's clock is wrong (restart me). Only this room
 //! writes to standard output.
 
+mod client;
+mod demo;
 mod failure;
 mod files;
+mod generate;
+pub mod ingest;
 pub mod ndjson;
+pub mod outcomes;
 mod replay;
 mod run;
+mod signals;
 
 use std::process::ExitCode;
 
@@ -29,6 +35,14 @@ enum Command {
     Run(run::Args),
     /// Run touchpoints from files through models at full speed, without a log.
     Replay(replay::Args),
+    /// Send touchpoints from files to a running service (embedded log).
+    Ingest(ingest::Args),
+    /// Print what a running service has published (embedded log).
+    Outcomes(outcomes::Args),
+    /// Show Sillage at work on synthetic customers, in the terminal, without Kafka.
+    Demo(demo::Args),
+    /// Write synthetic touchpoints to a file or to Kafka.
+    Generate(generate::Args),
 }
 
 /// Reads the command line and runs the command.
@@ -36,6 +50,10 @@ pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Replay(args) => replay::run(args),
+        Command::Ingest(args) => ingest::run(args),
+        Command::Outcomes(args) => outcomes::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Generate(args) => generate::run(args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -268,6 +268,7 @@ impl File<'_> {
             partitions: self.number("partitions", 4, 1..=1_024, faults) as u32,
             keep_touchpoints: self.span("keep_touchpoints", Span::from_days(7), &keep, faults),
             keep_outcomes: self.span("keep_outcomes", Span::from_days(30), &keep, faults),
+            max_bytes: None,
         }
     }
 

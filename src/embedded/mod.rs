@@ -1,17 +1,56 @@
 //! The embedded log: Sillage without Kafka. One SQLite store in one directory holds touchpoints, state, outcomes and
-//! positions, so that a commit is one local transaction.
+//! positions, so that a commit is one local transaction: whatever is killed, nothing is lost and nothing is repeated.
+//!
+//! Why SQLite, of the transactional stores there are: the best-kept one, its file format is promised to be readable for
+//! decades, its answer to a full disk and to a kill is documented and tested, and anybody can look inside with a tool that
+//! every machine has. One thread writes; what waits for it is grouped into one transaction and answered when that is durable.
+//!
+//! Knows nothing of models beyond their recorded structure, and of touchpoints only whose they are and their ids.
 
+mod append;
+mod board;
+mod books;
+mod drive;
+mod fault;
+mod image;
+mod retention;
+mod schema;
+mod sink;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use compact_str::CompactString;
+use rusqlite::Connection;
 
 use crate::model::Model;
-use crate::port::{Now, Seat, ShardId, Sink};
+use crate::port::{Now, Seat, Sink};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
+
+use board::Board;
+use writer::{Job, Writer};
+
+/// The name of the one input, for a worker's `topics` and in dead letters.
+pub const INPUT: &str = "touchpoints";
+
+/// At most so many partitions.
+pub const MAX_PARTITIONS: u32 = 4_096;
+
+/// Requests that wait for the writer; more make their senders wait.
+const QUEUE: usize = 256;
+/// How long the beginning of a history waits for the workers to come to rest.
+const REST: Duration = Duration::from_secs(60);
+/// At most so many bytes are handed to a reader of outcomes at once.
+const READ_BYTES: usize = 4 << 20;
 
 /// Where the store lies and what it keeps.
 #[derive(Clone, Debug)]
@@ -24,6 +63,21 @@ pub struct Settings {
     pub keep_touchpoints: Span,
     /// Outcomes and dead letters are kept for so long.
     pub keep_outcomes: Span,
+    /// The store grows to so many bytes; the last eighth is left to the workers' commits. `None`: as far as the disk goes.
+    pub max_bytes: Option<u64>,
+}
+
+impl Settings {
+    /// A store in `dir` with four partitions that keeps touchpoints for 7 days and outcomes for 30.
+    pub fn new(dir: impl Into<PathBuf>) -> Self {
+        Settings {
+            dir: dir.into(),
+            partitions: 4,
+            keep_touchpoints: Span::from_days(7),
+            keep_outcomes: Span::from_days(30),
+            max_bytes: None,
+        }
+    }
 }
 
 /// A touchpoint to be appended.
@@ -85,39 +139,104 @@ pub struct Stored {
 
 /// An open store. One process at a time.
 #[derive(Debug)]
-pub struct Store {}
+pub struct Store {
+    settings: Settings,
+    board: Arc<Board>,
+    /// Absent once the store is being closed.
+    jobs: Option<SyncSender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    outcomes: Mutex<Connection>,
+    /// One load is opened or ended at a time.
+    loading: Mutex<()>,
+    /// Held as long as the store is open.
+    _lock: File,
+}
 
 impl Store {
     /// Opens or makes the store.
     ///
     /// # Errors
     /// A directory in use, not writable, made for other partitions or other models, with the next action.
-    pub fn open(_settings: &Settings, _models: &[Arc<Model>], _now: &Now) -> Result<Arc<Self>, String> {
-        Err("not built yet".to_owned())
+    pub fn open(settings: &Settings, models: &[Arc<Model>], now: &Now) -> Result<Arc<Self>, String> {
+        let lock = schema::lock(settings)?;
+        let opened = schema::open(settings, models)?;
+        let outcomes = schema::reader(settings)?;
+        let board = Arc::new(Board::new(opened.books.clone()));
+        let (jobs, queue) = sync_channel(QUEUE);
+        let writer = Writer::new(opened, settings.clone(), Arc::clone(&board), Arc::clone(now));
+        let thread = std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run(&queue));
+        let thread = thread.map_err(|error| format!("cannot start the store's thread: {error}"))?;
+        Ok(Arc::new(Store {
+            settings: settings.clone(),
+            board,
+            jobs: Some(jobs),
+            writer: Some(thread),
+            outcomes: Mutex::new(outcomes),
+            loading: Mutex::new(()),
+            _lock: lock,
+        }))
     }
 
     /// Appends a batch; returns when it is durable.
     ///
     /// # Errors
     /// Why nothing of it was stored.
-    pub fn append(&self, _batch: Vec<Entry>, _entering: Entering) -> Result<Appended, Refusal> {
-        Err(Refusal::Broken("not built yet".to_owned()))
+    pub fn append(&self, batch: Vec<Entry>, entering: Entering) -> Result<Appended, Refusal> {
+        if batch.is_empty() {
+            return Ok(Appended::default());
+        }
+        self.ask(|answer| Job::Append { batch, entering, answer }).unwrap_or_else(|| Err(closed()))
     }
 
     /// Outcomes and dead letters after a position, waiting up to `wait` for the first.
     ///
     /// # Errors
     /// A store that cannot be read.
-    pub fn stored_after(&self, _position: u64, _limit: usize, _wait: Duration) -> Result<Vec<Stored>, String> {
-        Err("not built yet".to_owned())
+    pub fn stored_after(&self, position: u64, limit: usize, wait: Duration) -> Result<Vec<Stored>, String> {
+        self.board.wait_published(position, wait);
+        let connection = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        read_outcomes(&connection, position, limit).map_err(|error| format!("cannot read the outcomes: {error}"))
+    }
+
+    /// Position of the latest outcome or dead letter; 0 before the first.
+    pub fn last_position(&self) -> u64 {
+        self.board.books(|books| books.published)
+    }
+
+    /// Touchpoints that are durable and not yet processed by a committed transaction.
+    pub fn pending(&self) -> u64 {
+        self.board.books(|books| books.shards.iter().map(|shard| shard.pending()).sum())
+    }
+
+    /// Number of shards.
+    pub fn partitions(&self) -> u32 {
+        self.settings.partitions
+    }
+
+    /// Whether a history is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.board.books(|books| books.loading)
     }
 
     /// Opens the load of a history that begins at `first`; opening one that is open already goes on with it.
     ///
+    /// Whatever stream time the workers hold in mind beyond their last commit is given up for it: they come to rest, and go
+    /// on from what is committed.
+    ///
     /// # Errors
     /// Where stream time has already passed `first`.
-    pub fn begin_history(&self, _first: Timestamp) -> Result<(), Refusal> {
-        Err(Refusal::Broken("not built yet".to_owned()))
+    pub fn begin_history(&self, first: Timestamp) -> Result<(), Refusal> {
+        let _one = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.board.books(|books| if books.loading { Ok(()) } else { books.admits_history(first) })?;
+        let at_rest = self.board.ask_for_rest(REST);
+        let answer = if at_rest {
+            self.ask(|answer| Job::BeginHistory { first, answer }).unwrap_or_else(|| Err(closed()))
+        } else {
+            let busy = "the workers cannot commit what they have decided; look at the log for the reason, and try again";
+            Err(Refusal::Broken(busy.to_owned()))
+        };
+        self.board.end_rest();
+        answer
     }
 
     /// Ends the load of a history: stream time may go on to the present.
@@ -125,7 +244,26 @@ impl Store {
     /// # Errors
     /// A store that cannot be written.
     pub fn end_history(&self) -> Result<(), Refusal> {
-        Err(Refusal::Broken("not built yet".to_owned()))
+        let _one = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        self.ask(|answer| Job::EndHistory { answer }).unwrap_or_else(|| Err(closed()))
+    }
+
+    /// Hands a job to the writer and waits for its answer; `None` when there is no writer any more.
+    fn ask<T>(&self, job: impl FnOnce(SyncSender<T>) -> Job) -> Option<T> {
+        let (answer, wait): (SyncSender<T>, Receiver<T>) = sync_channel(1);
+        self.jobs.as_ref()?.send(job(answer)).ok()?;
+        wait.recv().ok()
+    }
+}
+
+impl Drop for Store {
+    /// Ends the writer once it has answered what waits, and only then lets go of the directory.
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(writer) = self.writer.take() {
+            // A writer that panicked has nothing more to say.
+            let _ = writer.join();
+        }
     }
 }
 
@@ -135,13 +273,39 @@ impl Store {
 /// # Errors
 /// The reason why the worker cannot go on.
 pub fn drive(
-    _store: &Arc<Store>,
-    _worker: usize,
-    _workers: usize,
-    _now: &Now,
-    _stop: &AtomicBool,
-    _seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn Seat>>,
+    store: &Arc<Store>,
+    worker: usize,
+    workers: usize,
+    now: &Now,
+    stop: &AtomicBool,
+    seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn Seat>>,
 ) -> Result<(), String> {
-    let _: ShardId = 0;
-    Err("not built yet".to_owned())
+    let trouble = Arc::new(sink::Trouble::default());
+    let sink = sink::StoreSink::new(Arc::clone(store), Arc::clone(&trouble));
+    let seat = seat(Box::new(sink));
+    let shards = (0..store.partitions()).filter(|shard| *shard as usize % workers.max(1) == worker).collect();
+    drive::Driver::new(store, shards, seat, now, trouble)?.run(stop)
+}
+
+fn closed() -> Refusal {
+    Refusal::Broken("the store is closed; start Sillage again".to_owned())
+}
+
+fn read_outcomes(connection: &Connection, position: u64, limit: usize) -> rusqlite::Result<Vec<Stored>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT position, topic, value, stale FROM outcomes WHERE position > ?1 ORDER BY position LIMIT ?2",
+    )?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query((i64::try_from(position).unwrap_or(i64::MAX), limit))?;
+    let (mut outcomes, mut bytes) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let position: i64 = row.get(0)?;
+        let value: Vec<u8> = row.get(2)?;
+        bytes += value.len();
+        outcomes.push(Stored { position: position.unsigned_abs(), topic: row.get(1)?, value, stale: row.get(3)? });
+        if bytes >= READ_BYTES {
+            break;
+        }
+    }
+    Ok(outcomes)
 }

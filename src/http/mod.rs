@@ -1,13 +1,55 @@
 //! What is served: health, metrics, touchpoints in, outcomes out, journeys by customer.
+//!
+//! Checks what comes in and hands it to the embedded log; decides nothing about journeys. Errors are problems (RFC 9457).
+//! No customer's id reaches a log line from here (rule 27): requests are not logged at all.
+
+mod batch;
+mod body;
+mod customers;
+mod door;
+mod outcomes;
+mod problem;
+mod query;
+mod touchpoints;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
 
 use crate::embedded::Store;
 use crate::lookup::Lookup;
 use crate::model::Model;
 use crate::port::Now;
 use crate::wire::{Format, Limits, Mapping};
+use door::Door;
+use problem::{Kind, Problem};
+
+/// Posts being read, checked or appended at once; each may hold a body of 16 MiB.
+const APPENDS: usize = 16;
+/// Readers of outcomes at once; each keeps one blocking thread while it waits.
+const READERS: usize = 64;
+/// After `stop`, requests may go on for so long before their connections are cut.
+const GRACE: Duration = Duration::from_secs(4);
+/// What there is, as shown to those who ask for something else.
+const ENDPOINTS: [&str; 9] = [
+    "GET /livez",
+    "GET /readyz",
+    "GET /metrics",
+    "POST /v1/touchpoints",
+    "POST /v1/history",
+    "DELETE /v1/history",
+    "GET /v1/outcomes?after=N&limit=L&wait=S&topic=T",
+    "GET /v1/customers/{id}",
+    "GET /v1/customers/{id}?kind=anonymous",
+];
 
 /// What the HTTP side needs.
 pub struct Service {
@@ -33,15 +75,106 @@ pub struct Service {
     pub now: Now,
 }
 
-/// Serves until `stop`.
+/// Serves until `stop`; then requests may finish, and what still hangs after a few seconds is cut.
 ///
 /// # Errors
 /// A listener that fails.
 pub async fn serve(
-    _listener: tokio::net::TcpListener,
-    _service: Arc<Service>,
+    listener: TcpListener,
+    service: Arc<Service>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    stop.await;
-    Ok(())
+    let (told, stopping) = watch::channel(false);
+    let (cut, cutting) = watch::channel(false);
+    let app = App {
+        service,
+        stopping: stopping.clone(),
+        appends: Arc::new(Semaphore::new(APPENDS)),
+        readers: Arc::new(Semaphore::new(READERS)),
+    };
+    let stop = async move {
+        stop.await;
+        let _ = told.send(true);
+    };
+    let mut serving = std::pin::pin!(
+        axum::serve(Door::new(listener, cutting), router(Arc::new(app))).with_graceful_shutdown(stop).into_future()
+    );
+    tokio::select! {
+        ended = &mut serving => return ended,
+        () = grace(stopping) => {}
+    }
+    let _ = cut.send(true);
+    // A cut connection ends at once; only a request stuck in a blocking call is left behind, and nobody waits for its answer.
+    tokio::time::timeout(Duration::from_secs(1), serving).await.unwrap_or(Ok(()))
+}
+
+async fn grace(mut stopping: watch::Receiver<bool>) {
+    stopped(&mut stopping).await;
+    tokio::time::sleep(GRACE).await;
+}
+
+/// Waits until the flag is up, or its holder is gone.
+async fn stopped(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|up| *up).await;
+}
+
+/// What every request shares.
+struct App {
+    service: Arc<Service>,
+    stopping: watch::Receiver<bool>,
+    appends: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
+}
+
+impl App {
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// The embedded log, or why there is none.
+    fn store(&self, on_kafka: &str) -> Result<Arc<Store>, Problem> {
+        self.service.store.clone().ok_or_else(|| Problem::new(Kind::NotEmbedded, on_kafka))
+    }
+}
+
+fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/v1/touchpoints", post(touchpoints::post))
+        .route("/v1/history", post(touchpoints::begin_history).delete(touchpoints::end_history))
+        .route("/v1/outcomes", get(outcomes::get))
+        .route("/v1/customers/{id}", get(customers::get))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(unknown_path)
+        .with_state(app)
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], (app.service.metrics)()).into_response()
+}
+
+async fn livez(State(app): State<Arc<App>>) -> Response {
+    health((app.service.alive)())
+}
+
+async fn readyz(State(app): State<Arc<App>>) -> Response {
+    health((app.service.ready)())
+}
+
+/// `ok`, or the reason in one line.
+fn health(health: Result<(), String>) -> Response {
+    match health {
+        Ok(()) => (StatusCode::OK, "ok\n").into_response(),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason.replace(['\r', '\n'], " ") + "\n").into_response(),
+    }
+}
+
+async fn unknown_path() -> Problem {
+    Problem::new(Kind::UnknownPath, "Ask for one of the endpoints listed here.").with("endpoints", ENDPOINTS.into())
+}
+
+async fn wrong_method() -> Problem {
+    Problem::new(Kind::WrongMethod, "Use one of the methods listed here.").with("endpoints", ENDPOINTS.into())
 }

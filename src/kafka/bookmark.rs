@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+
 use crate::shard::{Position, Progress};
 use crate::time::Timestamp;
 
@@ -30,6 +32,13 @@ impl Bookmark {
             stream_time: progress.stream_time,
             log_time: position.log_time,
         }
+    }
+
+    /// The bookmark beside a committed offset. Somebody else's metadata can be any bytes, and the client's accessor panics at
+    /// what is not UTF-8; in a callback out of C that would end the process.
+    pub(super) fn beside(offset: &TopicPartitionListElem<'_>) -> Option<Self> {
+        let text = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| offset.metadata().to_owned()));
+        text.ok().and_then(|text| Bookmark::parse(&text))
     }
 
     /// Reads what [`fmt::Display`] wrote; `None` for anything else, such as offsets reset by hand.
@@ -69,8 +78,7 @@ mod tests {
     #[test]
     fn bookmarks_read_back_and_foreign_metadata_are_none() {
         for stream_time in [None, Some(Timestamp::from_millis(-5))] {
-            let bookmark =
-                Bookmark { sequence: 7, attempt: "a-1".to_owned(), stream_time, log_time: Timestamp::MIN };
+            let bookmark = Bookmark { sequence: 7, attempt: "a-1".to_owned(), stream_time, log_time: Timestamp::MIN };
             assert_eq!(Bookmark::parse(&bookmark.to_string()), Some(bookmark));
         }
         for text in ["", "sillage1", "sillage1 seq=x try=a stream=- log=1", "other 1 2 3"] {

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{ClientContext, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use super::Connection;
@@ -83,6 +84,13 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(facility, "{line}"),
         RDKafkaLogLevel::Debug => debug!(facility, "{line}"),
     }
+}
+
+/// An answer about partitions is one only if it holds no fault about any of them: a partition whose answer failed would look
+/// like one that has nothing to say.
+pub(super) fn whole(answer: TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+    answer.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+    Ok(answer)
 }
 
 /// The context of a client that has nothing to tell but errors; remembers whether its connections were disturbed.

@@ -148,7 +148,7 @@ fn ends(client: &BaseConsumer<Quiet>, connection: &Connection, wanted: &[Asked])
     for (input, shard) in wanted {
         asked.add_partition_offset(&connection.inputs[*input], *shard as i32, Offset::End)?;
     }
-    let found = client.offsets_for_times(asked, CALL)?;
+    let found = client::whole(client.offsets_for_times(asked, CALL)?)?;
     let offset = |(input, shard): &Asked| match found.find_partition(&connection.inputs[*input], *shard as i32)?.offset() {
         Offset::Offset(offset) => Some(offset),
         Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,

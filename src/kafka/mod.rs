@@ -7,6 +7,7 @@
 mod bookmark;
 mod client;
 mod ends;
+pub mod produce;
 mod rebalance;
 mod sink;
 mod source;

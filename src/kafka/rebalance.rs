@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::bookmark::Bookmark;
 use super::client;
+use super::ends::Asked;
 use super::{Connection, Start};
 use crate::metrics;
 use crate::port::{Assignment, Seat, ShardId};
@@ -29,6 +30,8 @@ pub(super) type GroupConsumer = BaseConsumer<Desk>;
 const CALL: Duration = Duration::from_secs(10);
 /// How long to go on asking where to start: a predecessor's open transaction blocks the answer until it times out.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long an assignment that cannot be used may stand before the worker gives up.
+const MENDING: Duration = Duration::from_secs(60);
 
 /// What the consumer's callbacks work on. The seat is never locked while the consumer is polled, so the callback, which
 /// runs on the polling thread, can always have it.
@@ -36,7 +39,16 @@ pub(super) struct Desk {
     connection: Arc<Connection>,
     seat: Arc<Mutex<dyn Seat>>,
     owned: Mutex<BTreeSet<ShardId>>,
-    failed: Mutex<Option<String>>,
+    /// Inputs of owned shards that deliver nothing for now, because too much of theirs waits.
+    paused: Mutex<BTreeSet<Asked>>,
+    failed: Mutex<Option<Failed>>,
+}
+
+/// What a callback could not do.
+struct Failed {
+    reason: String,
+    /// The next assignment may mend it, if it comes before this.
+    hopeless_from: Instant,
 }
 
 fn open<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -45,7 +57,7 @@ fn open<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Desk {
     pub(super) fn new(connection: Arc<Connection>, seat: Arc<Mutex<dyn Seat>>) -> Self {
-        Desk { connection, seat, owned: Mutex::default(), failed: Mutex::default() }
+        Desk { connection, seat, owned: Mutex::default(), paused: Mutex::default(), failed: Mutex::default() }
     }
 
     pub(super) fn seat(&self) -> MutexGuard<'_, dyn Seat + 'static> {
@@ -57,20 +69,40 @@ impl Desk {
         open(&self.owned).iter().copied().collect()
     }
 
-    /// Gives up everything, with a commit, because the worker ends.
-    pub(super) fn release(&self) {
-        let shards: Vec<ShardId> = std::mem::take(&mut *open(&self.owned)).into_iter().collect();
-        self.seat().revoking(&shards);
+    /// The inputs that are paused.
+    pub(super) fn paused(&self) -> MutexGuard<'_, BTreeSet<Asked>> {
+        open(&self.paused)
     }
 
-    /// Why a callback could not do its work.
+    /// Gives up everything, with a commit, because the worker ends.
+    pub(super) fn release(&self) -> Result<(), String> {
+        let shards: Vec<ShardId> = std::mem::take(&mut *open(&self.owned)).into_iter().collect();
+        self.seat().revoking(&shards);
+        // Says how that commit ended.
+        self.seat().turn()
+    }
+
+    /// Why a callback could not do its work, once there is no more hope that it will.
     pub(super) fn failure(&self) -> Option<String> {
-        open(&self.failed).clone()
+        open(&self.failed)
+            .as_ref()
+            .filter(|failed| failed.hopeless_from <= Instant::now())
+            .map(|failed| failed.reason.clone())
     }
 
     fn assign(&self, consumer: &GroupConsumer, given: &TopicPartitionList) -> Result<(), String> {
+        if let Some(reason) = self.lopsided(given) {
+            // Taken as nothing: a topic created a moment ago may not be known to every member yet.
+            warn!(reason, "partitions are not taken; waiting for the next assignment");
+            self.fail(reason, MENDING);
+            return consumer.assign(&TopicPartitionList::new()).map_err(|error| format!("cannot take nothing: {error}"));
+        }
+        open(&self.failed).take();
         let (assignments, positions) = self.places(consumer, given)?;
         consumer.assign(&positions).map_err(|error| format!("cannot take partitions: {error}"))?;
+        // The client may remember what was paused before the partitions went and came back.
+        consumer.resume(&positions).map_err(|error| format!("cannot resume partitions: {error}"))?;
+        open(&self.paused).clear();
         open(&self.owned).extend(assignments.iter().map(|assignment| assignment.shard));
         if !assignments.is_empty() {
             info!(shards = assignments.len(), "partitions assigned; journeys begin empty (the state log comes later)");
@@ -79,41 +111,50 @@ impl Desk {
         Ok(())
     }
 
-    /// Where each given shard goes on. All inputs have equally many partitions and `range` deals them alike, so a shard comes
-    /// with a partition of every input, or something is wrong.
+    /// All inputs have equally many partitions and `range` deals them alike, so a shard comes with a partition of every input,
+    /// or something is wrong.
+    fn lopsided(&self, given: &TopicPartitionList) -> Option<String> {
+        let shards = shards_of(given);
+        let missing = |shard: &i32| {
+            let topic = self.connection.inputs.iter().find(|topic| given.find_partition(topic, *shard).is_none())?;
+            Some(format!(
+                "partition {shard} of {topic} was not given together with that of the other inputs; \
+                 all members must use the range assignor and the same inputs"
+            ))
+        };
+        shards.iter().find_map(missing)
+    }
+
+    /// Where each given shard goes on.
     fn places(
         &self,
         consumer: &GroupConsumer,
         given: &TopicPartitionList,
     ) -> Result<(Vec<Assignment>, TopicPartitionList), String> {
-        let shards: BTreeSet<i32> = given.elements().iter().map(TopicPartitionListElem::partition).collect();
+        let shards = shards_of(given);
         let mut asked = TopicPartitionList::new();
         for shard in &shards {
             for topic in &self.connection.inputs {
-                if given.find_partition(topic, *shard).is_none() {
-                    return Err(format!(
-                        "partition {shard} of {topic} was given to another member than that of the other inputs; \
-                         all members must use the range assignor and the same inputs"
-                    ));
-                }
                 asked.add_partition(topic, *shard);
             }
         }
         if shards.is_empty() {
             return Ok((Vec::new(), asked));
         }
-        let committed = persistently("the committed offsets", || consumer.committed_offsets(asked.clone(), CALL))?;
+        let committed = persistently("the committed offsets", || {
+            consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole)
+        })?;
+        let firsts = self.first_offsets(consumer, &committed)?;
         let mut positions = TopicPartitionList::new();
         let mut assignments = Vec::new();
         for shard in shards {
             let mut progress = Progress::default();
             for topic in &self.connection.inputs {
                 let found = committed.find_partition(topic, shard);
-                let mark = found.as_ref().and_then(|found| Bookmark::parse(found.metadata()));
-                let offset = match found.map(|found| found.offset()) {
-                    Some(Offset::Offset(offset)) => offset,
-                    Some(_) | None => self.first_offset(consumer, topic, shard)?,
-                };
+                let mark = found.as_ref().and_then(Bookmark::beside);
+                let offset =
+                    found.and_then(|found| number(&found)).or_else(|| number(&firsts.find_partition(topic, shard)?));
+                let offset = offset.ok_or_else(|| format!("cannot learn where partition {shard} of {topic} starts"))?;
                 if let Some(mark) = &mark {
                     progress.sequence = progress.sequence.max(mark.sequence);
                     progress.stream_time = progress.stream_time.max(mark.stream_time);
@@ -127,21 +168,37 @@ impl Desk {
         Ok((assignments, positions))
     }
 
-    /// Where a partition without a committed offset starts (rule 24), as a number, so that it is committed as such.
-    fn first_offset(&self, consumer: &GroupConsumer, topic: &str, partition: i32) -> Result<i64, String> {
-        let (low, high) =
-            persistently("the ends of a partition", || consumer.fetch_watermarks(topic, partition, CALL))?;
-        let Start::At(instant) = self.connection.start else {
-            return Ok(if self.connection.start == Start::Earliest { low } else { high });
-        };
-        let mut asked = TopicPartitionList::new();
-        let added = asked.add_partition_offset(topic, partition, Offset::Offset(instant.as_millis()));
-        added.map_err(|error| format!("cannot start at {instant}: {error}"))?;
-        let found = persistently("the offset of an instant", || consumer.offsets_for_times(asked.clone(), CALL))?;
-        match found.find_partition(topic, partition).map(|found| found.offset()) {
-            Some(Offset::Offset(offset)) => Ok(offset),
-            Some(_) | None => Ok(high),
+    /// Where partitions without a committed offset start (rule 24), as numbers. Where that is not simply the beginning, it is
+    /// committed at once: a worker that dies before its first commit must not find another "latest" when it comes back.
+    fn first_offsets(&self, consumer: &GroupConsumer, committed: &TopicPartitionList) -> Result<TopicPartitionList, String> {
+        let fresh: Vec<(String, i32)> = committed
+            .elements()
+            .iter()
+            .filter(|elem| number(elem).is_none())
+            .map(|elem| (elem.topic().to_owned(), elem.partition()))
+            .collect();
+        if fresh.is_empty() {
+            return Ok(TopicPartitionList::new());
         }
+        let found = match self.connection.start {
+            Start::Earliest => return look_up(consumer, &fresh, Offset::Beginning),
+            Start::Latest => look_up(consumer, &fresh, Offset::End)?,
+            Start::At(instant) => {
+                let mut found = look_up(consumer, &fresh, Offset::Offset(instant.as_millis()))?;
+                // Nothing is stamped so late yet: everything that comes is new.
+                let ends = look_up(consumer, &fresh, Offset::End)?;
+                for (topic, partition) in &fresh {
+                    let unknown = found.find_partition(topic, *partition).is_none_or(|elem| number(&elem).is_none());
+                    if let Some(end) = ends.find_partition(topic, *partition).filter(|_| unknown) {
+                        let set = found.set_partition_offset(topic, *partition, end.offset());
+                        set.map_err(|error| format!("cannot start at the end of {topic}: {error}"))?;
+                    }
+                }
+                found
+            }
+        };
+        persistently("whether the start is committed", || consumer.commit(&found, CommitMode::Sync))?;
+        Ok(found)
     }
 
     fn revoke(&self, consumer: &GroupConsumer, taken: &TopicPartitionList) {
@@ -149,6 +206,7 @@ impl Desk {
         let mut owned = open(&self.owned);
         let going: Vec<ShardId> = owned.extract_if(.., |shard| going.contains(shard)).collect();
         drop(owned);
+        open(&self.paused).retain(|(_, shard)| !going.contains(shard));
         if !going.is_empty() {
             info!(shards = going.len(), "partitions revoked");
             if consumer.assignment_lost() {
@@ -158,12 +216,13 @@ impl Desk {
             }
         }
         if let Err(error) = consumer.unassign() {
-            self.fail(format!("cannot give partitions back: {error}"));
+            self.fail(format!("cannot give partitions back: {error}"), Duration::ZERO);
         }
     }
 
-    fn fail(&self, reason: String) {
-        open(&self.failed).get_or_insert(reason);
+    fn fail(&self, reason: String, hope: Duration) {
+        let hopeless_from = Instant::now() + hope;
+        open(&self.failed).get_or_insert(Failed { reason, hopeless_from });
     }
 }
 
@@ -193,12 +252,34 @@ impl ConsumerContext for Desk {
     fn rebalance(&self, consumer: &GroupConsumer, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
         if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
             if let Err(reason) = self.assign(consumer, partitions) {
-                self.fail(reason);
+                self.fail(reason, Duration::ZERO);
             }
         } else {
             self.revoke(consumer, partitions);
         }
     }
+}
+
+fn shards_of(given: &TopicPartitionList) -> BTreeSet<i32> {
+    given.elements().iter().map(TopicPartitionListElem::partition).collect()
+}
+
+fn number(elem: &TopicPartitionListElem<'_>) -> Option<i64> {
+    match elem.offset() {
+        Offset::Offset(offset) => Some(offset),
+        Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+    }
+}
+
+/// Looks the offsets of an instant up, for all partitions in one question; the client's "beginning" and "end" are instants
+/// as well.
+fn look_up(consumer: &GroupConsumer, fresh: &[(String, i32)], at: Offset) -> Result<TopicPartitionList, String> {
+    let mut asked = TopicPartitionList::new();
+    for (topic, partition) in fresh {
+        let added = asked.add_partition_offset(topic, *partition, at);
+        added.map_err(|error| format!("cannot start at {at:?}: {error}"))?;
+    }
+    persistently("where to start", || consumer.offsets_for_times(asked.clone(), CALL).and_then(client::whole))
 }
 
 /// Asks until there is an answer, for a bounded time.

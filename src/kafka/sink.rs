@@ -11,11 +11,11 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::Connection;
 use super::bookmark::Bookmark;
 use super::client::{self, Plain};
 use super::rebalance::GroupConsumer;
 use super::topics::Facts;
-use super::Connection;
 use crate::journey::{Customer, Outcome};
 use crate::port::{Origin, ShardId, Sink, Verdict};
 use crate::shard::{Progress, Unusable};
@@ -210,11 +210,11 @@ impl KafkaSink {
         }
         let begun = Instant::now();
         loop {
-            match consumer.committed_offsets(asked.clone(), CALL) {
+            match consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole) {
                 Ok(committed) => {
                     let applied = progress.iter().all(|(shard, progress)| {
                         let partition = committed.find_partition(&self.connection.inputs[0], *shard as i32);
-                        let bookmark = partition.and_then(|partition| Bookmark::parse(partition.metadata()));
+                        let bookmark = partition.and_then(|partition| Bookmark::beside(&partition));
                         bookmark.is_some_and(|mark| mark.attempt == attempt && mark.sequence == progress.sequence)
                     });
                     info!(applied, "the end of the commit is known");
@@ -313,9 +313,8 @@ fn open(connection: &Connection, worker: usize, max_bytes: usize) -> Result<Thre
     let config = client::producer(connection, worker, max_bytes);
     let begun = Instant::now();
     loop {
-        let producer: ThreadedProducer<Plain> = config
-            .create_with_context(Plain::default())
-            .map_err(|error| format!("cannot make a producer: {error}"))?;
+        let producer: ThreadedProducer<Plain> =
+            config.create_with_context(Plain::default()).map_err(|error| format!("cannot make a producer: {error}"))?;
         match retried(|| producer.init_transactions(CALL)) {
             Ok(()) => return Ok(producer),
             Err(Failure::Abort(reason) | Failure::Unclear(reason)) => {

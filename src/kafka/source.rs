@@ -1,6 +1,6 @@
 //! The loop that polls a worker's consumer and tells its seat.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(super) fn drive(
     membership.set(&consumer);
     let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(|error| format!("cannot subscribe: {error}"))?;
-    let mut source = Source { connection, consumer: &consumer, ends: Ends::start(connection, now)?, paused: BTreeSet::new() };
+    let mut source = Source { connection, consumer: &consumer, ends: Ends::start(connection, now)? };
     let ended = loop {
         if stop.load(Ordering::Acquire) {
             break Ok(());
@@ -45,16 +45,15 @@ pub(super) fn drive(
             break Err(reason);
         }
     };
-    consumer.context().release();
+    let released = consumer.context().release();
     consumer.unsubscribe();
-    ended
+    ended.and(released)
 }
 
 struct Source<'a> {
     connection: &'a Connection,
     consumer: &'a Arc<GroupConsumer>,
     ends: Ends,
-    paused: BTreeSet<Asked>,
 }
 
 impl Source<'_> {
@@ -145,7 +144,7 @@ impl Source<'_> {
         let mut dry = Vec::new();
         let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
         let owned = self.consumer.context().owned();
-        self.paused.retain(|(_, shard)| owned.contains(shard));
+        let mut paused = self.consumer.context().paused();
         let seat = self.consumer.context().seat();
         for shard in owned {
             for (input, topic) in self.connection.inputs.iter().enumerate() {
@@ -153,14 +152,14 @@ impl Source<'_> {
                 if waiting == 0 {
                     dry.push((input, shard));
                 }
-                if waiting > self.connection.buffered_records && self.paused.insert((input, shard)) {
+                if waiting > self.connection.buffered_records && paused.insert((input, shard)) {
                     pause.add_partition(topic, shard as i32);
-                } else if waiting < self.connection.buffered_records / 2 && self.paused.remove(&(input, shard)) {
+                } else if waiting < self.connection.buffered_records / 2 && paused.remove(&(input, shard)) {
                     resume.add_partition(topic, shard as i32);
                 }
             }
         }
-        drop(seat);
+        drop((seat, paused));
         self.ends.want(dry);
         let fault = |error| format!("cannot pause or resume an input: {error}");
         if pause.count() > 0 {

@@ -25,6 +25,9 @@ impl Stop {
     }
 }
 
+/// Puts something between a worker and its sink: an onlooker.
+pub type Wrap = Arc<dyn Fn(Box<dyn Sink>) -> Box<dyn Sink> + Send + Sync>;
+
 /// The running workers.
 #[derive(Debug)]
 pub struct Crew(Vec<JoinHandle<Result<(), String>>>);
@@ -55,11 +58,26 @@ impl Crew {
     /// # Errors
     /// A thread that cannot be started.
     pub fn on_store(store: &Arc<Store>, workers: usize, job: &Job, stop: &Stop) -> Result<Self, String> {
+        let bare: Wrap = Arc::new(|sink| sink);
+        Self::on_store_through(store, workers, job, stop, &bare)
+    }
+
+    /// Workers on the embedded log that write through what `wrap` makes of their sinks.
+    ///
+    /// # Errors
+    /// A thread that cannot be started.
+    pub fn on_store_through(
+        store: &Arc<Store>,
+        workers: usize,
+        job: &Job,
+        stop: &Stop,
+        wrap: &Wrap,
+    ) -> Result<Self, String> {
         Self::start(workers, |worker| {
-            let (store, job, stop) = (Arc::clone(store), job.clone(), stop.clone());
+            let (store, job, stop, wrap) = (Arc::clone(store), job.clone(), stop.clone(), Arc::clone(wrap));
             Box::new(move || {
                 let now = Arc::clone(&job.now);
-                embedded::drive(&store, worker, workers, &now, &stop.0, |sink| seat(job, sink))
+                embedded::drive(&store, worker, workers, &now, &stop.0, |sink| seat(job, wrap(sink)))
             })
         })
     }

@@ -117,9 +117,8 @@ impl Worker {
         let Some(place) = self.places.get_mut(&shard) else { return };
         place.shard.handle(input, &mut self.actions);
         self.obey(shard);
-        while self.places.get(&shard).is_some_and(|place| place.shard.is_full()) && self.stopped.is_none() {
-            self.commit(&[]);
-        }
+        // One that does not go through is not tried again here: the log may have to tell first that the shard is gone.
+        while self.places.get(&shard).is_some_and(|place| place.shard.is_full()) && self.commit(&[]) {}
     }
 
     fn obey(&mut self, shard: ShardId) {
@@ -150,15 +149,15 @@ impl Worker {
     }
 
     /// Commits what all shards have decided, or undoes it. The shards in `leaving` are forgotten before anybody decides
-    /// further: what they decided next would be written without an owner to commit it.
-    fn commit(&mut self, leaving: &[ShardId]) {
+    /// further: what they decided next would be written without an owner to commit it. Says whether it went through.
+    fn commit(&mut self, leaving: &[ShardId]) -> bool {
         let dirty: Vec<ShardId> =
             self.places.iter().filter(|(_, place)| place.shard.is_dirty()).map(|(shard, _)| *shard).collect();
         let begun = (self.job.now)();
         self.last_commit = begun;
         if dirty.is_empty() {
             self.forget(leaving);
-            return;
+            return true;
         }
         let mut progress = Vec::with_capacity(dirty.len());
         for id in &dirty {
@@ -177,11 +176,14 @@ impl Worker {
                 }
             }
         }
-        match self.sink.commit(&progress) {
+        let verdict = self.sink.commit(&progress);
+        let committed = verdict == Verdict::Committed;
+        match verdict {
             Verdict::Committed => self.committed(&dirty, leaving, begun),
             Verdict::Aborted(reason) => self.undone(&dirty, leaving, &reason),
             Verdict::Lost(reason) => self.stop(reason),
         }
+        committed
     }
 
     fn undone(&mut self, dirty: &[ShardId], leaving: &[ShardId], reason: &str) {

@@ -91,6 +91,12 @@ impl Mapping {
         }
     }
 
+    /// The path at which an id is put into a touchpoint that came without one: the first where one is looked for.
+    pub fn event_id_path(&self) -> &str {
+        let route = self.routes.iter().find(|route| route.target == Target::Field(Field::EventId));
+        route.and_then(|route| route.paths.first()).map_or(Field::EventId.name(), |(path, _)| path)
+    }
+
     /// Reads a record by this mapping.
     pub(super) fn read(&self, bytes: &[u8], limits: Limits) -> Result<Written, String> {
         let record: Value = serde_json::from_str(json::text(bytes)?).map_err(|error| json::reason(&error))?;

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod diagnostics;
+mod http;
 mod journeys;
 mod laws;
 mod real_data;

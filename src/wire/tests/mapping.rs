@@ -1,4 +1,4 @@
-//! Mappings: records of other vocabularies, and faults in the mapping itself.
+//! Sources that name their fields otherwise.
 
 use super::*;
 

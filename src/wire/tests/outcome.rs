@@ -1,4 +1,4 @@
-//! Outcomes and journeys as published: a story told by the real model, in both formats and against the schema files.
+//! Outcomes as published: JSON and Avro say the same, by the schemas.
 
 use std::sync::Arc;
 

@@ -1,0 +1,216 @@
+//! What runs behind the demo's picture: a log in a temporary directory, the generator's thread, the workers.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::locked;
+use super::tally::Tally;
+use crate::embedded::{self, Entering, Entry, Refusal, Store};
+use crate::generate::{Load, Opening, Settings};
+use crate::journey::Outcome;
+use crate::lookup::Lookup;
+use crate::model::Model;
+use crate::partitioner::Partitioner;
+use crate::port::{Now, Origin, ShardId, Sink, Verdict};
+use crate::runtime::crew::{Crew, Stop, Wrap};
+use crate::runtime::worker::Job;
+use crate::shard::{self, Progress, Unusable};
+use crate::time::Span;
+use crate::touchpoint::Touchpoint;
+use crate::wire::{self, Format, Limits};
+
+/// Shards of the demo, and the workers that share them.
+const PARTITIONS: u32 = 4;
+const WORKERS: usize = 2;
+/// The generator looks so often at what has become due.
+const LOOK: Duration = Duration::from_millis(20);
+/// Touchpoints appended at once.
+const BATCH: usize = 1_000;
+
+/// What the demo shows.
+pub(super) struct Plan {
+    pub(super) model: Arc<Model>,
+    pub(super) customers: u32,
+    pub(super) seed: u64,
+    pub(super) speed: f64,
+}
+
+/// Where the demo's touchpoints go. Another log is another variant: how it takes touchpoints, and how workers are put to it.
+enum Log {
+    Embedded(Arc<Store>),
+}
+
+impl Log {
+    fn append(&self, touchpoints: &[Touchpoint]) -> Result<(), String> {
+        match self {
+            Log::Embedded(store) => match store.append(touchpoints.iter().map(entry).collect(), Entering::Live) {
+                Ok(_) => Ok(()),
+                Err(
+                    Refusal::Full(reason) | Refusal::Loading(reason) | Refusal::TooLate(reason) | Refusal::Broken(reason),
+                ) => Err(reason),
+            },
+        }
+    }
+
+    fn crew(&self, job: &Job, stop: &Stop, wrap: &Wrap) -> Result<Crew, String> {
+        match self {
+            Log::Embedded(store) => Crew::on_store_through(store, WORKERS, job, stop, wrap),
+        }
+    }
+}
+
+/// Everything that runs.
+pub(super) struct Engine {
+    feeder: JoinHandle<Result<(), String>>,
+    crew: Crew,
+    stop: Stop,
+    // Last: the directory goes after everything that is written there.
+    _folder: Folder,
+}
+
+impl Engine {
+    pub(super) fn start(plan: &Plan, now: &Now, stop: &Stop, tally: &Arc<Mutex<Tally>>) -> Result<Self, String> {
+        let folder = Folder::make()?;
+        let settings = embedded::Settings { partitions: PARTITIONS, ..embedded::Settings::new(folder.0.join("log")) };
+        let models = [Arc::clone(&plan.model)];
+        let log = Log::Embedded(Store::open(&settings, &models, now)?);
+        let wrap: Wrap = {
+            let tally = Arc::clone(tally);
+            Arc::new(move |sink| Box::new(Onlooker { sink, open: Vec::new(), tally: Arc::clone(&tally) }))
+        };
+        let crew = log.crew(&job(plan, now), stop, &wrap)?;
+        let load =
+            Load::new(&Settings { seed: plan.seed, customers: plan.customers, start: now(), opening: Opening::InFullSwing });
+        let feeder = {
+            let (now, stop, tally) = (Arc::clone(now), stop.clone(), Arc::clone(tally));
+            let feeding = move || feed(load, &log, &now, &stop, &tally);
+            let thread = std::thread::Builder::new().name("sillage-generate".to_owned());
+            thread.spawn(feeding).map_err(|error| format!("cannot start the generator's thread: {error}"))?
+        };
+        Ok(Engine { feeder, crew, stop: stop.clone(), _folder: folder })
+    }
+
+    /// Whether something has ended before it was asked to.
+    pub(super) fn has_failed(&self) -> bool {
+        self.feeder.is_finished() || self.crew.is_short()
+    }
+
+    /// Stops everything, with a last commit.
+    pub(super) fn finish(self) -> Result<(), String> {
+        self.stop.set();
+        let fed = self.feeder.join().unwrap_or_else(|_| Err("the generator panicked; its words stand above".to_owned()));
+        let worked = self.crew.join();
+        fed.and(worked)
+    }
+}
+
+/// Spans of the machinery, not of the customers, run with the clock: what takes it 100 ms takes it 100 ms of real time.
+fn job(plan: &Plan, now: &Now) -> Job {
+    let scaled = |span: Span| Span::from_millis((span.as_millis() as f64 * plan.speed) as i64);
+    let settings = shard::Settings::default();
+    Job {
+        models: Arc::from([Arc::clone(&plan.model)]),
+        settings: shard::Settings { settle: scaled(settings.settle), max_delay: scaled(settings.max_delay), ..settings },
+        format: Format::Json,
+        mapping: None,
+        limits: Limits::default(),
+        topics: Arc::from(["touchpoints".to_owned()]),
+        partitions: PARTITIONS,
+        partitioner: Partitioner::Unknown,
+        commit_interval: scaled(Span::from_millis(100)),
+        stale_after: scaled(Span::from_secs(300)),
+        now: Arc::clone(now),
+        lookup: Arc::new(Lookup::default()),
+    }
+}
+
+fn entry(touchpoint: &Touchpoint) -> Entry {
+    let mut value = Vec::new();
+    wire::encode_touchpoint(Format::Json, touchpoint, &mut value);
+    Entry {
+        identity: Some(touchpoint.identity.clone()),
+        id: Some(touchpoint.id.clone()),
+        event_time: touchpoint.event_time,
+        value,
+    }
+}
+
+/// Appends what has become due, until it is told to stop.
+fn feed(load: Load, log: &Log, now: &Now, stop: &Stop, tally: &Mutex<Tally>) -> Result<(), String> {
+    let mut load = load.peekable();
+    let mut batch = Vec::new();
+    while !stop.is_set() {
+        let until = now();
+        while batch.len() < BATCH
+            && let Some(touchpoint) = load.next_if(|touchpoint| touchpoint.event_time <= until)
+        {
+            batch.push(touchpoint);
+        }
+        if batch.is_empty() {
+            std::thread::sleep(LOOK);
+            continue;
+        }
+        log.append(&batch)?;
+        locked(tally).written(batch.len() as u64);
+        batch.clear();
+    }
+    Ok(())
+}
+
+/// Sits between a worker and its sink, and tells the tally what was committed; nothing that was undone is ever told.
+struct Onlooker {
+    sink: Box<dyn Sink>,
+    open: Vec<Outcome>,
+    tally: Arc<Mutex<Tally>>,
+}
+
+impl Sink for Onlooker {
+    fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool) {
+        self.open.push(outcome.clone());
+        self.sink.publish(shard, outcome, stale);
+    }
+
+    fn dead_letter(&mut self, origin: Origin, record: &Unusable) {
+        self.sink.dead_letter(origin, record);
+    }
+
+    fn remember(&mut self, shard: ShardId, customer: &crate::journey::Customer) {
+        self.sink.remember(shard, customer);
+    }
+
+    fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict {
+        let verdict = self.sink.commit(progress);
+        let outcomes = std::mem::take(&mut self.open);
+        match &verdict {
+            Verdict::Committed => locked(&self.tally).committed(&outcomes, progress),
+            Verdict::Aborted(_) | Verdict::Lost(_) => {}
+        }
+        verdict
+    }
+
+    fn abort(&mut self) -> Verdict {
+        self.open.clear();
+        self.sink.abort()
+    }
+}
+
+/// A temporary directory, removed with everything in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Result<Self, String> {
+        let path = std::env::temp_dir().join(format!("sillage-demo-{}", std::process::id()));
+        std::fs::create_dir_all(&path)
+            .map_err(|error| format!("cannot make {}: {error}; set TMPDIR to a writable directory", path.display()))?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed is left to the system, as temporary files are.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

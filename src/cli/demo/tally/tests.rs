@@ -1,0 +1,124 @@
+use uuid::Uuid;
+
+use super::*;
+use crate::cli::demo::{MODEL, model};
+use crate::journey::Abandonment;
+use crate::touchpoint::{Currency, Money};
+
+fn tally() -> Tally {
+    assert!(MODEL.contains("five-stages"));
+    Tally::new(&model().expect("a fine model"))
+}
+
+fn outcome(who: &str, journey: u32, cents: i64, what: What) -> Outcome {
+    let currency = Currency::parse("EUR").expect("a currency");
+    Outcome {
+        id: Uuid::nil(),
+        model: "five-stages".into(),
+        model_version: 1,
+        identity: Identity::customer(who),
+        journey,
+        journey_started_at: Timestamp::from_millis(0),
+        sequence: 1,
+        at: Timestamp::from_millis(3_600_000),
+        cause: None,
+        value: Some(Money { micros: cents * 10_000, currency }),
+        what,
+    }
+}
+
+fn movement(who: &str, journey: u32, from: Option<&str>, to: &str, movement: Movement) -> Outcome {
+    let what = What::Transition { from: from.map(Into::into), to: to.into(), movement, time_in_stage: None };
+    outcome(who, journey, 0, what)
+}
+
+fn about(subject: Subject) -> About {
+    About {
+        subject,
+        opened_by: "t1".into(),
+        opened_at: Timestamp::from_millis(0),
+        last_progress: "t2".into(),
+        last_progress_at: Timestamp::from_millis(1_800_000),
+        progress_count: 2,
+    }
+}
+
+fn episode(kind: &str, number: u32) -> About {
+    about(Subject::Episode { kind: kind.into(), number, ids: vec![("cart_id".into(), "B1".into())] })
+}
+
+fn answers() -> Abandonment {
+    Abandonment { id: Uuid::nil(), at: Timestamp::from_millis(0) }
+}
+
+fn funnel(tally: &mut Tally) -> Vec<(u64, u64)> {
+    let snapshot = tally.snapshot(Timestamp::from_millis(0), Duration::from_secs(1));
+    snapshot.stages.iter().map(|stage| (stage.population, stage.reached)).collect()
+}
+
+#[test]
+fn the_funnel_follows_customers_forward_back_and_round_again() {
+    let mut tally = tally();
+    let steps = [
+        (movement("c", 1, None, "awareness", Movement::Advance), [(1, 1), (0, 0), (0, 0), (0, 0)]),
+        (movement("c", 1, Some("awareness"), "decision", Movement::Skip), [(0, 1), (0, 0), (1, 1), (0, 0)]),
+        (movement("c", 1, Some("decision"), "consideration", Movement::Regress), [(0, 1), (1, 1), (0, 1), (0, 0)]),
+        // In the same journey, nobody reaches a stage twice.
+        (movement("c", 1, Some("consideration"), "decision", Movement::Advance), [(0, 1), (0, 1), (1, 1), (0, 0)]),
+        (movement("c", 1, Some("decision"), "retention", Movement::Advance), [(0, 1), (0, 1), (0, 1), (1, 1)]),
+        (movement("c", 2, Some("retention"), "consideration", Movement::ReEnter), [(0, 1), (1, 2), (0, 1), (0, 1)]),
+    ];
+    for (step, expected) in steps {
+        tally.committed(std::slice::from_ref(&step), &[]);
+        assert_eq!(funnel(&mut tally)[..4], expected, "after {step}");
+    }
+}
+
+#[test]
+fn a_basket_is_at_stake_once_however_often_it_is_abandoned() {
+    let mut tally = tally();
+    let abandons = |number, cents, kind| outcome("c", 1, cents, What::Abandonment { about: episode(kind, number) });
+    tally.committed(&[abandons(1, 5_000, "basket"), abandons(1, 5_000, "checkout"), abandons(1, 7_000, "basket")], &[]);
+    tally.committed(&[abandons(2, 1_000, "basket")], &[]);
+    let stage = What::Abandonment { about: about(Subject::Stage("decision".into())) };
+    tally.committed(&[outcome("c", 1, 5_000, stage)], &[]);
+    let recovers = |kind| outcome("c", 1, 1_000, What::Recovery { about: episode(kind, 2), answers: answers() });
+    tally.committed(&[recovers("basket"), recovers("checkout")], &[]);
+
+    let snapshot = tally.snapshot(Timestamp::from_millis(0), Duration::from_secs(1));
+    assert_eq!((snapshot.at_stake, snapshot.recovered), (60_000_000, 10_000_000));
+    assert_eq!((snapshot.counts.abandonments, snapshot.counts.recoveries), (5, 2));
+    // The stage's abandonment is counted, not told.
+    assert_eq!((snapshot.told, snapshot.latest.len()), (6, 6));
+    assert_eq!(snapshot.latest[0].words, "recovers checkout B1 (10 EUR)");
+    assert_eq!((snapshot.latest[0].news, snapshot.latest[5].news), (News::Good, News::Bad));
+    assert_eq!(snapshot.latest[5].words, "abandons basket B1 (50 EUR) after 30m");
+}
+
+#[test]
+fn stream_time_is_as_far_behind_as_the_slowest_shard() {
+    let mut tally = tally();
+    let at = |millis| Progress { stream_time: Some(Timestamp::from_millis(millis)), ..Progress::default() };
+    assert_eq!(tally.snapshot(Timestamp::from_millis(9_000), Duration::ZERO).behind, None);
+    tally.committed(&[], &[(0, at(5_000)), (1, at(8_000))]);
+    tally.committed(&[], &[(1, at(8_500)), (2, Progress::default())]);
+    let behind = tally.snapshot(Timestamp::from_millis(9_000), Duration::ZERO).behind;
+    assert_eq!(behind, Some(Span::from_secs(4)));
+}
+
+#[test]
+fn rates_are_of_the_last_seconds_only() {
+    let mut tally = tally();
+    let now = Timestamp::from_millis(0);
+    tally.written(1_000);
+    assert_eq!(tally.snapshot(now, Duration::from_secs(1)).rates.touchpoints, 1_000.0);
+    for second in 2..=20 {
+        tally.written(50);
+        tally.snapshot(now, Duration::from_secs(second));
+    }
+    assert_eq!(tally.snapshot(now, Duration::from_secs(20)).rates.touchpoints, 50.0);
+    for second in 21..=30 {
+        tally.snapshot(now, Duration::from_secs(second));
+    }
+    assert_eq!(tally.snapshot(now, Duration::from_secs(30)).rates.touchpoints, 0.0);
+}

@@ -1,0 +1,29 @@
+//! Ctrl-C and SIGTERM for the commands that run until they are told to end.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Failure;
+use crate::runtime::crew::Stop;
+
+/// Sets `stop` on ctrl-C, SIGTERM or a closed terminal. What is begun is finished: nobody is thrown out by a second signal.
+pub(super) fn heed(stop: &Stop) -> Result<(), Failure> {
+    let fault = |error: std::io::Error| Failure::could_not_run(format!("cannot listen for signals: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fault)?;
+    let listen = |kind: SignalKind| -> Result<Signal, Failure> {
+        let _inside = runtime.enter();
+        signal(kind).map_err(fault)
+    };
+    let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+    let mut hangup = listen(SignalKind::hangup())?;
+    let stop = stop.clone();
+    let listening = move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
+                stop.set();
+            }
+        });
+    };
+    std::thread::Builder::new().name("sillage-signals".to_owned()).spawn(listening).map_err(fault)?;
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! A customer's state as bytes: a version, a checksum, postcard.
+
+use crate::journey::Customer;
+use crate::touchpoint::{Identity, IdentityKind};
+
+const VERSION: u8 = 1;
+/// Version and checksum stand before the state.
+const HEAD: usize = 5;
+
+/// The key of a customer within a shard.
+pub(super) fn key(identity: &Identity) -> Vec<u8> {
+    let mut key = Vec::with_capacity(1 + identity.id.len());
+    key.push(match identity.kind {
+        IdentityKind::Customer => b'c',
+        IdentityKind::Anonymous => b'a',
+    });
+    key.extend_from_slice(identity.id.as_bytes());
+    key
+}
+
+/// Writes a customer's state.
+pub(super) fn encode(customer: &Customer) -> Result<Vec<u8>, String> {
+    let head = vec![VERSION, 0, 0, 0, 0];
+    let mut bytes =
+        postcard::to_extend(customer, head).map_err(|error| format!("cannot write a customer's state: {error}"))?;
+    let checksum = crc32fast::hash(&bytes[HEAD..]).to_le_bytes();
+    bytes[1..HEAD].copy_from_slice(&checksum);
+    Ok(bytes)
+}
+
+/// Reads a customer's state.
+pub(super) fn decode(bytes: &[u8]) -> Result<Customer, String> {
+    let Some((head, state)) = bytes.split_at_checked(HEAD) else {
+        return Err("a customer's state is cut off; restore the store from a backup".to_owned());
+    };
+    if head[0] != VERSION {
+        return Err(format!(
+            "a customer's state has version {}, and this Sillage knows version {VERSION}; use the Sillage that wrote it",
+            head[0]
+        ));
+    }
+    if head[1..] != crc32fast::hash(state).to_le_bytes() {
+        return Err("a customer's state is damaged; restore the store from a backup".to_owned());
+    }
+    postcard::from_bytes(state)
+        .map_err(|error| format!("a customer's state cannot be read ({error}); restore the store from a backup"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_reads_back_and_a_damaged_one_says_so() {
+        let customer = Customer::new(Identity::customer("c-1"));
+        let bytes = encode(&customer).expect("written");
+        assert_eq!(decode(&bytes), Ok(customer));
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1;
+            assert!(decode(&damaged).is_err(), "byte {place}");
+            assert!(decode(&bytes[..place]).is_err(), "cut at {place}");
+        }
+    }
+
+    #[test]
+    fn a_customer_and_an_anonymous_one_of_the_same_id_are_kept_apart() {
+        assert_ne!(key(&Identity::customer("123")), key(&Identity::anonymous("123")));
+    }
+}

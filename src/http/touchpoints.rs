@@ -1,0 +1,179 @@
+//! Touchpoints into the embedded log, and the beginning and end of a history being loaded.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use serde_json::{Value, json};
+
+use super::batch::{self, OnUnusable, Shape, Terms};
+use super::problem::{Kind, Problem};
+use super::query::{Parameters, Raw};
+use super::{App, body};
+use crate::embedded::{Entering, Refusal, Store};
+use crate::time::Timestamp;
+use crate::wire::Format;
+
+/// Bytes of a body of touchpoints.
+const BODY: usize = 16 << 20;
+/// Bytes of any other body.
+const SMALL_BODY: usize = 4096;
+const ON_KAFKA: &str = "This service takes its touchpoints from Kafka topics; produce them there.";
+
+/// `POST /v1/touchpoints`: answers once all of them are durable.
+pub(super) async fn post(
+    State(app): State<Arc<App>>,
+    query: Raw,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
+    let asked = match Asked::new(&app, query, &headers) {
+        Ok(asked) => asked,
+        Err(problem) => return refuse(body, problem).await,
+    };
+    let Ok(place) = Arc::clone(&app.appends).try_acquire_owned() else {
+        let problem = Problem::new(Kind::Busy, "Too many posts are in flight; send this one again later.");
+        return refuse(body, problem).await;
+    };
+    let bytes = body::read(body, BODY).await?;
+    blocking(move || {
+        let terms = Terms {
+            service: &app.service,
+            shape: asked.shape,
+            on_unusable: asked.on_unusable,
+            entering: asked.entering,
+            key: asked.key.as_deref(),
+        };
+        let batch = batch::read(&bytes, &terms)?;
+        let appended =
+            asked.store.append(batch.entries, asked.entering).map_err(|refusal| refused(refusal, asked.entering))?;
+        drop(place);
+        let mut answer = json!({"accepted": appended.accepted, "duplicates": appended.duplicates});
+        if asked.on_unusable == OnUnusable::DeadLetter {
+            answer["unusable"] = batch.unusable.into();
+        }
+        Ok(answer)
+    })
+    .await
+}
+
+/// `POST /v1/history`: opens the load of a history.
+pub(super) async fn begin_history(State(app): State<Arc<App>>, query: Raw, body: Body) -> Result<Json<Value>, Problem> {
+    Parameters::new(query, &[])?;
+    let store = app.store(ON_KAFKA)?;
+    let bytes = body::read(body, SMALL_BODY).await?;
+    let first = first_instant(&bytes)?;
+    blocking(move || match store.begin_history(first) {
+        Ok(()) => Ok(json!({"loading": true, "first": first.to_string()})),
+        Err(refusal) => Err(refused(refusal, Entering::History)),
+    })
+    .await
+}
+
+/// `DELETE /v1/history`: ends it.
+pub(super) async fn end_history(State(app): State<Arc<App>>, query: Raw) -> Result<Json<Value>, Problem> {
+    Parameters::new(query, &[])?;
+    let store = app.store(ON_KAFKA)?;
+    blocking(move || match store.end_history() {
+        Ok(()) => Ok(json!({"loading": false})),
+        Err(refusal) => Err(refused(refusal, Entering::History)),
+    })
+    .await
+}
+
+/// What a post asks for, beside its body.
+struct Asked {
+    store: Arc<Store>,
+    shape: Shape,
+    on_unusable: OnUnusable,
+    entering: Entering,
+    key: Option<String>,
+}
+
+impl Asked {
+    fn new(app: &App, query: Raw, headers: &HeaderMap) -> Result<Self, Problem> {
+        let store = app.store(ON_KAFKA)?;
+        match app.service.format {
+            Format::Json => {}
+            Format::Avro => {
+                let detail = "This service is configured for Avro; set its input format to JSON to post touchpoints.";
+                return Err(Problem::new(Kind::NotJson, detail));
+            }
+        }
+        let query = Parameters::new(query, &["unusable", "history"])?;
+        let on_unusable =
+            query.word("unusable", &[("refuse", OnUnusable::Refuse), ("dead-letter", OnUnusable::DeadLetter)])?;
+        let entering = query.word("history", &[("false", Entering::Live), ("true", Entering::History)])?;
+        Ok(Asked {
+            store,
+            shape: shape(headers),
+            on_unusable: on_unusable.unwrap_or(OnUnusable::Refuse),
+            entering: entering.unwrap_or(Entering::Live),
+            key: key(headers)?,
+        })
+    }
+}
+
+fn shape(headers: &HeaderMap) -> Shape {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match kind.as_str() {
+        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => Shape::Lines,
+        _ => Shape::Any,
+    }
+}
+
+fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
+    let mut keys = headers.get_all("idempotency-key").into_iter();
+    let (Some(key), more) = (keys.next(), keys.next()) else { return Ok(None) };
+    let key = key.as_bytes();
+    match String::from_utf8(key.to_vec()) {
+        Ok(text) if more.is_none() && (1..=128).contains(&key.len()) && key.iter().all(u8::is_ascii_graphic) => {
+            Ok(Some(text))
+        }
+        Ok(_) | Err(_) => {
+            Err(Problem::new(Kind::BadKey, "Send one Idempotency-Key of 1 to 128 visible ASCII characters without spaces."))
+        }
+    }
+}
+
+fn first_instant(body: &[u8]) -> Result<Timestamp, Problem> {
+    let fault = |what: &str| {
+        let detail = format!("{what}; send {{\"first\": \"2026-01-01T00:00:00Z\"}} with the time of the first touchpoint.");
+        Problem::new(Kind::BadBody, detail)
+    };
+    let body: Value = serde_json::from_slice(body).map_err(|_| fault("The body is not JSON"))?;
+    let members = body.as_object().ok_or_else(|| fault("The body is not an object"))?;
+    if members.keys().any(|name| name != "first") {
+        return Err(fault("The body has a member other than `first`"));
+    }
+    let first = members.get("first").and_then(Value::as_str).ok_or_else(|| fault("`first` is missing or not a text"))?;
+    Timestamp::parse(first).map_err(|_| fault("`first` is not an instant by RFC 3339"))
+}
+
+/// Takes in what the client is sending before saying no: an answer in the middle of it would be lost with the connection.
+async fn refuse<T>(body: Body, problem: Problem) -> Result<T, Problem> {
+    body::drain(body).await;
+    Err(problem)
+}
+
+fn refused(refusal: Refusal, entering: Entering) -> Problem {
+    match (refusal, entering) {
+        (Refusal::Full(reason), _) => Problem::new(Kind::Full, reason),
+        (Refusal::Loading(reason), Entering::Live) => Problem::new(Kind::Loading, reason),
+        // Waiting does not help those who load without having opened a load.
+        (Refusal::Loading(reason), Entering::History) => Problem::new(Kind::NoLoad, reason),
+        (Refusal::TooLate(reason), _) => Problem::new(Kind::TooLate, reason),
+        (Refusal::Broken(reason), _) => Problem::new(Kind::Broken, reason),
+    }
+}
+
+/// Does what blocks on a thread of its own.
+async fn blocking(work: impl FnOnce() -> Result<Value, Problem> + Send + 'static) -> Result<Json<Value>, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(answer) => answer.map(Json),
+        Err(_) => Err(Problem::new(Kind::Broken, "The request could not be finished; see the service's log.")),
+    }
+}

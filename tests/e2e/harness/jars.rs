@@ -1,0 +1,49 @@
+//! Kafka's jars, from Maven Central, once per target directory.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// How to install what the tests need beside Rust.
+pub(crate) const INSTALL: &str = "sudo apt-get install -y openjdk-17-jdk-headless maven";
+
+/// The directory with the jars, got on first use. It is renamed into its place only when it is whole, so a download that
+/// broke is never taken for a good one.
+pub(crate) fn directory() -> PathBuf {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
+    let done = target.join("kafka-4.3.1-libs");
+    if done.is_dir() {
+        return done;
+    }
+    super::say("getting Apache Kafka 4.3.1 from Maven Central (54 MB, once)");
+    let part = target.join(format!("kafka-4.3.1-libs.part-{}", std::process::id()));
+    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/kafka/pom.xml");
+    let ended = Command::new("mvn")
+        .args(["-q", "-B", "-f"])
+        .arg(pom)
+        .args(["dependency:copy-dependencies", "-DincludeScope=runtime"])
+        .arg(format!("-DoutputDirectory={}", part.display()))
+        .stdin(Stdio::null())
+        .output()
+        .expect("mvn starts");
+    let told = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "mvn cannot get Kafka's jars; is Maven Central reachable?\n{told}");
+    if std::fs::rename(&part, &done).is_err() {
+        // Another test process was faster.
+        std::fs::remove_dir_all(&part).expect("our own download can be removed");
+        assert!(done.is_dir(), "{} cannot be written", done.display());
+    }
+    done
+}
+
+/// The first tool that is missing: Java always, Maven only while there are no jars.
+pub(crate) fn missing_tool() -> Option<&'static str> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target directory");
+    let answers = |tool: &str, flag: &str| {
+        let asked = Command::new(tool).arg(flag).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        asked.is_ok_and(|status| status.success())
+    };
+    if !answers("java", "-version") {
+        return Some("java");
+    }
+    (!target.join("kafka-4.3.1-libs").is_dir() && !answers("mvn", "-version")).then_some("mvn")
+}

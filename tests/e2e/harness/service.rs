@@ -1,0 +1,168 @@
+//! The service under test, as a process of its own.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::wait;
+
+/// How to run it.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub brokers: String,
+    pub group: String,
+    pub instance: String,
+    pub inputs: Vec<String>,
+    pub output: String,
+    pub model: PathBuf,
+    /// Further lines of the configuration.
+    pub extra: Vec<String>,
+    /// Further arguments of the command.
+    pub arguments: Vec<&'static str>,
+}
+
+impl Setup {
+    /// Names of the output topics.
+    pub(crate) fn output_topics(&self, outputs: &[&str]) -> Vec<String> {
+        outputs.iter().map(|output| format!("{}.{output}", self.output)).collect()
+    }
+}
+
+/// The running service; killed when dropped.
+pub(crate) struct Service {
+    child: Child,
+    home: TempDir,
+    name: String,
+}
+
+/// How it was after it ended.
+pub(crate) struct Ended {
+    pub status: ExitStatus,
+    pub log: String,
+}
+
+impl Service {
+    /// Starts it; does not wait for anything.
+    pub(crate) fn start(setup: &Setup) -> Service {
+        let home = tempfile::Builder::new().prefix("sillage-e2e-run-").tempdir().expect("a temporary directory");
+        let config = home.path().join("sillage.yaml");
+        let mut lines = vec![
+            format!("models: [\"{}\"]", setup.model.display()),
+            format!("brokers: \"{}\"", setup.brokers),
+            format!("group: {}", setup.group),
+            format!("instance: {}", setup.instance),
+            format!("inputs: [{}]", setup.inputs.join(", ")),
+            format!("output: {}", setup.output),
+            "output_format: json".to_owned(),
+            "start: earliest".to_owned(),
+            "listen: 127.0.0.1:0".to_owned(),
+            "commit_interval: 100ms".to_owned(),
+            "settle: 50ms".to_owned(),
+            "create_topics: true".to_owned(),
+        ];
+        lines.extend(setup.extra.iter().cloned());
+        std::fs::write(&config, lines.join("\n") + "\n").expect("the configuration can be written");
+        let log = File::create(home.path().join("log")).expect("a log file");
+        let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
+        let mut command = Command::new(binary);
+        command.arg("run").arg("-c").arg(&config).arg("--announce").arg(home.path().join("address"));
+        command.args(&setup.arguments).current_dir(home.path());
+        // The service takes these for settings.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
+            command.env_remove(name);
+        }
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log file")).stderr(log);
+        let child = command.spawn().expect("the service starts");
+        Service { child, home, name: setup.instance.clone() }
+    }
+
+    /// Everything it has logged.
+    pub(crate) fn log(&self) -> String {
+        let text = std::fs::read(self.home.path().join("log")).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Waits until a log line holds this text.
+    pub(crate) fn wait_for_line(&mut self, text: &str, within: Duration) {
+        let what = format!("{text:?} in the log of {}", self.name);
+        wait::until_true(&what, within, || self.log().contains(text));
+    }
+
+    /// Waits until it is ready: it has been given its shards.
+    pub(crate) fn wait_until_ready(&mut self, within: Duration) {
+        let what = format!("{} to be ready", self.name);
+        wait::until_true(&what, within, || {
+            assert!(self.child.try_wait().expect("its state").is_none(), "{} ended:\n{}", self.name, self.log());
+            self.is_ready()
+        });
+    }
+
+    /// Whether it has its shards.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.get("/readyz").is_some()
+    }
+
+    /// The sum of a metric over all its labels.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        let text = self.get("/metrics").expect("the metrics");
+        let of = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with([' ', '{']));
+        let value = |line: &str| line.rsplit(' ').next().and_then(|value| value.parse::<f64>().ok());
+        text.lines().filter(of).filter_map(value).sum()
+    }
+
+    fn get(&self, path: &str) -> Option<String> {
+        let address = std::fs::read_to_string(self.home.path().join("address")).ok().filter(|text| !text.is_empty())?;
+        ureq::get(format!("http://{}{path}", address.trim())).call().ok()?.body_mut().read_to_string().ok()
+    }
+
+    /// Processor time it has used so far, in seconds.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("its statistics");
+        // The name, in parentheses, may hold blanks; user and system time are the 14th and 15th field, in hundredths.
+        let fields: Vec<&str> = stat.rsplit(')').next().expect("fields").split_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<f64>().expect("a number");
+        (ticks(11) + ticks(12)) / 100.0
+    }
+
+    /// Asks it to end and waits.
+    pub(crate) fn terminate(self) -> Ended {
+        self.signal("-TERM");
+        self.wait_for_end(Duration::from_secs(25))
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(self) -> Ended {
+        self.signal("-KILL");
+        self.wait_for_end(Duration::from_secs(5))
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill starts");
+        assert!(sent.success(), "{} has ended before:\n{}", self.name, self.log());
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) fn wait_for_end(mut self, within: Duration) -> Ended {
+        let what = format!("the end of {}", self.name);
+        let status = wait::until(&what, within, || self.child.try_wait().expect("its state"));
+        Ended { status, log: self.log() }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = super::tail(&self.home.path().join("log"), 40);
+            eprintln!("--- the log of {} ends so:\n{log}", self.name);
+            if let Some(super::Kafka::Own(broker)) = super::kafka() {
+                eprintln!("--- the broker's log ends so:\n{}", broker.log_tail());
+            }
+        }
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

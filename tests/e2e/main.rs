@@ -1,0 +1,19 @@
+//! End to end: the real binary against a real Apache Kafka.
+//!
+//! One broker serves the whole process; every test has its own topics and group. What the tests may know is public: the
+//! configuration file, the topics, the metrics, the exit codes. Nothing here uses the library.
+//!
+//! `SILLAGE_BROKERS=host:port` uses a broker that stands already (tests that need a proxy before the broker are skipped
+//! then); `SILLAGE_BIN=path` judges another binary.
+
+mod harness;
+
+mod backlog;
+mod bad_records;
+mod commits;
+mod lifecycle;
+mod load;
+mod oracle;
+mod shop;
+mod silence;
+mod story;
