@@ -16,6 +16,8 @@ use crate::wire::{Format, Limits, Mapping};
 use crate::yaml;
 use crate::{embedded, kafka, shard};
 
+pub use check::KEYS;
+
 /// Everything that `sillage run` needs to know.
 #[derive(Clone, Debug)]
 pub struct Config {

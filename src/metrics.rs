@@ -94,7 +94,7 @@ impl ShardMeters {
             let gauge_of = |name: &str| gauge!(JOURNEYS, "model" => model.name.to_string(), "stage" => name.to_owned());
             model.stages.iter().map(|stage| gauge_of(&stage.name)).collect()
         };
-        let journeys: Vec<Vec<Gauge>> = models.map(stages).collect();
+        let journeys: Vec<Vec<Gauge>> = models.inspect(|model| begin_at_zero(model)).map(stages).collect();
         ShardMeters {
             consumed: counter!(CONSUMED, "partition" => partition.clone()),
             behind: gauge!(BEHIND, "partition" => partition.clone()),
@@ -222,6 +222,27 @@ impl WorkerMeters {
     pub fn latency(&self, from_event: f64, from_log: f64) {
         self.event_latency.record(from_event);
         self.log_latency.record(from_log);
+    }
+}
+
+/// Lets every series of outcomes that a model can have begin at zero: a rate does not see the first of a series that begins
+/// with it.
+fn begin_at_zero(model: &Model) {
+    let begin = |kind: &'static str, about: &str| {
+        counter!(OUTCOMES, "model" => model.name.to_string(), "kind" => kind, "about" => about.to_owned()).increment(0);
+    };
+    let absent = ["abandonment", "resumption", "recovery"];
+    for stage in &model.stages {
+        begin("transition", &stage.name);
+        if stage.quiet.is_some() {
+            absent.iter().for_each(|kind| begin(kind, &stage.name));
+        }
+    }
+    for kind in &model.episodes {
+        begin("completion", &kind.name);
+        if kind.abandoned_after.is_some() {
+            absent.iter().for_each(|what| begin(what, &kind.name));
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::yaml::{Bounds, Node, Reader, Value};
 use crate::embedded;
 
 /// Every key of the file, in the order of the documentation.
-pub(super) const KEYS: &[&str] = &[
+pub const KEYS: &[&str] = &[
     "models",
     "workers",
     "listen",

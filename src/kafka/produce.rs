@@ -135,3 +135,59 @@ impl Feed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use rdkafka::Message;
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+    use crate::partitioner::Partitioner;
+
+    const PARTITIONS: u32 = 6;
+
+    #[test]
+    fn every_record_arrives_once_on_its_keys_partition_with_its_time() {
+        let cluster = MockCluster::new(1).expect("a mock cluster");
+        cluster.create_topic("touchpoints", PARTITIONS as i32, 1).expect("a topic");
+        let brokers = cluster.bootstrap_servers();
+        let feed = Feed::open(&brokers, &["touchpoints".to_owned()], &BTreeMap::new()).expect("a feed");
+        for number in 0..500_u32 {
+            let key = format!("c-{:06}", number % 40);
+            let at = Timestamp::from_millis(1_700_000_000_000 + i64::from(number));
+            feed.send("touchpoints", key.as_bytes(), &number.to_be_bytes(), at).expect("sent");
+        }
+        assert_eq!(feed.finish(), Ok(500));
+
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &brokers)
+            .set("group.id", "test")
+            .set("auto.offset.reset", "earliest")
+            .create()
+            .expect("a consumer");
+        consumer.subscribe(&["touchpoints"]).expect("subscribed");
+        let mut seen = [0_u32; 500];
+        let begun = Instant::now();
+        while seen.iter().sum::<u32>() < 500 {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{} of 500 arrived", seen.iter().sum::<u32>());
+            let Some(record) = consumer.poll(Duration::from_millis(100)) else { continue };
+            let record = record.expect("readable");
+            let number = u32::from_be_bytes(record.payload().expect("a value").try_into().expect("four bytes"));
+            seen[number as usize] += 1;
+            let key = record.key().expect("a key");
+            assert_eq!(Partitioner::Murmur2.partition(key, PARTITIONS), Some(record.partition() as u32));
+            assert_eq!(record.timestamp().to_millis(), Some(1_700_000_000_000 + i64::from(number)));
+        }
+        assert_eq!(seen, [1; 500]);
+    }
+
+    #[test]
+    fn an_unknown_property_says_so() {
+        let properties = BTreeMap::from([("lingering.ms".to_owned(), "5".to_owned())]);
+        let refused = Feed::open("127.0.0.1:1", &["t".to_owned()], &properties).err().expect("refused");
+        assert!(refused.contains("lingering.ms") && refused.contains("check the properties"), "{refused}");
+    }
+}

@@ -14,6 +14,7 @@ mod commits;
 mod killed;
 mod lifecycle;
 mod load;
+mod observability;
 mod oracle;
 mod shop;
 mod silence;

@@ -121,6 +121,7 @@ pub(crate) fn expected(customers: &[Customer], begin: i64, end: i64) -> HashMap<
     customers.iter().map(told).collect()
 }
 
+/// Every customer's outcomes in sequence equal the oracle's; `customers` only tell what they did where they differ.
 pub(crate) fn compare(customers: &[Customer], expected: &HashMap<String, Vec<Told>>, published: &[Published]) {
     let mut by_customer: HashMap<String, Vec<Value>> = HashMap::new();
     let mut ids = BTreeSet::new();

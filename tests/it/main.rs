@@ -2,6 +2,7 @@
 
 mod configuration;
 mod diagnostics;
+mod documentation;
 mod http;
 mod journeys;
 mod laws;

@@ -158,9 +158,17 @@ pub(super) fn summary(snapshot: &Snapshot, speed: f64) -> Vec<String> {
         format!("  touchpoints   {:>8}", grouped(counts.touchpoints)),
         format!("  transitions   {:>8}", grouped(counts.transitions)),
         format!("  completions   {:>8}", grouped(counts.completions)),
-        format!("  abandonments  {:>8}   baskets worth {} left behind", grouped(counts.abandonments), euros(snapshot.at_stake)),
+        format!(
+            "  abandonments  {:>8}   baskets worth {} left behind",
+            grouped(counts.abandonments),
+            euros(snapshot.at_stake)
+        ),
         format!("  resumptions   {:>8}", grouped(counts.resumptions)),
-        format!("  recoveries    {:>8}   of these, {} bought after all", grouped(counts.recoveries), euros(snapshot.recovered)),
+        format!(
+            "  recoveries    {:>8}   of these, {} bought after all",
+            grouped(counts.recoveries),
+            euros(snapshot.recovered)
+        ),
     ]
 }
 

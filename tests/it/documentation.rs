@@ -1,0 +1,195 @@
+//! What the pages say, held against the code: keys and defaults, metrics, examples, links, and the files under `deploy/`.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use sillage::config::{self, Config, KEYS, Surroundings};
+use sillage::time::Timestamp;
+use sillage::wire::{self, Arrival, Format, Limits};
+use sillage::{diagnostic, model};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// Every page that people read.
+fn pages() -> Vec<String> {
+    let folder = std::fs::read_dir(root().join("docs")).expect("docs");
+    let names = folder.map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"));
+    let pages = names.filter(|name| name.ends_with(".md")).map(|name| format!("docs/{name}"));
+    pages.chain(["README.md".to_owned(), "CONTRIBUTING.md".to_owned()]).collect()
+}
+
+/// The blocks of a page in a language.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let mut blocks = Vec::new();
+    let mut lines = page.lines();
+    while let Some(line) = lines.next() {
+        if let Some(opened) = line.strip_prefix("```") {
+            let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            if opened == language {
+                blocks.push(block.join("\n") + "\n");
+            }
+        }
+    }
+    blocks
+}
+
+/// The first column of the tables whose cells begin with a name in backticks.
+fn first_column(page: &str) -> Vec<String> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    rows.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Reads a configuration that must be without a fault.
+fn configuration(text: &str) -> Config {
+    let surroundings = Surroundings { variables: Vec::new(), host: "shop-1".to_owned() };
+    let (config, faults) = config::load(Path::new("sillage.yaml"), text, &surroundings);
+    assert!(faults.is_empty(), "{}", diagnostic::render(&faults, diagnostic::Style::Plain));
+    config.expect("no fault")
+}
+
+fn checked_model(name: &str, text: &str) -> model::Model {
+    let (model, faults) = model::load(name, text);
+    assert!(faults.is_empty(), "{}", diagnostic::render(&faults, diagnostic::Style::Plain));
+    model.expect("no fault")
+}
+
+#[test]
+fn every_key_stands_in_the_table_with_its_variable() {
+    let page = text("docs/configuration.md");
+    assert_eq!(first_column(&page), KEYS, "keys and their order");
+    for key in KEYS {
+        let variable = match *key {
+            "fields" => "none".to_owned(),
+            "properties" => "`SILLAGE_PROPERTY_…`".to_owned(),
+            key => format!("`SILLAGE_{}`", key.to_ascii_uppercase()),
+        };
+        assert!(page.contains(&format!("| `{key}` | {variable} | ")), "{key} without {variable}");
+    }
+}
+
+#[test]
+fn the_defaults_are_what_the_page_says() {
+    let page = text("docs/configuration.md");
+    let written: Vec<String> =
+        blocks(&page, "yaml").into_iter().filter(|block| block.contains("what is there anyway")).collect();
+    assert_eq!(written.len(), 2, "Kafka and the embedded log");
+    for block in written {
+        let (needed, _) = block.split_once("# From here on").expect("the mark");
+        assert_eq!(format!("{:?}", configuration(&block)), format!("{:?}", configuration(needed)));
+        // What must be given, what belongs to the other log, and what has no default to write.
+        let left_out = |key: &&&str| !block.lines().any(|line| line.starts_with(&format!("{key}:")));
+        let left_out: Vec<&str> = KEYS.iter().filter(left_out).copied().collect();
+        let expected: &[&str] = if block.contains("brokers:") {
+            &["instance", "directory", "keep_touchpoints", "keep_outcomes", "fields"]
+        } else {
+            &[
+                "brokers",
+                "group",
+                "instance",
+                "inputs",
+                "output",
+                "output_format",
+                "start",
+                "create_topics",
+                "replication",
+                "partitioner",
+                "properties",
+                "fields",
+                "buffered_records",
+            ]
+        };
+        assert_eq!(left_out, expected);
+    }
+}
+
+#[test]
+fn every_example_is_accepted() {
+    let mut examples = 0;
+    for page in pages() {
+        for block in blocks(&text(&page), "yaml") {
+            examples += 1;
+            if block.starts_with("sillage:") {
+                checked_model(&page, &block);
+            } else {
+                configuration(&block);
+            }
+        }
+    }
+    assert!(examples >= 8, "{examples} examples; are the blocks still found?");
+    let touchpoints = blocks(&text("README.md"), "json");
+    let arrival = Arrival {
+        log_time: Timestamp::parse("2026-11-22T10:00:01Z").expect("an instant"),
+        topic: "touchpoints",
+        partition: 0,
+        offset: 0,
+        limits: Limits::default(),
+    };
+    assert_eq!(touchpoints.len(), 1);
+    let read = wire::decode(Format::Json, None, touchpoints[0].as_bytes(), &arrival).expect("the README's touchpoint");
+    assert!(read.touchpoint.id_given && !read.clamped);
+}
+
+#[test]
+fn every_metric_stands_in_the_table_and_no_other() {
+    let names = |text: &str, before: &str| -> BTreeSet<String> {
+        let found = text.match_indices(before).map(|(at, _)| &text[at + before.len() - "sillage_".len()..]);
+        found.map(|rest| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect()).collect()
+    };
+    let code = names(&text("src/metrics.rs"), "\"sillage_");
+    assert!(code.len() > 15, "{code:?}");
+    assert_eq!(names(&text("docs/metrics.md"), "| `sillage_"), code);
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut links = 0;
+    for page in pages() {
+        let read = text(&page);
+        for (at, _) in read.match_indices("](") {
+            let target = read[at + 2..].split(')').next().expect("a target");
+            if target.starts_with("http") {
+                continue;
+            }
+            links += 1;
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let folder = root().join(&page).parent().expect("a folder").to_path_buf();
+            let file: PathBuf = if file.is_empty() { root().join(&page) } else { folder.join(file) };
+            assert!(file.exists(), "{page} links to {target}, which is not there");
+            assert!(heading.is_empty() || headings(&file).contains(heading), "{page} links to {target}: no such heading");
+        }
+    }
+    assert!(links > 20, "{links} links; are they still found?");
+}
+
+/// Headings as they stand in links.
+fn headings(page: &Path) -> BTreeSet<String> {
+    let page = std::fs::read_to_string(page).expect("a page");
+    let plain = |title: &str| -> String {
+        let kept = title.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-'));
+        kept.map(|c| if c == ' ' { '-' } else { c.to_ascii_lowercase() }).collect()
+    };
+    page.lines().filter(|line| line.starts_with('#')).map(|line| plain(line.trim_start_matches('#'))).collect()
+}
+
+#[test]
+fn what_is_deployed_is_accepted() {
+    let config = configuration(&text("deploy/sillage.yaml"));
+    let [model] = config.models.as_slice() else { panic!("one model") };
+    let name = model.file_name().and_then(|name| name.to_str()).expect("a name");
+    let quick = checked_model(name, &text(&format!("deploy/models/{name}")));
+    let ready_made = checked_model("five-stages.yaml", &text("models/five-stages.yaml"));
+    assert_eq!(quick.structure(), ready_made.structure(), "the same journeys, only faster");
+    let spans = |model: &model::Model| -> Vec<Option<i64>> {
+        let stages = model.stages.iter().map(|stage| stage.quiet);
+        let episodes = model.episodes.iter().map(|kind| kind.abandoned_after);
+        stages.chain(episodes).map(|span| span.map(|span| span.as_millis())).collect()
+    };
+    let slowed: Vec<Option<i64>> = spans(&quick).into_iter().map(|span| span.map(|span| span * 60)).collect();
+    assert_eq!(slowed, spans(&ready_made), "a second for a minute");
+}
