@@ -31,7 +31,7 @@ fn survives(name: &str, cut: Cut, then: Then) {
     let mut shop = Shop::open(kafka, name, &["web"], 3);
     shop.setup.brokers = proxy.address();
     // The next commit holds what was written during one interval, so this one is long enough for all customers.
-    shop.setup.extra.push("commit_interval: 1s".to_owned());
+    shop.setup.commit_interval = "1s";
     let mut service = shop.serve();
     let reader = shop.reader();
     let customers: Vec<String> = (0..30).map(|number| format!("{name}-{number}")).collect();

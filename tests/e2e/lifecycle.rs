@@ -120,14 +120,33 @@ fn workers_that_join_leave_and_die_lose_and_double_nothing() {
         assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
         more("records by two workers again", 2_000);
         third.kill();
+        wait::until_true("the one that is left to have all", SOON, || first.metric("sillage_shards_assigned") == 6.0);
         more("records by the one that is left", 2_000);
-        assert_eq!(first.metric("sillage_shards_assigned"), 6.0);
     });
     dead.until("everything", SOON, |read| read.len() >= stream.written());
     let letters = dead.to_the_end();
     assert_eq!((letters.len(), origins(&letters).len()), (stream.written(), stream.written()));
     let ended = first.terminate();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+}
+
+#[test]
+fn the_latest_start_is_kept_even_if_nothing_was_committed_since() {
+    let Some(kafka) = kafka() else { return };
+    let mut shop = Shop::open(kafka, "latest", &["web", "app"], 2);
+    shop.setup.start = "latest";
+    shop.does("before", "cart.added", 0);
+    let service = shop.serve();
+    service.kill();
+    // What comes now is new, though the worker that decided what "latest" is has died without any commit of its own.
+    shop.does("between", "cart.added", 1);
+    let service = shop.serve();
+    shop.does("after", "cart.added", 0);
+    let reader = shop.reader();
+    let all = ["between", "after"];
+    let read = reader.until("what is new", SOON * 2, |read| all.iter().all(|who| tells(read, who, "transition deciding")));
+    assert!(story(&read, "before").is_empty(), "what came before the first start is not read");
+    assert!(service.terminate().status.success());
 }
 
 #[test]
@@ -140,6 +159,8 @@ fn without_a_broker_it_says_so_and_waits_or_exits() {
         inputs: vec!["web".to_owned()],
         output: "out".to_owned(),
         model: crate::harness::model("quick.yaml"),
+        start: "earliest",
+        commit_interval: "100ms",
         extra: Vec::new(),
         arguments: vec!["--exit-on-unreachable"],
     };

@@ -11,6 +11,7 @@ mod harness;
 mod backlog;
 mod bad_records;
 mod commits;
+mod killed;
 mod lifecycle;
 mod load;
 mod observability;

@@ -66,6 +66,8 @@ struct Watched {
     deadline: Option<i64>,
     /// Deadline of the latest abandonment.
     abandonment: Option<i64>,
+    /// How many episodes of the kind had been opened by then.
+    opened_then: u64,
     abandoned: bool,
 }
 
@@ -79,6 +81,7 @@ impl Watched {
             count: 1,
             deadline: quiet.map(|quiet| act.at + quiet),
             abandonment: None,
+            opened_then: 0,
             abandoned: false,
         }
     }
@@ -173,6 +176,7 @@ impl Story {
                     let about = self.episodes[place].about();
                     self.tell(Told { kind: "abandonment", at: next, ..about });
                     self.episodes[place].watched.abandon(next);
+                    self.episodes[place].watched.opened_then = self.opened[self.episodes[place].kind];
                 }
             }
             let value = self.at_stake();
@@ -184,9 +188,10 @@ impl Story {
         }
     }
 
-    /// The worth of the open episode that was touched last; of two touched at once, the one opened later.
+    /// The worth of the open episode that was touched last, among those that have one; of two touched at once, the one opened
+    /// later.
     fn at_stake(&self) -> Option<i64> {
-        let open = self.episodes.iter().filter(|episode| !episode.watched.abandoned);
+        let open = self.episodes.iter().filter(|episode| !episode.watched.abandoned && episode.value.is_some());
         open.max_by_key(|episode| (episode.touched, episode.watched.opened_at, episode.kind))?.value
     }
 
@@ -200,7 +205,9 @@ impl Story {
         let mut about = None;
         if act.kind == "order.completed" {
             self.complete(BASKET, act, &ids);
-        } else if ids.is_disjoint(&self.closed[BASKET]) {
+        } else if !ids.is_disjoint(&self.closed[BASKET]) {
+            self.tie_to_closed(BASKET, act, &ids);
+        } else {
             // Only adding to a basket is about a basket; anything else is about one that it names.
             about = match self.named_by(BASKET, act) {
                 Some(number) => Some(number),
@@ -230,7 +237,7 @@ impl Story {
             "order.completed" => self.complete(CHECKOUT, act, &ids),
             "checkout.started" | "checkout.step" | "payment.failed" => {
                 if !ids.is_disjoint(&self.closed[CHECKOUT]) {
-                    return;
+                    return self.tie_to_closed(CHECKOUT, act, &ids);
                 }
                 let latest = self.latest_open(CHECKOUT, act.session.as_ref());
                 // A second name for the open checkout, unless that has such a name already.
@@ -311,36 +318,52 @@ impl Story {
         }
     }
 
-    /// A purchase completes the episode that it names; without a known name, all open ones of its session, or of the customer
-    /// where it has no session; where none is open, the latest one, if it was abandoned there not too long ago.
+    /// All episodes that have one of these ids.
+    fn all_named(&self, kind: usize, ids: &BTreeSet<String>) -> Vec<u64> {
+        let named = self.episodes.iter().filter(|episode| episode.kind == kind && !episode.ids.is_disjoint(ids));
+        named.map(|episode| episode.number).collect()
+    }
+
+    /// The abandonment that a completion now recovers: not too long ago, and nothing of the kind was opened since.
+    fn recovered(&self, episode: &Episode, at: i64) -> Option<i64> {
+        let answered = episode.watched.answered(at, EPISODE_RECOVERED[episode.kind]);
+        answered.filter(|_| episode.watched.opened_then == self.opened[episode.kind])
+    }
+
+    /// A purchase completes the episodes that it names; without a known name, all open ones of its session, or of the customer
+    /// where it has no session; where none is open, the abandoned one there that it recovers.
     fn complete(&mut self, kind: usize, act: &Act, ids: &BTreeSet<String>) {
-        let mut numbers = Vec::new();
-        if ids.is_disjoint(&self.closed[kind]) {
-            let here = |episode: &Episode| act.session.is_none() || episode.session == act.session;
-            let of_kind = || self.episodes.iter().filter(|episode| episode.kind == kind);
-            if let Some(number) = self.named_by(kind, act) {
-                numbers.push(number);
-            } else {
-                numbers.extend(of_kind().filter(|one| !one.watched.abandoned && here(one)).map(|one| one.number));
-                if numbers.is_empty() {
-                    let latest = of_kind().find(|one| one.number == self.opened[kind] && one.watched.abandoned && here(one));
-                    let recoverable = latest.filter(|one| one.watched.answered(act.at, EPISODE_RECOVERED[kind]).is_some());
-                    numbers.extend(recoverable.map(|one| one.number));
-                }
+        let mut numbers = self.all_named(kind, ids);
+        if numbers.is_empty() && ids.is_disjoint(&self.closed[kind]) {
+            let here = |one: &&Episode| one.kind == kind && (act.session.is_none() || one.session == act.session);
+            let all_here = || self.episodes.iter().filter(here);
+            numbers.extend(all_here().filter(|one| !one.watched.abandoned).map(|one| one.number));
+            if numbers.is_empty() {
+                let recovers = |one: &&Episode| one.watched.abandoned && self.recovered(one, act.at).is_some();
+                let latest = all_here().filter(recovers).max_by_key(|one| (one.touched, one.number));
+                numbers.extend(latest.map(|one| one.number));
             }
         }
+        self.close(kind, numbers, act, ids);
+    }
+
+    /// A touchpoint says that a completed id and other ids are one thing: what is open under those is completed as well.
+    fn tie_to_closed(&mut self, kind: usize, act: &Act, ids: &BTreeSet<String>) {
+        self.close(kind, self.all_named(kind, ids), act, ids);
+    }
+
+    fn close(&mut self, kind: usize, mut numbers: Vec<u64>, act: &Act, ids: &BTreeSet<String>) {
         numbers.sort_unstable();
         for number in numbers {
-            let episode = self.episode(kind, number);
+            let mut episode = self.episode(kind, number).clone();
+            self.closed[kind].extend(episode.ids.iter().cloned());
             episode.ids.extend(ids.iter().cloned());
             episode.value = act.value.or(episode.value);
-            let (about, answers) = (episode.about(), episode.watched.answered(act.at, EPISODE_RECOVERED[kind]));
-            let known = episode.ids.clone();
-            self.closed[kind].extend(known);
+            let (about, answers) = (episode.about(), self.recovered(&episode, act.at));
             self.episodes.retain(|episode| episode.kind != kind || episode.number != number);
             let cause = Some(act.id.clone());
             self.tell(Told { kind: "completion", at: act.at, cause: cause.clone(), ..about.clone() });
-            if answers.is_some() && number == self.opened[kind] {
+            if answers.is_some() {
                 self.tell(Told { kind: "recovery", at: act.at, cause, answers, ..about });
             }
         }

@@ -51,6 +51,8 @@ impl Shop {
             inputs,
             output: prefix,
             model: model("quick.yaml"),
+            start: "earliest",
+            commit_interval: "100ms",
             extra: Vec::new(),
             arguments: Vec::new(),
         };

@@ -52,7 +52,7 @@ fn two_workers_tell_the_same_stories_as_the_oracle() {
         let ended = worker.terminate();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     }
-    compare(&expected, &live);
+    compare(&customers, &expected, &live);
     say(&format!(
         "story, seed {seed}: {} customers, {TOUCHPOINTS} touchpoints, {total} outcomes; live {:.0} s, two workers used {:.1} \
          CPU-seconds per million touchpoints",
@@ -110,7 +110,7 @@ fn write(shop: &Shop, customers: &[Customer], begin: i64) -> i64 {
     begin + all.last().expect("a load").2.at
 }
 
-fn expected(customers: &[Customer], begin: i64, end: i64) -> HashMap<String, Vec<Told>> {
+pub(crate) fn expected(customers: &[Customer], begin: i64, end: i64) -> HashMap<String, Vec<Told>> {
     let told = |customer: &Customer| {
         let acts: Vec<Act> = customer.acts.iter().map(|(_, act)| Act { at: begin + act.at, ..act.clone() }).collect();
         (customer.id.clone(), oracle::judge(&acts, end))
@@ -118,7 +118,8 @@ fn expected(customers: &[Customer], begin: i64, end: i64) -> HashMap<String, Vec
     customers.iter().map(told).collect()
 }
 
-fn compare(expected: &HashMap<String, Vec<Told>>, published: &[Published]) {
+/// Every customer's outcomes in sequence equal the oracle's; `customers` only tell what they did where they differ.
+pub(crate) fn compare(customers: &[Customer], expected: &HashMap<String, Vec<Told>>, published: &[Published]) {
     let mut by_customer: HashMap<String, Vec<Value>> = HashMap::new();
     let mut ids = BTreeSet::new();
     let mut abandoned = BTreeMap::new();
@@ -162,6 +163,8 @@ fn compare(expected: &HashMap<String, Vec<Told>>, published: &[Published]) {
                     told.get(at)
                 );
                 eprintln!("{who}: {} outcomes expected, {} told", expected.len(), told.len());
+                let customer = customers.iter().find(|customer| customer.id == *who);
+                eprintln!("{who} did {:#?}", customer.map(|customer| &customer.acts));
             }
         }
     }

@@ -336,9 +336,8 @@ fn a_history_is_decided_in_its_own_time_and_then_life_goes_on() {
     assert_eq!((abandoned(&loaded, "steady"), count(&loaded, "completions", "steady")), (0, 1));
     assert_eq!((abandoned(&loaded, "slow"), abandoned(&loaded, "lonely")), (1, 0), "silence proves nothing during a load");
 
-    let live = |kind, n: i64| {
-        running.store.append(vec![entry("lonely", &format!("live-{n}"), at(500_000), kind)], Entering::Live)
-    };
+    let live =
+        |kind, n: i64| running.store.append(vec![entry("lonely", &format!("live-{n}"), at(500_000), kind)], Entering::Live);
     assert!(matches!(live("looking.entered", 0), Err(Refusal::Loading(_))));
     assert_eq!(running.store.end_history(), Ok(()));
     running.settle(at(500_000));

@@ -1,4 +1,4 @@
-//! Avro against `apache-avro`, which shares no code with what is judged.
+//! Avro: our bytes against `apache-avro`, and what is not our Avro is refused by its name.
 
 use apache_avro::rabin::Rabin;
 use apache_avro::types::Value as Avro;

@@ -1,4 +1,4 @@
-//! What JSON records become, and why others are refused.
+//! JSON: what a record means, what is forgiven, and with which words the rest is refused.
 
 use super::*;
 use crate::touchpoint::{Identity, MAX_TEXT_BYTES, Value};

@@ -1,4 +1,4 @@
-//! Properties of decoding: nothing panics, what is written reads back.
+//! Laws: what is written is read back, and no bytes whatever make reading panic or talk at length.
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;

@@ -1,4 +1,4 @@
-//! Sources that name their fields otherwise.
+//! Mappings: records of other vocabularies, and faults in the mapping itself.
 
 use super::*;
 

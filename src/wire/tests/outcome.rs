@@ -1,4 +1,4 @@
-//! Outcomes as published: JSON and Avro say the same, by the schemas.
+//! Outcomes and journeys as published: a story told by the real model, in both formats and against the schema files.
 
 use std::sync::Arc;
 

@@ -235,7 +235,14 @@ impl Reader {
     fn poll(&self, wait: Duration) {
         let mut wait = wait;
         while let Some(read) = self.consumer.poll(wait) {
-            let record = read.expect("a record");
+            let record = match read {
+                Ok(record) => record,
+                // A broker may be away for a while; the client connects again.
+                Err(KafkaError::MessageConsumption(
+                    RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
+                )) => continue,
+                Err(error) => panic!("cannot read: {error}"),
+            };
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
             let headers = record.headers().map_or_else(BTreeMap::new, |headers| {
                 let header = |header: rdkafka::message::Header<'_, &[u8]>| {

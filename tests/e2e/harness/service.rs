@@ -1,7 +1,7 @@
 //! The service under test, as a process of its own.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ pub(crate) struct Setup {
     pub inputs: Vec<String>,
     pub output: String,
     pub model: PathBuf,
+    pub start: &'static str,
+    pub commit_interval: &'static str,
     /// Further lines of the configuration.
     pub extra: Vec<String>,
     /// Further arguments of the command.
@@ -47,8 +49,6 @@ pub(crate) struct Ended {
 impl Service {
     /// Starts it; does not wait for anything.
     pub(crate) fn start(setup: &Setup) -> Service {
-        let home = tempfile::Builder::new().prefix("sillage-e2e-run-").tempdir().expect("a temporary directory");
-        let config = home.path().join("sillage.yaml");
         let mut lines = vec![
             format!("models: [\"{}\"]", setup.model.display()),
             format!("brokers: \"{}\"", setup.brokers),
@@ -57,26 +57,41 @@ impl Service {
             format!("inputs: [{}]", setup.inputs.join(", ")),
             format!("output: {}", setup.output),
             "output_format: json".to_owned(),
-            "start: earliest".to_owned(),
+            format!("start: {}", setup.start),
             "listen: 127.0.0.1:0".to_owned(),
-            "commit_interval: 100ms".to_owned(),
+            format!("commit_interval: {}", setup.commit_interval),
             "settle: 50ms".to_owned(),
             "create_topics: true".to_owned(),
         ];
         lines.extend(setup.extra.iter().cloned());
+        Service::launch(home(), &setup.instance, &lines, &setup.arguments)
+    }
+
+    /// Starts it on the embedded log in this folder.
+    pub(crate) fn start_embedded(folder: &Path, model: &Path) -> Service {
+        let lines = [
+            format!("models: [\"{}\"]", model.display()),
+            format!("directory: \"{}\"", folder.display()),
+            "listen: 127.0.0.1:0".to_owned(),
+        ];
+        Service::launch(home(), "embedded", &lines, &[])
+    }
+
+    fn launch(home: TempDir, name: &str, lines: &[String], arguments: &[&str]) -> Service {
+        let config = home.path().join("sillage.yaml");
         std::fs::write(&config, lines.join("\n") + "\n").expect("the configuration can be written");
         let log = File::create(home.path().join("log")).expect("a log file");
         let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
         let mut command = Command::new(binary);
         command.arg("run").arg("-c").arg(&config).arg("--announce").arg(home.path().join("address"));
-        command.args(&setup.arguments).current_dir(home.path());
+        command.args(arguments).current_dir(home.path());
         // The service takes these for settings.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
             command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log file")).stderr(log);
         let child = command.spawn().expect("the service starts");
-        Service { child, home, name: setup.instance.clone() }
+        Service { child, home, name: name.to_owned() }
     }
 
     /// Everything it has logged.
@@ -113,8 +128,13 @@ impl Service {
         text.lines().filter(of).filter_map(value).sum()
     }
 
+    /// Where it serves HTTP, once it does.
+    pub(crate) fn address(&self) -> Option<String> {
+        std::fs::read_to_string(self.home.path().join("address")).ok().filter(|text| !text.is_empty())
+    }
+
     fn get(&self, path: &str) -> Option<String> {
-        let address = std::fs::read_to_string(self.home.path().join("address")).ok().filter(|text| !text.is_empty())?;
+        let address = self.address()?;
         ureq::get(format!("http://{}{path}", address.trim())).call().ok()?.body_mut().read_to_string().ok()
     }
 
@@ -150,6 +170,10 @@ impl Service {
         let status = wait::until(&what, within, || self.child.try_wait().expect("its state"));
         Ended { status, log: self.log() }
     }
+}
+
+fn home() -> TempDir {
+    tempfile::Builder::new().prefix("sillage-e2e-run-").tempdir().expect("a temporary directory")
 }
 
 impl Drop for Service {
