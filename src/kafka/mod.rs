@@ -68,11 +68,11 @@ pub fn drive(
     facts: &Facts,
     worker: usize,
     now: &Now,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
     seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn Seat>>,
 ) -> Result<(), String> {
     let membership = Arc::new(sink::Membership::default());
-    let sink = sink::KafkaSink::new(Arc::clone(connection), facts, worker, Arc::clone(&membership))?;
+    let sink = sink::KafkaSink::new(Arc::clone(connection), facts, worker, Arc::clone(&membership), stop)?;
     let seat = seat(Box::new(sink));
     source::drive(connection, &membership, seat, now, stop)
 }
