@@ -71,8 +71,7 @@ fn core(c: &mut Criterion) {
                 bytes
             })
             .collect();
-        let arrival =
-            Arrival { log_time: Timestamp::MAX, topic: "t", partition: 0, offset: 0, limits: Limits::default() };
+        let arrival = Arrival { log_time: Timestamp::MAX, topic: "t", partition: 0, offset: 0, limits: Limits::default() };
         group.bench_function(name, |b| {
             b.iter(|| encoded.iter().filter(|bytes| black_box(wire::decode(format, None, bytes, &arrival)).is_ok()).count());
         });

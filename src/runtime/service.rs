@@ -96,8 +96,9 @@ impl Life {
         let runtime = runtime.map_err(|error| unable("cannot start the HTTP side", error))?;
         let metrics = metrics::install().map_err(|error| unable("cannot install the metrics", error))?;
         let listener = runtime.block_on(TcpListener::bind(config.listen));
-        let listener = listener
-            .map_err(|error| unable(&format!("cannot listen on {} (set `listen` to a free address)", config.listen), error))?;
+        let listener = listener.map_err(|error| {
+            unable(&format!("cannot listen on {} (set `listen` to a free address)", config.listen), error)
+        })?;
         let address = listener.local_addr().map_err(|error| unable("cannot learn the address", error))?;
         info!(%address, "serving HTTP");
         if let Some(file) = announce {
@@ -173,7 +174,9 @@ impl Life {
     fn on_kafka(&self, log: &KafkaLog) -> Result<Crew, Ended> {
         let connection = Arc::new(log.connection.clone());
         let facts = self.reach(&connection, log.create)?;
-        warn!("on Kafka, journeys live in memory only: after a restart or a rebalance they begin anew (the state log comes later)");
+        warn!(
+            "on Kafka, journeys live in memory only: after a restart or a rebalance they begin anew (the state log comes later)"
+        );
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
         Crew::on_kafka(&connection, facts, self.config.workers, &job, &self.stop).map_err(Ended::Unable)
     }
@@ -188,7 +191,9 @@ impl Life {
                 Err(Trouble::Unreachable(reason)) if self.patience == Patience::None => {
                     return Err(Ended::Unable(reason));
                 }
-                Err(Trouble::Unreachable(reason)) => error!(reason, again_in_seconds = pause.as_secs(), "Kafka is not there"),
+                Err(Trouble::Unreachable(reason)) => {
+                    error!(reason, again_in_seconds = pause.as_secs(), "Kafka is not there")
+                }
             }
             match self.signals.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(LONGEST_PAUSE),
