@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Config, KafkaLog, Log, LogFormat, LogLevel, Surroundings};
 use crate::diagnostic::{Diagnostic, Faults, Place, Spanned, quoted};
-use crate::kafka::{Connection, Create, Start};
+use crate::kafka::{Connection, Create, Stamps, Start};
 use crate::partitioner::Partitioner;
 use crate::shard::{self, Undo};
 use crate::time::{Span, Timestamp};
@@ -303,6 +303,7 @@ impl File<'_> {
         let create = Create {
             partitions: self.number("partitions", 6, 1..=10_000, faults) as u32,
             replication: self.number("replication", 1, 1..=16, faults) as u16,
+            stamps: Stamps::Brokers,
         };
         Some(KafkaLog {
             connection,

@@ -21,7 +21,7 @@ use crate::port::{Now, Seat, Sink};
 use crate::time::Timestamp;
 use crate::wire::Format;
 
-pub use topics::{Create, Facts, Trouble, prepare};
+pub use topics::{Create, Facts, Stamps, Trouble, prepare, remove};
 
 /// How to reach the brokers, and what is read and written there.
 #[derive(Clone, Debug)]
