@@ -21,16 +21,15 @@ const INSTALL: &str = "sudo apt-get install -y prometheus docker-compose";
 const PATIENCE: Duration = Duration::from_secs(90);
 /// What Grafana puts in place of its variables.
 const VARIABLES: [(&str, &str); 3] = [("$__rate_interval", "6s"), ("$__range", "1m"), ("$model", ".*")];
-/// Queries whose answer may be zero here, by legend, and why. All others must be positive at some instant, and none may be
-/// without an answer.
+/// Queries whose answer may be zero here, by legend, and why. All others must be positive at some instant.
 const ZERO: [(&str, &str); 7] = [
+    ("{{topic}}", "the worker keeps up with so small a shop"),
     ("misrouted", "the embedded log chooses the partition itself"),
     ("duplicates", "the embedded log drops repeats before the shard sees them"),
     ("clamped", "nobody's clock is ahead"),
     ("refused episodes", "nobody has too many baskets"),
     ("stale outcomes", "nothing is decided late"),
     ("behind", "stream time is as near as the machine is fast"),
-    ("{{topic}}", "the worker keeps up, so that nothing lags"),
 ];
 
 #[test]
@@ -43,10 +42,12 @@ fn every_query_of_the_dashboard_has_an_answer() {
     let prometheus = Prometheus::start(&home, &service.address);
     let mut waiting = queries();
     assert!(waiting.len() > 20, "the dashboard has lost its queries");
+
     let mut shop = Shop::default();
     let begun = Instant::now();
     while !waiting.is_empty() {
-        assert!(begun.elapsed() < PATIENCE, "without an answer after {PATIENCE:?}: {waiting:#?}");
+        let silent: Vec<_> = waiting.iter().map(|query| (&query.panel, &query.expression)).collect();
+        assert!(begun.elapsed() < PATIENCE, "without an answer after {PATIENCE:?}: {silent:#?}");
         shop.trade(&service);
         waiting.retain(|query| !query.is_answered(&prometheus.ask(&query.expression)));
     }
@@ -54,7 +55,7 @@ fn every_query_of_the_dashboard_has_an_answer() {
     let metrics = service.get("/metrics");
     let exported = exported(&metrics);
     let unknown: Vec<String> = named().into_iter().filter(|name| !exported.contains(name)).collect();
-    assert!(unknown.is_empty(), "the dashboard asks for what /metrics does not have: {unknown:?}");
+    assert_eq!(unknown, [""; 0], "the dashboard asks for what /metrics does not have");
     let read = fed(Command::new("promtool").args(["check", "metrics"]), metrics.as_bytes());
     assert!(read.status.success() && read.stderr.is_empty(), "promtool: {}", String::from_utf8_lossy(&read.stderr));
 }
@@ -119,8 +120,6 @@ fn docker_compose_reads_the_compose_file() {
 /// A query of the dashboard.
 #[derive(Debug)]
 struct Query {
-    /// For people who look at a failure.
-    #[expect(dead_code, reason = "shown only")]
     panel: String,
     legend: String,
     expression: String,
