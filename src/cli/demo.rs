@@ -44,6 +44,9 @@ pub(super) struct Args {
     /// Same seed, same customers.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// On Kafka instead of the embedded log: in topics of the demo's own, which are removed at the end.
+    #[arg(long, value_name = "HOST:PORT,…")]
+    brokers: Option<String>,
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
@@ -54,7 +57,13 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let now = clock.handle();
     let begun = now();
     let tally = Arc::new(Mutex::new(Tally::new(&model)));
-    let plan = Plan { model: Arc::clone(&model), customers: args.customers, seed: args.seed, speed: args.speed };
+    let plan = Plan {
+        model: Arc::clone(&model),
+        customers: args.customers,
+        seed: args.seed,
+        speed: args.speed,
+        brokers: args.brokers.clone(),
+    };
     let engine = Engine::start(&plan, &now, &stop, &tally).map_err(Failure::could_not_run)?;
 
     let watched = Watched { args: &args, model: &model, tally: &tally, stop: &stop, engine: &engine };

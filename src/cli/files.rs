@@ -18,9 +18,8 @@ pub(super) fn text(path: &Path) -> Result<String, Failure> {
         return Err(fault(format!("it has {size} bytes; is it the right file?")));
     }
     let bytes = std::fs::read(path).map_err(|error| fault(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|error| {
-        fault(format!("byte {} is not UTF-8; save the file as UTF-8", error.utf8_error().valid_up_to()))
-    })
+    String::from_utf8(bytes)
+        .map_err(|error| fault(format!("byte {} is not UTF-8; save the file as UTF-8", error.utf8_error().valid_up_to())))
 }
 
 /// Loads models; shows all diagnostics of all files before it refuses.
@@ -38,7 +37,8 @@ pub(super) fn models(paths: &[PathBuf]) -> Result<Vec<Arc<Model>>, Failure> {
     }
     for (index, model) in models.iter().enumerate() {
         if models[..index].iter().any(|other| other.name == model.name) {
-            let message = format!("two models are called `{}`; their outcomes could not be told apart: rename one", model.name);
+            let message =
+                format!("two models are called `{}`; their outcomes could not be told apart: rename one", model.name);
             return Err(Failure::could_not_run(message));
         }
     }

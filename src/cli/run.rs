@@ -38,7 +38,8 @@ fn configuration(file: Option<&std::path::Path>) -> Result<Config, Failure> {
         None => String::new(),
     };
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let variables = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let surroundings = Surroundings { variables: variables.collect(), host: host.trim().to_owned() };
     let file = file.unwrap_or_else(|| std::path::Path::new("(no file)"));
     let (config, faults) = config::load(file, &text, &surroundings);

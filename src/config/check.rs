@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 
 use super::{Config, KafkaLog, Log, LogFormat, LogLevel, Surroundings};
 use crate::diagnostic::{Diagnostic, Faults, Place, Spanned, quoted};
-use crate::kafka::{Connection, Create, Start};
+use crate::embedded;
+use crate::kafka::{Connection, Create, Stamps, Start};
 use crate::partitioner::Partitioner;
 use crate::shard::{self, Undo};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Format, Limits, Mapping};
 use crate::yaml::{Bounds, Node, Reader, Value};
-use crate::embedded;
 
 /// Every key of the file, in the order of the documentation.
 pub const KEYS: &[&str] = &[
@@ -89,8 +89,7 @@ const OWN_PROPERTIES: &[(&str, &str)] = &[
 /// Reads the root map.
 pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults: &mut Faults) -> Option<Config> {
     let mut reader = Reader::open(root, "the configuration", &root.place, faults)?;
-    let values: BTreeMap<&str, Value<'_>> =
-        KEYS.iter().filter_map(|key| Some((*key, reader.optional(key)?))).collect();
+    let values: BTreeMap<&str, Value<'_>> = KEYS.iter().filter_map(|key| Some((*key, reader.optional(key)?))).collect();
     reader.finish(faults);
     let file = File { values, base, root: &root.place };
     let models = file.models(faults);
@@ -272,12 +271,7 @@ impl File<'_> {
         }
     }
 
-    fn kafka(
-        &self,
-        brokers: &Value<'_>,
-        surroundings: &Surroundings,
-        faults: &mut Faults,
-    ) -> Option<KafkaLog> {
+    fn kafka(&self, brokers: &Value<'_>, surroundings: &Surroundings, faults: &mut Faults) -> Option<KafkaLog> {
         let brokers = brokers.text(faults).filter(|brokers| check_brokers(brokers, faults));
         let inputs = self.inputs(faults);
         let output = self.topic("output", "sillage", faults);
@@ -303,6 +297,7 @@ impl File<'_> {
         let create = Create {
             partitions: self.number("partitions", 6, 1..=10_000, faults) as u32,
             replication: self.number("replication", 1, 1..=16, faults) as u16,
+            stamps: Stamps::Brokers,
         };
         Some(KafkaLog {
             connection,
@@ -321,7 +316,12 @@ impl File<'_> {
         };
         let mut inputs = value.texts("a topic", faults).unwrap_or_default();
         if inputs.is_empty() {
-            faults.error("C008", value.place(), "no input topic is named", "name at least one, such as `inputs: [touchpoints]`");
+            faults.error(
+                "C008",
+                value.place(),
+                "no input topic is named",
+                "name at least one, such as `inputs: [touchpoints]`",
+            );
         }
         inputs.iter().for_each(|input| check_topic(input, faults));
         twice(&inputs, faults);
@@ -436,7 +436,8 @@ fn twice(names: &[Spanned<String>], faults: &mut Faults) {
     for (index, name) in names.iter().enumerate() {
         if let Some(first) = names[..index].iter().find(|first| first.value == name.value) {
             let cause = format!("{} is listed twice", quoted(&name.value));
-            faults.push(Diagnostic::error("C009", &name.place, cause, "remove one of the two").see(&first.place, "the first"));
+            faults
+                .push(Diagnostic::error("C009", &name.place, cause, "remove one of the two").see(&first.place, "the first"));
         }
     }
 }

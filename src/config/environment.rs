@@ -11,12 +11,7 @@ const PREFIX: &str = "SILLAGE_";
 const PROPERTY: &str = "SILLAGE_PROPERTY_";
 
 /// Puts the variables over the root map. An empty file is an empty map here: variables alone can be a configuration.
-pub(super) fn apply(
-    root: Node,
-    source: &Arc<Source>,
-    variables: &[(String, String)],
-    faults: &mut Faults,
-) -> Option<Node> {
+pub(super) fn apply(root: Node, source: &Arc<Source>, variables: &[(String, String)], faults: &mut Faults) -> Option<Node> {
     let mut entries = match root.shape {
         Shape::Map(entries) => entries,
         Shape::Nothing => Vec::new(),

@@ -1,3 +1,5 @@
+//! The load is the same for a seed, in order, and behaves by the figures.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 

@@ -1,6 +1,8 @@
 //! Client configurations, and where librdkafka's log lines and errors go.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -13,6 +15,9 @@ use super::Connection;
 
 /// How long a transaction may stay open before the broker aborts it.
 const TRANSACTION_TIMEOUT_MILLIS: u32 = 10_000;
+
+/// How long a service that was asked to end goes on asking brokers that do not answer.
+const STOPPING: Duration = Duration::from_secs(3);
 
 /// What all clients have in common.
 pub(super) fn base(connection: &Connection) -> ClientConfig {
@@ -83,6 +88,25 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
         RDKafkaLogLevel::Warning => warn!(facility, "{line}"),
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(facility, "{line}"),
         RDKafkaLogLevel::Debug => debug!(facility, "{line}"),
+    }
+}
+
+/// How long to go on with something that the brokers do not answer.
+pub(super) struct Patience {
+    begun: Instant,
+    longest: Duration,
+    stop: Arc<AtomicBool>,
+}
+
+impl Patience {
+    pub(super) fn of(longest: Duration, stop: &Arc<AtomicBool>) -> Self {
+        Patience { begun: Instant::now(), longest, stop: Arc::clone(stop) }
+    }
+
+    /// Whether to give up: after a while, or soon where the service was asked to end.
+    pub(super) fn is_over(&self) -> bool {
+        let allowed = if self.stop.load(Ordering::Acquire) { STOPPING } else { self.longest };
+        self.begun.elapsed() > allowed
     }
 }
 

@@ -21,7 +21,7 @@ use crate::port::{Now, Seat, Sink};
 use crate::time::Timestamp;
 use crate::wire::Format;
 
-pub use topics::{Create, Facts, Trouble, prepare};
+pub use topics::{Create, Facts, Stamps, Trouble, prepare, remove};
 
 /// How to reach the brokers, and what is read and written there.
 #[derive(Clone, Debug)]
@@ -68,11 +68,11 @@ pub fn drive(
     facts: &Facts,
     worker: usize,
     now: &Now,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
     seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn Seat>>,
 ) -> Result<(), String> {
     let membership = Arc::new(sink::Membership::default());
-    let sink = sink::KafkaSink::new(Arc::clone(connection), facts, worker, Arc::clone(&membership))?;
+    let sink = sink::KafkaSink::new(Arc::clone(connection), facts, worker, Arc::clone(&membership), stop)?;
     let seat = seat(Box::new(sink));
     source::drive(connection, &membership, seat, now, stop)
 }

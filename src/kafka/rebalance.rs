@@ -2,6 +2,7 @@
 //! wipe a newer assignment). Partitions that go are committed for first; partitions that come are looked up first.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tracing::{info, warn};
 
 use super::bookmark::Bookmark;
-use super::client;
+use super::client::{self, Patience};
 use super::ends::Asked;
 use super::{Connection, Start};
 use crate::metrics;
@@ -42,6 +43,7 @@ pub(super) struct Desk {
     /// Inputs of owned shards that deliver nothing for now, because too much of theirs waits.
     paused: Mutex<BTreeSet<Asked>>,
     failed: Mutex<Option<Failed>>,
+    stop: Arc<AtomicBool>,
 }
 
 /// What a callback could not do.
@@ -56,8 +58,8 @@ fn open<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Desk {
-    pub(super) fn new(connection: Arc<Connection>, seat: Arc<Mutex<dyn Seat>>) -> Self {
-        Desk { connection, seat, owned: Mutex::default(), paused: Mutex::default(), failed: Mutex::default() }
+    pub(super) fn new(connection: Arc<Connection>, seat: Arc<Mutex<dyn Seat>>, stop: Arc<AtomicBool>) -> Self {
+        Desk { connection, seat, owned: Mutex::default(), paused: Mutex::default(), failed: Mutex::default(), stop }
     }
 
     pub(super) fn seat(&self) -> MutexGuard<'_, dyn Seat + 'static> {
@@ -141,7 +143,7 @@ impl Desk {
         if shards.is_empty() {
             return Ok((Vec::new(), asked));
         }
-        let committed = persistently("the committed offsets", || {
+        let committed = self.persistently("the committed offsets", || {
             consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole)
         })?;
         let firsts = self.first_offsets(consumer, &committed)?;
@@ -181,12 +183,12 @@ impl Desk {
             return Ok(TopicPartitionList::new());
         }
         let found = match self.connection.start {
-            Start::Earliest => return look_up(consumer, &fresh, Offset::Beginning),
-            Start::Latest => look_up(consumer, &fresh, Offset::End)?,
+            Start::Earliest => return self.look_up(consumer, &fresh, Offset::Beginning),
+            Start::Latest => self.look_up(consumer, &fresh, Offset::End)?,
             Start::At(instant) => {
-                let mut found = look_up(consumer, &fresh, Offset::Offset(instant.as_millis()))?;
+                let mut found = self.look_up(consumer, &fresh, Offset::Offset(instant.as_millis()))?;
                 // Nothing is stamped so late yet: everything that comes is new.
-                let ends = look_up(consumer, &fresh, Offset::End)?;
+                let ends = self.look_up(consumer, &fresh, Offset::End)?;
                 for (topic, partition) in &fresh {
                     let unknown = found.find_partition(topic, *partition).is_none_or(|elem| number(&elem).is_none());
                     if let Some(end) = ends.find_partition(topic, *partition).filter(|_| unknown) {
@@ -197,8 +199,34 @@ impl Desk {
                 found
             }
         };
-        persistently("whether the start is committed", || consumer.commit(&found, CommitMode::Sync))?;
+        self.persistently("whether the start is committed", || consumer.commit(&found, CommitMode::Sync))?;
         Ok(found)
+    }
+
+    /// Looks the offsets of an instant up, for all partitions in one question; the client's "beginning" and "end" are instants
+    /// as well.
+    fn look_up(&self, consumer: &GroupConsumer, fresh: &[(String, i32)], at: Offset) -> Result<TopicPartitionList, String> {
+        let mut asked = TopicPartitionList::new();
+        for (topic, partition) in fresh {
+            let added = asked.add_partition_offset(topic, *partition, at);
+            added.map_err(|error| format!("cannot start at {at:?}: {error}"))?;
+        }
+        self.persistently("where to start", || consumer.offsets_for_times(asked.clone(), CALL).and_then(client::whole))
+    }
+
+    /// Asks until there is an answer, for a bounded time.
+    fn persistently<T>(&self, what: &str, mut ask: impl FnMut() -> KafkaResult<T>) -> Result<T, String> {
+        let patience = Patience::of(PATIENCE, &self.stop);
+        loop {
+            match ask() {
+                Ok(answer) => return Ok(answer),
+                Err(error) if patience.is_over() => return Err(format!("cannot learn {what}: {error}")),
+                Err(error) => {
+                    warn!(%error, "cannot learn {what} yet");
+                    std::thread::sleep(Duration::from_millis(200));
+                }
+            }
+        }
     }
 
     fn revoke(&self, consumer: &GroupConsumer, taken: &TopicPartitionList) {
@@ -268,31 +296,5 @@ fn number(elem: &TopicPartitionListElem<'_>) -> Option<i64> {
     match elem.offset() {
         Offset::Offset(offset) => Some(offset),
         Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
-    }
-}
-
-/// Looks the offsets of an instant up, for all partitions in one question; the client's "beginning" and "end" are instants
-/// as well.
-fn look_up(consumer: &GroupConsumer, fresh: &[(String, i32)], at: Offset) -> Result<TopicPartitionList, String> {
-    let mut asked = TopicPartitionList::new();
-    for (topic, partition) in fresh {
-        let added = asked.add_partition_offset(topic, *partition, at);
-        added.map_err(|error| format!("cannot start at {at:?}: {error}"))?;
-    }
-    persistently("where to start", || consumer.offsets_for_times(asked.clone(), CALL).and_then(client::whole))
-}
-
-/// Asks until there is an answer, for a bounded time.
-fn persistently<T>(what: &str, mut ask: impl FnMut() -> KafkaResult<T>) -> Result<T, String> {
-    let begun = Instant::now();
-    loop {
-        match ask() {
-            Ok(answer) => return Ok(answer),
-            Err(error) if begun.elapsed() > PATIENCE => return Err(format!("cannot learn {what}: {error}")),
-            Err(error) => {
-                warn!(%error, "cannot learn {what} yet");
-                std::thread::sleep(Duration::from_millis(200));
-            }
-        }
     }
 }

@@ -1,5 +1,6 @@
 //! What a worker writes to Kafka: one transactional producer, and certainty about how each commit ended (rules 20–22).
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use super::Connection;
 use super::bookmark::Bookmark;
-use super::client::{self, Plain};
+use super::client::{self, Patience, Plain};
 use super::rebalance::GroupConsumer;
 use super::topics::Facts;
 use crate::journey::{Customer, Outcome};
@@ -52,6 +53,7 @@ pub(super) struct KafkaSink {
     worker: usize,
     max_bytes: usize,
     membership: Arc<Membership>,
+    stop: Arc<AtomicBool>,
     producer: ThreadedProducer<Plain>,
     begun: bool,
     /// Why the open transaction cannot be committed.
@@ -85,15 +87,17 @@ impl KafkaSink {
         facts: &Facts,
         worker: usize,
         membership: Arc<Membership>,
+        stop: &Arc<AtomicBool>,
     ) -> Result<Self, String> {
         let max_bytes = facts.producer_bytes;
-        let producer = open(&connection, worker, max_bytes)?;
+        let producer = open(&connection, worker, max_bytes, stop)?;
         Ok(KafkaSink {
             topics: Topics { prefix: connection.output.clone() },
             connection,
             worker,
             max_bytes,
             membership,
+            stop: Arc::clone(stop),
             producer,
             begun: false,
             trouble: None,
@@ -189,7 +193,7 @@ impl KafkaSink {
     fn replace(&mut self) -> Result<(), String> {
         self.begun = false;
         self.trouble = None;
-        self.producer = open(&self.connection, self.worker, self.max_bytes)?;
+        self.producer = open(&self.connection, self.worker, self.max_bytes, &self.stop)?;
         Ok(())
     }
 
@@ -208,7 +212,7 @@ impl KafkaSink {
                 asked.add_partition(topic, *shard as i32);
             }
         }
-        let begun = Instant::now();
+        let patience = Patience::of(PATIENCE, &self.stop);
         loop {
             match consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole) {
                 Ok(committed) => {
@@ -220,7 +224,7 @@ impl KafkaSink {
                     info!(applied, "the end of the commit is known");
                     return if applied { Verdict::Committed } else { Verdict::Aborted(reason.to_owned()) };
                 }
-                Err(error) if begun.elapsed() > PATIENCE => {
+                Err(error) if patience.is_over() => {
                     return Verdict::Lost(format!("cannot find out how a commit ended: {error}"));
                 }
                 Err(_) => std::thread::sleep(PAUSE),
@@ -309,16 +313,21 @@ impl Sink for KafkaSink {
     }
 }
 
-fn open(connection: &Connection, worker: usize, max_bytes: usize) -> Result<ThreadedProducer<Plain>, String> {
+fn open(
+    connection: &Connection,
+    worker: usize,
+    max_bytes: usize,
+    stop: &Arc<AtomicBool>,
+) -> Result<ThreadedProducer<Plain>, String> {
     let config = client::producer(connection, worker, max_bytes);
-    let begun = Instant::now();
+    let patience = Patience::of(PATIENCE, stop);
     loop {
         let producer: ThreadedProducer<Plain> =
             config.create_with_context(Plain::default()).map_err(|error| format!("cannot make a producer: {error}"))?;
         match retried(|| producer.init_transactions(CALL)) {
             Ok(()) => return Ok(producer),
             Err(Failure::Abort(reason) | Failure::Unclear(reason)) => {
-                if begun.elapsed() > PATIENCE {
+                if patience.is_over() {
                     return Err(format!("cannot begin to write transactions: {reason}"));
                 }
                 warn!(reason, "the transaction coordinator does not answer; trying again");

@@ -28,9 +28,9 @@ pub(super) fn drive(
     membership: &Membership,
     seat: Arc<Mutex<dyn Seat>>,
     now: &Now,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
 ) -> Result<(), String> {
-    let desk = Desk::new(Arc::clone(connection), seat);
+    let desk = Desk::new(Arc::clone(connection), seat, Arc::clone(stop));
     let made = client::consumer(connection).create_with_context(desk);
     let consumer: Arc<GroupConsumer> = Arc::new(made.map_err(|error| format!("cannot make a consumer: {error}"))?);
     membership.set(&consumer);

@@ -7,8 +7,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use tracing::{info, warn};
 
-use super::client::{self, Plain};
 use super::Connection;
+use super::client::{self, Plain};
 use crate::wire::outputs;
 
 /// How long a broker may take to answer before it counts as not there.
@@ -23,6 +23,28 @@ pub struct Create {
     pub partitions: u32,
     /// Copies of each partition.
     pub replication: u16,
+    /// Whose time the records of inputs that are created are stamped with.
+    pub stamps: Stamps,
+}
+
+/// Whose time a topic's records are stamped with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamps {
+    /// The broker's, as is recommended (rule 2).
+    Brokers,
+    /// The producer's, however far ahead: for a clock that runs faster than time does.
+    Producers,
+}
+
+impl Stamps {
+    fn settings(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Stamps::Brokers => &[("message.timestamp.type", "LogAppendTime")],
+            Stamps::Producers => {
+                &[("message.timestamp.type", "CreateTime"), ("message.timestamp.after.max.ms", "9223372036854775807")]
+            }
+        }
+    }
 }
 
 /// What was found out at start.
@@ -48,15 +70,14 @@ pub enum Trouble {
 /// # Errors
 /// Which broker does not answer, or what is wrong with which topic and what to do.
 pub fn prepare(connection: &Connection, create: Option<Create>) -> Result<Facts, Trouble> {
-    let made = client::base(connection).create_with_context(Plain::default());
-    let admin: AdminClient<Plain> = made.map_err(|error| unfit(format!("cannot make a client: {error}")))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| unfit(format!("cannot start a runtime: {error}")))?;
-    let setup = Setup { connection, admin, runtime, create };
-
+    let setup = Setup::begin(connection, create)?;
     let known = setup.metadata()?;
     let missing: Vec<&String> = connection.inputs.iter().filter(|input| partitions(&known, input) == 0).collect();
-    setup.create(&missing, create.map_or(0, |create| create.partitions), &[("message.timestamp.type", "LogAppendTime")])?;
+    let stamps = create.map_or(Stamps::Brokers, |create| create.stamps);
+    setup.create(&missing, create.map_or(0, |create| create.partitions), stamps.settings())?;
+    if stamps == Stamps::Producers {
+        setup.check_stamps()?;
+    }
     let partitions = setup.equal_partitions(&setup.metadata()?)?;
     let largest = setup.largest_record()?;
     setup.outputs(&known, partitions, largest + DEAD_LETTER_EXTRA)?;
@@ -79,11 +100,47 @@ fn partitions(metadata: &Metadata, topic: &str) -> u32 {
     found.map_or(0, |found| found.partitions().len() as u32)
 }
 
-impl Setup<'_> {
+/// Removes all topics of a connection, inputs and outputs: what the demo leaves behind. Nobody may be using them.
+///
+/// # Errors
+/// Which topic could not be removed.
+pub fn remove(connection: &Connection) -> Result<(), String> {
+    let setup = Setup::begin(connection, None).map_err(Trouble::into_reason)?;
+    let outputs: Vec<String> = outputs::ALL.iter().map(|output| format!("{}.{output}", connection.output)).collect();
+    let names: Vec<&str> = connection.inputs.iter().chain(&outputs).map(String::as_str).collect();
+    let options = AdminOptions::new().operation_timeout(Some(REACH));
+    let answers = setup.runtime.block_on(setup.admin.delete_topics(&names, &options));
+    for answer in answers.map_err(|error| format!("cannot remove the topics: {error}"))? {
+        answer.map_err(|(topic, code)| format!("cannot remove topic {topic}: {code}"))?;
+    }
+    Ok(())
+}
+
+impl Trouble {
+    /// What is wrong and what to do, whichever it is.
+    pub fn into_reason(self) -> String {
+        match self {
+            Trouble::Unreachable(reason) | Trouble::Unfit(reason) => reason,
+        }
+    }
+}
+
+impl<'a> Setup<'a> {
+    fn begin(connection: &'a Connection, create: Option<Create>) -> Result<Self, Trouble> {
+        let made = client::base(connection).create_with_context(Plain::default());
+        let admin: AdminClient<Plain> = made.map_err(|error| unfit(format!("cannot make a client: {error}")))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| unfit(format!("cannot start a runtime: {error}")))?;
+        Ok(Setup { connection, admin, runtime, create })
+    }
+
     fn metadata(&self) -> Result<Metadata, Trouble> {
         let answer = self.admin.inner().fetch_metadata(None, REACH);
         answer.map_err(|error| {
-            Trouble::Unreachable(format!("no broker answers at {} ({error}); is it running, and is the address right?", self.connection.brokers))
+            Trouble::Unreachable(format!(
+                "no broker answers at {} ({error}); is it running, and is the address right?",
+                self.connection.brokers
+            ))
         })
     }
 
@@ -115,6 +172,21 @@ impl Setup<'_> {
             }
         }
         self.wait_for(topics)
+    }
+
+    /// A broker may be set to stamp records itself, or to refuse those from ahead, whatever a topic asks for.
+    fn check_stamps(&self) -> Result<(), Trouble> {
+        for resource in self.describe(&self.connection.inputs)? {
+            for (name, wanted) in Stamps::Producers.settings() {
+                let found = resource.get(name).and_then(|entry| entry.value.clone()).unwrap_or_default();
+                if found != *wanted {
+                    return Err(unfit(format!(
+                        "the brokers keep {name} at {found:?}, so records cannot be stamped ahead of time"
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A created topic takes a moment to be known to all brokers.
@@ -163,8 +235,7 @@ impl Setup<'_> {
 
     fn outputs(&self, known: &Metadata, partition_count: u32, dead_letter_bytes: usize) -> Result<(), Trouble> {
         let dead_letters = format!("{}.{}", self.connection.output, outputs::DEAD_LETTERS);
-        let names: Vec<String> =
-            outputs::ALL.iter().map(|output| format!("{}.{output}", self.connection.output)).collect();
+        let names: Vec<String> = outputs::ALL.iter().map(|output| format!("{}.{output}", self.connection.output)).collect();
         let missing = |name: &&String| partitions(known, name) == 0;
         let plain: Vec<&String> = names.iter().filter(missing).filter(|name| **name != dead_letters).collect();
         self.create(&plain, partition_count, &[])?;

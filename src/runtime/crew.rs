@@ -44,11 +44,27 @@ impl Crew {
         job: &Job,
         stop: &Stop,
     ) -> Result<Self, String> {
+        let bare: Wrap = Arc::new(|sink| sink);
+        Self::on_kafka_through(connection, facts, workers, job, stop, &bare)
+    }
+
+    /// Workers on Kafka that write through what `wrap` makes of their sinks.
+    ///
+    /// # Errors
+    /// A thread that cannot be started.
+    pub fn on_kafka_through(
+        connection: &Arc<kafka::Connection>,
+        facts: kafka::Facts,
+        workers: usize,
+        job: &Job,
+        stop: &Stop,
+        wrap: &Wrap,
+    ) -> Result<Self, String> {
         Self::start(workers, |worker| {
-            let (connection, job, stop) = (Arc::clone(connection), job.clone(), stop.clone());
+            let (connection, job, stop, wrap) = (Arc::clone(connection), job.clone(), stop.clone(), Arc::clone(wrap));
             Box::new(move || {
                 let now = Arc::clone(&job.now);
-                kafka::drive(&connection, &facts, worker, &now, &stop.0, |sink| seat(job, sink))
+                kafka::drive(&connection, &facts, worker, &now, &stop.0, |sink| seat(job, wrap(sink)))
             })
         })
     }

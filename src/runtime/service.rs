@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
@@ -17,7 +17,7 @@ use super::clock::Clock;
 use super::crew::{Crew, Stop};
 use super::worker::Job;
 use crate::config::{Config, KafkaLog, Log};
-use crate::embedded::Store;
+use crate::embedded::{self, Store};
 use crate::kafka::{self, Trouble};
 use crate::lookup::Lookup;
 use crate::model::Model;
@@ -29,8 +29,8 @@ use crate::{http, metrics};
 const LOOK: Duration = Duration::from_millis(200);
 /// The longest pause between two tries to reach a broker.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// The name of the embedded log's one input, in diagnostics and dead letters.
-const EMBEDDED_INPUT: &str = "touchpoints";
+/// Signals that come so soon after the first are the same wish.
+const ONE_WISH: Duration = Duration::from_secs(1);
 
 /// What to run.
 pub struct Service {
@@ -96,8 +96,9 @@ impl Life {
         let runtime = runtime.map_err(|error| unable("cannot start the HTTP side", error))?;
         let metrics = metrics::install().map_err(|error| unable("cannot install the metrics", error))?;
         let listener = runtime.block_on(TcpListener::bind(config.listen));
-        let listener = listener
-            .map_err(|error| unable(&format!("cannot listen on {} (set `listen` to a free address)", config.listen), error))?;
+        let listener = listener.map_err(|error| {
+            unable(&format!("cannot listen on {} (set `listen` to a free address)", config.listen), error)
+        })?;
         let address = listener.local_addr().map_err(|error| unable("cannot learn the address", error))?;
         info!(%address, "serving HTTP");
         if let Some(file) = announce {
@@ -134,7 +135,7 @@ impl Life {
         };
         let crew = match (&self.config.log, store) {
             (Log::Embedded(settings), Some(store)) => {
-                let job = self.job(vec![EMBEDDED_INPUT.to_owned()], settings.partitions, Partitioner::Unknown);
+                let job = self.job(vec![embedded::INPUT.to_owned()], settings.partitions, Partitioner::Unknown);
                 Crew::on_store(&store, self.config.workers, &job, &self.stop).map_err(Ended::Unable)
             }
             (Log::Kafka(log), _) => self.on_kafka(log),
@@ -173,7 +174,9 @@ impl Life {
     fn on_kafka(&self, log: &KafkaLog) -> Result<Crew, Ended> {
         let connection = Arc::new(log.connection.clone());
         let facts = self.reach(&connection, log.create)?;
-        warn!("on Kafka, journeys live in memory only: after a restart or a rebalance they begin anew (the state log comes later)");
+        warn!(
+            "on Kafka, journeys live in memory only: after a restart or a rebalance they begin anew (the state log comes later)"
+        );
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
         Crew::on_kafka(&connection, facts, self.config.workers, &job, &self.stop).map_err(Ended::Unable)
     }
@@ -188,7 +191,9 @@ impl Life {
                 Err(Trouble::Unreachable(reason)) if self.patience == Patience::None => {
                     return Err(Ended::Unable(reason));
                 }
-                Err(Trouble::Unreachable(reason)) => error!(reason, again_in_seconds = pause.as_secs(), "Kafka is not there"),
+                Err(Trouble::Unreachable(reason)) => {
+                    error!(reason, again_in_seconds = pause.as_secs(), "Kafka is not there")
+                }
             }
             match self.signals.recv_timeout(pause) {
                 Err(RecvTimeoutError::Timeout) => pause = (pause * 2).min(LONGEST_PAUSE),
@@ -271,7 +276,7 @@ impl Life {
     }
 }
 
-/// The first signal stops, the second ends at once.
+/// The first signal stops, a later one ends at once.
 fn heed_signals(runtime: &Runtime, stop: &Stop) -> Result<Receiver<()>, Ended> {
     let (told, signals) = channel();
     let fault = |error| unable("cannot listen for signals", error);
@@ -280,9 +285,14 @@ fn heed_signals(runtime: &Runtime, stop: &Stop) -> Result<Receiver<()>, Ended> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
     let stop = stop.clone();
     runtime.spawn(async move {
+        let mut first: Option<Instant> = None;
         loop {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            if stop.is_set() {
+            // A supervisor may tell a process and its group, which is one wish and not two.
+            if first.is_some_and(|first| first.elapsed() < ONE_WISH) {
+                continue;
+            }
+            if first.replace(Instant::now()).is_some() {
                 warn!("a second signal: ending without a commit");
                 std::process::exit(130);
             }

@@ -94,9 +94,7 @@ impl Place<'_> {
         let before = self.posts.load(Ordering::Acquire);
         for kill in 0..kills {
             let due = before + (total - before) * kill / kills;
-            wait::until_true("posts to go through", Duration::from_secs(180), || {
-                self.posts.load(Ordering::Acquire) >= due
-            });
+            wait::until_true("posts to go through", Duration::from_secs(180), || self.posts.load(Ordering::Acquire) >= due);
             self.kill(dice);
         }
     }
@@ -108,11 +106,8 @@ fn nothing_is_lost_or_repeated_when_the_embedded_log_is_killed_twenty_times() {
     let begun = Instant::now();
     let customers = load::customers(7, HISTORY);
     let begin = now_millis() - AGO;
-    let place = Place {
-        folder: folder.path(),
-        service: Mutex::new(Some(Place::start(folder.path()))),
-        posts: AtomicUsize::new(0),
-    };
+    let place =
+        Place { folder: folder.path(), service: Mutex::new(Some(Place::start(folder.path()))), posts: AtomicUsize::new(0) };
     let mut dice = Dice(1);
 
     let history = history(&customers, begin);

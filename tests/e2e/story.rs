@@ -48,6 +48,8 @@ fn two_workers_tell_the_same_stories_as_the_oracle() {
     reader.until("as many outcomes as the oracle tells", SOON * 2, |read| read.len() >= total);
     let cpu = workers.iter().map(Service::cpu_seconds).sum::<f64>() - cpu_before;
     let live = reader.to_the_end();
+    let sum = |name: &str| workers.iter().map(|worker| worker.metric(name)).sum::<f64>();
+    let commit = sum("sillage_commit_seconds_sum") / sum("sillage_commit_seconds_count");
     for worker in workers {
         let ended = worker.terminate();
         assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
@@ -55,10 +57,11 @@ fn two_workers_tell_the_same_stories_as_the_oracle() {
     compare(&customers, &expected, &live);
     say(&format!(
         "story, seed {seed}: {} customers, {TOUCHPOINTS} touchpoints, {total} outcomes; live {:.0} s, two workers used {:.1} \
-         CPU-seconds per million touchpoints",
+         CPU-seconds per million touchpoints; a commit took {:.1} ms",
         customers.len(),
         begun.elapsed().as_secs_f64(),
-        cpu * 1e6 / TOUCHPOINTS as f64
+        cpu * 1e6 / TOUCHPOINTS as f64,
+        commit * 1e3
     ));
 
     let setup = Setup {

@@ -43,7 +43,8 @@ fn every_fault_is_told_with_place_cause_and_next_action() {
     }
     // With TLS built in, asking for it is no fault.
     let tls = if cfg!(feature = "tls") { "C006" } else { "" };
-    let all: BTreeSet<&str> = CODES.iter().map(|(code, _)| *code).filter(|code| code.starts_with('C') && *code != tls).collect();
+    let all: BTreeSet<&str> =
+        CODES.iter().map(|(code, _)| *code).filter(|code| code.starts_with('C') && *code != tls).collect();
     let missing: Vec<_> = all.difference(&codes).collect();
     assert!(missing.is_empty(), "no case for {missing:?}");
 }

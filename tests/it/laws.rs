@@ -325,7 +325,7 @@ proptest! {
             if let Some(id) = order { made = with_id(made, "order_id", &id.to_string()); }
             all.push((made, now));
         }
-        let (outcomes, _) = whole(&[model.clone()], &all);
+        let (outcomes, _) = whole(std::slice::from_ref(&model), &all);
         let paid_at = all.iter().position(|(touchpoint, _)| touchpoint.id == "paid").expect("paid");
         let until_paid = {
             let world = World::new(&[model], settings(usize::MAX), 1);

@@ -15,10 +15,8 @@ use serde_json::Value;
 type Episode = [String; 8];
 
 fn data(file: &str) -> Option<PathBuf> {
-    let root = std::env::var_os("SILLAGE_TEST_DATA").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
-        PathBuf::from,
-    );
+    let root = std::env::var_os("SILLAGE_TEST_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
     let path = root.join("retentioneering_ecom").join(file);
     if path.exists() {
         return Some(path);

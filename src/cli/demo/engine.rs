@@ -1,5 +1,7 @@
-//! What runs behind the demo's picture: a log in a temporary directory, the generator's thread, the workers.
+//! What runs behind the demo's picture: a log of its own (a temporary directory, or topics), the generator's thread, the
+//! workers.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -7,9 +9,11 @@ use std::time::Duration;
 
 use super::locked;
 use super::tally::Tally;
-use crate::embedded::{self, Entering, Entry, Refusal, Store};
+use crate::embedded::{self, Entering, Entry, INPUT, Refusal, Store};
 use crate::generate::{Load, Opening, Settings};
 use crate::journey::Outcome;
+use crate::kafka::produce::Feed;
+use crate::kafka::{self, Connection, Create, Facts, Stamps, Start, Trouble};
 use crate::lookup::Lookup;
 use crate::model::Model;
 use crate::partitioner::Partitioner;
@@ -35,14 +39,60 @@ pub(super) struct Plan {
     pub(super) customers: u32,
     pub(super) seed: u64,
     pub(super) speed: f64,
+    /// Kafka instead of the embedded log.
+    pub(super) brokers: Option<String>,
 }
 
-/// Where the demo's touchpoints go. Another log is another variant: how it takes touchpoints, and how workers are put to it.
+/// Where the demo's touchpoints go.
 enum Log {
     Embedded(Arc<Store>),
+    Kafka(Box<Topics>),
+}
+
+/// The demo on Kafka: topics of its own.
+struct Topics {
+    connection: Arc<Connection>,
+    facts: Facts,
+    feed: Feed,
 }
 
 impl Log {
+    fn open(plan: &Plan, folder: &Folder, now: &Now) -> Result<Self, String> {
+        let Some(brokers) = &plan.brokers else {
+            let settings = embedded::Settings { partitions: PARTITIONS, ..embedded::Settings::new(folder.0.join("log")) };
+            let models = [Arc::clone(&plan.model)];
+            return Ok(Log::Embedded(Store::open(&settings, &models, now)?));
+        };
+        let prefix = format!("sillage-demo-{}-{}", std::process::id(), now().as_millis());
+        let connection = Connection {
+            brokers: brokers.clone(),
+            group: prefix.clone(),
+            instance: "demo".to_owned(),
+            inputs: vec![format!("{prefix}.{INPUT}")],
+            output: prefix,
+            format: Format::Json,
+            start: Start::Earliest,
+            properties: BTreeMap::new(),
+            buffered_records: 10_000,
+        };
+        // Touchpoints are stamped by the demo's clock, which runs ahead of the brokers' unless they run alike.
+        let create = Create { partitions: PARTITIONS, replication: 1, stamps: Stamps::Producers };
+        let facts = kafka::prepare(&connection, Some(create)).map_err(|trouble| match trouble {
+            Trouble::Unreachable(reason) => reason,
+            Trouble::Unfit(reason) => format!("{reason}; --speed needs brokers that take timestamps from ahead"),
+        })?;
+        let feed = Feed::open(brokers, &connection.inputs, &connection.properties)?;
+        Ok(Log::Kafka(Box::new(Topics { connection: Arc::new(connection), facts, feed })))
+    }
+
+    /// Takes away what the demo made elsewhere than in its directory.
+    fn clear(&self) -> Result<(), String> {
+        match self {
+            Log::Embedded(_) => Ok(()),
+            Log::Kafka(topics) => kafka::remove(&topics.connection),
+        }
+    }
+
     fn append(&self, touchpoints: &[Touchpoint]) -> Result<(), String> {
         match self {
             Log::Embedded(store) => match store.append(touchpoints.iter().map(entry).collect(), Entering::Live) {
@@ -51,13 +101,28 @@ impl Log {
                     Refusal::Full(reason) | Refusal::Loading(reason) | Refusal::TooLate(reason) | Refusal::Broken(reason),
                 ) => Err(reason),
             },
+            Log::Kafka(topics) => topics.append(touchpoints),
         }
     }
 
     fn crew(&self, job: &Job, stop: &Stop, wrap: &Wrap) -> Result<Crew, String> {
         match self {
             Log::Embedded(store) => Crew::on_store_through(store, WORKERS, job, stop, wrap),
+            Log::Kafka(topics) => Crew::on_kafka_through(&topics.connection, topics.facts, WORKERS, job, stop, wrap),
         }
+    }
+}
+
+impl Topics {
+    fn append(&self, touchpoints: &[Touchpoint]) -> Result<(), String> {
+        let mut value = Vec::new();
+        for touchpoint in touchpoints {
+            value.clear();
+            wire::encode_touchpoint(Format::Json, touchpoint, &mut value);
+            let key = touchpoint.identity.id.as_bytes();
+            self.feed.send(&self.connection.inputs[0], key, &value, touchpoint.event_time)?;
+        }
+        Ok(())
     }
 }
 
@@ -65,6 +130,7 @@ impl Log {
 pub(super) struct Engine {
     feeder: JoinHandle<Result<(), String>>,
     crew: Crew,
+    log: Arc<Log>,
     stop: Stop,
     // Last: the directory goes after everything that is written there.
     _folder: Folder,
@@ -73,9 +139,7 @@ pub(super) struct Engine {
 impl Engine {
     pub(super) fn start(plan: &Plan, now: &Now, stop: &Stop, tally: &Arc<Mutex<Tally>>) -> Result<Self, String> {
         let folder = Folder::make()?;
-        let settings = embedded::Settings { partitions: PARTITIONS, ..embedded::Settings::new(folder.0.join("log")) };
-        let models = [Arc::clone(&plan.model)];
-        let log = Log::Embedded(Store::open(&settings, &models, now)?);
+        let log = Arc::new(Log::open(plan, &folder, now)?);
         let wrap: Wrap = {
             let tally = Arc::clone(tally);
             Arc::new(move |sink| Box::new(Onlooker { sink, open: Vec::new(), tally: Arc::clone(&tally) }))
@@ -84,12 +148,12 @@ impl Engine {
         let load =
             Load::new(&Settings { seed: plan.seed, customers: plan.customers, start: now(), opening: Opening::InFullSwing });
         let feeder = {
-            let (now, stop, tally) = (Arc::clone(now), stop.clone(), Arc::clone(tally));
+            let (now, stop, tally, log) = (Arc::clone(now), stop.clone(), Arc::clone(tally), Arc::clone(&log));
             let feeding = move || feed(load, &log, &now, &stop, &tally);
             let thread = std::thread::Builder::new().name("sillage-generate".to_owned());
             thread.spawn(feeding).map_err(|error| format!("cannot start the generator's thread: {error}"))?
         };
-        Ok(Engine { feeder, crew, stop: stop.clone(), _folder: folder })
+        Ok(Engine { feeder, crew, log, stop: stop.clone(), _folder: folder })
     }
 
     /// Whether something has ended before it was asked to.
@@ -102,7 +166,7 @@ impl Engine {
         self.stop.set();
         let fed = self.feeder.join().unwrap_or_else(|_| Err("the generator panicked; its words stand above".to_owned()));
         let worked = self.crew.join();
-        fed.and(worked)
+        fed.and(worked).and_then(|()| self.log.clear())
     }
 }
 
@@ -116,7 +180,7 @@ fn job(plan: &Plan, now: &Now) -> Job {
         format: Format::Json,
         mapping: None,
         limits: Limits::default(),
-        topics: Arc::from(["touchpoints".to_owned()]),
+        topics: Arc::from([INPUT.to_owned()]),
         partitions: PARTITIONS,
         partitioner: Partitioner::Unknown,
         commit_interval: scaled(Span::from_millis(100)),

@@ -150,10 +150,7 @@ impl Summary {
 
     /// The same for machines.
     pub(super) fn json(&self, models: &[Arc<Model>]) -> Value {
-        let models: Vec<Value> = models
-            .iter()
-            .filter_map(|model| Some(self.models.get(&model.name)?.json(model)))
-            .collect();
+        let models: Vec<Value> = models.iter().filter_map(|model| Some(self.models.get(&model.name)?.json(model))).collect();
         json!({
             "touchpoints": self.counts.applied,
             "customers": self.customers,

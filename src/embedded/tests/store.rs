@@ -313,7 +313,9 @@ struct Seen {
 impl Seat for Witness {
     fn assigned(&mut self, shards: Vec<Assignment>) {
         let mut seen = self.seen.lock().expect("unpoisoned");
-        seen.extend(shards.into_iter().map(|assignment| (assignment.shard, Seen::default())));
+        for assignment in shards {
+            seen.insert(assignment.shard, Seen::default());
+        }
     }
 
     fn record(&mut self, record: RawRecord<'_>) {

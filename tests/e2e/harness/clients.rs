@@ -32,6 +32,13 @@ pub(crate) fn answers(brokers: &str) -> bool {
     client.fetch_metadata(None, Duration::from_secs(1)).is_ok_and(|metadata| !metadata.brokers().is_empty())
 }
 
+/// Names of all topics.
+pub(crate) fn topics(brokers: &str) -> Vec<String> {
+    let client: BaseConsumer = config(brokers).create().expect("a client");
+    let metadata = client.fetch_metadata(None, CALL).expect("the metadata");
+    metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
+}
+
 /// Creates a topic.
 pub(crate) fn create_topic(brokers: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> = config(brokers).create().expect("a client");

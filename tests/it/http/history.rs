@@ -33,7 +33,8 @@ fn live_posts_wait_for_a_load_and_its_touchpoints_are_decided_in_their_own_time(
     assert_eq!(post(&shop, "/v1/touchpoints?history=true", &load).json(), json!({"accepted": 0, "duplicates": 3}));
     let ended = shop.call("DELETE", "/v1/history", &[], b"");
     assert_eq!((ended.status, ended.json()), (200, json!({"loading": false})));
-    let abandoned = shop.outcomes("topic=abandonments", 1);
+    // Bob's basket and, half an hour later, his decision; Ada's retention long after.
+    let abandoned = shop.outcomes("topic=abandonments", 3);
     let of_baskets: Vec<String> = abandoned
         .iter()
         .filter(|line| line.to_string().contains("basket"))

@@ -125,6 +125,17 @@ impl Shop {
         self.call("GET", path, &[], b"")
     }
 
+    /// Asks until the answer has this status; what it is after 20 s.
+    pub(crate) fn get_until(&self, status: u16, path: &str) -> Reply {
+        let begun = Instant::now();
+        let mut reply = self.get(path);
+        while reply.status != status && begun.elapsed() < Duration::from_secs(20) {
+            reply = self.get(path);
+        }
+        assert_eq!(reply.status, status, "{path}: {}", reply.text());
+        reply
+    }
+
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }

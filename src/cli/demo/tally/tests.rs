@@ -1,3 +1,5 @@
+//! What the demo counts.
+
 use uuid::Uuid;
 
 use super::*;

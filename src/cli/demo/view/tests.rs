@@ -1,3 +1,5 @@
+//! The view at several sizes.
+
 use super::*;
 use crate::cli::demo::tally::{Counts, Rates};
 use crate::time::Timestamp;

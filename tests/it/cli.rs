@@ -1,0 +1,130 @@
+//! The commands as people run them: what they print, and how they end.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+fn sillage() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
+    command.current_dir(env!("CARGO_MANIFEST_DIR"));
+    // Whoever runs the tests may have settings of a service in the environment.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn fed(command: &mut Command, input: &str) -> Output {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("sillage starts");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("it reads");
+    child.wait_with_output().expect("it ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+fn says(output: &Output) -> Vec<String> {
+    let say = |line: &str| {
+        let outcome: Value = serde_json::from_str(line).expect("an outcome is JSON");
+        outcome["says"].as_str().expect("a sentence").to_owned()
+    };
+    text(&output.stdout).lines().map(say).collect()
+}
+
+const STORY: &str = r#"
+{"customer_id":"anna","occurred_at":"2026-01-05T10:00:00Z","type":"product.viewed"}
+{"customer_id":"anna","occurred_at":"2026-01-05T10:01:00Z","type":"cart.added","properties":{"cart_id":"A","value":499,"currency":"EUR"}}
+this is not JSON
+{"customer_id":"anna","occurred_at":"yesterday","type":"cart.added"}
+{"customer_id":"anna","occurred_at":"2026-01-05T10:02:00Z","type":"cart.added","properties":{"cart_id":"A","value":520,"currency":"EUR"}}
+"#;
+
+#[test]
+fn replay_reads_standard_input_and_ends_at_the_last_touchpoint_or_later() {
+    let replay = |more: &[&str]| {
+        let mut command = sillage();
+        fed(command.args(["replay", "-", "--model", "models/five-stages.yaml"]).args(more), STORY)
+    };
+    let ended = replay(&[]);
+    assert!(ended.status.success());
+    assert_eq!(says(&ended), ["enters consideration, skipping", "consideration → decision"]);
+    let told = text(&ended.stderr);
+    assert!(told.contains("-:4: ") && told.contains("-:5: "), "unusable lines are named: {told}");
+    assert!(told.contains("3 touchpoints of 1 customers") && told.contains("2 lines that cannot be used"), "{told}");
+
+    let ended = replay(&["--until", "2026-01-05T10:31:59.999Z"]);
+    assert_eq!(says(&ended).len(), 2, "half an hour is not over");
+    let ended = replay(&["--until", "2026-01-05T10:32:00Z"]);
+    assert_eq!(says(&ended)[2], "abandons basket A (520 EUR) after 30m");
+}
+
+#[test]
+fn replay_maps_fields_and_merges_files_by_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, lines: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, lines).expect("written");
+        path
+    };
+    let line = |at: &str, event: &str| {
+        format!(
+            "{{\"userId\":\"anna\",\"timestamp\":\"2026-01-05T{at}Z\",\"event\":\"{event}\",\"props\":{{\"cart_id\":\"A\"}}}}\n"
+        )
+    };
+    let web = file("web.ndjson", &(line("10:00:00", "cart.added") + &line("10:40:00", "product.viewed")));
+    let store = file("store.ndjson", &line("10:20:00", "order.completed"));
+    let fields =
+        file("fields.yaml", "customer_id: userId\noccurred_at: timestamp # as Segment writes it\nproperties: props\n");
+    let journeys = folder.path().join("journeys.ndjson");
+    let mut command = sillage();
+    command.args(["replay", "--model", "models/five-stages.yaml", "--field", "type=event", "--summary", "json"]);
+    command.arg("--fields-file").arg(&fields).arg("--journeys").arg(&journeys).args([&web, &store]);
+    let ended = command.output().expect("sillage runs");
+    assert!(ended.status.success(), "{}", text(&ended.stderr));
+    let summary: Value = serde_json::from_slice(&ended.stdout).expect("the summary alone is on standard output");
+    let basket = &summary["models"][0]["subjects"][0];
+    assert_eq!((&basket["completed"], &basket["abandoned"]), (&1.into(), &0.into()), "the order came in time: {basket}");
+    let journey: Value = serde_json::from_str(text(&std::fs::read(&journeys).expect("written")).trim()).expect("a line");
+    assert_eq!(journey["episodes"][0]["state"], "completed");
+    assert_eq!(journey["stage"], "consideration", "the last touchpoint begins the next journey");
+    assert_eq!(journey["journey"], 2);
+}
+
+#[test]
+fn what_cannot_run_says_why_and_ends_with_two() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("sillage.yaml");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/five-stages.yaml");
+    let model = model.display();
+    for (lines, told) in [
+        ("modles: [x]".to_owned(), "did you mean `models`?"),
+        ("models: [nowhere.yaml]".to_owned(), "cannot read"),
+        (format!("models: [{model}]\ndirectory: /proc/none"), "/proc/none"),
+        (format!("models: [{model}, {model}]"), "is listed twice"),
+        (format!("models: [{model}]\nlisten: 192.0.2.1:80"), "cannot listen on 192.0.2.1:80"),
+    ] {
+        std::fs::write(&config, &lines).expect("written");
+        let ended = sillage().args(["run", "-c"]).arg(&config).output().expect("sillage runs");
+        assert_eq!(ended.status.code(), Some(2), "{lines}");
+        assert!(text(&ended.stderr).contains(told), "{lines}: {}", text(&ended.stderr));
+    }
+}
+
+#[test]
+fn the_demo_shows_its_main_job_on_the_embedded_log() {
+    let ended = sillage().args(["demo", "--seconds", "6"]).output().expect("sillage runs");
+    let told = text(&ended.stdout);
+    assert!(ended.status.success(), "{told}\n{}", text(&ended.stderr));
+    let figure = |name: &str| -> u64 {
+        let line = told.lines().rev().find(|line| line.trim_start().starts_with(name)).expect("the summary");
+        let digits: String = line.trim_start()[name.len()..].trim_start().chars().take_while(|c| *c != ' ').collect();
+        digits.replace(',', "").parse().expect("a number")
+    };
+    assert!(figure("transitions") > 20 && figure("abandonments") > 0, "{told}");
+    assert!(told.contains("abandons "), "the latest abandonments are told: {told}");
+    assert!(!told.contains('\u{1b}'), "plain lines where there is no terminal");
+}
