@@ -67,8 +67,6 @@ pub(super) struct Books {
     pub(super) published: u64,
     /// Whether a history is being loaded.
     pub(super) loading: bool,
-    /// Days' parts in which ids of touchpoints are remembered, oldest first; see `append`.
-    pub(super) buckets: Vec<i64>,
 }
 
 impl Books {
@@ -111,8 +109,7 @@ impl Books {
         let number = |name: &str| connection.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0));
         let published: i64 = number("published")?;
         let loading: i64 = number("loading")?;
-        let buckets = buckets(connection)?;
-        Ok(Books { shards, published: published.unsigned_abs(), loading: loading != 0, buckets })
+        Ok(Books { shards, published: published.unsigned_abs(), loading: loading != 0 })
     }
 
     /// Writes what has changed since `before`.
@@ -143,16 +140,4 @@ impl Books {
         }
         Ok(())
     }
-}
-
-/// The buckets there are, found by leaps: a look at every row would take its time.
-fn buckets(connection: &Connection) -> rusqlite::Result<Vec<i64>> {
-    let mut next = connection.prepare("SELECT min(bucket) FROM seen WHERE bucket > ?1")?;
-    let mut buckets = Vec::new();
-    while let Some(bucket) =
-        next.query_row([buckets.last().copied().unwrap_or(i64::MIN)], |row| row.get::<_, Option<i64>>(0))?
-    {
-        buckets.push(bucket);
-    }
-    Ok(buckets)
 }

@@ -7,25 +7,23 @@ const VERSION: u8 = 1;
 /// Version and checksum stand before the state.
 const HEAD: usize = 5;
 
-/// The key of a customer within a shard.
-pub(super) fn key(identity: &Identity) -> Vec<u8> {
-    let mut key = Vec::with_capacity(1 + identity.id.len());
+/// Appends the key of a customer within a shard.
+pub(super) fn key(identity: &Identity, key: &mut Vec<u8>) {
     key.push(match identity.kind {
         IdentityKind::Customer => b'c',
         IdentityKind::Anonymous => b'a',
     });
     key.extend_from_slice(identity.id.as_bytes());
-    key
 }
 
-/// Writes a customer's state.
-pub(super) fn encode(customer: &Customer) -> Result<Vec<u8>, String> {
-    let head = vec![VERSION, 0, 0, 0, 0];
-    let mut bytes =
-        postcard::to_extend(customer, head).map_err(|error| format!("cannot write a customer's state: {error}"))?;
-    let checksum = crc32fast::hash(&bytes[HEAD..]).to_le_bytes();
-    bytes[1..HEAD].copy_from_slice(&checksum);
-    Ok(bytes)
+/// Appends a customer's state to `bytes`; where that fails, part of it.
+pub(super) fn encode(customer: &Customer, bytes: &mut Vec<u8>) -> Result<(), String> {
+    let begin = bytes.len();
+    bytes.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+    postcard::to_io(customer, &mut *bytes).map_err(|error| format!("cannot write a customer's state: {error}"))?;
+    let (head, state) = bytes[begin..].split_at_mut(HEAD);
+    head[1..].copy_from_slice(&crc32fast::hash(state).to_le_bytes());
+    Ok(())
 }
 
 /// Reads a customer's state.
@@ -53,7 +51,8 @@ mod tests {
     #[test]
     fn a_state_reads_back_and_a_damaged_one_says_so() {
         let customer = Customer::new(Identity::customer("c-1"));
-        let bytes = encode(&customer).expect("written");
+        let mut bytes = Vec::new();
+        encode(&customer, &mut bytes).expect("written");
         assert_eq!(decode(&bytes), Ok(customer));
         for place in 0..bytes.len() {
             let mut damaged = bytes.clone();
@@ -65,6 +64,11 @@ mod tests {
 
     #[test]
     fn a_customer_and_an_anonymous_one_of_the_same_id_are_kept_apart() {
-        assert_ne!(key(&Identity::customer("123")), key(&Identity::anonymous("123")));
+        let keys = [Identity::customer("123"), Identity::anonymous("123")].map(|identity| {
+            let mut bytes = Vec::new();
+            key(&identity, &mut bytes);
+            bytes
+        });
+        assert_ne!(keys[0], keys[1]);
     }
 }

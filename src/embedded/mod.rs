@@ -12,6 +12,7 @@ mod board;
 mod books;
 mod drive;
 mod fault;
+mod ids;
 mod image;
 mod retention;
 mod schema;

@@ -3,8 +3,8 @@
 use rusqlite::{Connection, params};
 
 use super::Settings;
-use super::append::{REMEMBERED_FOR, bucket};
 use super::books::{Books, key};
+use super::ids::Ids;
 use crate::time::Timestamp;
 
 /// At most so many rows of each sort are deleted in one transaction.
@@ -22,7 +22,8 @@ pub(super) enum Swept {
 /// Deletes a slice of each sort. Positions are never reused: they are counted apart from the rows.
 pub(super) fn sweep(
     connection: &mut Connection,
-    books: &mut Books,
+    books: &Books,
+    ids: &mut Ids,
     settings: &Settings,
     now: Timestamp,
 ) -> rusqlite::Result<Swept> {
@@ -34,10 +35,10 @@ pub(super) fn sweep(
         deleted[0] += touchpoints(&transaction, from, to, now - settings.keep_touchpoints, left)?;
     }
     deleted[1] = outcomes(&transaction, now - settings.keep_outcomes)?;
-    let (count, emptied) = seen(&transaction, &books.buckets, bucket(now - REMEMBERED_FOR))?;
+    let (count, emptied) = ids.prune(&transaction, now, SLICE)?;
     deleted[2] = count;
     transaction.commit()?;
-    books.buckets.retain(|bucket| Some(*bucket) != emptied);
+    emptied.into_iter().for_each(|bucket| ids.emptied(bucket));
     let full = emptied.is_some() || deleted.iter().any(|count| *count >= SLICE);
     Ok(if full { Swept::Slice } else { Swept::All })
 }
@@ -62,14 +63,4 @@ fn outcomes(transaction: &Connection, before: Timestamp) -> rusqlite::Result<i64
     let Some(last) = last else { return Ok(0) };
     let mut delete = transaction.prepare_cached("DELETE FROM outcomes WHERE position <= ?1")?;
     Ok(delete.execute([last])? as i64)
-}
-
-/// Forgets ids of the oldest bucket, and says if that is empty now.
-fn seen(transaction: &Connection, buckets: &[i64], oldest: i64) -> rusqlite::Result<(i64, Option<i64>)> {
-    let Some(bucket) = buckets.iter().copied().find(|bucket| *bucket < oldest) else { return Ok((0, None)) };
-    let mut delete = transaction.prepare_cached(
-        "DELETE FROM seen WHERE bucket = ?1 AND hash IN (SELECT hash FROM seen WHERE bucket = ?1 ORDER BY hash LIMIT ?2)",
-    )?;
-    let count = delete.execute(params![bucket, SLICE])? as i64;
-    Ok((count, (count < SLICE).then_some(bucket)))
 }

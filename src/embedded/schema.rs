@@ -11,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::books::Books;
+use super::ids::Ids;
 use super::{MAX_PARTITIONS, Settings};
 use crate::model::Model;
 
@@ -22,9 +23,8 @@ const FILE: &str = "sillage.db";
 const LOCK: &str = "lock";
 pub(super) const PAGE_BYTES: u64 = 4_096;
 
-/// `touchpoints.id` is made by `books::key`. `seen.bucket` is a part of a day, so that repeats are looked for, and forgotten,
-/// in few pages.
-const TABLES: &str = "
+/// `touchpoints.id` is made by `books::key`; `fresh` and `seen` are told in `ids`.
+pub(super) const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 CREATE TABLE shards (
     shard INTEGER PRIMARY KEY, end INTEGER NOT NULL, stamped INTEGER NOT NULL,
@@ -33,6 +33,7 @@ CREATE TABLE shards (
 CREATE TABLE touchpoints (
     id INTEGER PRIMARY KEY, stamped INTEGER NOT NULL, history INTEGER NOT NULL, value BLOB NOT NULL
 ) STRICT;
+CREATE TABLE fresh (row INTEGER PRIMARY KEY, at INTEGER NOT NULL, hashes BLOB NOT NULL) STRICT;
 CREATE TABLE seen (bucket INTEGER, hash BLOB, at INTEGER NOT NULL, PRIMARY KEY (bucket, hash)) STRICT, WITHOUT ROWID;
 CREATE TABLE customers (
     id INTEGER PRIMARY KEY, shard INTEGER NOT NULL, identity BLOB NOT NULL, state BLOB NOT NULL, UNIQUE (shard, identity)
@@ -46,8 +47,7 @@ CREATE TABLE outcomes (
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) books: Books,
-    /// Keeps others from choosing touchpoint ids whose hashes are the same.
-    pub(super) seed: u64,
+    pub(super) ids: Ids,
 }
 
 /// Takes the directory for this process; it is let go of when the file is dropped.
@@ -107,7 +107,8 @@ pub(super) fn open(settings: &Settings, models: &[Arc<Model>]) -> Result<Opened,
     check_models(&connection, settings, models)?;
     let books = Books::load(&connection).map_err(fault)?;
     let seed: i64 = meta(&connection, "seed").map_err(fault)?;
-    Ok(Opened { connection, books, seed: seed.cast_unsigned() })
+    let ids = Ids::load(&connection, seed.cast_unsigned()).map_err(fault)?;
+    Ok(Opened { connection, books, ids })
 }
 
 /// A connection that only reads.

@@ -1,5 +1,6 @@
 //! What a worker writes: gathered in memory, and handed to the writer as one piece at the commit.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -28,19 +29,33 @@ pub(super) struct Publication {
     pub(super) value: Vec<u8>,
 }
 
+/// Where a customer's key and state lie.
+#[derive(Debug)]
+struct Remembered {
+    shard: ShardId,
+    key: Range<usize>,
+    end: usize,
+}
+
 /// A worker's transaction.
 #[derive(Debug, Default)]
 pub(super) struct Work {
     pub(super) outcomes: Vec<Publication>,
-    /// Shard, key and state.
-    pub(super) customers: Vec<(ShardId, Vec<u8>, Vec<u8>)>,
+    customers: Vec<Remembered>,
+    /// Keys and states of the customers, one after the other.
+    images: Vec<u8>,
     pub(super) progress: Vec<(ShardId, Progress)>,
 }
 
 impl Work {
     pub(super) fn bytes(&self) -> usize {
         let outcomes = self.outcomes.iter().map(|outcome| outcome.value.len()).sum::<usize>();
-        outcomes + self.customers.iter().map(|(_, key, state)| key.len() + state.len()).sum::<usize>()
+        outcomes + self.images.len()
+    }
+
+    /// Shard, key and state of every customer that changed.
+    pub(super) fn customers(&self) -> impl Iterator<Item = (ShardId, &[u8], &[u8])> {
+        self.customers.iter().map(|at| (at.shard, &self.images[at.key.clone()], &self.images[at.key.end..at.end]))
     }
 }
 
@@ -107,8 +122,12 @@ impl Sink for StoreSink {
     }
 
     fn remember(&mut self, shard: ShardId, customer: &Customer) {
-        match image::encode(customer) {
-            Ok(state) => self.work.customers.push((shard, image::key(&customer.identity), state)),
+        let images = &mut self.work.images;
+        let begin = images.len();
+        image::key(&customer.identity, images);
+        let key = begin..images.len();
+        match image::encode(customer, images) {
+            Ok(()) => self.work.customers.push(Remembered { shard, key, end: images.len() }),
             Err(reason) => self.unwritable = Some(reason),
         }
     }

@@ -12,6 +12,7 @@ use super::append::append;
 use super::board::Board;
 use super::books::Books;
 use super::fault::Fault;
+use super::ids::Ids;
 use super::retention::{Swept, sweep};
 use super::schema::{Opened, PAGE_BYTES};
 use super::sink::Work;
@@ -66,7 +67,7 @@ impl Job {
 pub(super) struct Writer {
     connection: Connection,
     books: Books,
-    seed: u64,
+    ids: Ids,
     settings: Settings,
     board: Arc<Board>,
     now: Now,
@@ -77,8 +78,8 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(opened: Opened, settings: Settings, board: Arc<Board>, now: Now) -> Self {
-        let Opened { connection, books, seed } = opened;
-        Writer { connection, books, seed, settings, board, now, broken: None, next_sweep: Instant::now() }
+        let Opened { connection, books, ids } = opened;
+        Writer { connection, books, ids, settings, board, now, broken: None, next_sweep: Instant::now() }
     }
 
     /// Writes until nobody can ask for anything any more.
@@ -125,14 +126,18 @@ impl Writer {
         match written {
             Ok(done) => {
                 self.board.durable(&books);
+                self.ids.committed();
                 self.books = books;
                 Ok(done)
             }
-            Err(error) => Err(self.roll_back(error)),
+            Err(error) => {
+                self.ids.undone();
+                Err(self.roll_back(error))
+            }
         }
     }
 
-    fn write(&self, books: &mut Books, jobs: &[Job], stamp: Timestamp) -> rusqlite::Result<Vec<Answer>> {
+    fn write(&mut self, books: &mut Books, jobs: &[Job], stamp: Timestamp) -> rusqlite::Result<Vec<Answer>> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -147,19 +152,20 @@ impl Writer {
             });
         }
         books.save(&self.books, &self.connection)?;
+        self.ids.save(&self.connection, stamp)?;
         self.connection.execute_batch("COMMIT")?;
         Ok(answers)
     }
 
     fn append(
-        &self,
+        &mut self,
         books: &mut Books,
         batch: &[Entry],
         entering: Entering,
         stamp: Timestamp,
     ) -> rusqlite::Result<Result<Appended, Refusal>> {
         match self.room() {
-            Ok(()) => append(&self.connection, books, self.seed, batch, entering, stamp),
+            Ok(()) => append(&self.connection, books, &mut self.ids, batch, entering, stamp),
             Err(fault) => Ok(Err(fault.refusal())),
         }
     }
@@ -224,7 +230,7 @@ impl Writer {
             "INSERT INTO customers (shard, identity, state) VALUES (?1, ?2, ?3) \
              ON CONFLICT (shard, identity) DO UPDATE SET state = excluded.state",
         )?;
-        for (shard, identity, state) in &work.customers {
+        for (shard, identity, state) in work.customers() {
             remember.execute(params![shard, identity, state])?;
         }
         for (shard, progress) in &work.progress {
@@ -242,7 +248,7 @@ impl Writer {
         if self.broken.is_some() {
             return;
         }
-        match sweep(&mut self.connection, &mut self.books, &self.settings, (self.now)()) {
+        match sweep(&mut self.connection, &self.books, &mut self.ids, &self.settings, (self.now)()) {
             Ok(Swept::All) => {}
             Ok(Swept::Slice) => self.next_sweep = Instant::now(),
             Err(error) => drop(self.roll_back(error)),
