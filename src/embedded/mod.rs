@@ -10,6 +10,7 @@
 mod append;
 mod board;
 mod books;
+mod disk;
 mod drive;
 mod fault;
 mod ids;

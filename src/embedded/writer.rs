@@ -6,11 +6,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::append::append;
 use super::board::Board;
 use super::books::Books;
+use super::disk::{Wanted, room};
 use super::fault::Fault;
 use super::ids::Ids;
 use super::retention::{Swept, sweep};
@@ -26,9 +27,6 @@ const GROUP_ENTRIES: usize = 20_000;
 const GROUP_BYTES: usize = 16 << 20;
 /// How often to look for what retention is to delete.
 const SWEEP: Duration = Duration::from_secs(1);
-/// Touchpoints are refused when the disk has less than this left, so that workers can go on committing.
-const DISK_RESERVE: u64 = 64 << 20;
-
 /// What the writer is asked for.
 pub(super) enum Job {
     Append { batch: Vec<Entry>, entering: Entering, answer: SyncSender<Result<Appended, Refusal>> },
@@ -120,6 +118,7 @@ impl Writer {
         if let Some(fault) = &self.broken {
             return Err(fault.clone());
         }
+        self.make_room();
         let stamp = self.board.begin(&self.now);
         let mut books = self.books.clone();
         let written = self.write(&mut books, jobs, stamp);
@@ -186,8 +185,7 @@ impl Writer {
         fault
     }
 
-    /// Whether there is room for touchpoints beside what the workers need to commit: with a disk filled to the brim nothing
-    /// could be processed, and so nothing be deleted.
+    /// Whether there is room for touchpoints beside what the workers need to commit.
     fn room(&self) -> Result<(), Fault> {
         if let Some(limit) = self.settings.max_bytes {
             let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
@@ -197,19 +195,23 @@ impl Writer {
                 return Err(Fault::full(&format!("{used} of {limit} bytes are used")));
             }
         }
-        // A file system that does not say how much it has left is found out when it is full.
-        if let Ok(disk) = rustix::fs::statvfs(&self.settings.dir) {
-            let (free, size) = (disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize);
-            if size > 0 && free < DISK_RESERVE.min(size / 16) {
-                return Err(Fault::full(&format!("{free} bytes are left on the disk")));
-            }
+        room(&self.settings.dir, Wanted::Touchpoints)
+    }
+
+    /// What SQLite's log holds may have a place in its file already; when space is short, that is given back.
+    fn make_room(&self) {
+        if room(&self.settings.dir, Wanted::Commit).is_err() {
+            let log = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+            debug!(?log, "space is short: tried to shorten the log");
         }
-        Ok(())
     }
 
     /// Everything of a worker's transaction: outcomes, states, progress. The inner verdict has written nothing if it is not
     /// `Committed`.
     fn commit(&self, books: &mut Books, work: &Work, stamp: Timestamp) -> rusqlite::Result<Verdict> {
+        if let Err(fault) = room(&self.settings.dir, Wanted::Commit) {
+            return Ok(fault.verdict());
+        }
         for (shard, progress) in &work.progress {
             let known = books.shards.get(*shard as usize).is_some_and(|book| book.sequence + 1 == progress.sequence);
             if !known || progress.positions.len() != 1 {
