@@ -267,6 +267,11 @@ impl<C: Customers> Shard<C> {
         self.awaiting
     }
 
+    /// Entries in the wheel: those of customers that wait, and stale ones that come up soon.
+    pub fn rings(&self) -> usize {
+        self.wheel.len()
+    }
+
     /// Whether nothing is decided because stream time is ahead of the worker clock (rule 5): another owner's clock was ahead.
     pub fn is_held(&self) -> bool {
         self.held

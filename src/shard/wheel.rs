@@ -75,8 +75,7 @@ impl Wheel {
     }
 
     /// Number of entries.
-    #[cfg(test)]
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.near.len() + self.waiting
     }
 
