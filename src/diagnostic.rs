@@ -74,6 +74,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("C011", "not an address to listen on"),
     ("C012", "a setting without effect"),
     ("C013", "limits that contradict each other"),
+    ("C014", "a format that the log does not take"),
 ];
 
 /// A text that people wrote: a file, or an environment variable.

@@ -4,7 +4,7 @@
 //! with it everything that the transaction changed.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
@@ -61,17 +61,17 @@ impl Customers for SharedCustomers {
 #[derive(Debug, Default)]
 pub struct Lookup {
     shelves: RwLock<BTreeMap<ShardId, SharedCustomers>>,
-    seated: AtomicBool,
+    seated: AtomicUsize,
 }
 
 impl Lookup {
-    /// Notes that the log has given a worker its shards, be they none.
+    /// Notes that the log has given one more worker its shards, be they none.
     pub fn seat(&self) {
-        self.seated.store(true, Ordering::Release);
+        self.seated.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Whether the log has given a worker its shards.
-    pub fn is_seated(&self) -> bool {
+    /// How many workers the log has given their shards.
+    pub fn seated(&self) -> usize {
         self.seated.load(Ordering::Acquire)
     }
 

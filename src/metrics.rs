@@ -14,6 +14,7 @@ use crate::shard::Counts;
 const CONSUMED: &str = "sillage_records_consumed_total";
 const IGNORED: &str = "sillage_touchpoints_ignored_total";
 const DUPLICATE: &str = "sillage_touchpoints_duplicate_total";
+const LATE: &str = "sillage_records_late_total";
 const CLAMPED: &str = "sillage_touchpoints_clamped_total";
 const MISROUTED: &str = "sillage_records_misrouted_total";
 const DEAD_LETTERS: &str = "sillage_dead_letters_total";
@@ -54,6 +55,10 @@ fn describe() {
     describe_counter!(IGNORED, "Touchpoints of a type that no model names.");
     describe_counter!(DUPLICATE, "Touchpoints dropped as repeats of the same id and customer.");
     describe_counter!(CLAMPED, "Touchpoints whose event time lay ahead and was clamped to log time.");
+    describe_counter!(
+        LATE,
+        "Records whose log time lies before stream time: this machine's clock is ahead of the broker's, or `settle` is too short."
+    );
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
     describe_counter!(REFUSED_EPISODES, "Episodes not opened because a customer had too many open.");
@@ -65,7 +70,10 @@ fn describe() {
     describe_counter!(COMMITS, "Transactions, by result.");
     describe_gauge!(JOURNEYS, "Journeys that stand in a stage, by model and stage.");
     describe_gauge!(LAG, "Records between the position and the end of the input, by topic and partition.");
-    describe_gauge!(BEHIND, "Seconds that stream time is behind the worker clock, by partition.");
+    describe_gauge!(
+        BEHIND,
+        "Seconds that stream time is behind the worker clock, by partition; below zero where it is ahead and waits."
+    );
     describe_gauge!(ARMED, "Customers with an armed deadline, by partition.");
     describe_gauge!(ASSIGNED, "Shards that this process owns.");
     describe_histogram!(COMMIT_SECONDS, "Seconds that a commit takes.");
@@ -115,7 +123,7 @@ impl ShardMeters {
         self.show(population);
     }
 
-    /// How far stream time is behind the worker clock.
+    /// How far stream time is behind the worker clock; below zero where it is ahead.
     pub fn behind(&self, seconds: f64) {
         self.behind.set(seconds);
     }
@@ -147,6 +155,7 @@ pub struct WorkerMeters {
     duplicate: Counter,
     clamped: Counter,
     misrouted: Counter,
+    late: Counter,
     dead_letters: Counter,
     refused_episodes: Counter,
     stale: Counter,
@@ -165,6 +174,7 @@ impl Default for WorkerMeters {
             duplicate: counter!(DUPLICATE),
             clamped: counter!(CLAMPED),
             misrouted: counter!(MISROUTED),
+            late: counter!(LATE),
             dead_letters: counter!(DEAD_LETTERS),
             refused_episodes: counter!(REFUSED_EPISODES),
             stale: counter!(STALE),
@@ -206,6 +216,11 @@ impl WorkerMeters {
     /// A record lies on another partition than its key says.
     pub fn misrouted(&self) {
         self.misrouted.increment(1);
+    }
+
+    /// A record came after its time had been decided.
+    pub fn late(&self) {
+        self.late.increment(1);
     }
 
     /// An outcome was marked stale.

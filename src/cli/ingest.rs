@@ -69,6 +69,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     let ended = load.files(&args.files);
     load.sums.print(&args)?;
+    if ended.is_err() && matches!(load.history, History::Begun) {
+        eprintln!(
+            "sillage: the history is still open, so live touchpoints are refused; run the same command again to go on with it \
+             (repeats are dropped), or end it with: curl -X DELETE {}/v1/history",
+            args.url
+        );
+    }
     ended?;
     load.end(args.keep_open)?;
     match load.sums.too_long {

@@ -81,6 +81,7 @@ const OWN_PROPERTIES: &[(&str, &str)] = &[
     ("enable.idempotence", "transactions need it"),
     ("acks", "transactions need all"),
     ("partitioner", "outcomes are partitioned as Kafka's Java client does"),
+    ("group.instance.id", "it must differ between workers; static membership comes with durable state"),
     ("partition.assignment.strategy", "all inputs must go to the same member, which only range promises"),
     ("message.max.bytes", "it follows from the inputs' limit"),
     ("transaction.timeout.ms", "it is bounded so that a crash holds readers up for seconds only"),
@@ -96,7 +97,7 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let limits = file.limits(faults);
     let log = file.log(surroundings, faults);
     let shard = file.shard(faults);
-    let commit_interval = file.span("commit_interval", Span::from_millis(100), &(millis(1)..=millis(60_000)), faults);
+    let commit_interval = file.span("commit_interval", Span::from_millis(100), &(millis(1)..=millis(5_000)), faults);
     let workers = file.number("workers", 1, 1..=256, faults) as usize;
     let listen = file.listen(faults);
     let input_format = file.word("input_format", FORMATS, Format::Json, faults);
@@ -104,6 +105,7 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let stale_after = file.span("stale_after", Span::from_secs(300), &(millis(1_000)..=Span::from_days(365)), faults);
     let log_level = file.word("log_level", LEVELS, LogLevel::Info, faults);
     let log_format = file.word("log_format", LOG_FORMATS, LogFormat::Text, faults);
+    check_avro(&file, input_format, &log, faults);
     // Everything has been asked for by now, so that every fault is told.
     let log = log.filter(|_| faults.usable())?;
     Some(Config {
@@ -387,6 +389,18 @@ impl File<'_> {
             properties.insert(name.to_owned(), text.value);
         }
         properties
+    }
+}
+
+fn check_avro(file: &File<'_>, format: Format, log: &Option<Log>, faults: &mut Faults) {
+    let (Format::Avro, Some(value)) = (format, file.get("input_format")) else { return };
+    if let Some(Log::Embedded(_)) = log {
+        let help = "write `input_format: json`, or set `brokers` to read Avro from Kafka";
+        faults.error("C014", value.place(), "the embedded log takes touchpoints over HTTP, as JSON", help);
+    }
+    if let Some(fields) = file.get("fields") {
+        let cause = "`fields` has no effect on Avro, whose schema names the fields";
+        faults.warning("C012", fields.key_place(), cause, "remove the line");
     }
 }
 

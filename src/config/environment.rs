@@ -18,13 +18,18 @@ pub(super) fn apply(root: Node, source: &Arc<Source>, variables: &[(String, Stri
         Shape::Refused => return None,
         Shape::Scalar { .. } | Shape::List(_) => return Some(root),
     };
-    for (name, value) in variables.iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+    let ours = |name: &str| name.starts_with(PREFIX) && !is_service_link(name);
+    for (name, value) in variables.iter().filter(|(name, _)| ours(name)) {
         let variable = Source::variable(name, value);
         if let Some(property) = name.strip_prefix(PROPERTY) {
             let property = property.to_ascii_lowercase().replace('_', ".");
             let entry = line(&variable, name, &property, Shape::Scalar { text: value.clone(), quoted: true });
             match entries.iter_mut().find(|entry| entry.key.value == "properties") {
                 Some(Entry { value: Node { shape: Shape::Map(lines), .. }, .. }) => replace(lines, entry),
+                Some(Entry { value: value @ Node { shape: Shape::Nothing, .. }, .. }) => {
+                    value.shape = Shape::Map(vec![entry])
+                }
+                // Something else than a map is told as a fault of its own.
                 Some(_) => {}
                 None => entries.push(line(&variable, name, "properties", Shape::Map(vec![entry]))),
             }
@@ -52,6 +57,12 @@ pub(super) fn apply(root: Node, source: &Arc<Source>, variables: &[(String, Stri
     }
     let place = if root.place.span.is_empty() { source.place(0..0) } else { root.place };
     Some(Node { place, shape: Shape::Map(entries) })
+}
+
+/// Kubernetes tells every container where a service called `sillage` is: `SILLAGE_PORT`, `SILLAGE_SERVICE_HOST`, ….
+fn is_service_link(name: &str) -> bool {
+    let rest = &name[PREFIX.len()..];
+    rest == "PORT" || rest.starts_with("PORT_") || rest.starts_with("SERVICE_")
 }
 
 fn replace(entries: &mut Vec<Entry>, entry: Entry) {

@@ -35,7 +35,6 @@ pub(super) fn base(connection: &Connection) -> ClientConfig {
 pub(super) fn consumer(connection: &Connection) -> ClientConfig {
     let mut config = base(connection);
     let defaults = [
-        ("partition.assignment.strategy", "range"),
         ("session.timeout.ms", "45000"),
         // Small fetches and a short back-off: a full queue otherwise stalls fetching for a second.
         ("fetch.message.max.bytes", "2097152"),
@@ -43,32 +42,34 @@ pub(super) fn consumer(connection: &Connection) -> ClientConfig {
         ("fetch.queue.backoff.ms", "10"),
         ("fetch.wait.max.ms", "100"),
         ("queued.max.messages.kbytes", "65536"),
+        ("statistics.interval.ms", "1000"),
     ];
-    for (name, value) in defaults {
-        if !connection.properties.contains_key(name) {
-            config.set(name, value);
-        }
-    }
+    unless_given(&mut config, connection, &defaults);
     config
+        .set("partition.assignment.strategy", "range")
         .set("group.id", &connection.group)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         // A position that retention has deleted must be seen, not silently skipped.
         .set("auto.offset.reset", "error")
-        .set("isolation.level", "read_committed")
-        .set("statistics.interval.ms", "1000");
+        .set("isolation.level", "read_committed");
     config
+}
+
+fn unless_given(config: &mut ClientConfig, connection: &Connection, defaults: &[(&str, &str)]) {
+    for (name, value) in defaults.iter().filter(|(name, _)| !connection.properties.contains_key(*name)) {
+        config.set(*name, *value);
+    }
 }
 
 pub(super) fn producer(connection: &Connection, worker: usize, max_bytes: usize) -> ClientConfig {
     let mut config = base(connection);
+    unless_given(&mut config, connection, &[("linger.ms", "5"), ("compression.type", "lz4")]);
     config
         .set("transactional.id", format!("{}-{}-{worker}", connection.group, connection.instance))
         .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MILLIS.to_string())
         .set("message.max.bytes", max_bytes.to_string())
-        .set("partitioner", "murmur2_random")
-        .set("linger.ms", "5")
-        .set("compression.type", "lz4");
+        .set("partitioner", "murmur2_random");
     config
 }
 

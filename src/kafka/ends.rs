@@ -148,10 +148,18 @@ fn ends(client: &BaseConsumer<Quiet>, connection: &Connection, wanted: &[Asked])
     for (input, shard) in wanted {
         asked.add_partition_offset(&connection.inputs[*input], *shard as i32, Offset::End)?;
     }
-    let found = client::whole(client.offsets_for_times(asked, CALL)?)?;
-    let offset = |(input, shard): &Asked| match found.find_partition(&connection.inputs[*input], *shard as i32)?.offset() {
-        Offset::Offset(offset) => Some(offset),
-        Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+    let found = client.offsets_for_times(asked, CALL)?;
+    // A partition without an answer holds its own shard only.
+    let offset = |(input, shard): &Asked| {
+        let found = found.find_partition(&connection.inputs[*input], *shard as i32)?;
+        match (found.error(), found.offset()) {
+            (Ok(()), Offset::Offset(offset)) => Some(offset),
+            (Err(error), _) => {
+                debug!(%error, "the end of an input is unknown");
+                None
+            }
+            (Ok(()), Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_)) => None,
+        }
     };
     Ok(wanted.iter().map(offset).collect())
 }

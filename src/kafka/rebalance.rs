@@ -237,6 +237,11 @@ impl Desk {
         open(&self.paused).retain(|(_, shard)| !going.contains(shard));
         if !going.is_empty() {
             info!(shards = going.len(), "partitions revoked");
+            for (topic, shard) in
+                self.connection.inputs.iter().flat_map(|topic| going.iter().map(move |shard| (topic, shard)))
+            {
+                metrics::lag(topic, *shard, 0);
+            }
             if consumer.assignment_lost() {
                 self.seat().lost(&going);
             } else {
@@ -269,7 +274,10 @@ impl ClientContext for Desk {
             for (number, partition) in &partitions.partitions {
                 let shard = number.unsigned_abs();
                 if *number >= 0 && owned.contains(&shard) && partition.hi_offset >= 0 {
-                    metrics::lag(topic, shard, (partition.hi_offset - partition.app_offset.max(0)).max(0));
+                    // Until a first record was handed over, the position is where fetching goes on.
+                    let position =
+                        if partition.app_offset >= 0 { partition.app_offset } else { partition.next_offset.max(0) };
+                    metrics::lag(topic, shard, (partition.hi_offset - position).max(0));
                 }
             }
         }

@@ -285,10 +285,11 @@ impl Sink for KafkaSink {
             Err(error) => return self.undo(format!("cannot name the offsets: {error}")),
         };
         self.producer.context().was_disturbed();
-        if let Err(Failure::Abort(reason) | Failure::Unclear(reason)) =
-            self.drain().and_then(|()| self.send_offsets(&offsets))
-        {
-            return self.undo(reason);
+        match self.drain().and_then(|()| self.send_offsets(&offsets)) {
+            Ok(()) => {}
+            Err(Failure::Abort(reason)) => return self.undo(reason),
+            // Something may still be on its way, and must not land in the next transaction. A commit was not asked for.
+            Err(Failure::Unclear(reason)) => return self.replaced(reason),
         }
         let begun = Instant::now();
         match classified(self.producer.commit_transaction(CALL)) {

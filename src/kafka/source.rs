@@ -79,7 +79,8 @@ impl Source<'_> {
         let topic = record.topic();
         let input = self.connection.inputs.iter().position(|input| input == topic);
         let input = input.ok_or_else(|| format!("a record of {topic} came, which is no input"))?;
-        let timestamp = record.timestamp().to_millis().map_or(Timestamp::MIN, Timestamp::from_millis);
+        // A record without a timestamp is as old as its receipt.
+        let timestamp = record.timestamp().to_millis().map_or(Timestamp::MAX, Timestamp::from_millis);
         self.consumer.context().seat().record(RawRecord {
             origin: Origin { shard: record.partition().unsigned_abs(), input, offset: record.offset() },
             timestamp,

@@ -95,6 +95,25 @@ fn unfit(reason: String) -> Trouble {
     Trouble::Unfit(reason)
 }
 
+/// What a broker could not do now, it may do later; what it refuses must be changed first.
+fn judged(what: &str, error: &KafkaError) -> Trouble {
+    use RDKafkaErrorCode as Code;
+    let passing = matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::RequestTimedOut
+                | Code::OperationTimedOut
+                | Code::NotController
+                | Code::CoordinatorNotAvailable
+                | Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::LeaderNotAvailable
+        )
+    );
+    let reason = format!("{what}: {error}");
+    if passing { Trouble::Unreachable(reason) } else { Trouble::Unfit(reason) }
+}
+
 fn partitions(metadata: &Metadata, topic: &str) -> u32 {
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
     found.map_or(0, |found| found.partitions().len() as u32)
@@ -163,12 +182,14 @@ impl<'a> Setup<'a> {
             .collect();
         let options = AdminOptions::new().operation_timeout(Some(REACH));
         let answers = self.runtime.block_on(self.admin.create_topics(&new, &options));
-        for answer in answers.map_err(|error| unfit(format!("cannot create topics: {error}")))? {
+        for answer in answers.map_err(|error| judged("cannot create topics", &error))? {
             match answer {
                 Ok(topic) => info!(topic, partitions, "topic created"),
                 // Another instance was faster.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
-                Err((topic, code)) => return Err(unfit(format!("cannot create topic {topic}: {code}"))),
+                Err((topic, code)) => {
+                    return Err(judged(&format!("cannot create topic {topic}"), &KafkaError::AdminOp(code)));
+                }
             }
         }
         self.wait_for(topics)
@@ -259,8 +280,8 @@ impl<'a> Setup<'a> {
         let named: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
         let options = AdminOptions::new().request_timeout(Some(REACH));
         let answers = self.runtime.block_on(self.admin.describe_configs(&named, &options));
-        let answers = answers.map_err(|error: KafkaError| unfit(format!("cannot read the topics' settings: {error}")))?;
+        let answers = answers.map_err(|error| judged("cannot read the topics' settings", &error))?;
         let described: Result<Vec<_>, _> = answers.into_iter().collect();
-        described.map_err(|code| unfit(format!("cannot read the topics' settings: {code}")))
+        described.map_err(|code| judged("cannot read the topics' settings", &KafkaError::AdminOp(code)))
     }
 }

@@ -232,10 +232,10 @@ impl Life {
                 Arc::new(move || handle.render())
             },
             ready: {
-                let (lookup, stop) = (Arc::clone(&self.lookup), self.stop.clone());
-                Arc::new(move || match (stop.is_set(), lookup.is_seated()) {
+                let (lookup, stop, workers) = (Arc::clone(&self.lookup), self.stop.clone(), self.config.workers);
+                Arc::new(move || match (stop.is_set(), lookup.seated() >= workers) {
                     (true, _) => Err("stopping".to_owned()),
-                    (false, false) => Err("the log has not given this process its shards yet".to_owned()),
+                    (false, false) => Err("the log has not given every worker its shards yet".to_owned()),
                     (false, true) => Ok(()),
                 })
             },

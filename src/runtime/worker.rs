@@ -49,6 +49,8 @@ pub struct Job {
 struct Place {
     shard: Shard<SharedCustomers>,
     meters: ShardMeters,
+    /// When it came; what stream time is behind of until there is one.
+    since: Timestamp,
 }
 
 /// A worker.
@@ -57,6 +59,8 @@ pub struct Worker {
     sink: Box<dyn Sink>,
     places: BTreeMap<ShardId, Place>,
     last_commit: Timestamp,
+    last_measure: Timestamp,
+    seated: bool,
     meters: WorkerMeters,
     actions: Vec<Action>,
     /// Outcomes published in the open transaction, to be counted when it is committed.
@@ -73,6 +77,8 @@ impl Worker {
             sink,
             places: BTreeMap::new(),
             last_commit,
+            last_measure: last_commit,
+            seated: false,
             meters: WorkerMeters::default(),
             actions: Vec::new(),
             published: Vec::new(),
@@ -245,26 +251,40 @@ impl Worker {
     }
 
     fn measure(&mut self, now: Timestamp) {
+        self.last_measure = now;
         for place in self.places.values() {
-            if let Some(stream_time) = place.shard.stream_time() {
-                place.meters.behind(now.since(stream_time).as_millis() as f64 / 1e3);
-            }
+            let reached = place.shard.stream_time().unwrap_or(place.since);
+            place.meters.behind((now.as_millis() - reached.as_millis()) as f64 / 1e3);
         }
+    }
+
+    /// Shards whose stream time was ahead of this worker's clock go on once the clock has come there (rule 5).
+    fn release(&mut self, now: Timestamp) {
+        let held = |(id, place): (&ShardId, &Place)| place.shard.is_held().then_some(*id);
+        let held: Vec<ShardId> = self.places.iter().filter_map(held).collect();
+        held.into_iter().for_each(|id| self.handle(id, Input::Clock(now)));
     }
 }
 
 impl Seat for Worker {
     fn assigned(&mut self, shards: Vec<Assignment>) {
-        self.job.lookup.seat();
+        if !std::mem::replace(&mut self.seated, true) {
+            self.job.lookup.seat();
+        }
+        let now = (self.job.now)();
         for Assignment { shard: id, progress, customers } in shards {
             info!(shard = id, customers = customers.len(), "shard assigned");
             let customers = SharedCustomers::restored(customers);
             self.job.lookup.add(id, customers.clone());
             let models = Arc::clone(&self.job.models);
             let mut meters = ShardMeters::new(id, self.job.models.iter().map(Arc::as_ref));
-            let shard = Shard::new(models, self.job.settings.clone(), customers, progress);
+            let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress);
+            shard.handle(Input::Clock(now), &mut self.actions);
+            if shard.is_held() {
+                warn!(shard = id, "stream time is ahead of this machine's clock: the shard waits until the clock is there");
+            }
             meters.standing(shard.population(), shard.armed());
-            if self.places.insert(id, Place { shard, meters }).is_none() {
+            if self.places.insert(id, Place { shard, meters, since: now }).is_none() {
                 self.meters.assigned(1);
             }
         }
@@ -278,6 +298,9 @@ impl Seat for Worker {
             Stamped::OnEntry => place.shard.log_time(origin.input, record.timestamp, receipt),
             Stamped::History => place.shard.log_time(origin.input, record.timestamp, Timestamp::MAX),
         };
+        if place.shard.stream_time().is_some_and(|stream_time| log_time < stream_time) {
+            self.meters.late();
+        }
         let body = self.decode(&record, log_time);
         let record = Buffered { offset: origin.offset, log_time, body };
         self.handle(origin.shard, Input::Record { input: origin.input, record });
@@ -309,8 +332,11 @@ impl Seat for Worker {
 
     fn turn(&mut self) -> Result<(), String> {
         let now = (self.job.now)();
+        self.release(now);
         if now.since(self.last_commit) >= self.job.commit_interval {
             self.commit(&[]);
+        }
+        if now.since(self.last_measure) >= self.job.commit_interval {
             self.measure(now);
         }
         self.stopped.clone().map_or(Ok(()), Err)

@@ -76,6 +76,8 @@ pub enum Input {
         /// Worker clock when the query was sent.
         at: Timestamp,
     },
+    /// The worker clock shows this. Told at assignment, and again while the shard is held.
+    Clock(Timestamp),
     /// The log is about to commit: say what belongs to the transaction, and decide nothing until its end is known.
     Prepare,
     /// The transaction is committed.
@@ -147,6 +149,9 @@ pub struct Shard<C> {
     customers: C,
     inputs: Inputs,
     wheel: Wheel,
+    /// Customers with something awaited.
+    awaiting: usize,
+    held: bool,
     stream_time: Option<Timestamp>,
     /// Number of the open transaction; everything below it is committed.
     transaction: u64,
@@ -177,6 +182,8 @@ impl<C: Customers> Shard<C> {
             settings,
             customers,
             wheel: Wheel::starting_at(progress.stream_time),
+            awaiting: 0,
+            held: false,
             transaction: 1,
             phase: Phase::Deciding,
             applied: Vec::new(),
@@ -215,11 +222,12 @@ impl<C: Customers> Shard<C> {
         match input {
             Input::Record { input, record } => self.inputs.push(input, record),
             Input::CaughtUp { input, position, at } => self.inputs.caught_up(input, position, at - self.settings.settle),
+            Input::Clock(now) => self.held = self.stream_time.is_some_and(|stream_time| stream_time > now),
             Input::Prepare => self.prepare(actions),
             Input::Committed => self.settle_committed(),
             Input::Aborted => self.settle_aborted(),
         }
-        if matches!(self.phase, Phase::Deciding) {
+        if matches!(self.phase, Phase::Deciding) && !self.held {
             self.decide(actions);
         }
     }
@@ -256,7 +264,17 @@ impl<C: Customers> Shard<C> {
 
     /// Customers with something awaited.
     pub fn armed(&self) -> usize {
+        self.awaiting
+    }
+
+    /// Entries in the wheel: those of customers that wait, and stale ones that come up soon.
+    pub fn rings(&self) -> usize {
         self.wheel.len()
+    }
+
+    /// Whether nothing is decided because stream time is ahead of the worker clock (rule 5): another owner's clock was ahead.
+    pub fn is_held(&self) -> bool {
+        self.held
     }
 
     /// By model and stage: journeys that stand there, as committed.
@@ -307,11 +325,12 @@ impl<C: Customers> Shard<C> {
     fn fire(&mut self, deadline: Timestamp, who: &Identity, actions: &mut Vec<Action>) {
         let (transaction, models) = (self.transaction, &self.models);
         let (scratch, moved) = (&mut self.scratch, &mut self.moved);
+        let awaited = &mut false;
         let (first, next) = self.customers.entry(who, |entry| {
-            if entry.armed != deadline {
+            if !entry.ring(deadline) {
                 return (false, None);
             }
-            entry.armed = Timestamp::MAX;
+            *awaited = true;
             let next = entry.latest().map_or(Timestamp::MAX, Customer::next_deadline);
             if next > deadline {
                 return (false, Some(next));
@@ -322,6 +341,7 @@ impl<C: Customers> Shard<C> {
             count_stages(customer, moved, 1);
             (first, Some(customer.next_deadline()))
         });
+        self.awaiting -= usize::from(*awaited);
         if self.scratch.is_empty() {
             self.customers.remove_vacant(who);
         } else {
@@ -387,10 +407,15 @@ impl<C: Customers> Shard<C> {
         }
     }
 
-    /// Makes `deadline` the customer's place in the wheel.
+    /// Sees to it that the customer is looked at when `deadline` is due.
     fn arm(&mut self, who: &Identity, deadline: Timestamp) {
-        self.customers.entry(who, |entry| entry.armed = deadline);
-        if deadline != Timestamp::MAX {
+        let (new, insert) = self.customers.entry(who, |entry| {
+            let idle = entry.armed == Timestamp::MAX;
+            let insert = entry.arm(deadline);
+            (idle && entry.armed != Timestamp::MAX, insert)
+        });
+        self.awaiting += usize::from(new);
+        if insert {
             self.wheel.insert(deadline, who.clone());
         }
     }
@@ -432,6 +457,8 @@ impl<C: Customers> Shard<C> {
             if let Some(deadline) = rearm {
                 self.arm(&who, deadline);
             }
+            let gone = self.customers.entry(&who, |entry| entry.is_vacant() && entry.armed != Timestamp::MAX);
+            self.awaiting -= usize::from(gone);
             self.customers.remove_vacant(&who);
         }
         self.moved.iter_mut().flatten().for_each(|moved| *moved = 0);

@@ -21,19 +21,22 @@ pub trait Customers {
     fn each(&self, work: impl FnMut(&Entry));
 }
 
-/// One customer: committed image, pending image, and the deadline under which the wheel knows the customer.
+/// One customer: committed image, pending image, and the instants at which the wheel will ask for the customer.
 #[derive(Clone, Debug)]
 pub struct Entry {
     committed: Option<Box<Customer>>,
     pending: Option<(u64, Box<Customer>)>,
-    /// Where the customer's one entry in the wheel stands; [`Timestamp::MAX`]: nowhere. Not part of the state: an abort
-    /// does not undo it.
+    /// When the wheel asks for the customer next, never later than the earliest deadline; [`Timestamp::MAX`]: nothing is
+    /// awaited. Not part of the state: an abort does not undo it.
     pub armed: Timestamp,
+    /// A later instant at which the wheel asks as well, left from before something nearer was awaited. Remembered so that
+    /// the same far deadline is not put into the wheel again after every near one.
+    spare: Timestamp,
 }
 
 impl Default for Entry {
     fn default() -> Self {
-        Entry { committed: None, pending: None, armed: Timestamp::MAX }
+        Entry { committed: None, pending: None, armed: Timestamp::MAX, spare: Timestamp::MAX }
     }
 }
 
@@ -81,6 +84,34 @@ impl Entry {
     pub fn restore(&mut self, customer: Customer) {
         self.committed = Some(Box::new(customer));
         self.pending = None;
+    }
+
+    /// Sees to it that the wheel asks at `deadline` or before; says whether it must be told.
+    pub fn arm(&mut self, deadline: Timestamp) -> bool {
+        if deadline == Timestamp::MAX {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.armed, deadline);
+        if self.spare <= deadline {
+            self.armed = std::mem::replace(&mut self.spare, before);
+            return false;
+        }
+        // Of two that are left, the farther is worth remembering: the nearer is gone soon.
+        if before != Timestamp::MAX && (self.spare == Timestamp::MAX || before > self.spare) {
+            self.spare = before;
+        }
+        true
+    }
+
+    /// The wheel asks at this instant; says whether that is what the customer waits for.
+    pub fn ring(&mut self, instant: Timestamp) -> bool {
+        let awaited = self.armed == instant;
+        if awaited {
+            self.armed = Timestamp::MAX;
+        } else if self.spare == instant {
+            self.spare = Timestamp::MAX;
+        }
+        awaited
     }
 
     /// Whether the entry holds no customer.

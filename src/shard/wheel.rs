@@ -1,4 +1,5 @@
-//! Deadlines of a shard: a one-level wheel of 100 ms slots, with at most one entry per customer.
+//! Deadlines of a shard: a one-level wheel of 100 ms slots, with one near and one far entry per customer at the most, but for
+//! stale ones that come up soon.
 //!
 //! An entry says only "look at this customer then": the deadline itself stands in the journey. The owner moves an entry
 //! when the deadline gets earlier and re-arms it when it is popped too early, so putting a deadline off costs nothing here.

@@ -309,3 +309,44 @@ fn before_its_first_record_an_input_stands_nowhere() {
     assert_eq!(world.shard.committed().positions, [NOWHERE, NOWHERE]);
     assert_eq!((world.shard.stream_time(), world.shard.is_dirty(), world.customers().len()), (None, false, 0));
 }
+
+/// Another owner's clock was two hours ahead. If the shard decided now, a span of half an hour would be over at once.
+#[test]
+fn a_shard_whose_stream_time_is_ahead_of_the_clock_waits_for_the_clock() {
+    let progress = Progress { positions: vec![NOWHERE], stream_time: Some(after("2h")), sequence: 7 };
+    let settings = Settings { settle: Span::ZERO, ..Settings::default() };
+    let mut world = World::going_on(&[baskets("30m")], settings, PlainCustomers::default(), progress);
+    world.tell(Input::Clock(after("1m")));
+    world.give(0, touchpoint("a", "cart.added", after("1m"), "x"), after("1m"));
+    world.quiet_until(0, after("1h"));
+    assert_eq!((causes(&mut world), world.shard.is_held()), (vec![], true));
+    world.tell(Input::Clock(after("2h") - Span::from_millis(1)));
+    assert_eq!(causes(&mut world), [""; 0]);
+    world.give(0, touchpoint("a", "order.completed", after("2h"), "bought"), after("2h"));
+    world.tell(Input::Clock(after("2h")));
+    assert!(!world.shard.is_held());
+    let causes = causes(&mut world);
+    assert!(causes.contains(&"bought".to_owned()), "the shard goes on: {causes:?}");
+}
+
+/// Every basket in a stage that waits for long has a near deadline, and must not leave one more far one behind each time.
+#[test]
+fn near_deadlines_leave_no_far_ones_behind() {
+    let text = "sillage: 1\nmodel: long\nstages:\n  shop: { enter: [page.viewed, cart.added], quiet: 90d }\nepisodes:\n  \
+                basket: { known by: [cart_id], opens: cart.added, completes: order.completed, abandoned after: 30m }\n";
+    let settings = Settings { settle: Span::ZERO, ..Settings::default() };
+    let mut world = World::new(&[good_model("long", text)], settings, 1);
+    for hour in 0..50 {
+        let at = after(&format!("{hour}h"));
+        let id = format!("cart {hour}");
+        world.give(0, with_id(touchpoint("a", "cart.added", at, &id), "cart_id", &id), at);
+        world.quiet_until(0, at + Span::from_secs(50 * 60));
+        assert_eq!(world.shard.armed(), 1, "the stage waits, after hour {hour}");
+    }
+    let abandoned = causes(&mut world).iter().filter(|cause| *cause == "absence").count();
+    assert_eq!(abandoned, 50);
+    assert!(world.shard.rings() <= 2, "{} entries in the wheel for one customer", world.shard.rings());
+    world.quiet_until(0, after("49h") + Span::from_days(90));
+    assert_eq!(causes(&mut world), ["absence"], "and the stage's own deadline is not forgotten");
+    assert_eq!(world.shard.armed(), 0);
+}

@@ -76,12 +76,11 @@ impl Log {
             buffered_records: 10_000,
         };
         // Touchpoints are stamped by the demo's clock, which runs ahead of the brokers' unless they run alike.
-        let create = Create { partitions: PARTITIONS, replication: 1, stamps: Stamps::Producers };
-        let facts = kafka::prepare(&connection, Some(create)).map_err(|trouble| match trouble {
-            Trouble::Unreachable(reason) => reason,
-            Trouble::Unfit(reason) => format!("{reason}; --speed needs brokers that take timestamps from ahead"),
-        })?;
-        let feed = Feed::open(brokers, &connection.inputs, &connection.properties)?;
+        let stamps = if plan.speed == 1.0 { Stamps::Brokers } else { Stamps::Producers };
+        let facts = kafka::prepare(&connection, Some(Create { partitions: PARTITIONS, replication: 1, stamps }));
+        let facts = facts.map_err(Trouble::into_reason)?;
+        let feed = Feed::open(brokers, &connection.inputs, &connection.properties)
+            .inspect_err(|_| drop(kafka::remove(&connection)))?;
         Ok(Log::Kafka(Box::new(Topics { connection: Arc::new(connection), facts, feed })))
     }
 
@@ -138,7 +137,7 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn start(plan: &Plan, now: &Now, stop: &Stop, tally: &Arc<Mutex<Tally>>) -> Result<Self, String> {
-        let folder = Folder::make()?;
+        let folder = Folder::make(now)?;
         let log = Arc::new(Log::open(plan, &folder, now)?);
         let wrap: Wrap = {
             let tally = Arc::clone(tally);
@@ -166,7 +165,9 @@ impl Engine {
         self.stop.set();
         let fed = self.feeder.join().unwrap_or_else(|_| Err("the generator panicked; its words stand above".to_owned()));
         let worked = self.crew.join();
-        fed.and(worked).and_then(|()| self.log.clear())
+        // What the demo made goes in any case; why it failed matters more than whether that could be cleared.
+        let cleared = self.log.clear();
+        fed.and(worked).and(cleared)
     }
 }
 
@@ -264,9 +265,11 @@ impl Sink for Onlooker {
 struct Folder(PathBuf);
 
 impl Folder {
-    fn make() -> Result<Self, String> {
-        let path = std::env::temp_dir().join(format!("sillage-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&path)
+    fn make(now: &Now) -> Result<Self, String> {
+        // Never one that is there already: a demo that was killed has left another time behind.
+        let name = format!("sillage-demo-{}-{}", std::process::id(), now().as_millis());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir(&path)
             .map_err(|error| format!("cannot make {}: {error}; set TMPDIR to a writable directory", path.display()))?;
         Ok(Folder(path))
     }
