@@ -107,8 +107,7 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let log_format = file.word("log_format", LOG_FORMATS, LogFormat::Text, faults);
     check_avro(&file, input_format, &log, faults);
     // Everything has been asked for by now, so that every fault is told.
-    let log = log.filter(|_| faults.usable())?;
-    Some(Config {
+    faults.usable().then_some(Config {
         models,
         workers,
         listen,
@@ -233,10 +232,10 @@ impl File<'_> {
         }
     }
 
-    fn log(&self, surroundings: &Surroundings, faults: &mut Faults) -> Option<Log> {
+    fn log(&self, surroundings: &Surroundings, faults: &mut Faults) -> Log {
         let Some(brokers) = self.get("brokers") else {
             self.without_effect(KAFKA_ONLY, "the embedded log, since there are no `brokers`", faults);
-            return Some(Log::Embedded(self.embedded(faults)));
+            return Log::Embedded(self.embedded(faults));
         };
         if let Some(directory) = self.get("directory") {
             faults.push(
@@ -251,7 +250,7 @@ impl File<'_> {
         } else {
             self.without_effect(EMBEDDED_ONLY, "Kafka", faults);
         }
-        self.kafka(brokers, surroundings, faults).map(Log::Kafka)
+        Log::Kafka(self.kafka(brokers, surroundings, faults))
     }
 
     fn without_effect(&self, keys: &[&'static str], log: &str, faults: &mut Faults) {
@@ -273,7 +272,7 @@ impl File<'_> {
         }
     }
 
-    fn kafka(&self, brokers: &Value<'_>, surroundings: &Surroundings, faults: &mut Faults) -> Option<KafkaLog> {
+    fn kafka(&self, brokers: &Value<'_>, surroundings: &Surroundings, faults: &mut Faults) -> KafkaLog {
         let brokers = brokers.text(faults).filter(|brokers| check_brokers(brokers, faults));
         let inputs = self.inputs(faults);
         let output = self.topic("output", "sillage", faults);
@@ -285,15 +284,19 @@ impl File<'_> {
             let cause = format!("{buffered} buffered records need over a thousand commits of {decisions} to drain");
             faults.warning("C013", value.place(), cause, "lower `buffered_records`, or raise `decisions_per_commit`");
         }
+        let group = self.topic("group", "sillage", faults).value;
+        let instance = self.instance(surroundings, faults);
+        let properties = self.properties(faults);
+        // Stand-ins where something is missing: that is a fault, so the whole is refused, but not before all has been read.
         let connection = Connection {
-            brokers: brokers?.value,
-            group: self.topic("group", "sillage", faults).value,
-            instance: self.instance(surroundings, faults),
+            brokers: brokers.map_or_else(String::new, |brokers| brokers.value),
+            group,
+            instance,
             inputs: inputs.into_iter().map(|input| input.value).collect(),
             output: output.value,
             format: self.word("output_format", FORMATS, Format::Json, faults),
-            start: start?,
-            properties: self.properties(faults),
+            start: start.unwrap_or(Start::Latest),
+            properties,
             buffered_records: buffered as usize,
         };
         let create = Create {
@@ -301,14 +304,14 @@ impl File<'_> {
             replication: self.number("replication", 1, 1..=16, faults) as u16,
             stamps: Stamps::Brokers,
         };
-        Some(KafkaLog {
+        KafkaLog {
             connection,
             create: match self.flag("create_topics", Flag::Yes, faults) {
                 Flag::Yes => Some(create),
                 Flag::No => None,
             },
             partitioner: self.word("partitioner", PARTITIONERS, Partitioner::Murmur2, faults),
-        })
+        }
     }
 
     /// Input topics, sorted by name: their order decides between records of one instant.
@@ -392,9 +395,9 @@ impl File<'_> {
     }
 }
 
-fn check_avro(file: &File<'_>, format: Format, log: &Option<Log>, faults: &mut Faults) {
+fn check_avro(file: &File<'_>, format: Format, log: &Log, faults: &mut Faults) {
     let (Format::Avro, Some(value)) = (format, file.get("input_format")) else { return };
-    if let Some(Log::Embedded(_)) = log {
+    if matches!(log, Log::Embedded(_)) {
         let help = "write `input_format: json`, or set `brokers` to read Avro from Kafka";
         faults.error("C014", value.place(), "the embedded log takes touchpoints over HTTP, as JSON", help);
     }
