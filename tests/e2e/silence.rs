@@ -78,6 +78,18 @@ fn an_open_upstream_transaction_holds_time_until_it_ends() {
     let read = reader.until("the abandonment", SOON, |read| tells(read, "regrets", "abandonment basket"));
     assert!(outcome(&read, "regrets", "abandonment", "basket").timestamp >= undone);
     assert_eq!(story(&read, "buys"), bought);
+
+    // Somebody else's transaction stands open, and the purchase behind it: a reader of committed records cannot see it yet.
+    crate::harness::wait::until_true("stream time to go on again", SOON, || behind() < 1.0);
+    shop.does("waits", "cart.added", 0);
+    upstream.begin();
+    purchase("somebody else");
+    shop.does("waits", "order.completed", 0);
+    crate::harness::wait::until_true("stream time to be held past the deadline", SOON, || behind() > 6.0);
+    assert_eq!(story(&reader.to_the_end(), "waits"), ["transition deciding"]);
+    upstream.abort();
+    let read = reader.until("the purchase behind", SOON, |read| tells(read, "waits", "transition bought"));
+    assert_eq!(story(&read, "waits"), bought);
 }
 
 #[test]
