@@ -28,31 +28,21 @@ impl Stop {
 /// Puts something between a worker and its sink: an onlooker.
 pub type Wrap = Arc<dyn Fn(Box<dyn Sink>) -> Box<dyn Sink> + Send + Sync>;
 
+/// Nothing between a worker and its sink.
+pub fn bare() -> Wrap {
+    Arc::new(|sink| sink)
+}
+
 /// The running workers.
 #[derive(Debug)]
 pub struct Crew(Vec<JoinHandle<Result<(), String>>>);
 
 impl Crew {
-    /// Workers on Kafka.
-    ///
-    /// # Errors
-    /// A thread that cannot be started.
-    pub fn on_kafka(
-        connection: &Arc<kafka::Connection>,
-        facts: kafka::Facts,
-        workers: usize,
-        job: &Job,
-        stop: &Stop,
-    ) -> Result<Self, String> {
-        let bare: Wrap = Arc::new(|sink| sink);
-        Self::on_kafka_through(connection, facts, workers, job, stop, &bare)
-    }
-
     /// Workers on Kafka that write through what `wrap` makes of their sinks.
     ///
     /// # Errors
     /// A thread that cannot be started.
-    pub fn on_kafka_through(
+    pub fn on_kafka(
         connection: &Arc<kafka::Connection>,
         facts: kafka::Facts,
         workers: usize,
@@ -69,26 +59,11 @@ impl Crew {
         })
     }
 
-    /// Workers on the embedded log.
-    ///
-    /// # Errors
-    /// A thread that cannot be started.
-    pub fn on_store(store: &Arc<Store>, workers: usize, job: &Job, stop: &Stop) -> Result<Self, String> {
-        let bare: Wrap = Arc::new(|sink| sink);
-        Self::on_store_through(store, workers, job, stop, &bare)
-    }
-
     /// Workers on the embedded log that write through what `wrap` makes of their sinks.
     ///
     /// # Errors
     /// A thread that cannot be started.
-    pub fn on_store_through(
-        store: &Arc<Store>,
-        workers: usize,
-        job: &Job,
-        stop: &Stop,
-        wrap: &Wrap,
-    ) -> Result<Self, String> {
+    pub fn on_store(store: &Arc<Store>, workers: usize, job: &Job, stop: &Stop, wrap: &Wrap) -> Result<Self, String> {
         Self::start(workers, |worker| {
             let (store, job, stop, wrap) = (Arc::clone(store), job.clone(), stop.clone(), Arc::clone(wrap));
             Box::new(move || {

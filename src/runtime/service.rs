@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::clock::Clock;
-use super::crew::{Crew, Stop};
+use super::crew::{self, Crew, Stop};
 use super::worker::Job;
 use crate::config::{Config, KafkaLog, Log};
 use crate::embedded::{self, Store};
@@ -22,7 +22,6 @@ use crate::kafka::{self, Trouble};
 use crate::lookup::Lookup;
 use crate::model::Model;
 use crate::partitioner::Partitioner;
-use crate::port::Now;
 use crate::{http, metrics};
 
 /// Between two looks at the workers and the clock.
@@ -136,7 +135,7 @@ impl Life {
         let crew = match (&self.config.log, store) {
             (Log::Embedded(settings), Some(store)) => {
                 let job = self.job(vec![embedded::INPUT.to_owned()], settings.partitions, Partitioner::Unknown);
-                Crew::on_store(&store, self.config.workers, &job, &self.stop).map_err(Ended::Unable)
+                Crew::on_store(&store, self.config.workers, &job, &self.stop, &crew::bare()).map_err(Ended::Unable)
             }
             (Log::Kafka(log), _) => self.on_kafka(log),
             (Log::Embedded(_), None) => Err(Ended::Unable("the store was not opened".to_owned())),
@@ -178,7 +177,7 @@ impl Life {
             "on Kafka, journeys live in memory only: after a restart or a rebalance they begin anew (the state log comes later)"
         );
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
-        Crew::on_kafka(&connection, facts, self.config.workers, &job, &self.stop).map_err(Ended::Unable)
+        Crew::on_kafka(&connection, facts, self.config.workers, &job, &self.stop, &crew::bare()).map_err(Ended::Unable)
     }
 
     /// Creates or verifies the topics, trying again with growing pauses while no broker answers.
@@ -249,7 +248,7 @@ impl Life {
             mapping: self.config.fields.clone(),
             format: self.config.input_format,
             limits: self.config.limits,
-            now: self.now(),
+            now: self.clock.handle(),
         };
         let until = async move {
             // An error means that the sender is gone: time to stop as well.
@@ -269,10 +268,6 @@ impl Life {
             }
         });
         Ok((stop, serving))
-    }
-
-    fn now(&self) -> Now {
-        self.clock.handle()
     }
 }
 

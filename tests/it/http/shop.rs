@@ -12,7 +12,7 @@ use sillage::model::{self, Model};
 use sillage::partitioner::Partitioner;
 use sillage::port::Now;
 use sillage::runtime::clock::Clock;
-use sillage::runtime::crew::{Crew, Stop};
+use sillage::runtime::crew::{self, Crew, Stop};
 use sillage::runtime::worker::Job;
 use sillage::time::Span;
 use sillage::wire::{Format, Limits, Mapping};
@@ -81,7 +81,7 @@ impl Shop {
             lookup: Arc::clone(&lookup),
         };
         let stop = Stop::default();
-        let crew = Crew::on_store(&store, 2, &job, &stop).expect("workers");
+        let crew = Crew::on_store(&store, 2, &job, &stop, &crew::bare()).expect("workers");
         Self::serving(dir, Some(store), mapping, lookup, models, now, Some((crew, stop)))
     }
 
