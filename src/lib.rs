@@ -4,7 +4,7 @@
 //!
 //! Pure rooms: no Kafka, clock, HTTP, async, lock or logger in them. Same input, same bytes.
 //! - [`time`]: instants and spans. [`diagnostic`]: faults in files that people write. [`yaml`]: a file with its places.
-//! - [`touchpoint`]: what a customer did. [`model`]: what a journey may be.
+//! - [`expression`]: conditions, compiled. [`touchpoint`]: what a customer did. [`model`]: what a journey may be.
 //! - [`journey`]: what one customer did, and what follows. [`shard`]: many customers, one stream time, one commit.
 //!
 //! The shell obeys what the shard decides.
@@ -17,6 +17,7 @@ pub mod cli;
 pub mod config;
 pub mod diagnostic;
 pub mod embedded;
+pub mod expression;
 pub mod generate;
 pub mod http;
 pub mod journey;

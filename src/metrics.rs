@@ -249,28 +249,34 @@ fn begin_at_zero(model: &Model) {
     let absent = ["abandonment", "resumption", "recovery"];
     for stage in &model.stages {
         begin("transition", &stage.name);
-        if stage.quiet.is_some() {
+        if stage.quiet.is_some() || stage.abandoned_at.is_some() {
             absent.iter().for_each(|kind| begin(kind, &stage.name));
         }
     }
     for kind in &model.episodes {
         begin("completion", &kind.name);
-        if kind.abandoned_after.is_some() {
+        if kind.abandoned_after.is_some() || kind.abandoned_at.is_some() {
             absent.iter().for_each(|what| begin(what, &kind.name));
         }
+    }
+    for rule in model.friction.iter().filter(|rule| !rule.evidence_only) {
+        begin("friction", &rule.name);
     }
 }
 
 /// Counts a committed outcome.
 pub fn outcome(outcome: &Outcome) {
     let about = match &outcome.what {
-        What::Transition { to, .. } => to,
+        What::Transition { to, .. } => to.as_str(),
+        What::Friction { rule, .. } => rule,
         What::Completion { about }
         | What::Abandonment { about }
         | What::Resumption { about, .. }
         | What::Recovery { about, .. } => match &about.subject {
             Subject::Stage(name) => name,
             Subject::Episode { kind, .. } => kind,
+            Subject::Session(_) => "session",
+            Subject::Journey => "journey",
         },
     };
     let (model, about) = (outcome.model.to_string(), about.to_string());

@@ -118,7 +118,7 @@ fn every_type_is_named_by_the_model_or_left_out_on_purpose() {
     let model = model.unwrap_or_else(|| panic!("{diagnostics:?}"));
     let kinds: BTreeSet<&str> = season().iter().map(|touchpoint| touchpoint.kind.as_str()).collect();
     for kind in &kinds {
-        assert!(model.names(kind) != UNNAMED.contains(kind), "{kind}");
+        assert!(model.types.names(kind) != UNNAMED.contains(kind), "{kind}");
     }
     for kind in UNNAMED {
         assert!(kinds.contains(kind), "{kind} never happens");
@@ -130,7 +130,7 @@ fn every_type_is_named_by_the_model_or_left_out_on_purpose() {
         .chain(["checkout.step", "payment.submitted", "payment.failed", "coupon.denied", "cart.emptied"])
         .chain(["order.completed", "review.published", "referral.shared"])
     {
-        assert!(kinds.contains(kind) && model.names(kind), "{kind}");
+        assert!(kinds.contains(kind) && model.types.names(kind), "{kind}");
     }
 }
 

@@ -250,7 +250,7 @@ impl Journey {
             session: sighting.touchpoint.session.clone(),
             value: sighting.worth(),
             touched: sighting.count,
-            watch: Watch::open(sighting.touchpoint, sighting.moment, sighting.kind.abandoned_after),
+            watch: Watch::open(sighting.touchpoint, sighting.moment, sighting.kind.abandoned_after.as_ref().and_then(crate::model::Wait::fixed)),
             abandoned: false,
             latest_then: 0,
         });
@@ -284,7 +284,7 @@ impl Journey {
         }
         episode.value = sighting.worth().or(episode.value);
         episode.touched = sighting.count;
-        let quiet = sighting.kind.abandoned_after;
+        let quiet = sighting.kind.abandoned_after.as_ref().and_then(crate::model::Wait::fixed);
         if !episode.abandoned {
             episode.watch.progress(sighting.touchpoint, sighting.moment, quiet);
             return;
@@ -303,7 +303,7 @@ impl Journey {
     fn progress_others(&mut self, sighting: &Sighting<'_>, touched: Option<usize>) {
         for (place, episode) in self.episodes.iter_mut().enumerate() {
             if episode.kind == sighting.index && !episode.abandoned && Some(place) != touched {
-                episode.watch.progress(sighting.touchpoint, sighting.moment, sighting.kind.abandoned_after);
+                episode.watch.progress(sighting.touchpoint, sighting.moment, sighting.kind.abandoned_after.as_ref().and_then(crate::model::Wait::fixed));
             }
         }
     }

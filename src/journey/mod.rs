@@ -20,7 +20,7 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
 pub use episodes::{Episode, EpisodeId, EpisodeKindState};
-pub use outcome::{About, Movement, Outcome, Subject, What};
+pub use outcome::{About, Decision, Movement, Outcome, Subject, What};
 pub use stages::Standing;
 pub use watch::{Abandonment, Watch};
 
@@ -178,8 +178,8 @@ impl Customer {
         }
         let mut applied = Applied::Ignored;
         for (model, journey) in models.iter().zip(&mut self.journeys) {
-            let roles = model.roles(&touchpoint.kind);
-            if model.names(&touchpoint.kind) {
+            let roles = model.types.plain(&touchpoint.kind);
+            if model.types.names(&touchpoint.kind) {
                 applied = Applied::Counted;
             }
             let mut teller = Teller::new(model, &self.identity, outcomes);

@@ -35,6 +35,8 @@ pub struct Outcome {
     pub cause: Option<CompactString>,
     /// What is at stake, or was bought.
     pub value: Option<Money>,
+    /// The customer's segment, where the model has segments and one holds.
+    pub segment: Option<CompactString>,
     /// What happened.
     pub what: What,
 }
@@ -52,6 +54,8 @@ pub enum What {
         movement: Movement,
         /// How long it stood in the stage it left.
         time_in_stage: Option<Span>,
+        /// What preceded the purchase, where a completing touchpoint moved the journey.
+        decision: Option<Box<Decision>>,
     },
     /// An episode was completed.
     Completion {
@@ -77,6 +81,32 @@ pub enum What {
         /// The abandonment.
         answers: Abandonment,
     },
+    /// Evidence of friction has reached its threshold.
+    Friction {
+        /// In what. Of a session or a journey, the story is that of the evidence.
+        about: About,
+        /// The rule.
+        rule: CompactString,
+        /// Ids of the touchpoints that are the evidence, in the order they were applied.
+        evidence: Vec<CompactString>,
+        /// The score that was reached, and the rules that added to it; `None` for a rule that is no score.
+        score: Option<(u32, Vec<CompactString>)>,
+    },
+}
+
+/// The decision moment: the last touchpoint before a purchase that was not itself part of buying.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The stage that the journey stood in after it; `None` before a first stage.
+    pub stage: Option<CompactString>,
+    /// Its id.
+    pub touchpoint: CompactString,
+    /// What happened.
+    pub kind: CompactString,
+    /// On which channel.
+    pub channel: Option<CompactString>,
+    /// How long before the purchase.
+    pub before: Span,
 }
 
 /// In which way a journey moved.
@@ -92,6 +122,10 @@ pub enum Movement {
     ReEnter,
     /// Into the last stage.
     Complete,
+    /// The journey was completed by a renewal, and the next begins.
+    Renew,
+    /// Into a terminal stage.
+    End,
 }
 
 impl Movement {
@@ -103,6 +137,8 @@ impl Movement {
             Movement::Regress => "regress",
             Movement::ReEnter => "re-enter",
             Movement::Complete => "complete",
+            Movement::Renew => "renew",
+            Movement::End => "end",
         }
     }
 }
@@ -138,6 +174,10 @@ pub enum Subject {
         /// Property names and ids, in the order of the chain.
         ids: Vec<(CompactString, CompactString)>,
     },
+    /// A session by its id.
+    Session(CompactString),
+    /// The journey as a whole.
+    Journey,
 }
 
 impl What {
@@ -149,6 +189,7 @@ impl What {
             What::Abandonment { .. } => "abandonment",
             What::Resumption { .. } => "resumption",
             What::Recovery { .. } => "recovery",
+            What::Friction { .. } => "friction",
         }
     }
 
@@ -159,7 +200,8 @@ impl What {
             What::Completion { about }
             | What::Abandonment { about }
             | What::Resumption { about, .. }
-            | What::Recovery { about, .. } => Some(about),
+            | What::Recovery { about, .. }
+            | What::Friction { about, .. } => Some(about),
         }
     }
 
@@ -167,7 +209,7 @@ impl What {
     pub fn answers(&self) -> Option<Abandonment> {
         match self {
             What::Resumption { answers, .. } | What::Recovery { answers, .. } => Some(*answers),
-            What::Transition { .. } | What::Completion { .. } | What::Abandonment { .. } => None,
+            What::Transition { .. } | What::Completion { .. } | What::Abandonment { .. } | What::Friction { .. } => None,
         }
     }
 }
@@ -207,6 +249,7 @@ impl<'a> Teller<'a> {
             at,
             cause: cause.map(|touchpoint| touchpoint.id.clone()),
             value,
+            segment: None,
             what,
         });
         id
@@ -239,7 +282,17 @@ impl<'a> Teller<'a> {
                 text(kind);
                 *number
             }
+            Some(Subject::Session(id)) => {
+                text("session");
+                text(id);
+                0
+            }
+            Some(Subject::Journey) => 0,
         };
+        if let What::Friction { rule, .. } = what {
+            text("rule");
+            text(rule);
+        }
         for number in [journey.number, episode, occurrence] {
             bytes.extend_from_slice(&number.to_be_bytes());
         }

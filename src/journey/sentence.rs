@@ -13,6 +13,8 @@ impl fmt::Display for Outcome {
                 (None, _) => write!(f, "enters {to}"),
                 (Some(from), Movement::Regress) => write!(f, "{from} → back to {to}"),
                 (Some(from), Movement::ReEnter) => write!(f, "{from} → {to}, beginning journey {}", self.journey),
+                (Some(from), Movement::Renew) => write!(f, "{from} → {to}, renewing as journey {}", self.journey),
+                (Some(from), Movement::End) => write!(f, "{from} → {to}, ending journey {}", self.journey),
                 (Some(from), Movement::Skip) => write!(f, "{from} → {to}, skipping"),
                 (Some(from), Movement::Advance | Movement::Complete) => write!(f, "{from} → {to}"),
             },
@@ -23,6 +25,12 @@ impl fmt::Display for Outcome {
             }
             What::Resumption { about, .. } => self.write(f, "resumes", about),
             What::Recovery { about, .. } => self.write(f, "recovers", about),
+            What::Friction { about, rule, .. } => match about.subject {
+                Subject::Journey => write!(f, "friction {rule}"),
+                Subject::Stage(_) | Subject::Episode { .. } | Subject::Session(_) => {
+                    self.write(f, &format!("friction {rule} in"), about)
+                }
+            },
         }
     }
 }
@@ -31,6 +39,8 @@ impl Outcome {
     fn write(&self, f: &mut fmt::Formatter<'_>, verb: &str, about: &About) -> fmt::Result {
         match &about.subject {
             Subject::Stage(name) => write!(f, "{verb} {name}"),
+            Subject::Session(id) => write!(f, "{verb} session {id}"),
+            Subject::Journey => write!(f, "{verb} the journey"),
             Subject::Episode { kind, number, ids } => {
                 write!(f, "{verb} {kind} ")?;
                 match ids.first() {

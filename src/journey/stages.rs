@@ -40,8 +40,8 @@ impl Journey {
         moment: Moment,
         teller: &mut Teller<'_>,
     ) {
-        for stage in &roles.enters {
-            self.reached[usize::from(*stage)].get_or_insert(touchpoint.event_time);
+        for way in &roles.enters {
+            self.reached[usize::from(way.stage)].get_or_insert(touchpoint.event_time);
         }
         match self.way(model, roles) {
             Way::Move(to, movement) => self.enter(model, to, movement, touchpoint, moment, teller),
@@ -53,7 +53,7 @@ impl Journey {
     /// The ways that a stage names itself come first (back, then again); then staying; then the nearest later stage.
     fn way(&self, model: &Model, roles: &TypeRoles) -> Way {
         let forward = |from: Option<StageIndex>| {
-            roles.enters.iter().find(|stage| from.is_none_or(|from| **stage > from)).map(|to| {
+            roles.enters.iter().map(|way| &way.stage).find(|stage| from.is_none_or(|from| **stage > from)).map(|to| {
                 let next = from.map_or(0, |from| from + 1);
                 let movement = if *to == model.last_stage() {
                     Movement::Complete
@@ -71,11 +71,11 @@ impl Journey {
             return Way::Move(to, Movement::Regress);
         }
         if roles.again[at]
-            && let Some(to) = roles.enters.first()
+            && let Some(to) = roles.enters.first().map(|way| &way.stage)
         {
             return Way::Move(*to, Movement::ReEnter);
         }
-        if roles.enters.contains(&present) {
+        if roles.enters.iter().any(|way| way.stage == present) {
             return Way::Belongs;
         }
         forward(Some(present)).unwrap_or(Way::Stay)
@@ -113,12 +113,13 @@ impl Journey {
             to: model.stage_name(to).into(),
             movement,
             time_in_stage: left.map(|left| touchpoint.event_time.since(left.watch.opened_at)),
+            decision: None,
         };
         let occurrence = self.transitions;
         teller.tell(self, touchpoint.event_time, Some(touchpoint), value, what, occurrence);
         self.standing = Some(Standing {
             stage: to,
-            watch: Watch::open(touchpoint, moment, model.stages[usize::from(to)].quiet),
+            watch: Watch::open(touchpoint, moment, model.stages[usize::from(to)].quiet.as_ref().and_then(crate::model::Wait::fixed)),
             abandoned: false,
         });
     }
@@ -138,7 +139,7 @@ impl Journey {
         if standing.abandoned {
             // Only a touchpoint that enters the stage resumes it (rule 14).
             if let (Belonging::Yes, Some(answers)) = (belonging, standing.watch.abandonment) {
-                standing.watch.resume(touchpoint, moment, stage.quiet);
+                standing.watch.resume(touchpoint, moment, stage.quiet.as_ref().and_then(crate::model::Wait::fixed));
                 standing.abandoned = false;
                 let about = standing.watch.about(Subject::Stage(stage.name.clone()));
                 let occurrence = standing.watch.abandonments;
@@ -146,7 +147,7 @@ impl Journey {
                 teller.tell(self, touchpoint.event_time, Some(touchpoint), value, what, occurrence);
             }
         } else if roles.progresses[usize::from(standing.stage)] {
-            standing.watch.progress(touchpoint, moment, stage.quiet);
+            standing.watch.progress(touchpoint, moment, stage.quiet.as_ref().and_then(crate::model::Wait::fixed));
         }
     }
 

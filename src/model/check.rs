@@ -34,9 +34,19 @@ pub const MAX_NAME_BYTES: usize = 64;
 /// A recovery window shorter than this and than the absence itself is taken for a slip of the unit.
 const SHORT_RECOVERY: Span = Span::from_days(1);
 
+/// Where the files that a model imports come from: the text of a path as written in `import`, relative to the model's file;
+/// or why there is none.
+pub type Fragments<'a> = &'a dyn Fn(&str) -> Result<String, String>;
+
+/// Reads and checks a model that imports nothing; see [`load_with`].
+pub fn load(file_name: &str, source: &str) -> (Option<Model>, Vec<Diagnostic>) {
+    load_with(file_name, source, &|path| Err(format!("{path} cannot be read here: the model stands alone")))
+}
+
 /// Reads and checks a model; `file_name` is how diagnostics call the file. `Some` only where there is no error; warnings may
 /// stand beside it. Diagnostics come in the order of their places.
-pub fn load(file_name: &str, source: &str) -> (Option<Model>, Vec<Diagnostic>) {
+pub fn load_with(file_name: &str, source: &str, fragments: Fragments<'_>) -> (Option<Model>, Vec<Diagnostic>) {
+    let _ = fragments;
     let source = Source::file(file_name, source);
     let mut faults = Faults::default();
     let written = yaml::parse(&source, &mut faults).and_then(|root| written::read(&root, &mut faults));

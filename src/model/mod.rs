@@ -5,20 +5,28 @@
 //! customers, time or topics.
 
 pub mod check;
+mod friction;
+mod stage;
+mod types;
 pub mod written;
-
-use std::collections::HashMap;
 
 use compact_str::CompactString;
 
+use crate::expression::{Expression, Slot, Type};
 use crate::time::Span;
+use crate::touchpoint::Currency;
 
-pub use check::load;
+pub use check::{Fragments, load, load_with};
+pub use friction::{Friction, RuleIndex, Scope, Sign, Threshold};
+pub use stage::{Demand, Stage};
+pub use types::{Enters, EpisodeRole, Evidence, TypeRoles, Types};
 
 /// A stage by its place in the model's order.
 pub type StageIndex = u16;
 /// An episode kind by its place in the model's order.
 pub type EpisodeIndex = u16;
+/// A segment by its place in the model's order.
+pub type SegmentIndex = u8;
 
 /// A checked model, ready to run.
 #[derive(Clone, Debug)]
@@ -27,32 +35,49 @@ pub struct Model {
     pub name: CompactString,
     /// The author's version of it.
     pub version: u32,
+    /// What amounts in conditions are compared in.
+    pub currency: Option<Currency>,
     /// The phases in order, with the stages of each.
     pub phases: Vec<(CompactString, Vec<StageIndex>)>,
-    /// The stages in order.
+    /// The stages in order, terminal ones last.
     pub stages: Vec<Stage>,
     /// The episode kinds in order.
     pub episodes: Vec<EpisodeKind>,
-    /// What each named type means; every other type means [`Model::other`].
-    types: HashMap<CompactString, TypeRoles>,
-    other: TypeRoles,
+    /// The friction rules in order.
+    pub friction: Vec<Friction>,
+    /// What is summed up, in order.
+    pub tallies: Vec<Tally>,
+    /// The segments in order; the first whose condition holds is the customer's.
+    pub segments: Vec<Segment>,
+    /// What each slot of an expression stands for.
+    pub facts: Vec<Fact>,
+    /// What types of touchpoints mean here.
+    pub types: Types,
 }
 
-/// A stage as the engine sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stage {
-    /// The name, which is the id.
-    pub name: CompactString,
-    /// Abandoned after so long without progress; `None`: never.
-    pub quiet: Option<Span>,
-    /// For so long after an abandonment, advancing recovers it.
-    pub recovered_within: Span,
-    /// Left out of drop-off figures; changes no movement (rule 10).
-    pub optional: bool,
+/// How long an absence is waited for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wait {
+    /// Always so long.
+    Fixed(Span),
+    /// As long as a condition language line says.
+    Computed(Expression),
+    /// By segment; `None`: nothing is awaited of these customers.
+    BySegment(Vec<Option<Wait>>),
+}
+
+impl Wait {
+    /// How long, where it is the same for everyone and always.
+    pub fn fixed(&self) -> Option<Span> {
+        match self {
+            Wait::Fixed(span) => Some(*span),
+            Wait::Computed(_) | Wait::BySegment(_) => None,
+        }
+    }
 }
 
 /// A kind of thing inside a journey with its own ids and deadlines: basket, checkout, order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EpisodeKind {
     /// The name, which is the id.
     pub name: CompactString,
@@ -65,7 +90,9 @@ pub struct EpisodeKind {
     /// The property that carries what the episode is worth.
     pub worth: Option<CompactString>,
     /// Abandoned after so long without progress; `None`: never.
-    pub abandoned_after: Option<Span>,
+    pub abandoned_after: Option<Wait>,
+    /// Abandoned at the instant that this yields, whatever progress comes; what it yielded last counts.
+    pub abandoned_at: Option<Expression>,
     /// For so long after an abandonment, completing recovers it.
     pub recovered_within: Span,
     /// A completing touchpoint with an unknown id completes nothing.
@@ -74,87 +101,113 @@ pub struct EpisodeKind {
     pub any_progress: bool,
 }
 
-/// What one type of touchpoint means to one episode kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct EpisodeRole {
-    /// Opens one where none is open.
-    pub opens: bool,
-    /// Named as belonging to it: opening, or listed as progress.
-    pub belongs: bool,
-    /// Completes it.
-    pub completes: bool,
+/// Something that is summed up over what the customer did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tally {
+    /// The name, by which conditions know it.
+    pub name: CompactString,
+    /// How.
+    pub sum: Sum,
 }
 
-/// What one type of touchpoint means to the model. The lists by stage and by episode kind are as long as the model's.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TypeRoles {
-    /// The stages it belongs to, in order.
-    pub enters: Vec<StageIndex>,
-    /// By present stage: whether it puts the stage's deadline off.
-    pub progresses: Vec<bool>,
-    /// By present stage: the earlier stage it leads back to.
-    pub back: Vec<Option<StageIndex>>,
-    /// By present stage: whether it begins the customer's next journey.
-    pub again: Vec<bool>,
-    /// By episode kind.
-    pub episodes: Vec<EpisodeRole>,
+/// How touchpoints are summed up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sum {
+    /// How many there were.
+    Count,
+    /// The sum of a number.
+    Number(CompactString),
+    /// The sum of an amount, per currency.
+    Money(CompactString),
+    /// The latest value of a property, and what kind of value the property is declared to be.
+    Last(CompactString, Type),
+    /// How many sessions there were; without session ids, a gap of 30 minutes begins a new one.
+    Visits,
 }
 
-impl TypeRoles {
-    /// The roles of a type that the model does not name: progress where everything is, and nothing else.
-    pub fn unnamed(stage_any_progress: &[bool], episodes: usize) -> Self {
-        TypeRoles {
-            enters: Vec::new(),
-            progresses: stage_any_progress.to_vec(),
-            back: vec![None; stage_any_progress.len()],
-            again: vec![false; stage_any_progress.len()],
-            episodes: vec![EpisodeRole::default(); episodes],
-        }
-    }
+/// A group of customers whose waits, thresholds and rules may differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Segment {
+    /// The name, which is the id.
+    pub name: CompactString,
+    /// Who belongs to it; `None`: everyone.
+    pub when: Option<Expression>,
+}
+
+/// What a slot of an expression stands for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// `touchpoint.type`
+    TouchpointType,
+    /// `touchpoint.channel`
+    TouchpointChannel,
+    /// `touchpoint.session`
+    TouchpointSession,
+    /// `touchpoint.id`
+    TouchpointId,
+    /// `touchpoint.at`
+    TouchpointAt,
+    /// `touchpoint.PROPERTY` of a number, text, flag or instant.
+    Property(CompactString),
+    /// `touchpoint.PROPERTY` of money: the amount, where it is in the model's currency.
+    Amount(CompactString),
+    /// `customer.TALLY`, by the tally's index.
+    CustomerTally(usize),
+    /// `journey.TALLY`.
+    JourneyTally(usize),
+    /// `stage.TALLY`: the latest value in the present stage.
+    StageTally(usize),
+    /// `journey.number`
+    JourneyNumber,
+    /// `journey.started_at`
+    JourneyStartedAt,
+    /// `stage.name`
+    StageName,
+    /// `stage.entered_at`
+    StageEnteredAt,
+    /// `stage.touchpoints`
+    StageTouchpoints,
+    /// `segment`
+    SegmentName,
+    /// `EPISODE.open`
+    EpisodeOpen(EpisodeIndex),
+    /// `EPISODE.value`
+    EpisodeValue(EpisodeIndex),
+    /// `EPISODE.touchpoints`
+    EpisodeTouchpoints(EpisodeIndex),
+    /// `EPISODE.opened_at`
+    EpisodeOpenedAt(EpisodeIndex),
+    /// `EPISODE.abandonments`
+    EpisodeAbandonments(EpisodeIndex),
 }
 
 impl Model {
-    /// Puts a model together from its checked parts. Only [`check`] calls this; tests go through YAML like everybody.
-    pub(crate) fn assemble(
-        name: CompactString,
-        version: u32,
-        phases: Vec<(CompactString, Vec<StageIndex>)>,
-        stages: Vec<Stage>,
-        episodes: Vec<EpisodeKind>,
-        types: HashMap<CompactString, TypeRoles>,
-        other: TypeRoles,
-    ) -> Self {
-        Model { name, version, phases, stages, episodes, types, other }
-    }
-
-    /// What a type of touchpoint means here.
-    pub fn roles(&self, kind: &str) -> &TypeRoles {
-        self.types.get(kind).unwrap_or(&self.other)
-    }
-
-    /// Whether the model names this type at all.
-    pub fn names(&self, kind: &str) -> bool {
-        self.types.contains_key(kind)
-    }
-
     /// The stage's name.
     pub fn stage_name(&self, stage: StageIndex) -> &str {
         &self.stages[usize::from(stage)].name
     }
 
-    /// The last stage in order; entering it completes the journey's way.
+    /// The last stage in order that is not terminal; entering it completes the journey's way.
     pub fn last_stage(&self) -> StageIndex {
-        (self.stages.len() - 1) as StageIndex
+        self.stages.iter().rposition(|stage| !stage.ends).unwrap_or_default() as StageIndex
+    }
+
+    /// What a slot stands for.
+    pub fn fact(&self, slot: Slot) -> Option<&Fact> {
+        self.facts.get(usize::from(slot))
     }
 
     /// What must stay the same for running journeys to go on under another file of this model (rule 25): names in order.
     pub fn structure(&self) -> String {
-        let names = |list: Vec<&str>| list.join(", ");
-        format!(
-            "{}: stages {}; episodes {}",
-            self.name,
-            names(self.stages.iter().map(|stage| stage.name.as_str()).collect()),
-            names(self.episodes.iter().map(|kind| kind.name.as_str()).collect()),
-        )
+        let mut parts = vec![
+            ("stages", self.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>()),
+            ("episodes", self.episodes.iter().map(|kind| kind.name.as_str()).collect()),
+            ("friction", self.friction.iter().map(|rule| rule.name.as_str()).collect()),
+            ("tallies", self.tallies.iter().map(|tally| tally.name.as_str()).collect()),
+            ("segments", self.segments.iter().map(|segment| segment.name.as_str()).collect()),
+        ];
+        parts.retain(|(what, names)| matches!(*what, "stages" | "episodes") || !names.is_empty());
+        let parts: Vec<String> = parts.iter().map(|(what, names)| format!("{what} {}", names.join(", "))).collect();
+        format!("{}: {}", self.name, parts.join("; "))
     }
 }

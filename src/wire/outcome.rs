@@ -43,12 +43,14 @@ pub(super) fn write(outcome: &Outcome, fields: &mut impl Fields) {
 
 fn write_transition(what: &What, fields: &mut impl Fields) {
     let (from, to, movement, time_in_stage) = match what {
-        What::Transition { from, to, movement, time_in_stage } => {
+        What::Transition { from, to, movement, time_in_stage, .. } => {
             (from.as_deref(), Some(to.as_str()), Some(movement.as_str()), *time_in_stage)
         }
-        What::Completion { .. } | What::Abandonment { .. } | What::Resumption { .. } | What::Recovery { .. } => {
-            (None, None, None, None)
-        }
+        What::Completion { .. }
+        | What::Abandonment { .. }
+        | What::Resumption { .. }
+        | What::Recovery { .. }
+        | What::Friction { .. } => (None, None, None, None),
     };
     fields.text_or_null("from", from);
     fields.text_or_null("to", to);
@@ -70,6 +72,7 @@ fn write_subject(subject: &Subject, fields: &mut impl Fields) {
             }
             (None, Some(kind.as_str()), Some(i64::from(*number)))
         }
+        Subject::Session(_) | Subject::Journey => (None, None, None),
     };
     fields.text_or_null("stage", stage);
     fields.text_or_null("episode", episode);

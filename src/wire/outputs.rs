@@ -10,10 +10,12 @@ pub const COMPLETIONS: &str = "completions";
 pub const ABANDONMENTS: &str = "abandonments";
 /// Resumptions and recoveries.
 pub const RECOVERIES: &str = "recoveries";
+/// Friction.
+pub const FRICTION: &str = "friction";
 /// Records that cannot be used.
 pub const DEAD_LETTERS: &str = "dead-letters";
 /// All of them.
-pub const ALL: [&str; 5] = [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, DEAD_LETTERS];
+pub const ALL: [&str; 6] = [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, FRICTION, DEAD_LETTERS];
 
 /// Where an outcome goes.
 pub fn of(what: &What) -> &'static str {
@@ -22,5 +24,6 @@ pub fn of(what: &What) -> &'static str {
         What::Completion { .. } => COMPLETIONS,
         What::Abandonment { .. } => ABANDONMENTS,
         What::Resumption { .. } | What::Recovery { .. } => RECOVERIES,
+        What::Friction { .. } => FRICTION,
     }
 }

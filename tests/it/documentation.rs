@@ -186,9 +186,9 @@ fn what_is_deployed_is_accepted() {
     let ready_made = checked_model("five-stages.yaml", &text("models/five-stages.yaml"));
     assert_eq!(quick.structure(), ready_made.structure(), "the same journeys, only faster");
     let spans = |model: &model::Model| -> Vec<Option<i64>> {
-        let stages = model.stages.iter().map(|stage| stage.quiet);
-        let episodes = model.episodes.iter().map(|kind| kind.abandoned_after);
-        stages.chain(episodes).map(|span| span.map(|span| span.as_millis())).collect()
+        let stages = model.stages.iter().map(|stage| &stage.quiet);
+        let episodes = model.episodes.iter().map(|kind| &kind.abandoned_after);
+        stages.chain(episodes).map(|wait| Some(wait.as_ref()?.fixed()?.as_millis())).collect()
     };
     let slowed: Vec<Option<i64>> = spans(&quick).into_iter().map(|span| span.map(|span| span * 60)).collect();
     assert_eq!(slowed, spans(&ready_made), "a second for a minute");

@@ -287,7 +287,7 @@ proptest! {
             if let What::Abandonment { about } = &outcome.what {
                 abandonments.insert(outcome.id, outcome.at);
                 let span = match &about.subject {
-                    Subject::Stage(_) => QUIET,
+                    Subject::Stage(_) | Subject::Session(_) | Subject::Journey => QUIET,
                     Subject::Episode { .. } => SPAN,
                 };
                 if outcome.model == "baskets" {

@@ -135,7 +135,7 @@ fn engine(entered: &[Entered], any_progress: bool, end: i64) -> Vec<(Verdict, us
             What::Abandonment { about } => (Verdict::Abandoned, about),
             What::Completion { about } => (Verdict::Completed, about),
             What::Recovery { about, .. } => (Verdict::Recovered, about),
-            What::Transition { .. } | What::Resumption { .. } => panic!("unexpected: {outcome}"),
+            What::Transition { .. } | What::Resumption { .. } | What::Friction { .. } => panic!("unexpected: {outcome}"),
         };
         let Subject::Episode { number, .. } = about.subject else { panic!("unexpected: {outcome}") };
         (verdict, number as usize, (outcome.at.as_millis() - START.as_millis()) / 1_000)

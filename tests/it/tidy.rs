@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const ARROW: &[&[&str]] = &[
     &["time", "partitioner"],
     &["diagnostic"],
-    &["yaml"],
+    &["yaml", "expression"],
     &["touchpoint"],
     &["model"],
     &["journey"],
@@ -28,7 +28,7 @@ const ARROW: &[&[&str]] = &[
 ];
 
 /// The rooms that are functions of state, input and time.
-const PURE: &[&str] = &["time", "partitioner", "touchpoint", "model", "journey", "shard", "scenario", "wire", "generate"];
+const PURE: &[&str] = &["time", "partitioner", "expression", "touchpoint", "model", "journey", "shard", "scenario", "wire", "generate"];
 
 /// What has no place in a pure room.
 const IMPURE: &[&str] = &[

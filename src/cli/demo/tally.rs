@@ -26,6 +26,7 @@ pub(super) struct Counts {
     pub(super) completions: u64,
     pub(super) abandonments: u64,
     pub(super) resumptions: u64,
+    pub(super) frictions: u64,
     pub(super) recoveries: u64,
 }
 
@@ -159,6 +160,10 @@ impl Tally {
                 }
                 self.tell(outcome, about, News::Good);
             }
+            What::Friction { about, .. } => {
+                self.counts.frictions += 1;
+                self.tell(outcome, about, News::Bad);
+            }
         }
     }
 
@@ -171,7 +176,7 @@ impl Tally {
         let Some(to) = to else { return };
         self.stages[to].population += 1;
         let (journey, been) = self.journeys.entry(outcome.identity.clone()).or_default();
-        if *journey != outcome.journey || movement == Movement::ReEnter {
+        if *journey != outcome.journey || matches!(movement, Movement::ReEnter | Movement::Renew) {
             (*journey, *been) = (outcome.journey, 0);
         }
         if *been & (1 << to) == 0 {
@@ -195,7 +200,7 @@ impl Tally {
     fn basket(&self, about: &About) -> Option<u32> {
         match &about.subject {
             Subject::Episode { kind, number, .. } => (Some(kind) == self.counted.as_ref()).then_some(*number),
-            Subject::Stage(_) => None,
+            Subject::Stage(_) | Subject::Session(_) | Subject::Journey => None,
         }
     }
 

@@ -38,6 +38,10 @@ impl Stories {
     pub(super) fn tell(&mut self, outcome: &Outcome) {
         let Some(about) = outcome.what.about() else { return };
         let Subject::Episode { kind, number, ids } = &about.subject else { return };
+        // Friction is not about how the episode ended.
+        if matches!(outcome.what, What::Friction { .. }) {
+            return;
+        }
         let episodes = self.0.entry((outcome.identity.clone(), outcome.model.clone())).or_default();
         let episode = episodes.entry((kind.clone(), *number)).or_insert_with(|| Episode {
             ids: Vec::new(),
@@ -61,7 +65,7 @@ impl Stories {
         }));
         episode.state = match outcome.what {
             What::Abandonment { .. } => "abandoned",
-            What::Resumption { .. } => "open",
+            What::Resumption { .. } | What::Friction { .. } => "open",
             What::Completion { .. } | What::Recovery { .. } | What::Transition { .. } => "completed",
         };
     }

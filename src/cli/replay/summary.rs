@@ -40,6 +40,7 @@ struct Happened {
     abandoned: u64,
     resumed: u64,
     recovered: u64,
+    friction: u64,
     /// Value at stake when abandoned, and recovered, by currency, in millionths.
     at_stake: BTreeMap<Currency, i128>,
     won_back: BTreeMap<Currency, i128>,
@@ -70,6 +71,8 @@ impl Summary {
         let subject = match &about.subject {
             Subject::Stage(name) => ("stage", name.clone()),
             Subject::Episode { kind, .. } => ("episode", kind.clone()),
+            Subject::Session(_) => ("session", "session".into()),
+            Subject::Journey => ("journey", "journey".into()),
         };
         let happened = figures.subjects.entry(subject).or_default();
         match outcome.what {
@@ -83,6 +86,7 @@ impl Summary {
                 happened.recovered += 1;
                 add(&mut happened.won_back, outcome.value);
             }
+            What::Friction { .. } => happened.friction += 1,
             What::Transition { .. } => {}
         }
     }
@@ -185,7 +189,7 @@ impl Figures {
     }
 
     fn absences(&self) -> Table {
-        let mut table = table(&["about", "completed", "abandoned", "at stake", "resumed", "recovered", "won back"]);
+        let mut table = table(&["about", "completed", "abandoned", "at stake", "resumed", "recovered", "won back", "friction"]);
         for ((sort, name), happened) in &self.subjects {
             table.add_row([
                 format!("{sort} {name}"),
@@ -195,6 +199,7 @@ impl Figures {
                 happened.resumed.to_string(),
                 happened.recovered.to_string(),
                 sums(&happened.won_back),
+                happened.friction.to_string(),
             ]);
         }
         table
@@ -227,6 +232,7 @@ impl Figures {
                     "abandoned": happened.abandoned,
                     "resumed": happened.resumed,
                     "recovered": happened.recovered,
+                    "friction": happened.friction,
                     "at_stake": amounts(&happened.at_stake),
                     "won_back": amounts(&happened.won_back),
                 })

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use compact_str::CompactString;
 
 use super::{episodes, stages};
-use crate::model::{EpisodeKind, Model, Stage, StageIndex, TypeRoles};
+use crate::model::{Demand, Enters, EpisodeKind, Model, Stage, StageIndex, TypeRoles, Types, Wait};
 
 /// Puts the model together.
 pub(super) fn model(
@@ -24,10 +24,26 @@ pub(super) fn model(
     for (index, episode) in episodes.iter().enumerate() {
         roles.add_episode(index, episode);
     }
-    let types = roles.types;
+    let named = roles.types;
+    let mut types = Types::new(other.clone());
+    for (kind, roles) in named {
+        types.name(&kind, Vec::new(), vec![roles]);
+    }
     let stages = stages.iter().map(compiled_stage).collect();
     let episodes = episodes.iter().map(compiled_episode).collect();
-    Model::assemble(name.into(), version, phases, stages, episodes, types, other)
+    Model {
+        name: name.into(),
+        version,
+        currency: None,
+        phases,
+        stages,
+        episodes,
+        friction: Vec::new(),
+        tallies: Vec::new(),
+        segments: Vec::new(),
+        facts: Vec::new(),
+        types,
+    }
 }
 
 struct Roles<'a> {
@@ -44,7 +60,7 @@ impl Roles<'_> {
         let at = usize::from(index);
         for (kind, _) in &stage.enter {
             let roles = self.of(kind);
-            roles.enters.push(index);
+            roles.enters.push(Enters { stage: index, demand: 0, part: 0 });
             // What enters a stage is progress in it, listed or not, as what opens an episode is progress of that.
             roles.progresses[at] = true;
         }
@@ -80,8 +96,15 @@ fn compiled_stage(stage: &stages::Checked<'_>) -> Stage {
     let written = stage.written;
     Stage {
         name: written.name.value.as_str().into(),
-        quiet: written.quiet.as_ref().map(|quiet| quiet.value),
+        demands: vec![Demand::One],
+        when: None,
+        quiet: written.quiet.as_ref().map(|quiet| Wait::Fixed(quiet.value)),
+        abandoned_at: None,
         recovered_within: written.recovered.within,
+        at_least: None,
+        then: None,
+        back_on_friction: Vec::new(),
+        ends: false,
         optional: written.optional,
     }
 }
@@ -94,7 +117,8 @@ fn compiled_episode(episode: &episodes::Checked<'_>) -> EpisodeKind {
         by_session: episode.chain.by_session,
         by_customer: episode.chain.by_customer,
         worth: written.worth.as_ref().map(|worth| worth.value.as_str().into()),
-        abandoned_after: written.abandoned_after.as_ref().map(|after| after.value),
+        abandoned_after: written.abandoned_after.as_ref().map(|after| Wait::Fixed(after.value)),
+        abandoned_at: None,
         recovered_within: written.recovered.within,
         strict: written.strict.as_ref().is_some_and(|strict| strict.value),
         any_progress: episode.progresses.is_none(),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::diagnostic::{Style, render};
-use crate::model::{EpisodeRole, TypeRoles};
+use crate::model::{EpisodeRole, TypeRoles, Wait};
 
 fn good(file: &str, text: &str) -> Model {
     let (model, faults) = load(file, text);
@@ -27,25 +27,25 @@ fn the_shipped_and_the_test_models_are_good() {
     let cart = good("cart", include_str!("../../../tests/models/retentioneering-cart.yaml"));
     assert_eq!((any.stages.len(), any.episodes.len(), any.episodes[0].any_progress), (6, 2, true));
     assert_eq!((cart.stages.len(), cart.episodes.len(), cart.episodes[0].any_progress), (6, 1, false));
-    let role = |kind| cart.roles(kind).episodes[0];
-    assert_eq!(role("add_to_cart"), EpisodeRole { opens: true, belongs: true, completes: false });
-    assert_eq!(role("cart"), EpisodeRole { opens: false, belongs: true, completes: false });
-    assert_eq!(role("purchase"), EpisodeRole { opens: false, belongs: false, completes: true });
+    let role = |kind| cart.types.plain(kind).episodes[0];
+    assert_eq!(role("add_to_cart"), EpisodeRole { opens: true, belongs: true, ..EpisodeRole::default() });
+    assert_eq!(role("cart"), EpisodeRole { opens: false, belongs: true, ..EpisodeRole::default() });
+    assert_eq!(role("purchase"), EpisodeRole { completes: true, ..EpisodeRole::default() });
     assert_eq!(role("search"), EpisodeRole::default());
 }
 
 #[test]
 fn roles_are_by_present_stage_and_by_episode() {
     let model = five_stages();
-    let roles = model.roles("coupon.denied");
+    let roles = model.types.plain("coupon.denied");
     assert_eq!(roles.back, [None, None, Some(1), None, None]);
-    assert_eq!((roles.enters.as_slice(), &roles.progresses), (&[][..], &vec![true; 5]));
-    let roles = model.roles("product.viewed");
-    assert_eq!((roles.enters.as_slice(), &roles.again), (&[1][..], &vec![false, false, false, true, true]));
-    let roles = model.roles("order.completed");
+    assert_eq!((roles.enters.len(), &roles.progresses), (0, &vec![true; 5]));
+    let roles = model.types.plain("product.viewed");
+    assert_eq!((roles.enters[0].stage, &roles.again), (1, &vec![false, false, false, true, true]));
+    let roles = model.types.plain("order.completed");
     assert!(roles.episodes.iter().all(|role| role.completes && !role.opens));
-    assert!(model.names("payment.failed") && !model.names("checkout") && !model.names("weather.changed"));
-    assert_eq!(model.roles("weather.changed"), &TypeRoles::unnamed(&[true; 5], 2));
+    assert!(model.types.names("payment.failed") && !model.types.names("checkout") && !model.types.names("weather.changed"));
+    assert_eq!(model.types.plain("weather.changed"), &TypeRoles::unnamed(&[true; 5], 2));
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_short_model_gets_the_defaults() {
     let model = good("m", "sillage: 1\nmodel: m\nstages:\n  visit: { enter: page.viewed, quiet: 1d }\n");
     assert_eq!((model.version, model.phases.len(), model.episodes.len()), (1, 0, 0));
     let stage = &model.stages[0];
-    assert_eq!((stage.quiet, stage.recovered_within, stage.optional), (Some(Span::from_days(1)), Span::from_days(7), false));
+    assert_eq!((stage.quiet.clone(), stage.recovered_within, stage.optional), (Some(Wait::Fixed(Span::from_days(1))), Span::from_days(7), false));
 }
 
 #[test]
@@ -72,12 +72,12 @@ episodes:
 ";
     let model = good("m", text);
     for kind in ["a", "b", "c", "d"] {
-        assert_eq!(model.roles(kind).progresses, [true, true], "{kind}");
+        assert_eq!(model.types.plain(kind).progresses, [true, true], "{kind}");
     }
-    assert_eq!(model.roles("unknown").progresses, [false, true]);
-    assert!(model.roles("b").episodes[0].opens && !model.roles("c").episodes[0].opens);
+    assert_eq!(model.types.plain("unknown").progresses, [false, true]);
+    assert!(model.types.plain("b").episodes[0].opens && !model.types.plain("c").episodes[0].opens);
     let visit = &model.episodes[0];
-    assert_eq!((visit.ids.len(), visit.by_session, visit.by_customer, visit.abandoned_after), (0, true, false, None));
+    assert_eq!((visit.ids.len(), visit.by_session, visit.by_customer, visit.abandoned_after.is_some()), (0, true, false, false));
 }
 
 #[test]

@@ -25,12 +25,13 @@ fn outcome(who: &str, journey: u32, cents: i64, what: What) -> Outcome {
         at: Timestamp::from_millis(3_600_000),
         cause: None,
         value: Some(Money { micros: cents * 10_000, currency }),
+        segment: None,
         what,
     }
 }
 
 fn movement(who: &str, journey: u32, from: Option<&str>, to: &str, movement: Movement) -> Outcome {
-    let what = What::Transition { from: from.map(Into::into), to: to.into(), movement, time_in_stage: None };
+    let what = What::Transition { from: from.map(Into::into), to: to.into(), movement, time_in_stage: None, decision: None };
     outcome(who, journey, 0, what)
 }
 
