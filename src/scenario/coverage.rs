@@ -122,12 +122,7 @@ impl Coverage {
         match movement {
             Movement::Advance | Movement::Skip | Movement::Complete => {}
             Movement::Regress => {
-                let by_friction: Vec<Part> = self
-                    .friction_ways(&from, &to)
-                    .into_iter()
-                    .filter(|(_, rule)| rules.contains(&rule))
-                    .map(|(way, _)| way)
-                    .collect();
+                let by_friction: Vec<Part> = self.friction_ways(&from, &to, rules).collect();
                 if by_friction.is_empty() {
                     self.exercised.insert(Part::Back { from, to });
                 }
@@ -140,15 +135,20 @@ impl Coverage {
         }
     }
 
-    /// The ways back between two stages that friction leads, with their rules.
-    fn friction_ways(&self, from: &str, to: &str) -> Vec<(Part, CompactString)> {
-        let way = |part: &Part| match part {
-            Part::BackOnFriction { from: left, to: entered, rule } if left == from && entered == to => {
-                Some((part.clone(), rule.clone()))
-            }
-            _ => None,
-        };
-        self.parts.iter().filter_map(way).collect()
+    /// The ways back between two stages that friction of one of these rules leads.
+    fn friction_ways(
+        &self,
+        from: &CompactString,
+        to: &CompactString,
+        rules: &[&CompactString],
+    ) -> impl Iterator<Item = Part> {
+        let stage = self.model.stages.iter().filter(|stage| stage.name == *from);
+        let ways = stage.flat_map(|stage| &stage.back_on_friction);
+        ways.filter_map(move |(rule, entered)| {
+            let rule = &self.model.friction.get(usize::from(*rule))?.name;
+            let leads = rules.contains(&rule) && self.model.stage_name(*entered) == to;
+            leads.then(|| Part::BackOnFriction { from: from.clone(), to: to.clone(), rule: rule.clone() })
+        })
     }
 
     /// How many parts the model has.
@@ -185,12 +185,8 @@ fn parts(model: &Model) -> Vec<Part> {
         };
         parts.extend(to(|roles| &roles.back).into_iter().map(|to| Part::Back { from: own(), to: name(to) }));
         for (rule, to) in &stage.back_on_friction {
-            let rule = &model.friction[usize::from(*rule)];
-            // A rule that publishes nothing leads back without a word of its own.
-            parts.push(match rule.evidence_only {
-                true => Part::Back { from: own(), to: name(*to) },
-                false => Part::BackOnFriction { from: own(), to: name(*to), rule: rule.name.clone() },
-            });
+            let rule = model.friction[usize::from(*rule)].name.clone();
+            parts.push(Part::BackOnFriction { from: own(), to: name(*to), rule });
         }
         if roles.iter().any(|roles| roles.again.get(at).copied().unwrap_or_default()) {
             parts.push(Part::Again { from: own() });

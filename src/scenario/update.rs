@@ -105,5 +105,7 @@ fn is_compact(text: &str, table: &[Line]) -> bool {
         let cells: Vec<String> = line.cells.iter().map(|cell| text[cell.span.clone()].to_owned()).collect();
         row(cells.into_iter()) == text[line.span.clone()]
     };
-    table.iter().all(close) && table.iter().any(|line| line.span.len() != table[0].span.len())
+    let width = |line: &Line| text[line.span.clone()].chars().count();
+    let unwritten = |line: &Line| line.cells.last().is_some_and(|cell| cell.text.is_empty());
+    table.iter().all(|line| close(line) && !unwritten(line)) && table.iter().any(|line| width(line) != width(&table[0]))
 }
