@@ -127,7 +127,7 @@ impl<'a> Checker<'a> {
                     Code::Flag(_) => "negate true or false with `!`",
                     Code::Number(_) | Code::Text(_) => "remove the `-`",
                 };
-                self.told.error("M102", &(node.span.start..inner.span.end), cause, help);
+                self.told.error("M102", &inner.span, cause, help);
                 None
             }
         }
@@ -298,7 +298,7 @@ impl<'a> Checker<'a> {
     fn within(&mut self, node: &Node, at: &Range<usize>, inner: &Node, items: &[Node]) -> Option<Code> {
         let code = self.code(inner, None);
         if items.is_empty() {
-            self.told.error("M102", &(at.start..node.span.end), "the list after `in` is empty", "name at least one value");
+            self.told.error("M102", at, "the list after `in` is empty", "name at least one value");
             return None;
         }
         let wanted = code.as_ref().map(Code::kind).or_else(|| items.iter().find_map(words::literal));
