@@ -59,7 +59,7 @@ impl<'a> Checker<'a> {
                 let inner = self.condition(inner, "!", None)?;
                 Some(self.judged(node, Flag::Not(Box::new(inner)).folded()))
             }
-            Shape::Negated(inner) => self.negated(node, inner),
+            Shape::Negated(inner) => self.negated(inner),
             Shape::Logic(logic, terms) => self.logic(node, *logic, terms),
             Shape::Compared(relation, at, sides) => self.compared(node, *relation, at, &sides.0, &sides.1),
             Shape::Calculated(arithmetic, at, sides) => self.calculated(*arithmetic, at, node, &sides.0, &sides.1),
@@ -117,7 +117,7 @@ impl<'a> Checker<'a> {
         Some(self.judged(node, joined))
     }
 
-    fn negated(&mut self, node: &Node, inner: &Node) -> Option<Code> {
+    fn negated(&mut self, inner: &Node) -> Option<Code> {
         match self.code(inner, Some(Type::Number))? {
             Code::Number(number) => Some(Code::Number(Number::Negated(Box::new(number)).folded())),
             other => {
