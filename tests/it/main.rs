@@ -4,6 +4,7 @@ mod cli;
 mod configuration;
 mod diagnostics;
 mod documentation;
+mod expressions;
 mod http;
 mod journeys;
 mod laws;
