@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use sillage::diagnostic::{CODES, Style, render, summary};
+use sillage::diagnostic::{CODES, Diagnostic, Style, render, summary};
 use sillage::model;
 
 fn folder() -> PathBuf {
@@ -27,6 +27,12 @@ fn cases() -> Vec<(String, String)> {
     cases
 }
 
+/// Reads a case; what it imports stands beside it.
+fn load(name: &str, text: &str) -> (Option<model::Model>, Vec<Diagnostic>) {
+    let fragment = |path: &str| std::fs::read_to_string(folder().join(path)).map_err(|_| "there is no such file".to_owned());
+    model::load_with(&format!("{name}.yaml"), text, &fragment)
+}
+
 fn is_configuration(name: &str) -> bool {
     name.starts_with("config")
 }
@@ -35,7 +41,7 @@ fn is_configuration(name: &str) -> bool {
 fn broken_models_are_told_where_why_and_what_next() {
     let mut told_otherwise = String::new();
     for (name, text) in cases().into_iter().filter(|(name, _)| !is_configuration(name)) {
-        let (_, faults) = model::load(&format!("{name}.yaml"), &text);
+        let (_, faults) = load(&name, &text);
         let told = format!("{}{}\n", render(&faults, Style::Plain), summary(&faults));
         let expected = folder().join(format!("{name}.txt"));
         if std::env::var_os("SILLAGE_BLESS").is_some() {
@@ -83,7 +89,7 @@ fn generated(code: &str) -> bool {
 #[test]
 fn every_diagnostic_says_what_to_do_and_has_a_known_code() {
     for (name, text) in cases().into_iter().filter(|(name, _)| !is_configuration(name)) {
-        for fault in model::load(&name, &text).1 {
+        for fault in load(&name, &text).1 {
             assert!(CODES.iter().any(|(code, _)| *code == fault.code), "{name}: {} is not in CODES", fault.code);
             assert!(!fault.help.is_empty() && !fault.cause.is_empty(), "{name}: {fault:?}");
             assert!(!fault.cause.ends_with('.') && !fault.help.ends_with('.'), "{name}: a full stop in {fault:?}");
