@@ -114,7 +114,10 @@ fn check_own_ways(stage: &Checked<'_>, faults: &mut Faults) {
         };
         let shadowed = way.parts.iter().any(|part| !part.is_empty() && part.iter().all(|mention| covered(mention, &alone)));
         if shadowed {
-            let cause = format!("this way into {} is never needed: one touchpoint alone enters already", quoted(&stage.written.name.value));
+            let cause = format!(
+                "this way into {} is never needed: one touchpoint alone enters already",
+                quoted(&stage.written.name.value)
+            );
             faults.warning("M048", place, cause, "remove this way, or take its types out of those that enter alone");
         }
     }
