@@ -1,7 +1,7 @@
 //! A friction rule as it is written.
 
 use super::{Name, Wait, duration, listed_names, read_times, text, times};
-use crate::diagnostic::{Faults, Place, Spanned, listed, quoted};
+use crate::diagnostic::{Faults, Place, Spanned, quoted};
 use crate::time::Span;
 use crate::yaml::{Entry, Reader, Value};
 
@@ -101,7 +101,7 @@ pub enum Threshold {
 const SIGNS: [(&str, &[&str], &str); 6] = [
     ("N of", &["within"], "2 of: payment.failed"),
     ("on", &[], "on: error.shown"),
-    ("pattern", &["within"], "pattern: [checkout.step, cart.viewed, checkout.step]"),
+    ("pattern", &["within"], "pattern: [checkout.step, cart.viewed]"),
     ("after", &["missing", "within", "by"], "after: question.asked, missing: question.answered, within: 2m"),
     ("dwells", &["for", "until"], "dwells: checkout.step, for: 5m"),
     ("score", &["from", "within"], "score: 3, from: { payment-trouble: 2 }"),
@@ -133,10 +133,8 @@ impl Friction {
         rule.cool_down = duration(reader.optional("cool-down"), faults).map_or(COOL_DOWN, |span| span.value);
         let only = reader.optional("evidence only").and_then(|value| Some((value.key_place(), value.flag(faults)?)));
         rule.evidence_only = only.filter(|(_, flag)| flag.value).map(|(key, _)| key.clone());
-        rule.segments = reader
-            .optional("segments")
-            .and_then(|value| listed_names(&value, "a segment", faults))
-            .unwrap_or_default();
+        rule.segments =
+            reader.optional("segments").and_then(|value| listed_names(&value, "a segment", faults)).unwrap_or_default();
         rule.sign = sign(&rule.name, &mut reader, faults);
         reader.finish(faults);
         rule
@@ -154,14 +152,15 @@ fn sign(name: &Name, reader: &mut Reader<'_>, faults: &mut Faults) -> Option<Sig
     let (at, value) = match begun.as_slice() {
         [] => {
             let cause = format!("friction {} does not say what to look for", quoted(&name.value));
-            let ways: Vec<&str> = SIGNS.iter().map(|(_, _, example)| *example).collect();
-            faults.error("M070", &name.place, cause, format!("add one of {}", listed(ways)));
+            let ways: Vec<String> = SIGNS.iter().map(|(_, _, example)| format!("`{example}`")).collect();
+            faults.error("M070", &name.place, cause, format!("add one of {}", ways.join(", ")));
             return None;
         }
         [one] => one,
         [(first, _), (second, value), ..] => {
             let (first, second) = (SIGNS[*first].0, SIGNS[*second].0);
-            let cause = format!("friction {} looks for two things, {} and {}", quoted(&name.value), quoted(first), quoted(second));
+            let cause =
+                format!("friction {} looks for two things, {} and {}", quoted(&name.value), quoted(first), quoted(second));
             faults.error("M070", value.key_place(), cause, "give each a rule of its own; a `score` adds them up");
             return None;
         }
@@ -169,13 +168,19 @@ fn sign(name: &Name, reader: &mut Reader<'_>, faults: &mut Faults) -> Option<Sig
     let (sign, allowed, example) = SIGNS[*at];
     for (key, value) in beside.0.iter().filter(|(key, _)| !allowed.contains(key)) {
         let cause = format!("{} says nothing beside {}", quoted(key), quoted(sign));
-        let help = format!("remove it; a rule with {} reads {}", quoted(sign), quoted(example));
+        let help = format!("remove it; a rule with {} reads `{example}`", quoted(sign));
         faults.error("M071", value.key_place(), cause, help);
     }
     read_sign(sign, value, counted.map(|(key, _)| key), &beside, faults)
 }
 
-fn read_sign(sign: &str, value: &Value<'_>, counted: Option<&Name>, beside: &Beside<'_>, faults: &mut Faults) -> Option<Sign> {
+fn read_sign(
+    sign: &str,
+    value: &Value<'_>,
+    counted: Option<&Name>,
+    beside: &Beside<'_>,
+    faults: &mut Faults,
+) -> Option<Sign> {
     let within = |faults: &mut Faults| duration(beside.get("within"), faults);
     let names = |value: &Value<'_>, faults: &mut Faults| listed_names(value, "a type, a group", faults);
     match sign {

@@ -32,12 +32,15 @@ fn check_entered(stages: &[Checked<'_>], faults: &mut Faults) {
         let nothing = stage.written.enter.as_ref().is_some_and(Vec::is_empty);
         if nothing && !led_to.contains(&index) {
             let cause = format!("nothing enters stage {}", quoted(&stage.written.name.value));
-            faults.error(
-                "M030",
-                &stage.written.name.place,
-                cause,
-                "add `enter:` with the types of touchpoints that lead here",
-            );
+            let help = if stage.written.ends.is_some() {
+                format!(
+                    "add `enter:` with the types of touchpoints that lead here, or `then: {}` to a stage that is abandoned",
+                    stage.written.name.value
+                )
+            } else {
+                "add `enter:` with the types of touchpoints that lead here".to_owned()
+            };
+            faults.error("M030", &stage.written.name.place, cause, help);
         }
     }
 }
@@ -111,7 +114,10 @@ fn check_own_ways(stage: &Checked<'_>, faults: &mut Faults) {
         };
         let shadowed = way.parts.iter().any(|part| !part.is_empty() && part.iter().all(|mention| covered(mention, &alone)));
         if shadowed {
-            let cause = format!("this way into {} is never needed: one touchpoint alone enters already", quoted(&stage.written.name.value));
+            let cause = format!(
+                "this way into {} is never needed: one touchpoint alone enters already",
+                quoted(&stage.written.name.value)
+            );
             faults.warning("M048", place, cause, "remove this way, or take its types out of those that enter alone");
         }
     }
