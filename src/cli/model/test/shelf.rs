@@ -30,7 +30,9 @@ impl Shelf {
         let (default, faults) = match model {
             None => (None, Vec::new()),
             Some(path) => {
-                let (model, faults) = self.read(&path).map_err(Failure::could_not_run)?;
+                let (model, faults) = self.read(&path).map_err(|reason| {
+                    Failure::could_not_run(format!("cannot read the model {}: {reason}", path.display()))
+                })?;
                 if model.is_none() {
                     files::show(&faults);
                     let message = format!("the model {} has errors; repair it first", path.display());
@@ -50,7 +52,7 @@ impl Shelf {
 
     /// Reads a model; its faults are handed out the first time only.
     fn read(&mut self, path: &Path) -> Result<(Option<Arc<Model>>, Vec<Diagnostic>), String> {
-        let real = path.canonicalize().map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let real = path.canonicalize().map_err(|error| error.to_string())?;
         if let Some((_, _, model)) = self.read.iter().find(|(_, other, _)| *other == real) {
             return Ok((model.clone(), Vec::new()));
         }
