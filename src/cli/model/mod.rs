@@ -1,0 +1,32 @@
+//! `sillage model …`: what is done with models before they run.
+
+mod check;
+mod graph;
+mod schema;
+
+use super::{Failure, files, print};
+
+/// Check, draw and describe models.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Say everything that is wrong with models; exit code 1 where there is an error.
+    Check(check::Args),
+    /// Draw a model: its stages, ways, timers, episodes and friction.
+    Graph(graph::Args),
+    /// Print the JSON Schema of models, for editors.
+    Schema(schema::Args),
+}
+
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::Check(args) => check::run(args),
+        Command::Graph(args) => graph::run(args),
+        Command::Schema(args) => schema::run(args),
+    }
+}
