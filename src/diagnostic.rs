@@ -20,7 +20,8 @@ const WIDTH: usize = 120;
 /// So much of a line, in bytes, is kept on each side of a fault; more is never shown.
 const LINE_CONTEXT: usize = 400;
 
-/// Every code with what it stands for; `Y` for how a file is written, `M` for models, `C` for configuration.
+/// Every code with what it stands for; `Y` for how a file is written, `M` for models, `S` for scenarios, `C`
+/// for configuration.
 pub const CODES: &[(&str, &str)] = &[
     ("Y001", "the file is not YAML"),
     ("Y002", "the file is too large"),
@@ -103,6 +104,20 @@ pub const CODES: &[(&str, &str)] = &[
     ("M106", "not part of the language of conditions"),
     ("M107", "a number, duration or instant in a condition that cannot be read"),
     ("M108", "a condition that is always true or always false"),
+    ("S001", "a story's table with other columns"),
+    ("S002", "a row with more or fewer cells than columns"),
+    ("S003", "a time that cannot be read"),
+    ("S004", "time goes back"),
+    ("S005", "a story without a model"),
+    ("S006", "a model that cannot be used"),
+    ("S007", "a story without a title"),
+    ("S008", "a word that is no `name=value`"),
+    ("S009", "a value that cannot be read"),
+    ("S010", "a type that looks like a misspelt one"),
+    ("S011", "no story, or one without rows"),
+    ("S012", "a block that is not closed"),
+    ("S013", "given twice"),
+    ("S014", "a touchpoint that happens after it comes in"),
     ("C001", "no model"),
     ("C002", "both Kafka and the embedded log"),
     ("C003", "no `start`"),

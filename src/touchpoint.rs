@@ -139,6 +139,18 @@ impl Value {
             Value::Text(_) | Value::Number(_) | Value::Flag(_) => None,
         }
     }
+
+    /// The value as an instant: RFC 3339, a day (`2026-11-24`, its beginning in UTC), or milliseconds since 1970.
+    pub fn as_instant(&self) -> Option<Timestamp> {
+        match self {
+            Value::Text(day) if day.len() == 10 => Timestamp::parse(&format!("{day}T00:00:00Z")).ok(),
+            Value::Text(text) => Timestamp::parse(text).ok(),
+            Value::Number(millis) if millis.fract() == 0.0 && millis.abs() < 1e15 => {
+                Some(Timestamp::from_millis(*millis as i64))
+            }
+            Value::Number(_) | Value::Flag(_) => None,
+        }
+    }
 }
 
 /// A validated interaction of a customer.

@@ -3,7 +3,7 @@
 use crate::journey::Customer;
 use crate::touchpoint::{Identity, IdentityKind};
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 /// Version and checksum stand before the state.
 const HEAD: usize = 5;
 

@@ -8,9 +8,11 @@ use std::collections::VecDeque;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::facts::View;
 use super::outcome::{Subject, Teller, What};
-use super::watch::{Abandonment, Watch};
-use super::{Journey, Moment};
+use super::signs::Signs;
+use super::watch::{Abandonment, Belonging, Watch};
+use super::{Arrival, Journey, Moment};
 use crate::model::{EpisodeIndex, EpisodeKind, EpisodeRole, Model, TypeRoles};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Money, Touchpoint};
@@ -54,6 +56,8 @@ pub struct Episode {
     pub abandoned: bool,
     /// The number of the episode opened last when this one was abandoned; a later one ends the wait for a recovery (rule 14).
     pub latest_then: u32,
+    /// Evidence of friction.
+    pub signs: Signs,
 }
 
 /// What is remembered of all episodes of one kind.
@@ -110,19 +114,19 @@ impl Sighting<'_> {
 }
 
 impl Journey {
-    /// Applies a touchpoint to the episodes of every kind; returns how many openings the limit refused.
+    /// Applies a touchpoint to the episodes of every kind; returns how many openings the limit refused. Deadlines are to be
+    /// armed afterwards.
     pub(super) fn step_episodes(
         &mut self,
         model: &Model,
         roles: &TypeRoles,
-        touchpoint: &Touchpoint,
-        moment: Moment,
-        count: u64,
+        arrival: &Arrival<'_>,
         teller: &mut Teller<'_>,
     ) -> u64 {
         let mut refused = 0;
+        let Some(touchpoint) = arrival.touchpoint else { return refused };
         for (index, (kind, role)) in model.episodes.iter().zip(&roles.episodes).enumerate() {
-            let named = role.belongs || role.completes;
+            let named = role.belongs || role.completes || role.empties || role.cancels;
             if !named && !kind.any_progress {
                 continue;
             }
@@ -132,11 +136,14 @@ impl Journey {
                 role: *role,
                 ids: explicit_ids(kind, touchpoint),
                 touchpoint,
-                moment,
-                count,
+                moment: arrival.moment,
+                count: arrival.count,
             };
             self.forget(&sighting);
-            let touched = if role.completes {
+            let touched = if role.empties || role.cancels {
+                self.drop_episodes(&sighting);
+                None
+            } else if role.completes {
                 self.complete(&sighting, teller);
                 None
             } else if self.is_closed(&sighting) {
@@ -163,6 +170,60 @@ impl Journey {
         refused
     }
 
+    /// Sets the deadlines of the episodes that the touchpoint stirred, now that the segment is known.
+    pub(super) fn arm_episodes(&mut self, model: &Model, arrival: &Arrival<'_>) {
+        for place in 0..self.episodes.len() {
+            let episode = &self.episodes[place];
+            let stir = episode.watch.stir;
+            if stir == super::watch::Stir::None {
+                continue;
+            }
+            let kind = &model.episodes[usize::from(episode.kind)];
+            let view = View { own: Some(episode), ..self.view(model, arrival.touchpoint) };
+            let quiet = kind.abandoned_after.as_ref().and_then(|wait| wait.span(&view, self.segment));
+            // Only what belongs to the episode says until when it runs: another touchpoint may carry another's instant.
+            let until = kind.abandoned_at.as_ref().filter(|_| stir.belongs()).and_then(|at| at.instant(&view));
+            self.episodes[place].watch.arm(quiet, until, arrival.moment);
+        }
+    }
+
+    /// The open episode that a touchpoint concerns without being named by its kind: evidence of friction in it.
+    pub(super) fn concerned(&self, model: &Model, index: EpisodeIndex, touchpoint: &Touchpoint) -> Option<usize> {
+        let kind = model.episodes.get(usize::from(index))?;
+        let sighting = Sighting {
+            index,
+            kind,
+            role: EpisodeRole::default(),
+            ids: explicit_ids(kind, touchpoint),
+            touchpoint,
+            moment: Moment { log_time: Timestamp::MIN, counts_from: Timestamp::MIN, stream_time: Timestamp::MIN },
+            count: 0,
+        };
+        if self.is_closed(&sighting) {
+            return None;
+        }
+        let place = self
+            .by_id(&sighting)
+            .or_else(|| self.fallback(&sighting).filter(|place| could_be_named(&self.episodes[*place], &sighting.ids)));
+        place.filter(|place| !self.episodes[*place].abandoned)
+    }
+
+    /// Drops the episodes that a touchpoint empties or cancels, without a word. What is emptied may be opened again by the
+    /// same id; what is cancelled may not.
+    fn drop_episodes(&mut self, sighting: &Sighting<'_>) {
+        let named = self.all_by_id(sighting);
+        let places = if !named.is_empty() || self.is_closed(sighting) {
+            named
+        } else {
+            let open = self.fallback(sighting).filter(|place| could_be_named(&self.episodes[*place], &sighting.ids));
+            open.or_else(|| self.recovered_without_id(sighting).filter(|_| sighting.ids.is_empty())).into_iter().collect()
+        };
+        let dropped = self.take(places);
+        if sighting.role.cancels {
+            self.keep_closed(&dropped, sighting);
+        }
+    }
+
     /// Drops what is remembered no longer: abandoned episodes and closed ids past their horizon.
     fn forget(&mut self, sighting: &Sighting<'_>) {
         let (index, now, keep) = (sighting.index, sighting.moment.log_time, sighting.remembered_for());
@@ -185,10 +246,11 @@ impl Journey {
                 return self.open(sighting);
             }
             // An id that is new for a name under which the open episode has none yet names the same thing once more.
-            let alias =
-                |episode: &Episode| sighting.ids.iter().all(|id| episode.ids.iter().all(|known| known.name != id.name));
             let may_alias = role.belongs && (sighting.kind.by_session || sighting.kind.by_customer);
-            return match self.fallback(sighting).filter(|place| may_alias && alias(&self.episodes[*place])) {
+            return match self
+                .fallback(sighting)
+                .filter(|place| may_alias && could_be_named(&self.episodes[*place], &sighting.ids))
+            {
                 Some(place) => Found::At(place),
                 None => Found::Nothing,
             };
@@ -250,9 +312,10 @@ impl Journey {
             session: sighting.touchpoint.session.clone(),
             value: sighting.worth(),
             touched: sighting.count,
-            watch: Watch::open(sighting.touchpoint, sighting.moment, sighting.kind.abandoned_after.as_ref().and_then(crate::model::Wait::fixed)),
+            watch: Watch::open(&sighting.touchpoint.id, sighting.touchpoint.event_time, sighting.moment),
             abandoned: false,
             latest_then: 0,
+            signs: Signs::default(),
         });
         Found::Opened(self.episodes.len() - 1)
     }
@@ -265,10 +328,7 @@ impl Journey {
             return true;
         }
         let victim = places().find(|place| self.episodes[*place].abandoned).or_else(|| {
-            sighting
-                .kind
-                .abandoned_after
-                .is_none()
+            (sighting.kind.abandoned_after.is_none() && sighting.kind.abandoned_at.is_none())
                 .then(|| places().min_by_key(|place| self.episodes[*place].touched))
                 .flatten()
         });
@@ -284,12 +344,11 @@ impl Journey {
         }
         episode.value = sighting.worth().or(episode.value);
         episode.touched = sighting.count;
-        let quiet = sighting.kind.abandoned_after.as_ref().and_then(crate::model::Wait::fixed);
         if !episode.abandoned {
-            episode.watch.progress(sighting.touchpoint, sighting.moment, quiet);
+            episode.watch.progress(sighting.touchpoint, sighting.moment, Belonging::Yes);
             return;
         }
-        episode.watch.resume(sighting.touchpoint, sighting.moment, quiet);
+        episode.watch.resume(sighting.touchpoint, sighting.moment);
         episode.abandoned = false;
         let (about, value, occurrence) = (about(sighting.kind, episode), episode.value, episode.watch.abandonments);
         if let Some(answers) = episode.watch.abandonment {
@@ -303,7 +362,7 @@ impl Journey {
     fn progress_others(&mut self, sighting: &Sighting<'_>, touched: Option<usize>) {
         for (place, episode) in self.episodes.iter_mut().enumerate() {
             if episode.kind == sighting.index && !episode.abandoned && Some(place) != touched {
-                episode.watch.progress(sighting.touchpoint, sighting.moment, sighting.kind.abandoned_after.as_ref().and_then(crate::model::Wait::fixed));
+                episode.watch.progress(sighting.touchpoint, sighting.moment, Belonging::No);
             }
         }
     }
@@ -375,12 +434,25 @@ impl Journey {
     /// Takes out the completed episodes and remembers all ids by which they or the touchpoint knew the thing, even when no
     /// episode was open, so that a late opening touchpoint opens nothing after the purchase (rule 13).
     fn close(&mut self, places: Vec<usize>, sighting: &Sighting<'_>, teller: &mut Teller<'_>) {
-        // From the back, so that places stay right; told in the order of opening.
-        let mut completed: Vec<Episode> = places.into_iter().rev().map(|place| self.episodes.remove(place)).collect();
-        completed.reverse();
+        let completed = self.take(places);
+        self.keep_closed(&completed, sighting);
+        for episode in completed {
+            self.tell_completion(sighting, episode, teller);
+        }
+    }
+
+    /// Takes episodes out, from the back so that places stay right; they come in the order of opening.
+    fn take(&mut self, places: Vec<usize>) -> Vec<Episode> {
+        let mut taken: Vec<Episode> = places.into_iter().rev().map(|place| self.episodes.remove(place)).collect();
+        taken.reverse();
+        taken
+    }
+
+    /// Remembers all ids by which the episodes or the touchpoint knew the thing.
+    fn keep_closed(&mut self, episodes: &[Episode], sighting: &Sighting<'_>) {
         let until = sighting.moment.log_time + sighting.remembered_for();
         let closed = &mut self.kinds[usize::from(sighting.index)].closed;
-        for id in completed.iter().flat_map(|episode| &episode.ids).chain(&sighting.ids) {
+        for id in episodes.iter().flat_map(|episode| &episode.ids).chain(&sighting.ids) {
             if closed.iter().any(|(known, _)| known == id) {
                 continue;
             }
@@ -388,9 +460,6 @@ impl Journey {
                 closed.pop_front();
             }
             closed.push_back((id.clone(), until));
-        }
-        for episode in completed {
-            self.tell_completion(sighting, episode, teller);
         }
     }
 
@@ -419,6 +488,8 @@ impl Journey {
             episode.watch.abandon(id, deadline);
             episode.abandoned = true;
             episode.latest_then = self.kinds[usize::from(episode.kind)].opened;
+            // Who has left is not stuck any more.
+            episode.signs = Signs::default();
         }
     }
 }
@@ -437,6 +508,11 @@ fn explicit_ids(kind: &EpisodeKind, touchpoint: &Touchpoint) -> Vec<EpisodeId> {
         .collect()
 }
 
+/// An id that is new for a name under which the episode has none yet may name the same thing once more.
+fn could_be_named(episode: &Episode, ids: &[EpisodeId]) -> bool {
+    ids.iter().all(|id| episode.ids.iter().all(|known| known.name != id.name))
+}
+
 /// Takes the ids that the episode does not know yet as aliases.
 fn adopt(episode: &mut Episode, ids: &[EpisodeId]) {
     for id in ids {
@@ -446,7 +522,7 @@ fn adopt(episode: &mut Episode, ids: &[EpisodeId]) {
     }
 }
 
-fn about(kind: &EpisodeKind, episode: &Episode) -> super::About {
+pub(super) fn about(kind: &EpisodeKind, episode: &Episode) -> super::About {
     let ids = episode.ids.iter().map(|id| (kind.ids[usize::from(id.name)].clone(), id.value.clone())).collect();
     episode.watch.about(Subject::Episode { kind: kind.name.clone(), number: episode.number, ids })
 }

@@ -3,10 +3,16 @@
 //! [`Customer::apply`] takes a touchpoint, [`Customer::fire`] takes the deadlines of an instant; both change the state and
 //! append the outcomes. Nothing here knows other customers, logs, clocks or topics.
 
+mod decision;
+mod entries;
 mod episodes;
+mod facts;
+mod friction;
 mod outcome;
 mod sentence;
+mod signs;
 mod stages;
+mod tallies;
 mod watch;
 
 use std::collections::VecDeque;
@@ -15,13 +21,18 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Model, StageIndex};
+use crate::model::{Model, SegmentIndex, StageIndex};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
+pub use decision::Influence;
+pub use entries::Counted;
 pub use episodes::{Episode, EpisodeId, EpisodeKindState};
+pub use friction::SessionSigns;
 pub use outcome::{About, Decision, Movement, Outcome, Subject, What};
+pub use signs::Signs;
 pub use stages::Standing;
+pub use tallies::TallyState;
 pub use watch::{Abandonment, Watch};
 
 use outcome::Teller;
@@ -82,6 +93,20 @@ pub struct Journey {
     pub episodes: Vec<Episode>,
     /// By episode kind: numbers, last completion, closed ids.
     pub kinds: Vec<EpisodeKindState>,
+    /// What is summed up, by tally.
+    pub tallies: Vec<TallyState>,
+    /// The customer's segment after the latest touchpoint.
+    pub segment: Option<SegmentIndex>,
+    /// What counts towards entering stages.
+    pub counted: Vec<Counted>,
+    /// Evidence of friction, by session.
+    pub sessions: Vec<SessionSigns>,
+    /// Evidence of friction in this journey as a whole.
+    pub signs: Signs,
+    /// How many friction outcomes there were, over all journeys.
+    pub frictions: u32,
+    /// The latest touchpoint that was not part of buying.
+    pub influence: Option<Box<Influence>>,
 }
 
 /// The instants that belong to a touchpoint being applied.
@@ -100,6 +125,30 @@ impl Moment {
     pub fn of(touchpoint: &Touchpoint, log_time: Timestamp, stream_time: Timestamp, max_delay: Span) -> Self {
         let late = log_time.since(touchpoint.event_time) > max_delay;
         Moment { log_time, counts_from: if late { log_time } else { touchpoint.event_time }, stream_time }
+    }
+}
+
+/// What reaches a journey: a touchpoint, or the instant at which one is missing.
+pub(crate) struct Arrival<'a> {
+    /// The touchpoint; `None` where an absence arrives.
+    touchpoint: Option<&'a Touchpoint>,
+    /// The touchpoint's id; of an absence, that of the touchpoint after which nothing came.
+    id: &'a CompactString,
+    /// Event time, or the deadline.
+    at: Timestamp,
+    moment: Moment,
+    /// The customer's touchpoint count.
+    count: u64,
+}
+
+impl<'a> Arrival<'a> {
+    fn of(touchpoint: &'a Touchpoint, moment: Moment, count: u64) -> Self {
+        Arrival { touchpoint: Some(touchpoint), id: &touchpoint.id, at: touchpoint.event_time, moment, count }
+    }
+
+    fn absence(id: &'a CompactString, deadline: Timestamp) -> Self {
+        let moment = Moment { log_time: deadline, counts_from: deadline, stream_time: deadline };
+        Arrival { touchpoint: None, id, at: deadline, moment, count: 0 }
     }
 }
 
@@ -125,6 +174,13 @@ impl Journey {
             reached: vec![None; model.stages.len()],
             episodes: Vec::new(),
             kinds: vec![EpisodeKindState::default(); model.episodes.len()],
+            tallies: model.tallies.iter().map(|tally| TallyState::new(&tally.sum)).collect(),
+            segment: None,
+            counted: Vec::new(),
+            sessions: Vec::new(),
+            signs: Signs::default(),
+            frictions: 0,
+            influence: None,
         }
     }
 
@@ -133,14 +189,52 @@ impl Journey {
         self.standing.as_ref().map(|standing| standing.stage)
     }
 
-    /// The last stage in order that was ever reached.
-    pub fn furthest(&self) -> Option<StageIndex> {
-        self.reached.iter().rposition(Option::is_some).map(|index| index as StageIndex)
+    /// The last stage in order that was ever reached; terminal ones are no progress.
+    pub fn furthest(&self, model: &Model) -> Option<StageIndex> {
+        let reached = self.reached.iter().zip(&model.stages).rposition(|(at, stage)| at.is_some() && !stage.ends);
+        reached.map(|index| index as StageIndex)
     }
 
     fn next_deadline(&self) -> Timestamp {
         let stage = self.standing.as_ref().map_or(Timestamp::MAX, |standing| standing.watch.deadline);
+        let stage = stage.min(self.next_friction());
         self.episodes.iter().map(|episode| episode.watch.deadline).fold(stage, Timestamp::min)
+    }
+
+    /// What a touchpoint does, in this order: sums, episodes, the segment, friction, the stage. Spans are computed when
+    /// everything that they can depend on is known. Returns whether the model names the type, and refused openings.
+    fn step(&mut self, model: &Model, arrival: &Arrival<'_>, teller: &mut Teller<'_>) -> (bool, u64) {
+        let Some(touchpoint) = arrival.touchpoint else { return (false, 0) };
+        let (roles, named) = model.types.roles(&touchpoint.kind, &self.view(model, Some(touchpoint)));
+        self.tally(model, roles, touchpoint);
+        let refused = self.step_episodes(model, roles, arrival, teller);
+        self.segment = self.find_segment(model);
+        self.arm_episodes(model, arrival);
+        let friction = self.step_friction(model, roles, arrival, teller);
+        self.step_stage(model, roles, arrival, &friction, teller);
+        self.note_influence(model, roles, arrival);
+        teller.sign(self.segment);
+        (named, refused)
+    }
+
+    /// Fires everything that is due exactly at `deadline`: episodes, friction, the stage (rule 7).
+    fn fire(&mut self, model: &Model, deadline: Timestamp, teller: &mut Teller<'_>) {
+        self.fire_episodes(model, deadline, teller);
+        for (rule, id) in self.fire_friction(model, deadline, teller) {
+            self.step_back(model, rule, &Arrival::absence(&id, deadline), teller);
+        }
+        self.fire_stage(model, deadline, teller);
+        teller.sign(self.segment);
+    }
+
+    /// The first segment whose condition holds.
+    fn find_segment(&self, model: &Model) -> Option<SegmentIndex> {
+        if model.segments.is_empty() {
+            return None;
+        }
+        let view = self.view(model, None);
+        let holds = |segment: &crate::model::Segment| segment.when.as_ref().is_none_or(|when| when.holds(&view));
+        model.segments.iter().position(holds).map(|index| index as SegmentIndex)
     }
 }
 
@@ -158,7 +252,7 @@ impl Customer {
     }
 
     /// Applies a touchpoint to the common state and to every model's journey, and appends the outcomes: per model first the
-    /// episodes in model order, then the stage (rule 16).
+    /// episodes in model order, then friction, then the stage (rule 16).
     pub fn apply(
         &mut self,
         models: &[Arc<Model>],
@@ -176,15 +270,15 @@ impl Customer {
         for model in &models[self.journeys.len().min(models.len())..] {
             self.journeys.push(Journey::new(model, touchpoint.event_time));
         }
+        let arrival = Arrival::of(touchpoint, moment, self.touchpoints);
         let mut applied = Applied::Ignored;
         for (model, journey) in models.iter().zip(&mut self.journeys) {
-            let roles = model.types.plain(&touchpoint.kind);
-            if model.types.names(&touchpoint.kind) {
+            let mut teller = Teller::new(model, &self.identity, outcomes);
+            let (named, refused_here) = journey.step(model, &arrival, &mut teller);
+            *refused += refused_here;
+            if named {
                 applied = Applied::Counted;
             }
-            let mut teller = Teller::new(model, &self.identity, outcomes);
-            *refused += journey.step_episodes(model, roles, touchpoint, moment, self.touchpoints, &mut teller);
-            journey.step_stage(model, roles, touchpoint, moment, &mut teller);
         }
         applied
     }
@@ -194,8 +288,7 @@ impl Customer {
     pub fn fire(&mut self, models: &[Arc<Model>], deadline: Timestamp, outcomes: &mut Vec<Outcome>) {
         for (model, journey) in models.iter().zip(&mut self.journeys) {
             let mut teller = Teller::new(model, &self.identity, outcomes);
-            journey.fire_episodes(model, deadline, &mut teller);
-            journey.fire_stage(model, deadline, &mut teller);
+            journey.fire(model, deadline, &mut teller);
         }
     }
 

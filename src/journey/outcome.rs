@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::Journey;
 use super::watch::Abandonment;
-use crate::model::Model;
+use crate::model::{Model, SegmentIndex};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, IdentityKind, Money, Touchpoint};
 
@@ -219,11 +219,13 @@ pub(super) struct Teller<'a> {
     model: &'a Model,
     identity: &'a Identity,
     outcomes: &'a mut Vec<Outcome>,
+    /// Outcomes that were there before.
+    begin: usize,
 }
 
 impl<'a> Teller<'a> {
     pub(super) fn new(model: &'a Model, identity: &'a Identity, outcomes: &'a mut Vec<Outcome>) -> Self {
-        Teller { model, identity, outcomes }
+        Teller { model, identity, begin: outcomes.len(), outcomes }
     }
 
     /// Appends an outcome and returns its id. `occurrence` counts what can happen repeatedly to the same subject.
@@ -253,6 +255,14 @@ impl<'a> Teller<'a> {
             what,
         });
         id
+    }
+
+    /// Writes the customer's segment on what was told.
+    pub(super) fn sign(&mut self, segment: Option<SegmentIndex>) {
+        let Some(segment) = segment.and_then(|segment| self.model.segments.get(usize::from(segment))) else { return };
+        for outcome in &mut self.outcomes[self.begin..] {
+            outcome.segment = Some(segment.name.clone());
+        }
     }
 
     /// The outcome's id: a hash of what it is, with lengths before texts so that no two things read the same.

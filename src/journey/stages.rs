@@ -3,11 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Movement, Subject, Teller, What};
-use super::watch::Watch;
-use super::{Episode, Journey, Moment};
-use crate::model::{Model, StageIndex, TypeRoles};
+use super::signs::Signs;
+use super::watch::{Belonging, Watch};
+use super::{Arrival, Episode, Journey};
+use crate::model::{Model, RuleIndex, StageIndex, TypeRoles};
 use crate::time::Timestamp;
-use crate::touchpoint::{Money, Touchpoint};
+use crate::touchpoint::Money;
 
 /// The stage that a journey stands in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +19,8 @@ pub struct Standing {
     pub watch: Watch,
     /// Whether the stage is abandoned and not resumed.
     pub abandoned: bool,
+    /// Evidence of friction in this stay.
+    pub signs: Signs,
 }
 
 /// What a touchpoint does to the present stage.
@@ -30,55 +33,107 @@ enum Way {
     Stay,
 }
 
+/// Stages as bits, by index.
+#[derive(Clone, Copy, Default)]
+pub(super) struct StageSet(u64);
+
+impl StageSet {
+    pub(super) fn insert(&mut self, stage: StageIndex) {
+        self.0 |= 1 << (stage % 64);
+    }
+
+    fn holds(self, stage: StageIndex) -> bool {
+        self.0 & (1 << (stage % 64)) != 0
+    }
+
+    fn iter(self) -> impl Iterator<Item = StageIndex> {
+        (0..64).filter(move |stage| self.holds(*stage))
+    }
+}
+
+/// The stages that a touchpoint belongs to.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Belongs {
+    /// Its type enters them and their condition holds.
+    pub(super) named: StageSet,
+    /// And what they demand is fulfilled.
+    pub(super) fulfilled: StageSet,
+}
+
 impl Journey {
-    /// Moves the journey among the stages as the touchpoint demands.
+    /// Moves the journey among the stages as the touchpoint demands; `friction` has just been published.
     pub(super) fn step_stage(
         &mut self,
         model: &Model,
         roles: &TypeRoles,
-        touchpoint: &Touchpoint,
-        moment: Moment,
+        arrival: &Arrival<'_>,
+        friction: &[RuleIndex],
         teller: &mut Teller<'_>,
     ) {
-        for way in &roles.enters {
-            self.reached[usize::from(way.stage)].get_or_insert(touchpoint.event_time);
+        let belongs = self.belongs(model, roles, arrival);
+        for stage in belongs.fulfilled.iter() {
+            self.reached[usize::from(stage)].get_or_insert(arrival.at);
         }
-        match self.way(model, roles) {
-            Way::Move(to, movement) => self.enter(model, to, movement, touchpoint, moment, teller),
-            Way::Belongs => self.progress_stage(model, roles, touchpoint, moment, Belonging::Yes, teller),
-            Way::Stay => self.progress_stage(model, roles, touchpoint, moment, Belonging::No, teller),
+        let way = match self.way_of_friction(model, friction) {
+            Some(to) => Way::Move(to, Movement::Regress),
+            None => self.way(model, roles, belongs, arrival),
+        };
+        match way {
+            Way::Move(to, movement) => self.enter(model, to, movement, arrival, roles, teller),
+            Way::Belongs => self.progress_stage(model, roles, arrival, Belonging::Yes, teller),
+            Way::Stay => self.progress_stage(model, roles, arrival, Belonging::No, teller),
+        }
+        self.arm_stage(model, arrival);
+    }
+
+    /// Leads the journey back where friction that an absence brought to light says so.
+    pub(super) fn step_back(&mut self, model: &Model, rule: RuleIndex, arrival: &Arrival<'_>, teller: &mut Teller<'_>) {
+        if let Some(to) = self.way_of_friction(model, &[rule]) {
+            self.enter(model, to, Movement::Regress, arrival, &TypeRoles::default(), teller);
+            self.arm_stage(model, arrival);
         }
     }
 
-    /// The ways that a stage names itself come first (back, then again); then staying; then the nearest later stage.
-    fn way(&self, model: &Model, roles: &TypeRoles) -> Way {
-        let forward = |from: Option<StageIndex>| {
-            roles.enters.iter().map(|way| &way.stage).find(|stage| from.is_none_or(|from| **stage > from)).map(|to| {
-                let next = from.map_or(0, |from| from + 1);
-                let movement = if *to == model.last_stage() {
-                    Movement::Complete
-                } else if *to == next {
-                    Movement::Advance
-                } else {
-                    Movement::Skip
-                };
-                Way::Move(*to, movement)
-            })
+    fn way_of_friction(&self, model: &Model, friction: &[RuleIndex]) -> Option<StageIndex> {
+        if friction.is_empty() {
+            return None;
+        }
+        let ways = &model.stages[usize::from(self.stage()?)].back_on_friction;
+        ways.iter().find(|(rule, _)| friction.contains(rule)).map(|(_, to)| *to)
+    }
+
+    /// The ways that a stage names itself come first (back, renewal, again); then staying; then the nearest later stage.
+    fn way(&self, model: &Model, roles: &TypeRoles, belongs: Belongs, arrival: &Arrival<'_>) -> Way {
+        let ends = |stage: StageIndex| model.stages[usize::from(stage)].ends;
+        let first = belongs.fulfilled.iter().find(|stage| !ends(*stage));
+        let Some(standing) = &self.standing else {
+            return belongs.fulfilled.iter().next().map_or(Way::Stay, |to| Way::Move(to, forward(model, None, to)));
         };
-        let Some(present) = self.stage() else { return forward(None).unwrap_or(Way::Stay) };
+        let present = standing.stage;
         let at = usize::from(present);
+        if ends(present) {
+            return first.map_or(Way::Stay, |to| Way::Move(to, Movement::ReEnter));
+        }
         if let Some(to) = roles.back[at] {
             return Way::Move(to, Movement::Regress);
         }
-        if roles.again[at]
-            && let Some(to) = roles.enters.first().map(|way| &way.stage)
-        {
-            return Way::Move(*to, Movement::ReEnter);
+        if let Some(to) = roles.renews[at] {
+            return Way::Move(to, Movement::Renew);
         }
-        if roles.enters.iter().any(|way| way.stage == present) {
+        if let Some(to) = first.filter(|_| roles.again[at]) {
+            return Way::Move(to, Movement::ReEnter);
+        }
+        if belongs.named.holds(present) {
             return Way::Belongs;
         }
-        forward(Some(present)).unwrap_or(Way::Stay)
+        let later = belongs.fulfilled.iter().find(|stage| *stage > present);
+        let dwelt = model.stages[at]
+            .at_least
+            .is_none_or(|at_least| arrival.moment.counts_from >= standing.watch.opened_at + at_least);
+        match later.filter(|to| dwelt || ends(*to)) {
+            Some(to) => Way::Move(to, forward(model, Some(present), to)),
+            None => Way::Stay,
+        }
     }
 
     fn enter(
@@ -86,94 +141,122 @@ impl Journey {
         model: &Model,
         to: StageIndex,
         movement: Movement,
-        touchpoint: &Touchpoint,
-        moment: Moment,
+        arrival: &Arrival<'_>,
+        roles: &TypeRoles,
         teller: &mut Teller<'_>,
     ) {
         let value = self.at_stake();
         let left = self.standing.take();
-        if let (Some(left), Movement::Advance | Movement::Skip | Movement::Complete) = (&left, movement) {
+        if let (Some(left), Movement::Advance | Movement::Skip | Movement::Complete | Movement::Renew) = (&left, movement) {
             let within = model.stages[usize::from(left.stage)].recovered_within;
-            if let Some(abandonment) = left.watch.recoverable(touchpoint.event_time, within) {
+            if let Some(abandonment) = left.watch.recoverable(arrival.at, within) {
                 let about = left.watch.about(Subject::Stage(model.stage_name(left.stage).into()));
                 let what = What::Recovery { about, answers: abandonment };
-                teller.tell(self, touchpoint.event_time, Some(touchpoint), value, what, left.watch.abandonments);
+                teller.tell(self, arrival.at, arrival.touchpoint, value, what, left.watch.abandonments);
             }
         }
-        if movement == Movement::ReEnter {
-            self.number += 1;
-            self.started_at = touchpoint.event_time;
-            self.transitions = 0;
+        if matches!(movement, Movement::ReEnter | Movement::Renew) {
+            self.begin_next(arrival.at);
         }
         // A way back can lead into a stage that nothing belonging to it has reached.
-        self.reached[usize::from(to)].get_or_insert(touchpoint.event_time);
+        self.reached[usize::from(to)].get_or_insert(arrival.at);
+        self.forget_counts(to);
         self.transitions += 1;
         let what = What::Transition {
+            decision: self.decision(model, roles, movement, arrival.at),
             from: left.as_ref().map(|left| model.stage_name(left.stage).into()),
             to: model.stage_name(to).into(),
             movement,
-            time_in_stage: left.map(|left| touchpoint.event_time.since(left.watch.opened_at)),
-            decision: None,
+            time_in_stage: left.map(|left| arrival.at.since(left.watch.opened_at)),
         };
         let occurrence = self.transitions;
-        teller.tell(self, touchpoint.event_time, Some(touchpoint), value, what, occurrence);
-        self.standing = Some(Standing {
-            stage: to,
-            watch: Watch::open(touchpoint, moment, model.stages[usize::from(to)].quiet.as_ref().and_then(crate::model::Wait::fixed)),
-            abandoned: false,
-        });
+        teller.tell(self, arrival.at, arrival.touchpoint, value, what, occurrence);
+        let watch = Watch::open(arrival.id, arrival.at, arrival.moment);
+        self.standing = Some(Standing { stage: to, watch, abandoned: false, signs: Signs::default() });
+    }
+
+    /// The customer's next journey begins: what belongs to one journey begins anew.
+    fn begin_next(&mut self, at: Timestamp) {
+        self.number += 1;
+        self.started_at = at;
+        self.transitions = 0;
+        self.signs = Signs::default();
+        self.begin_tallies();
     }
 
     fn progress_stage(
         &mut self,
         model: &Model,
         roles: &TypeRoles,
-        touchpoint: &Touchpoint,
-        moment: Moment,
+        arrival: &Arrival<'_>,
         belonging: Belonging,
         teller: &mut Teller<'_>,
     ) {
         let value = self.at_stake();
-        let Some(standing) = &mut self.standing else { return };
-        let stage = &model.stages[usize::from(standing.stage)];
+        let (Some(standing), Some(touchpoint)) = (&mut self.standing, arrival.touchpoint) else { return };
         if standing.abandoned {
             // Only a touchpoint that enters the stage resumes it (rule 14).
             if let (Belonging::Yes, Some(answers)) = (belonging, standing.watch.abandonment) {
-                standing.watch.resume(touchpoint, moment, stage.quiet.as_ref().and_then(crate::model::Wait::fixed));
+                standing.watch.resume(touchpoint, arrival.moment);
                 standing.abandoned = false;
-                let about = standing.watch.about(Subject::Stage(stage.name.clone()));
+                let about = standing.watch.about(Subject::Stage(model.stage_name(standing.stage).into()));
                 let occurrence = standing.watch.abandonments;
                 let what = What::Resumption { about, answers };
-                teller.tell(self, touchpoint.event_time, Some(touchpoint), value, what, occurrence);
+                teller.tell(self, arrival.at, arrival.touchpoint, value, what, occurrence);
             }
         } else if roles.progresses[usize::from(standing.stage)] {
-            standing.watch.progress(touchpoint, moment, stage.quiet.as_ref().and_then(crate::model::Wait::fixed));
+            standing.watch.progress(touchpoint, arrival.moment, belonging);
         }
     }
 
-    /// Abandons the present stage when its deadline is exactly `deadline`.
+    /// Sets the deadline of the present stage, if the touchpoint stirred it.
+    fn arm_stage(&mut self, model: &Model, arrival: &Arrival<'_>) {
+        let Some(standing) = &self.standing else { return };
+        let (stage, stir) = (&model.stages[usize::from(standing.stage)], standing.watch.stir);
+        let view = self.view(model, arrival.touchpoint);
+        let quiet = stage.quiet.as_ref().and_then(|wait| wait.span(&view, self.segment));
+        let until = stage.abandoned_at.as_ref().filter(|_| stir.belongs()).and_then(|at| at.instant(&view));
+        if let Some(standing) = &mut self.standing {
+            standing.watch.arm(quiet, until, arrival.moment);
+        }
+    }
+
+    /// Abandons the present stage when its deadline is exactly `deadline`; where the stage says so, the journey ends.
     pub(super) fn fire_stage(&mut self, model: &Model, deadline: Timestamp, teller: &mut Teller<'_>) {
         let value = self.at_stake();
         let Some(standing) = self.standing.as_ref().filter(|standing| standing.watch.deadline == deadline) else { return };
-        let about = standing.watch.about(Subject::Stage(model.stage_name(standing.stage).into()));
-        let occurrence = standing.watch.abandonments + 1;
+        let stage = &model.stages[usize::from(standing.stage)];
+        let about = standing.watch.about(Subject::Stage(stage.name.clone()));
+        let (occurrence, last) = (standing.watch.abandonments + 1, standing.watch.last_progress.clone());
         let id = teller.tell(self, deadline, None, value, What::Abandonment { about }, occurrence);
         if let Some(standing) = &mut self.standing {
             standing.watch.abandon(id, deadline);
             standing.abandoned = true;
+            standing.signs = Signs::default();
+        }
+        if let Some(to) = stage.then {
+            let arrival = Arrival::absence(&last, deadline);
+            self.enter(model, to, Movement::End, &arrival, &TypeRoles::default(), teller);
+            self.arm_stage(model, &arrival);
         }
     }
 
     /// What an outcome about a stage says is at stake: the worth of the open episode touched last that has one.
-    fn at_stake(&self) -> Option<Money> {
+    pub(super) fn at_stake(&self) -> Option<Money> {
         let valued = |episode: &&Episode| !episode.abandoned && episode.value.is_some();
         self.episodes.iter().filter(valued).max_by_key(|episode| episode.touched)?.value
     }
 }
 
-/// Whether a touchpoint belongs to the present stage.
-#[derive(Clone, Copy)]
-enum Belonging {
-    Yes,
-    No,
+/// In which way a journey moves forward.
+fn forward(model: &Model, from: Option<StageIndex>, to: StageIndex) -> Movement {
+    if model.stages[usize::from(to)].ends {
+        Movement::End
+    } else if to == model.last_stage() {
+        Movement::Complete
+    } else if to == from.map_or(0, |from| from + 1) {
+        Movement::Advance
+    } else {
+        Movement::Skip
+    }
 }

@@ -1,6 +1,7 @@
 //! Absence watched: what a stage and an episode have in common.
 //!
-//! A watch knows when its thing was opened, what progress came last, and until when the next progress is awaited.
+//! A watch knows when its thing was opened, what progress came last, and until when the next progress is awaited. Progress is
+//! noted when it comes, and the deadline armed once everything that a span can depend on is known.
 
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
@@ -37,53 +38,102 @@ pub struct Watch {
     /// When it is abandoned if nothing comes; [`Timestamp::MAX`] when nothing is awaited. Kept, not computed, so that a
     /// changed model leaves armed deadlines alone (rule 25).
     pub deadline: Timestamp,
+    /// When it is abandoned whatever progress comes: the instant that a touchpoint carried last.
+    pub until: Option<Timestamp>,
     /// The latest abandonment, resumed or not.
     pub abandonment: Option<Abandonment>,
     /// How often it was abandoned.
     pub abandonments: u32,
+    /// What the touchpoint being applied did to it; nothing between touchpoints.
+    #[serde(skip)]
+    pub(super) stir: Stir,
+}
+
+/// What a touchpoint did to a watch whose deadline is not armed yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stir {
+    /// Nothing: the deadline stands.
+    #[default]
+    None,
+    /// Opened or resumed it: the deadline is armed anew.
+    Anew(Belonging),
+    /// Was progress.
+    Progress(Belonging),
+}
+
+/// Whether a touchpoint belongs to a thing, or is progress in it as any touchpoint of the customer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Belonging {
+    Yes,
+    No,
+}
+
+impl Stir {
+    /// Whether the touchpoint belongs to the thing, so that it may carry its absolute deadline.
+    pub(super) fn belongs(self) -> bool {
+        matches!(self, Stir::Anew(Belonging::Yes) | Stir::Progress(Belonging::Yes))
+    }
 }
 
 impl Watch {
-    pub(super) fn open(touchpoint: &Touchpoint, moment: Moment, quiet: Option<Span>) -> Self {
+    /// Opened by the touchpoint `id` that happened at `at`; to be armed.
+    pub(super) fn open(id: &CompactString, at: Timestamp, moment: Moment) -> Self {
         Watch {
-            opened_by: touchpoint.id.clone(),
-            opened_at: touchpoint.event_time,
-            last_progress: touchpoint.id.clone(),
-            last_progress_at: touchpoint.event_time,
+            opened_by: id.clone(),
+            opened_at: at,
+            last_progress: id.clone(),
+            last_progress_at: at,
             progress_count: 1,
             counts_from: moment.counts_from,
-            deadline: quiet.map_or(Timestamp::MAX, |quiet| moment.counts_from + quiet),
+            deadline: Timestamp::MAX,
+            until: None,
             abandonment: None,
             abandonments: 0,
+            stir: Stir::Anew(Belonging::Yes),
         }
     }
 
-    /// Progress came: counts it and puts the deadline off. One out of order never moves the deadline earlier; a span that
-    /// became shorter does, though not into what is decided already (rule 6).
-    pub(super) fn progress(&mut self, touchpoint: &Touchpoint, moment: Moment, quiet: Option<Span>) {
-        let due = self.note(touchpoint, moment, quiet);
-        self.deadline = due.max(self.deadline.min(moment.stream_time));
+    /// Progress came; to be armed.
+    pub(super) fn progress(&mut self, touchpoint: &Touchpoint, moment: Moment, belonging: Belonging) {
+        self.note(touchpoint, moment);
+        if self.stir == Stir::None {
+            self.stir = Stir::Progress(belonging);
+        }
     }
 
-    /// Progress came back after an abandonment: the deadline is armed anew.
-    pub(super) fn resume(&mut self, touchpoint: &Touchpoint, moment: Moment, quiet: Option<Span>) {
-        self.deadline = self.note(touchpoint, moment, quiet);
+    /// Progress came back after an abandonment; to be armed.
+    pub(super) fn resume(&mut self, touchpoint: &Touchpoint, moment: Moment) {
+        self.note(touchpoint, moment);
+        self.stir = Stir::Anew(Belonging::Yes);
     }
 
-    /// Counts the progress and says when it is due next.
-    fn note(&mut self, touchpoint: &Touchpoint, moment: Moment, quiet: Option<Span>) -> Timestamp {
+    fn note(&mut self, touchpoint: &Touchpoint, moment: Moment) {
         self.progress_count = self.progress_count.saturating_add(1);
         if touchpoint.event_time >= self.last_progress_at {
             self.last_progress = touchpoint.id.clone();
             self.last_progress_at = touchpoint.event_time;
         }
         self.counts_from = self.counts_from.max(moment.counts_from);
-        quiet.map_or(Timestamp::MAX, |quiet| self.counts_from + quiet)
+    }
+
+    /// Sets the deadline after progress: so long after it, and in any case at the absolute instant. Progress out of order
+    /// never moves the deadline earlier; a span that became shorter does, though not into what is decided already (rule 6).
+    pub(super) fn arm(&mut self, quiet: Option<Span>, until: Option<Timestamp>, moment: Moment) {
+        self.until = until.or(self.until);
+        let after = quiet.map_or(Timestamp::MAX, |quiet| self.counts_from + quiet);
+        let due = self.until.map_or(after, |until| until.min(after));
+        self.deadline = match std::mem::take(&mut self.stir) {
+            Stir::None => return,
+            Stir::Anew(_) => due,
+            Stir::Progress(_) => due.max(self.deadline.min(moment.stream_time)),
+        };
     }
 
     /// The deadline passed.
     pub(super) fn abandon(&mut self, id: Uuid, at: Timestamp) {
         self.deadline = Timestamp::MAX;
+        // What has passed does not pass again after a resumption.
+        self.until = self.until.filter(|until| *until > at);
         self.abandonment = Some(Abandonment { id, at });
         self.abandonments += 1;
     }

@@ -14,7 +14,7 @@ pub mod written;
 
 use compact_str::CompactString;
 
-use crate::expression::{Expression, Slot, Type};
+use crate::expression::{Expression, Facts, Slot, Type};
 use crate::time::Span;
 use crate::touchpoint::Currency;
 
@@ -69,6 +69,15 @@ pub enum Wait {
 }
 
 impl Wait {
+    /// How long, as the facts stand; `None`: nothing is awaited.
+    pub fn span(&self, facts: &dyn Facts, segment: Option<SegmentIndex>) -> Option<Span> {
+        match self {
+            Wait::Fixed(span) => Some(*span),
+            Wait::Computed(expression) => expression.span(facts),
+            Wait::BySegment(waits) => waits.get(usize::from(segment?))?.as_ref()?.span(facts, segment),
+        }
+    }
+
     /// How long, where it is the same for everyone and always.
     pub fn fixed(&self) -> Option<Span> {
         match self {

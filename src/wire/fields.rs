@@ -17,6 +17,8 @@ pub(super) trait Fields {
     fn instant(&mut self, name: &str, value: Timestamp);
     /// An exact amount.
     fn amount(&mut self, name: &str, value: Money);
+    /// A list of texts.
+    fn list(&mut self, name: &str, texts: &[&str]);
     /// Texts by name.
     fn texts(&mut self, name: &str, entries: &[(&str, Vec<&str>)]);
     fn properties(&mut self, name: &str, entries: &[(impl AsRef<str>, Value)]);
@@ -105,6 +107,11 @@ impl Fields for Json<'_> {
         }
     }
 
+    fn list(&mut self, name: &str, texts: &[&str]) {
+        self.name(name);
+        let _ = serde_json::to_writer(&mut *self.bytes, texts);
+    }
+
     fn texts(&mut self, name: &str, entries: &[(&str, Vec<&str>)]) {
         self.record(name, |object| {
             for (name, texts) in entries {
@@ -184,6 +191,10 @@ impl Fields for Datum<'_> {
         let sign = if value.micros < 0 { 0xFF } else { 0x00 };
         let superfluous = all.windows(2).take_while(|pair| pair[0] == sign && (pair[1] & 0x80) == (sign & 0x80)).count();
         self.bytes(&all[superfluous..]);
+    }
+
+    fn list(&mut self, _name: &str, texts: &[&str]) {
+        self.block(texts, |datum, text| datum.bytes(text.as_bytes()));
     }
 
     fn texts(&mut self, _name: &str, entries: &[(&str, Vec<&str>)]) {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::journey::{Customer, Episode, Journey, PastTouchpoint, Standing, Watch};
-use crate::model::{EpisodeKind, Model};
+use crate::journey::{Customer, Episode, Journey, PastTouchpoint, Standing, TallyState, Watch};
+use crate::model::{EpisodeKind, Model, Tally};
 use crate::time::Timestamp;
+use crate::touchpoint::{Money, Value as Property};
 
 /// The state of a customer under these models, which must be those it was built with. Instants are RFC 3339 texts; what is
 /// absent is null.
@@ -45,9 +46,42 @@ fn one(model: &Model, journey: &Journey) -> Value {
         "transitions": journey.transitions,
         "stage": journey.standing.as_ref().map(|standing| stage(model, standing)),
         "reached": reached,
-        "furthest": journey.furthest().map(|stage| model.stage_name(stage)),
+        "furthest": journey.furthest(model).map(|stage| model.stage_name(stage)),
         "episodes": episodes.collect::<Vec<_>>(),
+        "segment": journey.segment.and_then(|segment| Some(&model.segments.get(usize::from(segment))?.name)),
+        "tallies": model.tallies.iter().zip(&journey.tallies).map(tally).collect::<Map<String, Value>>(),
+        "frictions": journey.frictions,
     })
+}
+
+/// A tally by its name: over all journeys, in this one, and of a latest value by stage.
+fn tally((tally, state): (&Tally, &TallyState)) -> (String, Value) {
+    let shown = match state {
+        TallyState::Count { customer, journey } | TallyState::Visits { customer, journey, .. } => {
+            json!({ "customer": customer, "journey": journey })
+        }
+        TallyState::Number { customer, journey } => json!({ "customer": customer, "journey": journey }),
+        TallyState::Money { customer, journey } => {
+            let amounts = |sums: &[Money]| sums.iter().copied().map(money).collect::<Vec<_>>();
+            json!({ "customer": amounts(customer), "journey": amounts(journey) })
+        }
+        TallyState::Last { customer, journey, .. } => {
+            json!({ "customer": customer.as_ref().map(property), "journey": journey.as_ref().map(property) })
+        }
+    };
+    (tally.name.to_string(), shown)
+}
+
+fn property(value: &Property) -> Value {
+    match value {
+        Property::Text(text) => json!(text),
+        Property::Number(number) => json!(number),
+        Property::Flag(flag) => json!(flag),
+    }
+}
+
+fn money(money: Money) -> Value {
+    json!({ "amount": money.amount(), "currency": money.currency.as_str() })
 }
 
 fn stage(model: &Model, standing: &Standing) -> Value {
@@ -70,7 +104,7 @@ fn episode(kind: &EpisodeKind, state: &Episode) -> Value {
         "ids": ids,
         "session_id": &state.session,
         "abandoned": state.abandoned,
-        "value": state.value.map(|value| json!({ "amount": value.amount(), "currency": value.currency.as_str() })),
+        "value": state.value.map(money),
     });
     watched(&mut episode, &state.watch);
     episode

@@ -1,5 +1,6 @@
 //! What is published, as fields in the order of `schemas/outcome.avsc`; and touchpoints, by `schemas/touchpoint.avsc`.
 
+use compact_str::CompactString;
 use uuid::Uuid;
 
 use super::fields::Fields;
@@ -38,6 +39,9 @@ pub(super) fn write(outcome: &Outcome, fields: &mut impl Fields) {
             fields.text("currency", value.currency.as_str());
         });
     });
+    fields.text_or_null("segment", outcome.segment.as_deref());
+    write_decision(what, fields);
+    write_friction(what, fields);
     fields.text("says", &outcome.to_string());
 }
 
@@ -58,11 +62,54 @@ fn write_transition(what: &What, fields: &mut impl Fields) {
     fields.whole_or_null("time_in_stage_ms", time_in_stage.map(|span| span.as_millis()));
 }
 
+fn write_decision(what: &What, fields: &mut impl Fields) {
+    let decision = match what {
+        What::Transition { decision, .. } => decision.as_deref(),
+        What::Completion { .. }
+        | What::Abandonment { .. }
+        | What::Resumption { .. }
+        | What::Recovery { .. }
+        | What::Friction { .. } => None,
+    };
+    fields.or_null("decision", decision, |fields, name, decision| {
+        fields.record(name, |fields| {
+            fields.text_or_null("stage", decision.stage.as_deref());
+            fields.text("touchpoint", &decision.touchpoint);
+            fields.text("type", &decision.kind);
+            fields.text_or_null("channel", decision.channel.as_deref());
+            fields.whole("before_ms", decision.before.as_millis());
+        });
+    });
+}
+
+fn write_friction(what: &What, fields: &mut impl Fields) {
+    let friction = match what {
+        What::Friction { rule, evidence, score, .. } => Some((rule, evidence, score)),
+        What::Transition { .. }
+        | What::Completion { .. }
+        | What::Abandonment { .. }
+        | What::Resumption { .. }
+        | What::Recovery { .. } => None,
+    };
+    fields.or_null("friction", friction, |fields, name, (rule, evidence, score)| {
+        let texts = |list: &[CompactString], write: &mut dyn FnMut(&[&str])| {
+            write(&list.iter().map(CompactString::as_str).collect::<Vec<&str>>());
+        };
+        fields.record(name, |fields| {
+            fields.text("rule", rule);
+            texts(evidence, &mut |ids| fields.list("evidence", ids));
+            fields.whole_or_null("score", score.as_ref().map(|(score, _)| i64::from(*score)));
+            let rules = score.as_ref().map_or(&[][..], |(_, rules)| rules);
+            texts(rules, &mut |rules| fields.list("rules", rules));
+        });
+    });
+}
+
 /// One episode can be known by several ids of one name, so each name has a list.
 fn write_subject(subject: &Subject, fields: &mut impl Fields) {
     let mut by_name: Vec<(&str, Vec<&str>)> = Vec::new();
-    let (stage, episode, number) = match subject {
-        Subject::Stage(stage) => (Some(stage.as_str()), None, None),
+    let (stage, episode, number, session) = match subject {
+        Subject::Stage(stage) => (Some(stage.as_str()), None, None, None),
         Subject::Episode { kind, number, ids } => {
             for (name, id) in ids {
                 match by_name.iter_mut().find(|(known, _)| known == name) {
@@ -70,14 +117,16 @@ fn write_subject(subject: &Subject, fields: &mut impl Fields) {
                     None => by_name.push((name, vec![id])),
                 }
             }
-            (None, Some(kind.as_str()), Some(i64::from(*number)))
+            (None, Some(kind.as_str()), Some(i64::from(*number)), None)
         }
-        Subject::Session(_) | Subject::Journey => (None, None, None),
+        Subject::Session(session) => (None, None, None, Some(session.as_str())),
+        Subject::Journey => (None, None, None, None),
     };
     fields.text_or_null("stage", stage);
     fields.text_or_null("episode", episode);
     fields.whole_or_null("number", number);
     fields.texts("ids", &by_name);
+    fields.text_or_null("session", session);
 }
 
 fn write_story(about: Option<&About>, fields: &mut impl Fields) {

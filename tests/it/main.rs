@@ -13,6 +13,7 @@ mod laws;
 mod model_check;
 mod real_data;
 mod reference;
+mod scenarios;
 mod schema;
 mod shard;
 mod tidy;

@@ -124,7 +124,7 @@ fn line(model: &Model, customer: &Customer, journey: &Journey, mut episodes: Epi
         "journey": journey.number,
         "stage": journey.stage().map(name),
         "since": journey.standing.as_ref().map(|standing| standing.watch.opened_at.to_string()),
-        "furthest": journey.furthest().map(name),
+        "furthest": journey.furthest(model).map(name),
         "reached": reached,
         "touchpoints": customer.touchpoints,
         "episodes": episodes.into_iter().map(|((kind, number), episode)| told(&kind, number, episode)).collect::<Vec<_>>(),

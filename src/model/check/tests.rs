@@ -72,7 +72,10 @@ fn a_short_model_gets_the_defaults() {
     let model = good("m", "sillage: 1\nmodel: m\nstages:\n  visit: { enter: page.viewed, quiet: 1d }\n");
     assert_eq!((model.version, model.phases.len(), model.episodes.len()), (1, 0, 0));
     let stage = &model.stages[0];
-    assert_eq!((stage.quiet.clone(), stage.recovered_within, stage.optional), (Some(Wait::Fixed(Span::from_days(1))), Span::from_days(7), false));
+    assert_eq!(
+        (stage.quiet.clone(), stage.recovered_within, stage.optional),
+        (Some(Wait::Fixed(Span::from_days(1))), Span::from_days(7), false)
+    );
 }
 
 #[test]
@@ -96,7 +99,10 @@ episodes:
     assert_eq!(model.types.plain("unknown").progresses, [false, true]);
     assert!(model.types.plain("b").episodes[0].opens && !model.types.plain("c").episodes[0].opens);
     let visit = &model.episodes[0];
-    assert_eq!((visit.ids.len(), visit.by_session, visit.by_customer, visit.abandoned_after.is_some()), (0, true, false, false));
+    assert_eq!(
+        (visit.ids.len(), visit.by_session, visit.by_customer, visit.abandoned_after.is_some()),
+        (0, true, false, false)
+    );
 }
 
 #[test]

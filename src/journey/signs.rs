@@ -1,0 +1,207 @@
+//! The evidence of friction that one episode, session, stage or journey has gathered, by rule (rule 15).
+//!
+//! Bounded: what is kept per rule is what its sign can still use, and questions wait in a short line.
+
+use std::collections::VecDeque;
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use crate::model::RuleIndex;
+use crate::time::{Span, Timestamp};
+
+/// At most so many questions of one rule wait for their answers in one place; further ones are not waited for.
+const MAX_QUESTIONS: usize = 16;
+/// At most so many additions to a score are kept; the oldest gives way.
+const MAX_ADDED: usize = 32;
+/// At most so many touchpoints are listed as evidence of one friction outcome; the latest stay.
+const MAX_EVIDENCE: usize = 32;
+
+/// The evidence gathered in one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signs(Vec<Gathered>);
+
+/// The evidence gathered for one rule.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Gathered {
+    rule: RuleIndex,
+    /// Touchpoints that a count or a pattern can still use.
+    seen: VecDeque<Seen>,
+    /// What waits for an answer, in the order it was asked.
+    questions: Vec<Question>,
+    /// What was added to a score, in the order it came.
+    added: VecDeque<Added>,
+    /// No outcome of the rule before this instant.
+    cooled_at: Timestamp,
+}
+
+/// A touchpoint that is evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub(super) id: CompactString,
+    /// The instant that windows count from.
+    pub(super) at: Timestamp,
+    /// Which parts of the sign it can be, as bits.
+    pub(super) parts: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Question {
+    id: CompactString,
+    at: Timestamp,
+    /// What names it, where the rule says by which property.
+    key: Option<CompactString>,
+    deadline: Timestamp,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Added {
+    rule: RuleIndex,
+    weight: u32,
+    at: Timestamp,
+    evidence: Vec<Seen>,
+}
+
+/// A score that was reached.
+pub(super) struct Reached {
+    pub(super) score: u32,
+    pub(super) rules: Vec<RuleIndex>,
+    pub(super) evidence: Vec<Seen>,
+}
+
+impl Signs {
+    fn of(&mut self, rule: RuleIndex) -> &mut Gathered {
+        let place = match self.0.iter().position(|gathered| gathered.rule == rule) {
+            Some(place) => place,
+            None => {
+                self.0.push(Gathered {
+                    rule,
+                    seen: VecDeque::new(),
+                    questions: Vec::new(),
+                    added: VecDeque::new(),
+                    cooled_at: Timestamp::MIN,
+                });
+                self.0.len() - 1
+            }
+        };
+        &mut self.0[place]
+    }
+
+    /// Whether the rule says nothing for now. Evidence that comes meanwhile does not count.
+    pub(super) fn is_cooling(&self, rule: RuleIndex, now: Timestamp) -> bool {
+        self.0.iter().any(|gathered| gathered.rule == rule && now < gathered.cooled_at)
+    }
+
+    /// An outcome of the rule came at `now`.
+    pub(super) fn cool(&mut self, rule: RuleIndex, now: Timestamp, cool_down: Span) {
+        self.of(rule).cooled_at = now + cool_down;
+    }
+
+    /// A touchpoint of a count came; the evidence, if that is enough.
+    pub(super) fn count(&mut self, rule: RuleIndex, seen: Seen, times: u8, within: Option<Span>) -> Option<Vec<Seen>> {
+        let times = usize::from(times);
+        if times == 1 {
+            return Some(vec![seen]);
+        }
+        let kept = &mut self.of(rule).seen;
+        let place = kept.iter().rposition(|other| other.at <= seen.at).map_or(0, |place| place + 1);
+        kept.insert(place, seen);
+        while kept.len() > times {
+            kept.pop_front();
+        }
+        enough(kept, times, within)
+    }
+
+    /// A touchpoint of a pattern came; the evidence, if the latest touchpoints are the pattern.
+    pub(super) fn follow(&mut self, rule: RuleIndex, seen: Seen, parts: u8, within: Option<Span>) -> Option<Vec<Seen>> {
+        let parts = usize::from(parts);
+        let kept = &mut self.of(rule).seen;
+        kept.push_back(seen);
+        while kept.len() > parts {
+            kept.pop_front();
+        }
+        let fits = kept.len() == parts && kept.iter().enumerate().all(|(part, seen)| seen.parts & (1 << part) != 0);
+        if fits { enough(kept, parts, within) } else { None }
+    }
+
+    /// Something was asked that must be answered before `deadline`.
+    pub(super) fn ask(&mut self, rule: RuleIndex, seen: Seen, key: Option<CompactString>, deadline: Timestamp) {
+        let questions = &mut self.of(rule).questions;
+        if questions.len() < MAX_QUESTIONS {
+            questions.push(Question { id: seen.id, at: seen.at, key, deadline });
+        }
+    }
+
+    /// An answer came: to the question of that key, or to all where it names none.
+    pub(super) fn answer(&mut self, rule: RuleIndex, key: Option<&CompactString>) {
+        if let Some(gathered) = self.0.iter_mut().find(|gathered| gathered.rule == rule) {
+            gathered.questions.retain(|question| key.is_some() && question.key.as_ref() != key);
+        }
+    }
+
+    /// Takes the first question of the rule that was due at `deadline`.
+    pub(super) fn overdue(&mut self, rule: RuleIndex, deadline: Timestamp) -> Option<Seen> {
+        let gathered = self.0.iter_mut().find(|gathered| gathered.rule == rule)?;
+        let place = gathered.questions.iter().position(|question| question.deadline == deadline)?;
+        let question = gathered.questions.remove(place);
+        Some(Seen { id: question.id, at: question.at, parts: 1 })
+    }
+
+    /// Another rule's outcome adds to a score; what was gathered, if that is enough.
+    pub(super) fn add(
+        &mut self,
+        score: RuleIndex,
+        (rule, weight): (RuleIndex, u32),
+        evidence: &[Seen],
+        at: Timestamp,
+        (threshold, within): (u32, Option<Span>),
+    ) -> Option<Reached> {
+        let added = &mut self.of(score).added;
+        added.push_back(Added { rule, weight, at, evidence: evidence.to_vec() });
+        if let Some(within) = within {
+            added.retain(|added| at < added.at + within);
+        }
+        if added.len() > MAX_ADDED {
+            added.pop_front();
+        }
+        let sum = added.iter().fold(0_u32, |sum, added| sum.saturating_add(added.weight));
+        if sum < threshold {
+            return None;
+        }
+        let mut reached = Reached { score: sum, rules: Vec::new(), evidence: Vec::new() };
+        for added in added.drain(..) {
+            if !reached.rules.contains(&added.rule) {
+                reached.rules.push(added.rule);
+            }
+            for seen in added.evidence {
+                if !reached.evidence.iter().any(|known| known.id == seen.id) {
+                    reached.evidence.push(seen);
+                }
+            }
+        }
+        let surplus = reached.evidence.len().saturating_sub(MAX_EVIDENCE);
+        reached.evidence.drain(..surplus);
+        Some(reached)
+    }
+
+    /// The earliest instant at which an answer is missing; [`Timestamp::MAX`] when none is waited for.
+    pub(super) fn next_deadline(&self) -> Timestamp {
+        let questions = self.0.iter().flat_map(|gathered| &gathered.questions);
+        questions.map(|question| question.deadline).min().unwrap_or(Timestamp::MAX)
+    }
+
+    /// The rules that miss an answer exactly at `deadline`, once for each question.
+    pub(super) fn due(&self, deadline: Timestamp) -> impl Iterator<Item = RuleIndex> {
+        self.0.iter().flat_map(move |gathered| {
+            let due = gathered.questions.iter().filter(move |question| question.deadline == deadline);
+            due.map(|_| gathered.rule)
+        })
+    }
+}
+
+/// Takes the evidence out, if there is enough within the window.
+fn enough(kept: &mut VecDeque<Seen>, needed: usize, within: Option<Span>) -> Option<Vec<Seen>> {
+    let (Some(first), Some(last)) = (kept.front(), kept.back()) else { return None };
+    let close = within.is_none_or(|within| last.at < first.at + within);
+    (kept.len() >= needed && close).then(|| kept.drain(..).collect())
+}

@@ -1,0 +1,225 @@
+//! What is summed up over what a customer did: counts, sums, latest values, visits.
+
+use serde::{Deserialize, Serialize};
+
+use super::Journey;
+use crate::model::{Model, StageIndex, Sum, TypeRoles};
+use crate::time::{Span, Timestamp};
+use crate::touchpoint::{Currency, Money, Touchpoint, Value};
+
+/// At most so many currencies are kept apart in one sum; amounts in further ones are left out.
+const MAX_CURRENCIES: usize = 8;
+/// Without session ids, a gap of this length begins a new visit.
+const VISIT_GAP: Span = Span::from_secs(30 * 60);
+/// So many sessions are told apart when they mix (two devices at once).
+const MAX_SESSIONS: usize = 4;
+
+/// One tally's state: over all journeys, and in the present one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum TallyState {
+    /// How many.
+    Count {
+        /// In all journeys.
+        customer: u64,
+        /// In this one.
+        journey: u64,
+    },
+    /// The sum of a number.
+    Number {
+        /// In all journeys.
+        customer: f64,
+        /// In this one.
+        journey: f64,
+    },
+    /// The sum of amounts, each currency on its own, in the order they came.
+    Money {
+        /// In all journeys.
+        customer: Vec<Money>,
+        /// In this one.
+        journey: Vec<Money>,
+    },
+    /// The latest value.
+    Last {
+        /// In all journeys.
+        customer: Option<Value>,
+        /// In this one.
+        journey: Option<Value>,
+        /// By the stage that the journey stood in when it came, in this journey.
+        stages: Vec<(StageIndex, Value)>,
+    },
+    /// How many visits.
+    Visits {
+        /// In all journeys.
+        customer: u64,
+        /// In this one.
+        journey: u64,
+        /// Hashes of the sessions seen last, the latest at the end.
+        sessions: Vec<u64>,
+        /// The latest touchpoint without a session.
+        latest: Option<Timestamp>,
+    },
+}
+
+impl TallyState {
+    pub(super) fn new(sum: &Sum) -> Self {
+        match sum {
+            Sum::Count => TallyState::Count { customer: 0, journey: 0 },
+            Sum::Number(_) => TallyState::Number { customer: 0.0, journey: 0.0 },
+            Sum::Money(_) => TallyState::Money { customer: Vec::new(), journey: Vec::new() },
+            Sum::Last(..) => TallyState::Last { customer: None, journey: None, stages: Vec::new() },
+            Sum::Visits => TallyState::Visits { customer: 0, journey: 0, sessions: Vec::new(), latest: None },
+        }
+    }
+
+    /// The latest value in all journeys.
+    pub fn of_customer(&self) -> Option<&Value> {
+        match self {
+            TallyState::Last { customer, .. } => customer.as_ref(),
+            TallyState::Count { .. } | TallyState::Number { .. } | TallyState::Money { .. } | TallyState::Visits { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The latest value in this journey.
+    pub fn of_journey(&self) -> Option<&Value> {
+        match self {
+            TallyState::Last { journey, .. } => journey.as_ref(),
+            TallyState::Count { .. } | TallyState::Number { .. } | TallyState::Money { .. } | TallyState::Visits { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The latest value in a stage of this journey.
+    pub fn of_stage(&self, stage: StageIndex) -> Option<&Value> {
+        match self {
+            TallyState::Last { stages, .. } => stages.iter().find(|(at, _)| *at == stage).map(|(_, value)| value),
+            TallyState::Count { .. } | TallyState::Number { .. } | TallyState::Money { .. } | TallyState::Visits { .. } => {
+                None
+            }
+        }
+    }
+
+    /// The sum over all journeys; of amounts, those in `currency`.
+    pub fn sum_of_customer(&self, currency: Option<Currency>) -> Option<f64> {
+        match self {
+            TallyState::Count { customer, .. } | TallyState::Visits { customer, .. } => Some(*customer as f64),
+            TallyState::Number { customer, .. } => Some(*customer),
+            TallyState::Money { customer, .. } => currency.map(|currency| amount(customer, currency)),
+            TallyState::Last { .. } => None,
+        }
+    }
+
+    /// The sum over this journey; of amounts, those in `currency`.
+    pub fn sum_of_journey(&self, currency: Option<Currency>) -> Option<f64> {
+        match self {
+            TallyState::Count { journey, .. } | TallyState::Visits { journey, .. } => Some(*journey as f64),
+            TallyState::Number { journey, .. } => Some(*journey),
+            TallyState::Money { journey, .. } => currency.map(|currency| amount(journey, currency)),
+            TallyState::Last { .. } => None,
+        }
+    }
+
+    /// The customer's next journey begins.
+    fn begin_journey(&mut self) {
+        match self {
+            TallyState::Count { journey, .. } | TallyState::Visits { journey, .. } => *journey = 0,
+            TallyState::Number { journey, .. } => *journey = 0.0,
+            TallyState::Money { journey, .. } => journey.clear(),
+            TallyState::Last { journey, stages, .. } => {
+                *journey = None;
+                stages.clear();
+            }
+        }
+    }
+}
+
+impl Journey {
+    /// Sums the touchpoint up where its type counts.
+    pub(super) fn tally(&mut self, model: &Model, roles: &TypeRoles, touchpoint: &Touchpoint) {
+        // A tally that is new in the model begins here.
+        for tally in &model.tallies[self.tallies.len().min(model.tallies.len())..] {
+            self.tallies.push(TallyState::new(&tally.sum));
+        }
+        let stage = self.stage();
+        for index in &roles.tallies {
+            let (Some(tally), Some(state)) = (model.tallies.get(*index), self.tallies.get_mut(*index)) else { continue };
+            add(&tally.sum, state, stage, touchpoint);
+        }
+    }
+
+    /// The sums of the present journey begin anew.
+    pub(super) fn begin_tallies(&mut self) {
+        self.tallies.iter_mut().for_each(TallyState::begin_journey);
+    }
+}
+
+fn add(sum: &Sum, state: &mut TallyState, stage: Option<StageIndex>, touchpoint: &Touchpoint) {
+    match (sum, state) {
+        (Sum::Count, TallyState::Count { customer, journey }) => {
+            *customer += 1;
+            *journey += 1;
+        }
+        (Sum::Number(property), TallyState::Number { customer, journey }) => {
+            if let Some(Value::Number(number)) = touchpoint.property(property) {
+                *customer += number;
+                *journey += number;
+            }
+        }
+        (Sum::Money(property), TallyState::Money { customer, journey }) => {
+            if let Some(money) = touchpoint.money(property) {
+                add_money(customer, money);
+                add_money(journey, money);
+            }
+        }
+        (Sum::Last(property, _), TallyState::Last { customer, journey, stages }) => {
+            let Some(value) = touchpoint.property(property) else { return };
+            *customer = Some(value.clone());
+            *journey = Some(value.clone());
+            let Some(stage) = stage else { return };
+            match stages.iter_mut().find(|(at, _)| *at == stage) {
+                Some((_, known)) => *known = value.clone(),
+                None => stages.push((stage, value.clone())),
+            }
+        }
+        (Sum::Visits, TallyState::Visits { customer, journey, sessions, latest }) => {
+            if begins_visit(touchpoint, sessions, latest) {
+                *customer += 1;
+                *journey += 1;
+            }
+        }
+        // The state of another kind of sum: the model changed under it. It begins anew at restore, not here.
+        (Sum::Count | Sum::Number(_) | Sum::Money(_) | Sum::Last(..) | Sum::Visits, _) => {}
+    }
+}
+
+fn begins_visit(touchpoint: &Touchpoint, sessions: &mut Vec<u64>, latest: &mut Option<Timestamp>) -> bool {
+    let Some(session) = &touchpoint.session else {
+        let at = touchpoint.event_time;
+        let begins = latest.is_none_or(|latest| at.since(latest) >= VISIT_GAP);
+        *latest = Some(latest.map_or(at, |latest| latest.max(at)));
+        return begins;
+    };
+    let hash = xxhash_rust::xxh3::xxh3_64(session.as_bytes());
+    let known = sessions.iter().position(|known| *known == hash);
+    match known {
+        Some(place) => drop(sessions.remove(place)),
+        None if sessions.len() == MAX_SESSIONS => drop(sessions.remove(0)),
+        None => {}
+    }
+    sessions.push(hash);
+    known.is_none()
+}
+
+fn add_money(sums: &mut Vec<Money>, money: Money) {
+    match sums.iter().position(|sum| sum.currency == money.currency) {
+        Some(place) => sums[place].micros = sums[place].micros.saturating_add(money.micros),
+        None if sums.len() < MAX_CURRENCIES => sums.push(money),
+        None => {}
+    }
+}
+
+fn amount(sums: &[Money], currency: Currency) -> f64 {
+    sums.iter().find(|sum| sum.currency == currency).map_or(0.0, Money::amount)
+}
