@@ -61,14 +61,14 @@ fn check_spelling(groups: &Groups<'_>, faults: &mut Faults) {
     }
     for (kind, (times, place)) in &kinds {
         let near = rests(kind).into_iter().flat_map(|rest| by_rest.get(&rest).into_iter().flatten());
-        let near = near.copied().filter(|other| *other != *kind && one_slip(kind, other));
+        let near = near.copied().filter(|other| one_slip(kind, other));
         let likelier = near.filter_map(|other| {
             let (other_times, other_place) = groups.written()[other];
             (*times == 1 && other_times > 1).then_some((other_times, other, other_place))
         });
         if let Some((_, other, other_place)) = likelier.max_by_key(|(times, other, _)| (*times, std::cmp::Reverse(*other))) {
             let cause = format!("{} is named once, and {} more often: they differ by one letter", quoted(kind), quoted(other));
-            let help = format!("did you mean {}? If both are sent, name this one in a group of its own", quoted(other));
+            let help = format!("did you mean {}? If both are sent, give this one a group of its own", quoted(other));
             faults.push(Diagnostic::warning("M081", place, cause, help).see(other_place, "the other one"));
         }
     }
