@@ -5,6 +5,7 @@ mod configuration;
 mod diagnostics;
 mod documentation;
 mod explain;
+mod expressions;
 mod graph;
 mod http;
 mod init;
