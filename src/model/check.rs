@@ -17,6 +17,8 @@ mod segments;
 mod stages;
 mod tallies;
 
+use std::sync::Arc;
+
 use crate::diagnostic::{Diagnostic, Faults, Place, Source, Spanned, quoted};
 use crate::model::Model;
 use crate::model::written::{self, Name, Recovery, Wait, Written};
@@ -75,7 +77,7 @@ pub fn load_with(file_name: &str, source: &str, fragments: Fragments<'_>) -> (Op
     });
     let (model, mut told) = faults.settle(model);
     // The model's own file comes first, then the shared ones; places are in order within each already.
-    told.sort_by_key(|fault| (fault.place.source != source, fault.place.source.name.clone()));
+    told.sort_by_key(|fault| (!Arc::ptr_eq(&fault.place.source, &source), fault.place.source.name.clone()));
     (model, told)
 }
 

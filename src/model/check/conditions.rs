@@ -7,7 +7,7 @@ use super::MAX_PROPERTIES;
 use super::segments::Segments;
 use crate::diagnostic::{Diagnostic, Faults, Place, quoted};
 use crate::expression::{Environment, Expression, Slot, Type};
-use crate::model::written::{self, Episode, Kind, Name, Property, Written};
+use crate::model::written::{self, Episode, Kind, Name, Property, Sum, Tally, Written};
 use crate::model::{EpisodeIndex, Fact, Wait};
 use crate::touchpoint::Currency;
 
@@ -69,7 +69,9 @@ impl<'a> Conditions<'a> {
         for (index, episode) in (0..).zip(episodes) {
             conditions.declare_episode(index, &plain(&episode.name.value));
         }
+        conditions.advise(&written.tallies);
         conditions.of_segments = conditions.everywhere.clone();
+        conditions.withhold();
         conditions.declare("segment".to_owned(), Type::Text, Fact::SegmentName, false);
         conditions.declare_touchpoint();
         conditions
@@ -81,6 +83,25 @@ impl<'a> Conditions<'a> {
         self.facts.push(fact);
         self.used.push(false);
         self.money.push(money);
+    }
+
+    /// What to do about names that nothing is called.
+    fn advise(&mut self, tallies: &[Tally]) {
+        let tally = |of: &str| format!("add it under `tallies:`, such as `*: {{ count: order.completed }}`, to write `{of}.*`");
+        self.everywhere.advise("customer", tally("customer"));
+        self.everywhere.advise("journey", tally("journey"));
+        let last = "add a tally of the latest value, such as `*: { last: csat, of: survey.answered }`, to write `stage.*`";
+        let counted = tallies.iter().any(|tally| matches!(tally.sum, Some(Sum::Count(_) | Sum::Sum(..) | Sum::Visits(_))));
+        let elsewhere = if counted { "; counts and sums are `customer.…` and `journey.…`" } else { "" };
+        self.everywhere.advise("stage", format!("{last}{elsewhere}"));
+        self.everywhere.advise("touchpoint", "declare it under `properties:`, such as `*: number` (or text, flag, money, instant)");
+    }
+
+    /// What a segment does not see.
+    fn withhold(&mut self) {
+        let help = "use what lasts: a tally such as `customer.purchases`, or an episode such as `basket.value`";
+        self.of_segments.withhold("touchpoint", "a segment is about the customer, not about one touchpoint", help);
+        self.of_segments.withhold("segment", "a segment cannot ask for the segment", help);
     }
 
     fn declare_episode(&mut self, index: EpisodeIndex, name: &str) {

@@ -61,7 +61,7 @@ fn check_spelling(groups: &Groups<'_>, faults: &mut Faults) {
     }
     for (kind, (times, place)) in &kinds {
         let near = rests(kind).into_iter().flat_map(|rest| by_rest.get(&rest).into_iter().flatten());
-        let near = near.copied().filter(|other| *other != *kind && one_slip(kind, other));
+        let near = near.copied().filter(|other| one_slip(kind, other));
         let likelier = near.filter_map(|other| {
             let (other_times, other_place) = groups.written()[other];
             (*times == 1 && other_times > 1).then_some((other_times, other, other_place))

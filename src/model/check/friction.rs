@@ -136,10 +136,10 @@ fn sign<'a>(
             let within = conditions.wait(wait, around.segments, faults);
             Some((Sign::Missing { within: within?, by: None }, vec![on, ends]))
         }
-        written::Sign::Score { threshold, place, from, within } => {
+        written::Sign::Score { threshold, from, within, .. } => {
             let weights = weights(from, around.rules, faults);
             let threshold = read_threshold(threshold, around.segments, faults);
-            check_reachable(place, threshold.as_ref(), from, faults);
+            check_reachable(rule, around, threshold.as_ref(), faults);
             let within = within.as_ref().map(|span| span.value);
             Some((Sign::Score { threshold: threshold?, weights: weights?, within }, Vec::new()))
         }
@@ -173,17 +173,33 @@ fn read_threshold(threshold: &written::Threshold, segments: &Segments<'_>, fault
     }
 }
 
-/// Each rule counts once while its evidence is fresh, so the weights together are the most that a score can be.
-fn check_reachable(place: &Place, threshold: Option<&Threshold>, from: &[(Name, u32)], faults: &mut Faults) {
-    let most: u64 = from.iter().map(|(_, weight)| u64::from(*weight)).sum();
+/// The most that a score can be: each rule adds its weight once in a cool-down, as long as that is fresh.
+fn check_reachable(
+    score: &Friction,
+    around: &Around<'_, '_>,
+    threshold: Option<&Threshold>,
+    faults: &mut Faults,
+) {
+    let Some(written::Sign::Score { place, from, within: Some(within), .. }) = &score.sign else { return };
+    let times = |name: &Name| -> Option<u64> {
+        let rule = around.rules.iter().find(|rule| rule.name.value == name.value)?;
+        let scope = |rule: &Friction| rule.scope.as_ref().map_or("journey".to_owned(), |name| name.value.clone());
+        // Evidence alone knows no cool-down, and another place has one of its own.
+        let bounded = rule.evidence_only.is_none() && scope(rule) == scope(score);
+        let cool_down = u64::try_from(rule.cool_down.as_millis()).ok().filter(|millis| bounded && *millis > 0)?;
+        let window = u64::try_from(within.value.as_millis()).ok()?;
+        Some(1 + window.saturating_sub(1) / cool_down)
+    };
+    let most = from.iter().map(|(name, weight)| Some(times(name)?.saturating_mul(u64::from(*weight))));
+    let Some(most) = most.sum::<Option<u64>>() else { return };
     let least = match threshold {
         Some(Threshold::Fixed(number)) => Some(*number),
         Some(Threshold::BySegment(numbers)) => numbers.iter().flatten().min().copied(),
         None => None,
     };
     if let Some(least) = least.filter(|least| u64::from(*least) > most) {
-        let cause = format!("the score {least} is never reached: the weights add up to {most}");
-        faults.warning("M074", place, cause, "lower the score, or raise the weights");
+        let cause = format!("a score of {least} is never reached: within {} the rules add up to {most} at most", within.value);
+        faults.warning("M074", place, cause, "lower the score, raise the weights, or let evidence count for longer");
     }
 }
 
@@ -213,7 +229,7 @@ fn check_in_time(
     }
 }
 
-/// A rule that publishes nothing and that no score counts does nothing.
+/// A rule that publishes nothing counts for scores alone: it leads nowhere, and without a score it does nothing.
 fn check_evidence(rules: &[Friction], stages: &[Stage], faults: &mut Faults) {
     let counted = |name: &str| {
         rules.iter().any(|rule| match &rule.sign {
@@ -221,16 +237,20 @@ fn check_evidence(rules: &[Friction], stages: &[Stage], faults: &mut Faults) {
             Some(_) | None => false,
         })
     };
-    let leads = |name: &str| {
-        let mut back = stages.iter().flat_map(|stage| stage.back.iter().flat_map(|way| &way.members));
-        back.any(|member| member.value.strip_prefix("friction.") == Some(name))
-    };
+    let led = || stages.iter().flat_map(|stage| stage.back.iter().flat_map(|way| &way.members));
     for rule in rules {
         let Some(place) = &rule.evidence_only else { continue };
         let name = rule.name.value.as_str();
-        if !counted(name) && !leads(name) {
+        if !counted(name) {
             let cause = format!("nothing comes of {}: it publishes nothing, and no score counts it", quoted(name));
             faults.warning("M079", place, cause, "name it in a score, or remove this line");
+        }
+        for member in led().filter(|member| member.value.strip_prefix("friction.") == Some(name)) {
+            let cause = format!("{} leads nowhere: the rule is evidence only, so it is never published", quoted(&member.value));
+            faults.push(
+                Diagnostic::error("M079", &member.place, cause, "name the score that counts it, or let the rule publish")
+                    .see(place, "evidence only"),
+            );
         }
     }
 }
