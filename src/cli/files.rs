@@ -30,7 +30,7 @@ pub(super) fn model(path: &Path) -> Result<(Option<Model>, Vec<Diagnostic>), Fai
 }
 
 /// A file that a model imports: its path counts from the model's file, so that the two can be moved together.
-fn fragment(folder: &Path, written: &str) -> Result<String, String> {
+pub(super) fn fragment(folder: &Path, written: &str) -> Result<String, String> {
     if Path::new(written).is_absolute() {
         return Err("a path that begins with `/`; write it as it counts from the model's file".to_owned());
     }

@@ -35,7 +35,8 @@ pub fn read(name: &str, text: &str, models: &mut dyn Models) -> (Option<Suite>, 
     let pieces = pieces(&source, &mut faults);
     let mut reader = Reader { source: &source, models, faults, told: BTreeSet::new(), no_model: false };
     let scenarios = reader.stories(&pieces);
-    if scenarios.is_empty() {
+    // A table without a title has been told already.
+    if scenarios.is_empty() && !pieces.iter().any(|piece| matches!(piece, Piece::Table(lines) if is_story(lines))) {
         let help = "write `## a title` and below it a table with the columns when, Anna does, Sillage says";
         reader.faults.error("S011", &source.place(0..0), "there is no story in this file", help);
     }
@@ -117,7 +118,7 @@ impl Reader<'_> {
         match self.models.model(path.text.trim_matches('`')) {
             Err(reason) => {
                 let help = "write the path from this file's folder to the model's file";
-                self.error("S006", &path.span, format!("the model {shown} cannot be read: {reason}"), help);
+                self.error("S006", &path.span, format!("{shown} cannot be read as a model: {reason}"), help);
                 Found::Faulty
             }
             Ok((model, faults)) => {

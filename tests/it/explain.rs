@@ -3,15 +3,17 @@
 //!
 //! A page is a title (`# M031: …`), prose, the broken example (```` ```yaml ````), what is told (```` ```text ````), and under
 //! a second heading how to mend it, with a mended example (```` ```yaml ````). An example that begins with `# NAME.yaml` is a
-//! file that the others import; `# with NAME=value in the environment` sets a variable.
+//! file that the others after it import, or the model that stories (```` ```markdown ````) name; `# with NAME=value in the environment` sets a variable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
 use sillage::config::{self, Surroundings};
 use sillage::diagnostic::{CODES, Diagnostic, Style, render};
-use sillage::model;
+use sillage::model::{self, Model};
+use sillage::scenario::{self, Models};
 
 /// Its broken file would be a megabyte.
 const WITHOUT_EXAMPLE: &[&str] = &["Y002"];
@@ -61,7 +63,7 @@ fn read(page: &str) -> Page {
                     ("text", _) => read.told = Some(*from..start),
                     (_, Some(name)) => drop(imports.insert(name.to_owned(), text.clone())),
                     (_, None) => {
-                        let example = Example { text, imports: std::mem::take(&mut imports) };
+                        let example = Example { text, imports: imports.clone() };
                         match read.told {
                             None => read.broken = Some(example),
                             Some(_) => read.mended.push(example),
@@ -89,10 +91,29 @@ fn faults(code: &str, example: &Example) -> Vec<Diagnostic> {
             let surroundings = Surroundings { variables: variables.collect(), host: "shop-1".to_owned() };
             config::load(Path::new("sillage.yaml"), &example.text, &surroundings).1
         }
+        Some('S') => scenario::read("stories.md", &example.text, &mut Beside(&example.imports)).1,
         _ => {
             let fragment = |path: &str| example.imports.get(path).cloned().ok_or_else(|| "there is no such file".to_owned());
             model::load_with("model.yaml", &example.text, &fragment).1
         }
+    }
+}
+
+/// The models that stories name are the page's files.
+struct Beside<'a>(&'a BTreeMap<String, String>);
+
+impl Models for Beside<'_> {
+    fn model(&mut self, path: &str) -> Result<(Option<Arc<Model>>, Vec<Diagnostic>), String> {
+        let (model, faults) = model::load(path, &self.fragment(path)?);
+        Ok((model.map(Arc::new), faults))
+    }
+
+    fn fragment(&self, path: &str) -> Result<String, String> {
+        self.0.get(path).cloned().ok_or_else(|| "there is no such file".to_owned())
+    }
+
+    fn default(&self) -> Option<Arc<Model>> {
+        None
     }
 }
 
