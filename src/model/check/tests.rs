@@ -30,7 +30,7 @@ fn the_whole_language_compiles() {
 }
 
 fn five_stages() -> Model {
-    good("five-stages.yaml", include_str!("../../../models/five-stages.yaml"))
+    good("plain-five-stages.yaml", include_str!("../../../tests/models/plain-five-stages.yaml"))
 }
 
 #[test]
