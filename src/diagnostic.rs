@@ -104,11 +104,6 @@ pub const CODES: &[(&str, &str)] = &[
     ("M106", "not part of the language of conditions"),
     ("M107", "a number, duration or instant in a condition that cannot be read"),
     ("M108", "a condition that is always true or always false"),
-<<<<<<< HEAD
-<<<<<<< HEAD
-=======
-=======
->>>>>>> h-tools
     ("S001", "a story's table with other columns"),
     ("S002", "a row with more or fewer cells than columns"),
     ("S003", "a time that cannot be read"),
@@ -123,10 +118,6 @@ pub const CODES: &[(&str, &str)] = &[
     ("S012", "a block that is not closed"),
     ("S013", "given twice"),
     ("S014", "a touchpoint that happens after it comes in"),
-<<<<<<< HEAD
->>>>>>> main
-=======
->>>>>>> h-tools
     ("C001", "no model"),
     ("C002", "both Kafka and the embedded log"),
     ("C003", "no `start`"),
