@@ -99,7 +99,7 @@ fn next(starter: &Starter) -> [String; 3] {
     let name = starter.name;
     [
         format!("sillage model check {name}.yaml"),
-        format!("sillage model test {name}.scenarios.md"),
+        format!("sillage model test {name}.yaml"),
         "sillage run -c sillage.yaml".to_owned(),
     ]
 }

@@ -3,7 +3,8 @@
 //!
 //! A page is a title (`# M031: …`), prose, the broken example (```` ```yaml ````), what is told (```` ```text ````), and under
 //! a second heading how to mend it, with a mended example (```` ```yaml ````). An example that begins with `# NAME.yaml` is a
-//! file that the others after it import, or the model that stories (```` ```markdown ````) name; `# with NAME=value in the environment` sets a variable.
+//! file that those after it import, or the model that stories (```` ```markdown ````) name; `# with NAME=value in the
+//! environment` sets a variable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -146,8 +147,10 @@ fn every_page_shows_what_is_told_about_its_example() {
         let broken = page.broken.unwrap_or_else(|| panic!("{code}: no broken example"));
         let place = page.told.unwrap_or_else(|| panic!("{code}: no text of what is told"));
         let faults = faults(code, &broken);
-        assert!(faults.iter().any(|fault| fault.code == *code), "{code} is not raised by its example: {faults:?}");
         let told = render(&faults, Style::Plain);
+        if !faults.iter().any(|fault| fault.code == *code) {
+            told_otherwise += &format!("--- {code} is not raised by its example:\n{told}\n");
+        }
         if text[place.clone()] == told {
             continue;
         }
@@ -163,17 +166,20 @@ fn every_page_shows_what_is_told_about_its_example() {
 
 #[test]
 fn every_mended_example_is_fine() {
-    let mut mended = 0;
+    let (mut mended, mut not_fine) = (0, String::new());
     for (code, _) in CODES {
         let page = read(&page(code));
         for example in &page.mended {
             mended += 1;
             let faults = faults(code, example);
-            assert!(faults.is_empty(), "{code}: {}\n{}", example.text, render(&faults, Style::Plain));
+            if !faults.is_empty() {
+                not_fine += &format!("--- {code}:\n{}\n{}", example.text, render(&faults, Style::Plain));
+            }
         }
         assert!(!is_shown(code) || !page.mended.is_empty(), "{code}: no mended example");
     }
-    assert!(mended > 40, "{mended} mended examples; are the blocks still found?");
+    assert!(not_fine.is_empty(), "{not_fine}");
+    assert!(mended > 100, "{mended} mended examples; are the blocks still found?");
 }
 
 fn explain(arguments: &[&str]) -> (Output, String) {
