@@ -14,13 +14,7 @@ use crate::wire::{self, Arrival, Format, Limits};
 const MODEL: &str = include_str!("../../models/five-stages.yaml");
 
 /// Types that the model leaves out on purpose: they are progress, and nothing else.
-const UNNAMED: [&str; 5] = [
-    "account.signed_in",
-    "order.shipped",
-    "order.delivered",
-    "ticket.opened",
-    "ticket.resolved",
-];
+const UNNAMED: [&str; 5] = ["account.signed_in", "order.shipped", "order.delivered", "ticket.opened", "ticket.resolved"];
 
 fn settings(customers: u32) -> Settings {
     Settings {

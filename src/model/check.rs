@@ -109,7 +109,10 @@ fn check(written: &Written, faults: &mut Faults) -> Option<Model> {
     let friction = friction::check(&around, &mut groups, &mut conditions, faults);
     let parts = compile::Parts { friction, ..parts };
     groups.finish(faults);
-    tallies::check_use(written, &facts, &conditions, faults);
+    // A line that cannot be read might have used it.
+    if faults.usable() {
+        tallies::check_use(written, &facts, &conditions, faults);
+    }
     doubts::check(written, &parts, &groups, faults);
     let name = written.name.as_ref()?;
     compile::model(&name.value, written.version, parts, conditions, faults)

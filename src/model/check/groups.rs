@@ -154,6 +154,12 @@ impl<'a> Groups<'a> {
                     self.members(inner)
                 }
             };
+            // Who gives a type a group of its own means it as it is written.
+            if let [only] = group.members.as_slice()
+                && let Some((times, _)) = self.written.get_mut(only.value.as_str())
+            {
+                *times += 1;
+            }
             for (kind, mut guard) in types {
                 if group.when.is_some()
                     && let Err(place) = guard.binary_search(&at)

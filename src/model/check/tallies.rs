@@ -95,7 +95,10 @@ fn fact<'a>(tally: &'a Tally, properties: &[Property], faults: &mut Faults) -> T
     };
     TallyFact {
         name: &tally.name,
-        kind: kind.map_or(Type::Number, type_of),
+        kind: match tally.sum {
+            Some(written::Sum::Last(..)) => kind.map_or(Type::Number, type_of),
+            Some(written::Sum::Sum(..) | written::Sum::Count(_) | written::Sum::Visits(_)) | None => Type::Number,
+        },
         money: kind == Some(Kind::Money),
         by_stage: matches!(tally.sum, Some(written::Sum::Last(..))),
     }

@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::diagnostic::{Style, render};
-use crate::model::{EpisodeRole, TypeRoles, Wait};
+use crate::expression::{Facts, Slot, Type};
+use crate::model::{
+    Demand, Enters, EpisodeRole, Evidence, Fact, Scope, Sign, Sum, Threshold, TypeRoles, Wait,
+};
 
 fn good(file: &str, text: &str) -> Model {
     let (model, faults) = load(file, text);
@@ -26,7 +29,162 @@ fn whole_language() -> Model {
 #[test]
 fn the_whole_language_compiles() {
     let model = whole_language();
-    assert_eq!(model.stages.len(), 8);
+    assert_eq!(
+        model.structure(),
+        "whole-language: stages awareness, consideration, decision, usage, renewal, advocacy, cancelled, lapsed; \
+         episodes basket, offer, visit; friction payment-trouble, error, angry, back-and-forth, unanswered-question, \
+         unanswered-advice, slow-step, stuck, restless, hard-checkout; tallies purchases, revenue, satisfaction, mood, \
+         visits; segments loyal, careful, everyone"
+    );
+    assert_eq!(model.currency.map(|currency| currency.as_str().to_owned()).as_deref(), Some("EUR"));
+    let sums: Vec<&Sum> = model.tallies.iter().map(|tally| &tally.sum).collect();
+    let last = |property: &str| Sum::Last(property.into(), Type::Number);
+    assert_eq!(sums, [&Sum::Count, &Sum::Money("total".into()), &last("csat"), &last("nps"), &Sum::Visits]);
+    assert!(model.segments[0].when.is_some() && model.segments[2].when.is_none());
+    // What any touchpoint counts for, named or not, and what only some do.
+    assert_eq!(model.types.plain("weather.changed").tallies, [3, 4]);
+    assert_eq!(model.types.plain("order.completed").tallies, [0, 1, 3, 4]);
+    assert_eq!(model.types.plain("weather.changed").progresses[0], false);
+}
+
+#[test]
+fn stages_know_what_they_demand_and_where_they_lead() {
+    let model = whole_language();
+    let days = Span::from_days;
+    assert_eq!(model.stages[0].demands, [Demand::Count { times: 7, within: days(30) }]);
+    assert_eq!(
+        model.stages[1].demands,
+        [
+            Demand::One,
+            Demand::All { parts: 2, within: days(7) },
+            Demand::Count { times: 3, within: Span::from_secs(3600) }
+        ]
+    );
+    let enters = |kind: &str| model.types.plain(kind).enters.clone();
+    let way = |stage, demand, part| Enters { stage, demand, part };
+    assert_eq!(enters("page.viewed"), [way(1, 0, 0)]);
+    assert_eq!(enters("store.visited"), [way(1, 1, 1)]);
+    assert_eq!(enters("advice.given"), [way(1, 2, 0)]);
+    assert_eq!(enters("ad.seen"), [way(0, 0, 0)]);
+    let Some(Wait::BySegment(waits)) = &model.stages[1].quiet else { panic!("{:?}", model.stages[1].quiet) };
+    assert_eq!((&waits[0], &waits[2]), (&Some(Wait::Fixed(days(3))), &Some(Wait::Fixed(days(7)))));
+    assert!(matches!(&waits[1], Some(Wait::Computed(line)) if line.source().contains("basket.open")));
+    let decision = &model.stages[2];
+    assert!(matches!(decision.quiet, Some(Wait::Computed(_))) && decision.when.is_some());
+    assert_eq!((decision.at_least, decision.back_on_friction.as_slice()), (Some(Span::from_secs(10)), &[(9, 1)][..]));
+    let renewal = &model.stages[4];
+    assert_eq!((renewal.then, renewal.abandoned_at.is_some(), renewal.quiet.is_none()), (Some(7), true, true));
+    assert_eq!(model.stages.iter().map(|stage| stage.ends).collect::<Vec<_>>(), [false, false, false, false, false, false, true, true]);
+    assert_eq!(model.last_stage(), 5);
+    // Everyone's wait is that of segments not named, and customers of a segment without any do not exist here.
+    let after = &model.episodes[0].abandoned_after;
+    let Some(Wait::BySegment(waits)) = after else { panic!("{after:?}") };
+    let minutes = |minutes: i64| Some(Wait::Fixed(Span::from_secs(60 * minutes)));
+    assert_eq!(waits.as_slice(), [minutes(60), minutes(30), minutes(30)]);
+}
+
+/// What is held against the journey: facts by their names.
+struct Known<'a>(&'a Model, &'a [(&'a str, f64)]);
+
+impl Facts for Known<'_> {
+    fn number(&self, slot: Slot) -> Option<f64> {
+        let name = match self.0.fact(slot)? {
+            Fact::Property(name) => name.to_string(),
+            Fact::CustomerTally(index) => format!("customer.{}", self.0.tallies[*index].name),
+            other => panic!("{other:?} is asked for"),
+        };
+        self.1.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    }
+    fn text(&self, _: Slot) -> Option<&str> {
+        None
+    }
+    fn flag(&self, _: Slot) -> Option<bool> {
+        None
+    }
+    fn instant(&self, _: Slot) -> Option<crate::time::Timestamp> {
+        None
+    }
+    fn duration(&self, _: Slot) -> Option<Span> {
+        None
+    }
+}
+
+#[test]
+fn conditions_of_groups_decide_what_a_type_means() {
+    let model = whole_language();
+    let roles = |facts: &[(&str, f64)]| model.types.roles("survey.answered", &Known(&model, facts)).0.clone();
+    let promoter = roles(&[("nps", 9.0)]);
+    assert_eq!((promoter.enters.as_slice(), promoter.back[2]), (&[Enters { stage: 5, demand: 0, part: 0 }][..], None));
+    let detractor = roles(&[("nps", 6.0), ("customer.purchases", 1.0)]);
+    assert_eq!((detractor.enters.len(), detractor.back[2]), (0, None));
+    assert_eq!(detractor.friction, [Evidence { rule: 2, parts: 1 }]);
+    // Angry regulars are detractors as well: both conditions must hold.
+    assert_eq!(roles(&[("nps", 6.0), ("customer.purchases", 2.0)]).back[2], Some(0));
+    assert_eq!(roles(&[("nps", 7.0), ("customer.purchases", 2.0)]).back[2], None);
+    let passive = roles(&[]);
+    assert_eq!((passive.enters.len(), passive.friction.len(), passive.tallies.as_slice()), (0, 0, &[2, 3, 4][..]));
+    // A type that is listed plainly as well does not ask for the condition.
+    let text = "\
+sillage: 1
+model: m
+properties: { nps: number }
+touchpoints:
+  happy: { of: [survey.answered, review.published], when: touchpoint.nps >= 9 }
+stages:
+  first: { enter: [happy, survey.answered] }
+  second: { enter: order.completed, back: { first: happy } }
+";
+    let model = good("m", text);
+    let plain = |kind| model.types.plain(kind);
+    assert_eq!((plain("survey.answered").enters.len(), plain("review.published").enters.len()), (1, 0));
+    assert_eq!(plain("survey.answered").back, [None, None]);
+}
+
+#[test]
+fn friction_knows_its_evidence_by_parts() {
+    let model = whole_language();
+    let parts = |kind: &str, rule| {
+        let evidence = model.types.plain(kind).friction.iter().find(|evidence| evidence.rule == rule);
+        evidence.map_or(0, |evidence| evidence.parts)
+    };
+    assert_eq!((parts("checkout.step", 3), parts("cart.viewed", 3)), (0b0101, 0b1010));
+    assert_eq!((parts("question.asked", 4), parts("question.answered", 4)), (1, 2));
+    // What is dwelt in begins anew; what ends it is listed, or is all that the episode names.
+    assert_eq!((parts("checkout.step", 6), parts("payment.submitted", 6), parts("cart.viewed", 6)), (3, 2, 0));
+    assert_eq!((parts("checkout.started", 7), parts("cart.viewed", 7), parts("order.cancelled", 7)), (3, 2, 2));
+    assert_eq!((parts("search.performed", 7), parts("search.performed", 8)), (0, 1));
+    let rule = |name: &str| model.friction.iter().find(|rule| rule.name == name).expect(name);
+    assert_eq!(rule("payment-trouble").scope, Scope::Episode(0));
+    assert_eq!((rule("error").scope, rule("error").evidence_only), (Scope::Session, true));
+    assert_eq!(rule("error").sign, Sign::Count { times: 1, within: None });
+    assert_eq!((rule("angry").scope, rule("angry").segments.as_slice(), rule("angry").cool_down), (Scope::Journey, &[0, 2][..], Span::from_days(30)));
+    assert_eq!(rule("restless").cool_down, Span::from_secs(3600));
+    let Sign::Score { threshold, weights, within } = &rule("hard-checkout").sign else { panic!("a score") };
+    assert_eq!(*threshold, Threshold::BySegment(vec![Some(2), Some(3), Some(3)]));
+    assert_eq!((weights.as_slice(), *within), (&[(0, 2), (3, 1), (4, 1), (1, 1)][..], Some(Span::from_secs(3600))));
+    assert!(matches!(&rule("unanswered-question").sign, Sign::Missing { within: Wait::Fixed(_), by: Some(by) } if by == "question_id"));
+}
+
+#[test]
+fn episodes_know_all_their_ends() {
+    let model = whole_language();
+    let role = |kind: &str, at: usize| model.types.plain(kind).episodes[at];
+    assert!(role("cart.emptied", 0).empties && !role("cart.emptied", 0).cancels);
+    assert!(role("order.cancelled", 0).cancels && !role("order.cancelled", 0).completes);
+    assert!(role("offer.redeemed", 1).completes && role("page.viewed", 2).opens);
+    let offer = &model.episodes[1];
+    assert!(offer.strict && offer.any_progress && offer.abandoned_after.is_none() && offer.abandoned_at.is_some());
+}
+
+#[test]
+fn slots_are_places_in_the_list_of_facts_for_segments_too() {
+    let model = whole_language();
+    let Some(careful) = &model.segments[1].when else { panic!("a condition") };
+    let facts: Vec<&Fact> = careful.slots().iter().filter_map(|slot| model.fact(*slot)).collect();
+    assert_eq!(facts, [&Fact::CustomerTally(3), &Fact::EpisodeValue(0)]);
+    let Some(when) = &model.stages[5].when else { panic!("a condition") };
+    let facts: Vec<&Fact> = when.slots().iter().filter_map(|slot| model.fact(*slot)).collect();
+    assert_eq!(facts, [&Fact::StageTally(2), &Fact::TouchpointType]);
 }
 
 fn five_stages() -> Model {

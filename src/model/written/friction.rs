@@ -1,7 +1,7 @@
 //! A friction rule as it is written.
 
 use super::{Name, Wait, duration, listed_names, read_times, text, times};
-use crate::diagnostic::{Faults, Place, Spanned, listed, quoted};
+use crate::diagnostic::{Faults, Place, Spanned, quoted};
 use crate::time::Span;
 use crate::yaml::{Entry, Reader, Value};
 
@@ -101,7 +101,7 @@ pub enum Threshold {
 const SIGNS: [(&str, &[&str], &str); 6] = [
     ("N of", &["within"], "2 of: payment.failed"),
     ("on", &[], "on: error.shown"),
-    ("pattern", &["within"], "pattern: [checkout.step, cart.viewed, checkout.step]"),
+    ("pattern", &["within"], "pattern: [checkout.step, cart.viewed]"),
     ("after", &["missing", "within", "by"], "after: question.asked, missing: question.answered, within: 2m"),
     ("dwells", &["for", "until"], "dwells: checkout.step, for: 5m"),
     ("score", &["from", "within"], "score: 3, from: { payment-trouble: 2 }"),
@@ -154,8 +154,8 @@ fn sign(name: &Name, reader: &mut Reader<'_>, faults: &mut Faults) -> Option<Sig
     let (at, value) = match begun.as_slice() {
         [] => {
             let cause = format!("friction {} does not say what to look for", quoted(&name.value));
-            let ways: Vec<&str> = SIGNS.iter().map(|(_, _, example)| *example).collect();
-            faults.error("M070", &name.place, cause, format!("add one of {}", listed(ways)));
+            let ways: Vec<String> = SIGNS.iter().map(|(_, _, example)| format!("`{example}`")).collect();
+            faults.error("M070", &name.place, cause, format!("add one of {}", ways.join(", ")));
             return None;
         }
         [one] => one,
@@ -169,7 +169,7 @@ fn sign(name: &Name, reader: &mut Reader<'_>, faults: &mut Faults) -> Option<Sig
     let (sign, allowed, example) = SIGNS[*at];
     for (key, value) in beside.0.iter().filter(|(key, _)| !allowed.contains(key)) {
         let cause = format!("{} says nothing beside {}", quoted(key), quoted(sign));
-        let help = format!("remove it; a rule with {} reads {}", quoted(sign), quoted(example));
+        let help = format!("remove it; a rule with {} reads `{example}`", quoted(sign));
         faults.error("M071", value.key_place(), cause, help);
     }
     read_sign(sign, value, counted.map(|(key, _)| key), &beside, faults)

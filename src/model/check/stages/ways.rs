@@ -32,12 +32,15 @@ fn check_entered(stages: &[Checked<'_>], faults: &mut Faults) {
         let nothing = stage.written.enter.as_ref().is_some_and(Vec::is_empty);
         if nothing && !led_to.contains(&index) {
             let cause = format!("nothing enters stage {}", quoted(&stage.written.name.value));
-            faults.error(
-                "M030",
-                &stage.written.name.place,
-                cause,
-                "add `enter:` with the types of touchpoints that lead here",
-            );
+            let help = if stage.written.ends.is_some() {
+                format!(
+                    "add `enter:` with the types of touchpoints that lead here, or `then: {}` to a stage that is abandoned",
+                    stage.written.name.value
+                )
+            } else {
+                "add `enter:` with the types of touchpoints that lead here".to_owned()
+            };
+            faults.error("M030", &stage.written.name.place, cause, help);
         }
     }
 }
