@@ -12,6 +12,7 @@ mod init;
 mod journeys;
 mod laws;
 mod model_check;
+mod ready_made;
 mod real_data;
 mod reference;
 mod scenarios;
