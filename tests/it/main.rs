@@ -19,4 +19,5 @@ mod scenarios;
 mod schema;
 mod shard;
 mod tidy;
+mod two_models;
 mod world;
