@@ -28,7 +28,8 @@ fn load() -> Vec<Touchpoint> {
 
 /// Every outcome as it would be published, by model; and the customers as they stand then.
 fn run(models: &[Arc<Model>], touchpoints: &[Touchpoint]) -> (BTreeMap<String, Vec<Vec<u8>>>, Vec<Customer>) {
-    let settings = Settings { settle: Span::ZERO, undo: Undo::Never, ..Settings::default() };
+    let settings =
+        Settings { settle: Span::ZERO, undo: Undo::Never, decisions_per_transaction: usize::MAX, ..Settings::default() };
     let mut world = World::new(models, settings, 1);
     for touchpoint in touchpoints {
         world.give(0, touchpoint.clone(), touchpoint.event_time);
@@ -55,7 +56,10 @@ fn each_model_says_to_the_byte_what_it_says_alone_and_the_common_part_is_kept_on
         let (said, customers) = run(std::slice::from_ref(model), &touchpoints);
         let name = model.name.as_str();
         assert!(said[name].len() > 500, "{name} says only {} things", said[name].len());
-        assert!(together[name] == said[name], "{name} says other things beside another model");
+        let differs = together[name].iter().zip(&said[name]).find(|(together, alone)| together != alone);
+        let shown =
+            differs.map(|(together, alone)| [together, alone].map(|bytes| String::from_utf8_lossy(bytes).into_owned()));
+        assert!(together[name] == said[name], "{name} says other things beside another model: {shown:#?}");
         for (one, both) in customers.iter().zip(&both) {
             assert_eq!(one.journeys[0], both.journeys[place], "the journey of {:?}", one.identity);
         }
