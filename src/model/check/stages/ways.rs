@@ -93,6 +93,10 @@ fn check_ways(
             continue;
         }
         others.push((guard, place));
+        // What renews may well enter the stage that it leads to, when it comes for the first time.
+        if stage.renews.iter().any(|(_, types)| types.iter().any(|renewing| renewing.place == *place)) {
+            continue;
+        }
         // A way under a condition leaves the others to the touchpoints that it does not hold for.
         let later = entered.get(kind).into_iter().flatten().rev();
         let mut later = later.filter(|(stage, other)| *stage >= index && includes(guard, other));
