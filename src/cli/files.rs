@@ -22,12 +22,33 @@ pub(super) fn text(path: &Path) -> Result<String, Failure> {
         .map_err(|error| fault(format!("byte {} is not UTF-8; save the file as UTF-8", error.utf8_error().valid_up_to())))
 }
 
+/// Loads a model with the files that it imports.
+pub(super) fn model(path: &Path) -> Result<(Option<Model>, Vec<Diagnostic>), Failure> {
+    let folder = path.parent().unwrap_or_else(|| Path::new(""));
+    let fragment = |written: &str| fragment(folder, written);
+    Ok(model::load_with(&path.display().to_string(), &text(path)?, &fragment))
+}
+
+/// A file that a model imports: its path counts from the model's file, so that the two can be moved together.
+pub(super) fn fragment(folder: &Path, written: &str) -> Result<String, String> {
+    if Path::new(written).is_absolute() {
+        return Err("a path that begins with `/`; write it as it counts from the model's file".to_owned());
+    }
+    let path = folder.join(written);
+    let size = std::fs::metadata(&path).map_err(|error| error.to_string())?.len();
+    if size > MAX_BYTES as u64 {
+        return Err(format!("it has {size} bytes, more than the {MAX_BYTES} that are read"));
+    }
+    let bytes = std::fs::read(&path).map_err(|error| error.to_string())?;
+    String::from_utf8(bytes).map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
+}
+
 /// Loads models; shows all diagnostics of all files before it refuses.
 pub(super) fn models(paths: &[PathBuf]) -> Result<Vec<Arc<Model>>, Failure> {
     let mut models = Vec::new();
     let mut all = Vec::new();
     for path in paths {
-        let (model, faults) = model::load(&path.display().to_string(), &text(path)?);
+        let (model, faults) = model(path)?;
         models.extend(model.map(Arc::new));
         all.extend(faults);
     }

@@ -5,10 +5,12 @@
 
 mod client;
 mod demo;
+mod explain;
 mod failure;
 mod files;
 mod generate;
 pub mod ingest;
+mod init;
 mod model;
 pub mod ndjson;
 pub mod outcomes;
@@ -16,6 +18,7 @@ mod replay;
 mod run;
 mod signals;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +35,12 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a starter project: a model, its scenarios and a configuration.
+    Init(init::Args),
+    /// Check, test, draw and describe models.
+    Model(model::Args),
+    /// Say what a diagnostic's code means and how to mend it; without a code, list them all.
+    Explain(explain::Args),
     /// Run the service: on Kafka, or on the embedded log where the configuration names no brokers.
     Run(run::Args),
     /// Run touchpoints from files through models at full speed, without a log.
@@ -44,20 +53,29 @@ enum Command {
     Demo(demo::Args),
     /// Write synthetic touchpoints to a file or to Kafka.
     Generate(generate::Args),
-    /// Check, test and draw journey models.
-    Model(model::Args),
+}
+
+/// Prints what a command was asked for. A reader that has gone (`| head`) is no fault, yet there is nothing more to do.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut output = std::io::stdout().lock();
+    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(|error| match error.kind() {
+        std::io::ErrorKind::BrokenPipe => Failure::answer_is_no(""),
+        _ => Failure::could_not_run(format!("cannot write: {error}")),
+    })
 }
 
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
+        Command::Init(args) => init::run(args),
+        Command::Model(args) => model::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Run(args) => run::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Ingest(args) => ingest::run(args),
         Command::Outcomes(args) => outcomes::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Generate(args) => generate::run(args),
-        Command::Model(args) => model::run(args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -6,6 +6,8 @@
 
 pub mod check;
 mod friction;
+pub mod graph;
+pub mod schema;
 mod stage;
 mod types;
 pub mod written;

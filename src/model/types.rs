@@ -117,6 +117,11 @@ impl Types {
         self.named.get(kind).map_or(&self.other, |meanings| &meanings.roles[0])
     }
 
+    /// Everything that a type may mean: the conditions of its groups, and its roles by the bits of those that hold.
+    pub fn meanings(&self, kind: &str) -> Option<(&[Expression], &[TypeRoles])> {
+        self.named.get(kind).map(|meanings| (meanings.conditions.as_slice(), meanings.roles.as_slice()))
+    }
+
     /// Whether the model names this type.
     pub fn names(&self, kind: &str) -> bool {
         self.named.contains_key(kind)

@@ -11,8 +11,6 @@ mod junit;
 mod markdown;
 mod play;
 mod read;
-#[cfg(test)]
-mod tests;
 mod times;
 mod update;
 mod words;

@@ -35,7 +35,8 @@ pub fn read(name: &str, text: &str, models: &mut dyn Models) -> (Option<Suite>, 
     let pieces = pieces(&source, &mut faults);
     let mut reader = Reader { source: &source, models, faults, told: BTreeSet::new(), no_model: false };
     let scenarios = reader.stories(&pieces);
-    if scenarios.is_empty() {
+    // A table without a title has been told already.
+    if scenarios.is_empty() && !pieces.iter().any(|piece| matches!(piece, Piece::Table(lines) if is_story(lines))) {
         let help = "write `## a title` and below it a table with the columns when, Anna does, Sillage says";
         reader.faults.error("S011", &source.place(0..0), "there is no story in this file", help);
     }
@@ -56,6 +57,7 @@ struct Reader<'a> {
 /// A story as it is written.
 struct Draft<'a> {
     title: &'a Cell,
+    line: usize,
     model: Found,
     tables: Vec<&'a [Line]>,
 }
@@ -75,7 +77,9 @@ impl Reader<'_> {
         let mut drafts: Vec<Draft<'_>> = Vec::new();
         for piece in pieces {
             match piece {
-                Piece::Title(title) => drafts.push(Draft { title, model: Found::Nowhere, tables: Vec::new() }),
+                Piece::Title(title, line) => {
+                    drafts.push(Draft { title, line: *line, model: Found::Nowhere, tables: Vec::new() });
+                }
                 Piece::Path(path) => {
                     let found = self.model_at(path);
                     self.name(drafts.last_mut().map_or(&mut for_all, |draft| &mut draft.model), found, &path.span);
@@ -117,7 +121,7 @@ impl Reader<'_> {
         match self.models.model(path.text.trim_matches('`')) {
             Err(reason) => {
                 let help = "write the path from this file's folder to the model's file";
-                self.error("S006", &path.span, format!("the model {shown} cannot be read: {reason}"), help);
+                self.error("S006", &path.span, format!("{shown} cannot be read as a model: {reason}"), help);
                 Found::Faulty
             }
             Ok((model, faults)) => {
@@ -168,7 +172,7 @@ impl Reader<'_> {
         }
         Scenario {
             title: draft.title.text.clone(),
-            line: self.source.position(draft.title.span.start).0,
+            line: draft.line,
             // Without a model there is an error, and nothing will be played.
             model: model.unwrap_or_else(|| Arc::new(nothing())),
             rows,
@@ -185,7 +189,7 @@ impl Reader<'_> {
                 continue;
             };
             let at = times.row(&when.text).map_err(|trouble| self.trouble(&when.span, trouble)).ok();
-            let line = self.source.position(line.span.start).0;
+            let line = line.number;
             let setting = Setting {
                 source: self.source,
                 start: does.span.start,

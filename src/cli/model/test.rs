@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::cli::{Failure, files};
+use crate::cli::{Failure, files, print};
 use crate::diagnostic::{Severity, Style};
 use crate::scenario::{self, Coverage, Difference, Said, Suite};
 use crate::time::Span;
@@ -80,7 +80,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     }
     let coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let style = if coloured { Style::Coloured } else { Style::Plain };
-    report::print(&match args.format {
+    print(&match args.format {
         Format::Text => report::text(&played, &covered, style),
         Format::Json => report::json(&played, &covered).to_string() + "\n",
     })?;
@@ -149,10 +149,7 @@ fn update(played: &mut [Played], format: Format) -> Result<(), Failure> {
         file.differences.iter_mut().for_each(Vec::clear);
         if format == Format::Text {
             let noun = if rows == 1 { "row" } else { "rows" };
-            report::print(&format!(
-                "{}: {rows} {noun} written; read the difference before you keep it\n",
-                file.path.display()
-            ))?;
+            print(&format!("{}: {rows} {noun} written; read the difference before you keep it\n", file.path.display()))?;
         }
     }
     Ok(())

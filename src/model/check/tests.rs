@@ -190,7 +190,7 @@ fn slots_are_places_in_the_list_of_facts_for_segments_too() {
 }
 
 fn five_stages() -> Model {
-    good("five-stages.yaml", include_str!("../../../models/five-stages.yaml"))
+    good("plain-five-stages.yaml", include_str!("../../../tests/models/plain-five-stages.yaml"))
 }
 
 #[test]

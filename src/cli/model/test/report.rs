@@ -1,12 +1,10 @@
 //! What a run of scenarios says: to people, and as JSON.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use serde_json::{Value, json};
 
 use super::{Covered, Played};
-use crate::cli::Failure;
 use crate::diagnostic::Style;
 use crate::scenario::{self, Difference};
 
@@ -122,15 +120,5 @@ fn paint(style: Style, code: &str, text: &str) -> String {
     match style {
         Style::Plain => text.to_owned(),
         Style::Coloured => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
-    }
-}
-
-/// Writes to standard output; a reader that has gone (`| head`) is fine.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::could_not_run(format!("cannot write to standard output: {error}; free some space, or redirect it")))
-        }
-        Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -1,11 +1,11 @@
 //! The models that scenarios name, each read once.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::{Failure, files};
 use crate::diagnostic::Diagnostic;
-use crate::model::{self, Model};
+use crate::model::Model;
 use crate::scenario::Models;
 
 /// Models by their files.
@@ -30,7 +30,9 @@ impl Shelf {
         let (default, faults) = match model {
             None => (None, Vec::new()),
             Some(path) => {
-                let (model, faults) = self.read(&path).map_err(Failure::could_not_run)?;
+                let (model, faults) = self.read(&path).map_err(|reason| {
+                    Failure::could_not_run(format!("cannot read the model {}: {reason}", path.display()))
+                })?;
                 if model.is_none() {
                     files::show(&faults);
                     let message = format!("the model {} has errors; repair it first", path.display());
@@ -50,13 +52,11 @@ impl Shelf {
 
     /// Reads a model; its faults are handed out the first time only.
     fn read(&mut self, path: &Path) -> Result<(Option<Arc<Model>>, Vec<Diagnostic>), String> {
-        let real = path.canonicalize().map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let real = path.canonicalize().map_err(|error| error.to_string())?;
         if let Some((_, _, model)) = self.read.iter().find(|(_, other, _)| *other == real) {
             return Ok((model.clone(), Vec::new()));
         }
-        let text = files::text(path).map_err(|failure| failure.to_string())?;
-        let folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
-        let (model, faults) = model::load_with(&path.display().to_string(), &text, &|path| fragment(&folder, path));
+        let (model, faults) = files::model(path).map_err(|failure| failure.to_string())?;
         let model = model.map(Arc::new);
         self.read.push((path.to_path_buf(), real, model.clone()));
         Ok((model, faults))
@@ -72,11 +72,11 @@ impl Beside<'_> {
 
 impl Models for Beside<'_> {
     fn model(&mut self, path: &str) -> Result<(Option<Arc<Model>>, Vec<Diagnostic>), String> {
-        self.shelf.read(&self.folder.join(path))
+        self.shelf.read(&joined(&self.folder, path))
     }
 
     fn fragment(&self, path: &str) -> Result<String, String> {
-        fragment(&self.folder, path)
+        files::fragment(&self.folder, path)
     }
 
     fn default(&self) -> Option<Arc<Model>> {
@@ -84,6 +84,17 @@ impl Models for Beside<'_> {
     }
 }
 
-fn fragment(folder: &Path, path: &str) -> Result<String, String> {
-    files::text(&folder.join(path)).map_err(|failure| failure.to_string())
+/// A path from a folder, without the steps that lead nowhere: `stories/../models/shop.yaml` is `models/shop.yaml`.
+fn joined(folder: &Path, path: &str) -> PathBuf {
+    let mut joined = folder.to_path_buf();
+    for step in Path::new(path).components() {
+        match step {
+            Component::ParentDir if matches!(joined.components().next_back(), Some(Component::Normal(_))) => {
+                joined.pop();
+            }
+            step => joined.push(step),
+        }
+    }
+    // A folder that is a link leads elsewhere than its name says.
+    if joined.exists() { joined } else { folder.join(path) }
 }

@@ -82,8 +82,10 @@ fn check_ways(
     let from = quoted(&stage.written.name.value);
     let mut led: HashMap<&str, Vec<(&Guard, &Place)>> = HashMap::new();
     let back = stage.back.iter().flat_map(|(_, types)| types);
-    let renews = stage.renews.iter().flat_map(|(_, types)| types);
-    for Mention { kind, place, guard } in back.chain(&stage.again).chain(renews) {
+    let away = back.chain(&stage.again).map(|mention| (mention, Some(index)));
+    // What enters a stage the first time may well renew it the next time: a renewal is no way away from it.
+    let renews = stage.renews.iter().flat_map(|(_, types)| types).map(|mention| (mention, None));
+    for (Mention { kind, place, guard }, away_from) in away.chain(renews) {
         let others = led.entry(kind).or_default();
         if let Some((_, first)) = others.iter().find(|(other, _)| *other == guard) {
             let cause = format!("{} leads two ways from stage {from}", quoted(kind));
@@ -93,10 +95,7 @@ fn check_ways(
             continue;
         }
         others.push((guard, place));
-        // What renews may well enter the stage that it leads to, when it comes for the first time.
-        if stage.renews.iter().any(|(_, types)| types.iter().any(|renewing| renewing.place == *place)) {
-            continue;
-        }
+        let Some(index) = away_from else { continue };
         // A way under a condition leaves the others to the touchpoints that it does not hold for.
         let later = entered.get(kind).into_iter().flatten().rev();
         let mut later = later.filter(|(stage, other)| *stage >= index && includes(guard, other));

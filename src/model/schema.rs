@@ -1,0 +1,327 @@
+//! The model language as a JSON Schema, for editors: which keys there are, what they hold, and what they mean.
+//!
+//! One table of keys; everything is generated from it. A schema cannot say what names refer to, so it accepts more than
+//! [`super::check`] does; it never refuses a model that is fine.
+
+use serde_json::{Map, Value, json};
+
+/// A key of some map of the language.
+struct Key {
+    name: &'static str,
+    holds: Holds,
+    /// Shown where the pointer rests.
+    means: &'static str,
+}
+
+const fn key(name: &'static str, holds: Holds, means: &'static str) -> Key {
+    Key { name, holds, means }
+}
+
+/// What a key holds.
+enum Holds {
+    /// `1`.
+    LanguageVersion,
+    /// A whole number from 1.
+    Number,
+    /// Any text.
+    Text,
+    /// `true` or `false`.
+    Flag,
+    /// One of some words.
+    Word(&'static [&'static str]),
+    /// The name of something in the model.
+    Name,
+    /// One such name or several.
+    Names,
+    /// Several, as a list.
+    Parts,
+    /// Types and groups, one or several.
+    Types,
+    /// Types and groups, or `any`.
+    Progress,
+    /// A duration.
+    Span,
+    /// A duration, one by segment, or a condition language line.
+    Wait,
+    /// A condition language line.
+    Line,
+    /// What enters a stage.
+    Ways,
+    /// A whole number, or one by segment.
+    Score,
+    /// A map from names to something.
+    Named(&'static Holds),
+    /// A map from properties to something.
+    ByProperty(&'static Holds),
+    /// A map with these keys.
+    Keys(&'static Closed),
+    /// A list of types and groups, or a map with these keys.
+    TypesOr(&'static Closed),
+    /// A condition, or `true`.
+    LineOrTrue,
+}
+
+/// A map whose keys are given.
+struct Closed {
+    keys: &'static [Key],
+    required: &'static [&'static str],
+    /// Whether `7 of` is a key, and from which number on.
+    counted: Option<u8>,
+}
+
+const SPAN: &str = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w|y)(\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w|y))*\s*$";
+const NAME: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
+
+static MODEL: Closed = Closed {
+    keys: &[
+        key("sillage", Holds::LanguageVersion, "The version of the model language."),
+        key("model", Holds::Name, "The model's name. It stands in outcomes, metrics and dashboards."),
+        key("version", Holds::Number, "Your own count of the model's versions."),
+        key("about", Holds::Text, "What the model is for, in a sentence."),
+        key("import", Holds::Parts, "Files that share groups of touchpoints and properties, relative to this one."),
+        key(
+            "currency",
+            Holds::Text,
+            "What amounts in conditions are compared in, such as EUR. Needed as soon as a condition touches money.",
+        ),
+        key(
+            "properties",
+            Holds::ByProperty(&Holds::Word(&["number", "text", "flag", "money", "instant"])),
+            "Every property of touchpoints that a condition or a tally mentions, with what it is. Money has its `currency` beside it.",
+        ),
+        key(
+            "touchpoints",
+            Holds::Named(&Holds::TypesOr(&GROUP)),
+            "Groups of types of touchpoints. A group stands wherever a type can.",
+        ),
+        key("tallies", Holds::Named(&Holds::Keys(&TALLY)), "What is summed up over what customers do, for conditions."),
+        key(
+            "segments",
+            Holds::Named(&Holds::LineOrTrue),
+            "Groups of customers. The first whose condition holds is the customer's; `true` is everyone left.",
+        ),
+        key("phases", Holds::Named(&Holds::Names), "Headings over the stages, in the same order."),
+        key("stages", Holds::Named(&Holds::Keys(&STAGE)), "The stages of a journey, in order."),
+        key(
+            "episodes",
+            Holds::Named(&Holds::Keys(&EPISODE)),
+            "Things inside a journey with an id and a deadline of their own: a basket, a checkout, an order, a ticket.",
+        ),
+        key("friction", Holds::Named(&Holds::Keys(&FRICTION)), "What shows that something went wrong for the customer."),
+    ],
+    required: &["sillage"],
+    counted: None,
+};
+
+static GROUP: Closed = Closed {
+    keys: &[
+        key("of", Holds::Types, "The types and groups that may belong here."),
+        key("when", Holds::Line, "A touchpoint belongs here only where this condition holds."),
+    ],
+    required: &["of", "when"],
+    counted: None,
+};
+
+static TALLY: Closed = Closed {
+    keys: &[
+        key("count", Holds::Progress, "Counts touchpoints of these types."),
+        key("sum", Holds::Text, "Adds this property up: a number, or money, kept by currency."),
+        key("last", Holds::Text, "Keeps the latest value of this property: overall, by journey and by stage."),
+        key("visits", Holds::Progress, "Counts sessions. Without session ids, a gap of 30 minutes begins a new one."),
+        key("of", Holds::Progress, "The touchpoints that `sum` and `last` look at."),
+    ],
+    required: &[],
+    counted: None,
+};
+
+static STAGE: Closed = Closed {
+    keys: &[
+        key("enter", Holds::Ways, "What leads into this stage: any one of these."),
+        key("when", Holds::Line, "Must hold for whatever enters."),
+        key("quiet", Holds::Wait, "After so long without progress the stage is abandoned. Without it, never."),
+        key("abandoned at", Holds::Line, "Abandoned at this instant, carried by the touchpoint that enters."),
+        key("progresses", Holds::Progress, "What puts `quiet` off. By default any touchpoint of the customer."),
+        key("recovered within", Holds::Span, "So long after an abandonment, moving forward is a recovery. By default 7d."),
+        key("at least", Holds::Span, "No touchpoint moves the journey forward from here sooner than this."),
+        key(
+            "back",
+            Holds::Named(&Holds::Types),
+            "Earlier stages, each with the types, groups and friction (`friction.NAME`) that lead back there.",
+        ),
+        key("again", Holds::Types, "What begins the customer's next journey, from here."),
+        key("renews", Holds::Named(&Holds::Types), "What completes this journey and begins the next, in which stage."),
+        key("then", Holds::Name, "When this stage is abandoned, the journey ends in this terminal stage."),
+        key("ends", Holds::Flag, "A terminal stage: the journey ends here. Listed after all others."),
+        key("optional", Holds::Flag, "Left out of drop-off figures. Changes no movement."),
+    ],
+    required: &[],
+    counted: None,
+};
+
+static WAY: Closed = Closed {
+    keys: &[
+        key("all of", Holds::Parts, "One touchpoint of each of these."),
+        key("within", Holds::Span, "The first and the last less than this apart."),
+    ],
+    required: &["within"],
+    counted: Some(2),
+};
+
+static EPISODE: Closed = Closed {
+    keys: &[
+        key(
+            "known by",
+            Holds::Names,
+            "What tells one from another: ids among the properties in order, then `session`, then `customer`. The first that is there counts.",
+        ),
+        key("opens", Holds::Types, "What opens one where none is open."),
+        key("progresses", Holds::Progress, "What puts the deadline off. By default any touchpoint of the customer."),
+        key("completes", Holds::Types, "What completes it."),
+        key("empties", Holds::Types, "Drops it without a word; the id may open one again."),
+        key("cancels", Holds::Types, "Drops it without a word; the id stays closed."),
+        key("worth", Holds::Text, "The property with the amount at stake; its `currency` is read beside it."),
+        key("abandoned after", Holds::Wait, "After so long without progress it is abandoned. Without it, never."),
+        key("abandoned at", Holds::Line, "Abandoned at this instant, whatever progress comes."),
+        key("recovered within", Holds::Span, "So long after an abandonment, completing it is a recovery. By default 7d."),
+        key("strict", Holds::Flag, "A completing touchpoint whose id is unknown completes nothing."),
+    ],
+    required: &["known by", "opens"],
+    counted: None,
+};
+
+static FRICTION: Closed = Closed {
+    keys: &[
+        key("in", Holds::Name, "Where evidence is gathered: an episode, `session`, `stage` or `journey` (by default)."),
+        key("on", Holds::Types, "One such touchpoint is enough."),
+        key("pattern", Holds::Parts, "Touchpoints in this order, none of the named ones between."),
+        key("after", Holds::Types, "What is to be answered."),
+        key("missing", Holds::Types, "What would answer it."),
+        key("by", Holds::Text, "The property that names the question."),
+        key("dwells", Holds::Types, "In what the customer dwells."),
+        key("for", Holds::Wait, "How long they must dwell."),
+        key("until", Holds::Types, "What ends the dwelling. By default everything that the episode names."),
+        key("score", Holds::Score, "From this sum of weights on there is friction."),
+        key("from", Holds::Named(&Holds::Number), "The rules that count for the score, with their weights."),
+        key("within", Holds::Wait, "Within which time."),
+        key("cool-down", Holds::Span, "For so long it is not told again. By default 1h."),
+        key("evidence only", Holds::Flag, "Counts for a score, and publishes nothing itself."),
+        key("segments", Holds::Names, "Applies to customers of these segments only."),
+    ],
+    required: &[],
+    counted: Some(1),
+};
+
+/// The schema as a document of JSON Schema 2020-12.
+pub fn schema() -> String {
+    let mut schema = json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Sillage model",
+        "description": "A customer journey: stages, episodes, friction. Or a fragment that models import.",
+    });
+    merge(&mut schema, MODEL.schema());
+    merge(
+        &mut schema,
+        json!({
+            // Without either it is a fragment, which has groups and properties only.
+            "if": { "anyOf": [{ "required": ["model"] }, { "required": ["stages"] }] },
+            "then": { "required": ["model", "stages"] },
+            "$defs": definitions(),
+        }),
+    );
+    format!("{schema:#}\n")
+}
+
+fn definitions() -> Value {
+    json!({
+        "name": { "type": "string", "pattern": NAME, "maxLength": 64 },
+        "type": { "type": "string", "minLength": 1, "maxLength": 256, "description": "A type of touchpoint or a group." },
+        "types": one_or_many(json!({ "$ref": "#/$defs/type" })),
+        "span": {
+            "type": "string", "pattern": SPAN, "examples": ["90s", "30m", "1h 30m", "7d", "2y"],
+            "description": "A duration: numbers with units (ms, s, m, h, d, w, y).",
+        },
+        "line": {
+            "type": "string", "minLength": 1, "examples": ["touchpoint.nps >= 9", "customer.purchases >= 3"],
+            "description": "One line of the condition language.",
+        },
+        "wait": {
+            "description": "A duration (30m), one by segment ({ loyal: 3d, everyone: 7d }), or a line that computes one.",
+            "anyOf": [
+                { "$ref": "#/$defs/line" },
+                {
+                    "type": "object", "minProperties": 1, "propertyNames": { "$ref": "#/$defs/name" },
+                    "additionalProperties": { "$ref": "#/$defs/line" },
+                },
+            ],
+        },
+        "way": WAY.schema(),
+    })
+}
+
+impl Closed {
+    fn schema(&self) -> Value {
+        let property = |key: &Key| {
+            let mut holds = key.holds.schema();
+            holds["description"] = key.means.into();
+            (key.name.to_owned(), holds)
+        };
+        let properties: Map<String, Value> = self.keys.iter().map(property).collect();
+        let mut schema = json!({ "type": "object", "properties": properties, "additionalProperties": false });
+        if !self.required.is_empty() {
+            schema["required"] = self.required.into();
+        }
+        if let Some(least) = self.counted {
+            // From `least` to 32.
+            let numbers = format!("^([{least}-9]|[12][0-9]|3[0-2]) of$");
+            let description = "So many touchpoints of these types and groups.";
+            schema["patternProperties"] = json!({ (numbers): { "$ref": "#/$defs/types", "description": description } });
+        }
+        schema
+    }
+}
+
+impl Holds {
+    fn schema(&self) -> Value {
+        let reference = |name: &str| json!({ "$ref": format!("#/$defs/{name}") });
+        match self {
+            Holds::LanguageVersion => json!({ "const": 1 }),
+            Holds::Number => json!({ "type": "integer", "minimum": 1 }),
+            Holds::Text => json!({ "type": "string", "minLength": 1 }),
+            Holds::Flag => json!({ "type": "boolean" }),
+            Holds::Word(words) => json!({ "enum": words }),
+            Holds::Name => reference("name"),
+            Holds::Names => one_or_many(json!({ "type": "string", "minLength": 1 })),
+            Holds::Parts => one_or_many(reference("type")),
+            Holds::Types | Holds::Progress => reference("types"),
+            Holds::Span => reference("span"),
+            Holds::Wait => reference("wait"),
+            Holds::Line => reference("line"),
+            Holds::LineOrTrue => json!({ "anyOf": [{ "const": true }, reference("line")] }),
+            Holds::Ways => one_or_many(json!({ "anyOf": [reference("type"), reference("way")] })),
+            Holds::Score => {
+                let number = Holds::Number.schema();
+                json!({ "anyOf": [number.clone(), by_name(number)] })
+            }
+            Holds::Named(holds) => by_name(holds.schema()),
+            Holds::ByProperty(holds) => json!({ "type": "object", "additionalProperties": holds.schema() }),
+            Holds::Keys(closed) => closed.schema(),
+            Holds::TypesOr(closed) => json!({ "anyOf": [reference("types"), closed.schema()] }),
+        }
+    }
+}
+
+/// A map whose keys are names of the writer's.
+fn by_name(holds: Value) -> Value {
+    json!({ "type": "object", "propertyNames": { "$ref": "#/$defs/name" }, "additionalProperties": holds })
+}
+
+/// Wherever a list is expected, one value will do.
+fn one_or_many(item: Value) -> Value {
+    json!({ "anyOf": [item, { "type": "array", "items": item, "minItems": 1 }] })
+}
+
+fn merge(into: &mut Value, from: Value) {
+    if let (Value::Object(into), Value::Object(from)) = (into, from) {
+        into.extend(from);
+    }
+}
