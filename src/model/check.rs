@@ -72,7 +72,11 @@ pub fn load_with(file_name: &str, source: &str, fragments: Fragments<'_>) -> (Op
     let mut faults = Faults::default();
     let written = yaml::parse(&source, &mut faults).and_then(|root| written::read(&root, &mut faults));
     let model = written.and_then(|mut written| {
-        imports::follow(&mut written, file_name, fragments, &mut faults);
+        let whole = imports::follow(&mut written, file_name, fragments, &mut faults);
+        if !whole {
+            head(&written, &mut faults);
+            return None;
+        }
         check(&written, &mut faults)
     });
     let (model, mut told) = faults.settle(model);

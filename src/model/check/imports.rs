@@ -8,13 +8,16 @@ use crate::yaml;
 /// The most shared files behind a model.
 const MAX_IMPORTS: usize = 16;
 
-/// Reads what the model imports, and adds it to what the model says itself; `file_name` is the model's.
-pub(super) fn follow(written: &mut Written, file_name: &str, fragments: Fragments<'_>, faults: &mut Faults) {
+/// Reads what the model imports, and adds it to what the model says itself; `file_name` is the model's. Returns whether all
+/// of it is there: where a file is missing, nobody knows what its words would have meant.
+pub(super) fn follow(written: &mut Written, file_name: &str, fragments: Fragments<'_>, faults: &mut Faults) -> bool {
     let imports = std::mem::take(&mut written.imports);
     let mut reading =
-        Reading { file_name, fragments, written, open: vec![own_name(file_name).to_owned()], read: Vec::new() };
+        Reading { file_name, fragments, written, open: vec![own_name(file_name).to_owned()], read: Vec::new(), whole: true };
     reading.all(&imports, faults);
+    let whole = reading.whole;
     written.imports = imports;
+    whole
 }
 
 struct Reading<'a> {
@@ -25,6 +28,8 @@ struct Reading<'a> {
     open: Vec<String>,
     /// Those that were read.
     read: Vec<String>,
+    /// Whether every file could be read.
+    whole: bool,
 }
 
 impl Reading<'_> {
@@ -53,6 +58,7 @@ impl Reading<'_> {
         match (self.fragments)(path) {
             Ok(text) => self.fragment(path, &text, faults),
             Err(reason) => {
+                self.whole = false;
                 let cause = format!("{} cannot be read: {reason}", quoted(path));
                 let help = "check the path; it is taken from where the model's file stands";
                 faults.error("M050", &import.place, cause, help);
@@ -62,8 +68,11 @@ impl Reading<'_> {
 
     fn fragment(&mut self, path: &str, text: &str, faults: &mut Faults) {
         let source = Source::file(&beside(self.file_name, path), text);
-        let Some(root) = yaml::parse(&source, faults) else { return };
-        let Some(fragment) = written::read_fragment(&root, faults) else { return };
+        let fragment = yaml::parse(&source, faults).and_then(|root| written::read_fragment(&root, faults));
+        let Some(fragment) = fragment else {
+            self.whole = false;
+            return;
+        };
         check_language(fragment.language.as_ref(), faults);
         self.open.push(path.to_owned());
         self.all(&fragment.imports, faults);

@@ -289,3 +289,17 @@ fn every_list_is_bounded() {
     assert_eq!(codes(&format!("{head}stages:\n  {}: {{ enter: x }}\n", "s".repeat(65))), ["M002"]);
     assert_eq!(codes(&format!("{head}stages:\n  s: {{ enter: {} }}\n", "t".repeat(257))), ["M002"]);
 }
+
+#[test]
+fn what_renews_may_enter_the_stage_that_it_leads_to() {
+    let text = "\
+sillage: 1
+model: m
+stages:
+  trial: { enter: trial.started }
+  usage: { enter: order.completed, renews: { usage: order.completed } }
+";
+    let model = good("m", text);
+    let roles = model.types.plain("order.completed");
+    assert_eq!((roles.enters.len(), roles.renews.as_slice()), (1, &[None, Some(1)][..]));
+}
