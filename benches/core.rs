@@ -23,8 +23,12 @@ fn load() -> Vec<Touchpoint> {
     Load::new(&LoadSettings { seed: 1, customers: CUSTOMERS, start, opening }).take(TOUCHPOINTS).collect()
 }
 
-fn models() -> Arc<[Arc<Model>]> {
-    let (model, _) = model::load("five-stages.yaml", include_str!("../models/five-stages.yaml"));
+/// The ready-made model, and the same stages without conditions, segments and friction.
+const FULL: &str = include_str!("../models/five-stages.yaml");
+const PLAIN: &str = include_str!("../tests/models/plain-five-stages.yaml");
+
+fn models(text: &str) -> Arc<[Arc<Model>]> {
+    let (model, _) = model::load("five-stages.yaml", text);
     Arc::new([Arc::new(model.expect("the shipped model is good"))])
 }
 
@@ -58,8 +62,8 @@ fn apply(mut shard: Shard<PlainCustomers>, touchpoints: Vec<Touchpoint>, commit:
 }
 
 fn core(c: &mut Criterion) {
-    let (models, touchpoints) = (models(), load());
-    let outcomes = apply(shard(&models, Undo::Never), touchpoints.clone(), usize::MAX);
+    let (full, plain, touchpoints) = (models(FULL), models(PLAIN), load());
+    let outcomes = apply(shard(&full, Undo::Never), touchpoints.clone(), usize::MAX);
     let mut group = c.benchmark_group("touchpoint");
     group.sample_size(10).throughput(Throughput::Elements(TOUCHPOINTS as u64));
     for (name, format) in [("decode json", Format::Json), ("decode avro", Format::Avro)] {
@@ -76,11 +80,13 @@ fn core(c: &mut Criterion) {
             b.iter(|| encoded.iter().filter(|bytes| black_box(wire::decode(format, None, bytes, &arrival)).is_ok()).count());
         });
     }
-    for (name, undo, commit) in
-        [("apply, nothing undone", Undo::Never, usize::MAX), ("apply, commit each 5,000", Undo::Kept, 5_000)]
-    {
+    for (name, models, undo, commit) in [
+        ("apply, nothing undone", &full, Undo::Never, usize::MAX),
+        ("apply, commit each 5,000", &full, Undo::Kept, 5_000),
+        ("apply to the plain model, nothing undone", &plain, Undo::Never, usize::MAX),
+    ] {
         group.bench_function(name, |b| {
-            let fresh = || (shard(&models, undo), touchpoints.clone());
+            let fresh = || (shard(models, undo), touchpoints.clone());
             b.iter_batched(fresh, |(shard, all)| apply(shard, all, commit), BatchSize::PerIteration);
         });
     }

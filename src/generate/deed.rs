@@ -28,15 +28,17 @@ pub(super) enum Act {
     BoughtInStore,
     /// What happens to an order: its type.
     Order(&'static str),
-    /// A grade given: its type, and the grade.
-    Graded(&'static str, u8),
+    /// A survey answered: from 0 to 10.
+    SurveyAnswered(u8),
+    /// A review published: its stars.
+    ReviewPublished(u8),
     ReferralShared,
 }
 
 impl Act {
     pub(super) fn kind(self) -> &'static str {
         match self {
-            Act::Plain(kind) | Act::Order(kind) | Act::Graded(kind, _) => kind,
+            Act::Plain(kind) | Act::Order(kind) => kind,
             Act::ProductViewed => "product.viewed",
             Act::SignedIn => "account.signed_in",
             Act::CartAdded => "cart.added",
@@ -49,6 +51,8 @@ impl Act {
             Act::PaymentSubmitted => "payment.submitted",
             Act::PaymentFailed => "payment.failed",
             Act::OrderCompleted | Act::BasketOrdered | Act::BoughtInStore => "order.completed",
+            Act::SurveyAnswered(_) => "survey.answered",
+            Act::ReviewPublished(_) => "review.published",
             Act::ReferralShared => "referral.shared",
         }
     }
@@ -149,7 +153,8 @@ impl Deed {
             Act::BasketOrdered => vec![cart(), euro(), order(), euros("total", self.total()), value()],
             Act::BoughtInStore => vec![euro(), order(), euros("total", self.cents), value()],
             Act::Order(_) => vec![order()],
-            Act::Graded(_, grade) => vec![order(), count("score", grade)],
+            Act::SurveyAnswered(nps) => vec![count("nps", nps), order()],
+            Act::ReviewPublished(stars) => vec![order(), count("stars", stars)],
             Act::ReferralShared => vec![text("referral_id", format_compact!("R{number}-{}", self.basket))],
         }
     }

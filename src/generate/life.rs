@@ -329,12 +329,12 @@ impl Life {
         if dice.happens(&f::ANSWERS_SURVEY) {
             self.channel = Channel::Email;
             let grade = dice.one_of([2, 5, 7, 8, 9, 9, 10, 10]);
-            self.after(dice.pause(HOUR, times(3, DAY)), Act::Graded("survey.answered", grade));
+            self.after(dice.pause(HOUR, times(3, DAY)), Act::SurveyAnswered(grade));
         }
         self.channel = Channel::Web;
         if dice.happens(&f::WRITES_REVIEW) {
             let stars = dice.one_of([1, 3, 4, 5, 5, 5]);
-            self.after(dice.pause(times(3, HOUR), times(9, DAY)), Act::Graded("review.published", stars));
+            self.after(dice.pause(times(3, HOUR), times(9, DAY)), Act::ReviewPublished(stars));
         }
         if dice.happens(&f::RECOMMENDS) {
             self.channel = Channel::App;

@@ -10,8 +10,8 @@ use std::sync::Arc;
 /// A piece of a scenario file. Ranges are bytes of the file.
 #[derive(Clone, Debug)]
 pub(super) enum Piece {
-    /// `## title`.
-    Title(Cell),
+    /// `## title`, and its line, from 1.
+    Title(Cell, usize),
     /// `model: path`.
     Path(Cell),
     /// The text within a block of YAML.
@@ -23,6 +23,8 @@ pub(super) enum Piece {
 /// A line of a table.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
+    /// Which line of the file, from 1.
+    pub(super) number: usize,
     /// Without the end of the line.
     pub(super) span: Range<usize>,
     pub(super) cells: Vec<Cell>,
@@ -50,11 +52,11 @@ pub(super) fn pieces(source: &Arc<Source>, faults: &mut Faults) -> Vec<Piece> {
     let text = source.text.as_str();
     let mut pieces = Vec::new();
     let mut lines = lines(text);
-    while let Some(span) = lines.next() {
+    while let Some((number, span)) = lines.next() {
         let line = &text[span.clone()];
         if let Some(fence) = fence(line) {
             let inside = span.end;
-            let closed = lines.by_ref().find(|span| closes(&text[span.clone()], fence));
+            let closed = lines.by_ref().map(|(_, span)| span).find(|span| closes(&text[span.clone()], fence));
             if closed.is_none() {
                 let cause = format!("the block that begins with {fence} is not closed");
                 faults.error("S012", &source.place(span.clone()), cause, format!("end it with a line {fence}"));
@@ -64,13 +66,13 @@ pub(super) fn pieces(source: &Arc<Source>, faults: &mut Faults) -> Vec<Piece> {
                 pieces.push(Piece::Yaml(begins..closed.map_or(text.len(), |span| span.start).max(begins)));
             }
         } else if line.starts_with("## ") {
-            pieces.push(Piece::Title(cell(text, span.start + 3..span.end)));
+            pieces.push(Piece::Title(cell(text, span.start + 3..span.end), number));
         } else if line.starts_with("model:") {
             pieces.push(Piece::Path(cell(text, span.start + "model:".len()..span.end)));
         } else if line.trim_start().starts_with('|') {
-            let read = Line { cells: cells(text, span.clone()), span: span.clone() };
+            let read = Line { number, cells: cells(text, span.clone()), span: span.clone() };
             match pieces.last_mut() {
-                Some(Piece::Table(table)) if is_next(text, table, &span) => table.push(read),
+                Some(Piece::Table(table)) if table.last().is_some_and(|last| last.number + 1 == number) => table.push(read),
                 Some(_) | None => pieces.push(Piece::Table(vec![read])),
             }
         }
@@ -78,14 +80,15 @@ pub(super) fn pieces(source: &Arc<Source>, faults: &mut Faults) -> Vec<Piece> {
     pieces
 }
 
-/// The lines of a text, without their ends.
-fn lines(text: &str) -> impl Iterator<Item = Range<usize>> {
+/// The lines of a text with their numbers, without their ends.
+fn lines(text: &str) -> impl Iterator<Item = (usize, Range<usize>)> {
     let mut start = 0;
-    text.split_inclusive('\n').map(move |line| {
+    let spans = text.split_inclusive('\n').map(move |line| {
         let span = start..start + line.trim_end_matches(['\n', '\r']).len();
         start += line.len();
         span
-    })
+    });
+    (1..).zip(spans)
 }
 
 /// The three or more backticks or tildes that begin a block.
@@ -97,12 +100,6 @@ fn fence(line: &str) -> Option<&str> {
 
 fn closes(line: &str, fence: &str) -> bool {
     line.trim_end().strip_prefix(fence).is_some_and(|rest| rest.chars().all(|c| fence.starts_with(c)))
-}
-
-/// Whether nothing but the end of a line stands between a table and what comes.
-fn is_next(text: &str, table: &[Line], span: &Range<usize>) -> bool {
-    table.last().is_some_and(|last| text[last.span.end..span.start].matches('\n').count() == 1)
-        && table.last().is_some_and(|last| text[last.span.end..span.start].trim().is_empty())
 }
 
 /// The cells of a line: what stands between bars that no backslash precedes.

@@ -57,6 +57,7 @@ struct Reader<'a> {
 /// A story as it is written.
 struct Draft<'a> {
     title: &'a Cell,
+    line: usize,
     model: Found,
     tables: Vec<&'a [Line]>,
 }
@@ -76,7 +77,9 @@ impl Reader<'_> {
         let mut drafts: Vec<Draft<'_>> = Vec::new();
         for piece in pieces {
             match piece {
-                Piece::Title(title) => drafts.push(Draft { title, model: Found::Nowhere, tables: Vec::new() }),
+                Piece::Title(title, line) => {
+                    drafts.push(Draft { title, line: *line, model: Found::Nowhere, tables: Vec::new() });
+                }
                 Piece::Path(path) => {
                     let found = self.model_at(path);
                     self.name(drafts.last_mut().map_or(&mut for_all, |draft| &mut draft.model), found, &path.span);
@@ -169,7 +172,7 @@ impl Reader<'_> {
         }
         Scenario {
             title: draft.title.text.clone(),
-            line: self.source.position(draft.title.span.start).0,
+            line: draft.line,
             // Without a model there is an error, and nothing will be played.
             model: model.unwrap_or_else(|| Arc::new(nothing())),
             rows,
@@ -186,7 +189,7 @@ impl Reader<'_> {
                 continue;
             };
             let at = times.row(&when.text).map_err(|trouble| self.trouble(&when.span, trouble)).ok();
-            let line = self.source.position(line.span.start).0;
+            let line = line.number;
             let setting = Setting {
                 source: self.source,
                 start: does.span.start,

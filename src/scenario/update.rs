@@ -16,11 +16,9 @@ pub fn updated(suite: &Suite, said: &[Vec<Said>]) -> String {
         rows.filter(|(row, said)| row.says != said.says).map(|(row, said)| (row.line, said.says.as_str())).collect();
     let mut updated = String::with_capacity(text.len() + 1024);
     let mut written = 0;
-    let mut number = Numbers::default();
     for piece in &suite.pieces {
         let Piece::Table(table) = piece else { continue };
-        let new: Vec<Option<&str>> =
-            table.iter().map(|line| differ.get(&number.of(text, line.span.start)).copied()).collect();
+        let new: Vec<Option<&str>> = table.iter().map(|line| differ.get(&line.number).copied()).collect();
         if new.iter().all(Option::is_none) {
             continue;
         }
@@ -32,21 +30,6 @@ pub fn updated(suite: &Suite, said: &[Vec<Said>]) -> String {
     }
     updated.push_str(&text[written..]);
     updated
-}
-
-/// Counts lines, forwards only.
-#[derive(Default)]
-struct Numbers {
-    at: usize,
-    breaks: usize,
-}
-
-impl Numbers {
-    fn of(&mut self, text: &str, at: usize) -> usize {
-        self.breaks += text[self.at..at].matches('\n').count();
-        self.at = at;
-        self.breaks + 1
-    }
 }
 
 /// The lines of a table with new last cells.

@@ -133,7 +133,7 @@ fn money(made: &mut Touchpoint, name: &str, amount: f64, currency: Currency) -> 
 
 fn take(made: &mut Touchpoint, word: &Word, setting: &Setting<'_>) -> Result<(), Trouble> {
     let name = word.name.as_str();
-    let value = word.value.as_deref().filter(|value| !name.is_empty() && !(value.is_empty() && !word.quoted));
+    let value = word.value.as_deref().filter(|value| !name.is_empty() && (word.quoted || !value.is_empty()));
     let Some(value) = value else {
         let help = "write name=value, name=\"two words\", or an amount as value=499 EUR".to_owned();
         return Err(("S008", format!("{} is no name=value", quoted(&word.shown())), help));

@@ -47,7 +47,7 @@ this is not JSON
 fn replay_reads_standard_input_and_ends_at_the_last_touchpoint_or_later() {
     let replay = |more: &[&str]| {
         let mut command = sillage();
-        fed(command.args(["replay", "-", "--model", "models/five-stages.yaml"]).args(more), STORY)
+        fed(command.args(["replay", "-", "--model", "tests/models/plain-five-stages.yaml"]).args(more), STORY)
     };
     let ended = replay(&[]);
     assert!(ended.status.success());
@@ -81,7 +81,7 @@ fn replay_maps_fields_and_merges_files_by_time() {
         file("fields.yaml", "customer_id: userId\noccurred_at: timestamp # as Segment writes it\nproperties: props\n");
     let journeys = folder.path().join("journeys.ndjson");
     let mut command = sillage();
-    command.args(["replay", "--model", "models/five-stages.yaml", "--field", "type=event", "--summary", "json"]);
+    command.args(["replay", "--model", "tests/models/plain-five-stages.yaml", "--field", "type=event", "--summary", "json"]);
     command.arg("--fields-file").arg(&fields).arg("--journeys").arg(&journeys).args([&web, &store]);
     let ended = command.output().expect("sillage runs");
     assert!(ended.status.success(), "{}", text(&ended.stderr));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sillage::config::{self, Config, KEYS, Surroundings};
-use sillage::time::Timestamp;
+use sillage::time::{Span, Timestamp};
 use sillage::wire::{self, Arrival, Format, Limits};
 use sillage::{diagnostic, model};
 
@@ -185,11 +185,19 @@ fn what_is_deployed_is_accepted() {
     let quick = checked_model(name, &text(&format!("deploy/models/{name}")));
     let ready_made = checked_model("five-stages.yaml", &text("models/five-stages.yaml"));
     assert_eq!(quick.structure(), ready_made.structure(), "the same journeys, only faster");
-    let spans = |model: &model::Model| -> Vec<Option<i64>> {
-        let stages = model.stages.iter().map(|stage| &stage.quiet);
-        let episodes = model.episodes.iter().map(|kind| &kind.abandoned_after);
-        stages.chain(episodes).map(|wait| Some(wait.as_ref()?.fixed()?.as_millis())).collect()
+    let [quick, ready_made] = [&format!("deploy/models/{name}"), "models/five-stages.yaml"].map(|path| spans(&text(path)));
+    let slowed: Vec<(usize, i64)> = quick.iter().map(|(line, millis)| (*line, millis * 60)).collect();
+    assert!(slowed.len() > 15, "{slowed:?}");
+    assert_eq!(slowed, ready_made, "a second for a minute, in the same lines");
+}
+
+/// Every duration of a model's file in milliseconds, with the line that it stands in, counted from the stages.
+fn spans(model: &str) -> Vec<(usize, i64)> {
+    let stages = model.find("\nstages:").expect("stages");
+    let spans = |(at, line): (usize, &str)| -> Vec<(usize, i64)> {
+        let plain = line.split('#').next().unwrap_or_default();
+        let words = plain.split(|c: char| !c.is_ascii_alphanumeric());
+        words.filter_map(|word| Some((at, Span::parse(word).ok()?.as_millis()))).collect()
     };
-    let slowed: Vec<Option<i64>> = spans(&quick).into_iter().map(|span| span.map(|span| span * 60)).collect();
-    assert_eq!(slowed, spans(&ready_made), "a second for a minute");
+    model[stages..].lines().enumerate().flat_map(spans).collect()
 }

@@ -38,7 +38,7 @@ fn the_pictures_in_the_documentation_are_current() {
 
 #[test]
 fn everything_that_runs_is_drawn() {
-    let five_stages = model(&text("models/five-stages.yaml"));
+    let five_stages = model(&text("tests/models/plain-five-stages.yaml"));
     let (svg, mermaid) = (graph::svg(&five_stages), graph::mermaid(&five_stages));
     for said in ["five-stages", "consideration", "during", "quiet for 7d", "basket", "abandoned after 15m", "coupon.denied"]
     {

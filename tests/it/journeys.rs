@@ -57,7 +57,7 @@ fn files() -> Vec<String> {
     files
 }
 
-fn suite(name: &str, text: &str) -> Suite {
+pub(crate) fn suite(name: &str, text: &str) -> Suite {
     let folder = Path::new(ROOT).join(name).parent().expect("a folder").to_path_buf();
     let mut models = Files { folder, default: None };
     let beside = format!("{}.yaml", name.trim_end_matches(".scenarios.md"));

@@ -70,7 +70,12 @@ fn step() -> impl Strategy<Value = Step> {
         "cart.viewed",
         "cart.emptied",
         "checkout.started",
+        "checkout.step",
+        "coupon.denied",
+        "payment.failed",
+        "question.asked",
         "order.completed",
+        "survey.answered",
         "weather.changed",
     ];
     // Instants that meet deadlines exactly, come a moment before or after, or lie anywhere.
@@ -116,7 +121,10 @@ fn story(steps: &[Step]) -> Vec<Entered> {
         }
         if let Some(worth) = step.worth {
             made = with_id(made, "currency", "EUR");
-            made.properties.push(("value".into(), Value::Number(f64::from(worth))));
+            // Amounts on both sides of what the model calls dear, and answers on both sides of what it calls unhappy.
+            made.properties.push(("value".into(), Value::Number(f64::from(worth) * 8.0)));
+            made.properties.push(("nps".into(), Value::Number(f64::from(worth % 11))));
+            made.properties.push(("total".into(), Value::Number(f64::from(worth) * 8.0)));
             made.properties.sort_by(|one, other| one.0.cmp(&other.0));
         }
         if let Some((earlier, _)) = entered.last().filter(|_| step.repeats) {
@@ -249,7 +257,7 @@ proptest! {
     #[test]
     fn no_customer_notices_the_others(steps in prop::collection::vec(step(), 1..40)) {
         let story = story(&steps);
-        let models = [baskets()];
+        let models = [baskets(), five_stages()];
         let (together, _) = whole(&models, &story);
         let end = story.last().map(|(_, log_time)| *log_time);
         let whos: BTreeSet<Identity> = story.iter().map(|(touchpoint, _)| touchpoint.identity.clone()).collect();

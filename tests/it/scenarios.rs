@@ -672,6 +672,8 @@ fn the_command_finds_plays_updates_and_reports() {
     assert_eq!(updated.status.code(), Some(0), "{}", out(&updated));
     assert!(out(&updated).starts_with("models/shop.scenarios.md: 1 row written"), "{}", out(&updated));
     assert_eq!(run(&[]).status.code(), Some(0));
+    let named = out(&run(&["stories/more.scenarios.md"]));
+    assert!(named.contains("shop (models/shop.yaml): 0 %"), "{named}");
     assert_eq!(run(&["models", "--require-coverage"]).status.code(), Some(1), "much is not exercised");
     write("alone.md", &without_model(&["0m | product.viewed | enters looking"]));
     assert_eq!(run(&["alone.md", "--model", "models/shop.yaml"]).status.code(), Some(0));

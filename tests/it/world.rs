@@ -9,7 +9,7 @@ use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::{Identity, Touchpoint, Value};
 
 /// When every made-up story begins.
-pub(crate) const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+pub(crate) use sillage::scenario::START;
 
 /// Reads a model that must be good.
 pub(crate) fn good_model(name: &str, text: &str) -> Arc<Model> {

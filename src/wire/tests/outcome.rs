@@ -12,7 +12,7 @@ use crate::time::Span;
 use crate::touchpoint::{Currency, Identity, Money, Value};
 
 fn models() -> Vec<Arc<Model>> {
-    let text = include_str!("../../../models/five-stages.yaml");
+    let text = include_str!("../../../tests/models/plain-five-stages.yaml");
     vec![Arc::new(crate::model::load("five-stages.yaml", text).0.expect("a good model"))]
 }
 

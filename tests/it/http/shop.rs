@@ -186,6 +186,6 @@ impl Drop for Shop {
 }
 
 fn models() -> Arc<[Arc<Model>]> {
-    let (model, faults) = model::load("five-stages.yaml", include_str!("../../../models/five-stages.yaml"));
+    let (model, faults) = model::load("plain-five-stages.yaml", include_str!("../../../tests/models/plain-five-stages.yaml"));
     vec![Arc::new(model.unwrap_or_else(|| panic!("{faults:?}")))].into()
 }

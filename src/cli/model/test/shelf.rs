@@ -1,6 +1,6 @@
 //! The models that scenarios name, each read once.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cli::{Failure, files};
@@ -72,7 +72,7 @@ impl Beside<'_> {
 
 impl Models for Beside<'_> {
     fn model(&mut self, path: &str) -> Result<(Option<Arc<Model>>, Vec<Diagnostic>), String> {
-        self.shelf.read(&self.folder.join(path))
+        self.shelf.read(&joined(&self.folder, path))
     }
 
     fn fragment(&self, path: &str) -> Result<String, String> {
@@ -82,4 +82,19 @@ impl Models for Beside<'_> {
     fn default(&self) -> Option<Arc<Model>> {
         self.default.clone()
     }
+}
+
+/// A path from a folder, without the steps that lead nowhere: `stories/../models/shop.yaml` is `models/shop.yaml`.
+fn joined(folder: &Path, path: &str) -> PathBuf {
+    let mut joined = folder.to_path_buf();
+    for step in Path::new(path).components() {
+        match step {
+            Component::ParentDir if matches!(joined.components().next_back(), Some(Component::Normal(_))) => {
+                joined.pop();
+            }
+            step => joined.push(step),
+        }
+    }
+    // A folder that is a link leads elsewhere than its name says.
+    if joined.exists() { joined } else { folder.join(path) }
 }
