@@ -36,9 +36,19 @@ macro_rules! starter {
             files: &[(concat!($name, ".yaml"), include_str!(concat!("../../models/", $name, ".yaml")))],
         }
     };
+    ($name:literal, file $end:literal) => {
+        (concat!($name, $end), include_str!(concat!("../../models/", $name, $end)))
+    };
 }
 
-const STARTERS: &[Starter] = &[starter!("five-stages", "from first sight to recommendation, for a shop of any kind")];
+/// What can be chosen; the first is what people get who do not choose.
+const STARTERS: &[Starter] = &[
+    starter!("five-stages", "from first sight to recommendation, for a shop of any kind"),
+    starter!("service-loyalty", "who stays and who leaves, by how they are served"),
+    starter!("aida-five-phases", "attention to memory, for goods that are tried, delivered and sometimes sent back"),
+    starter!("before-during-after", "the purchase as the middle, from bread to flats"),
+    starter!("lifecycle-bond", "from the seventh sight of a message to a bond that brings others along"),
+];
 
 fn models() -> PossibleValuesParser {
     STARTERS.iter().map(|starter| PossibleValue::new(starter.name).help(starter.about)).collect::<Vec<_>>().into()
@@ -109,7 +119,7 @@ fn readme(starter: &Starter) -> String {
     let name = starter.name;
     format!(
         "# {name}\n\n\
-         Customers' journeys as [Sillage](https://github.com/) follows them: {about}.\n\n\
+         Customers' journeys as Sillage follows them: {about}. [{name}.md]({name}.md) tells what the model is\n         for, [{name}.yaml]({name}.yaml) is the model, and [{name}.scenarios.md]({name}.scenarios.md) tells what comes of what customers do.\n\n\
          ```sh\n\
          {check}      # is the model sound?\n\
          {test}       # does it say what it should?\n\
