@@ -119,7 +119,8 @@ fn readme(starter: &Starter) -> String {
     let name = starter.name;
     format!(
         "# {name}\n\n\
-         Customers' journeys as Sillage follows them: {about}. [{name}.md]({name}.md) tells what the model is\n         for, [{name}.yaml]({name}.yaml) is the model, and [{name}.scenarios.md]({name}.scenarios.md) tells what comes of what customers do.\n\n\
+         Customers' journeys as Sillage follows them: {about}. [{name}.md]({name}.md) tells what the model is for,\n\
+         [{name}.yaml]({name}.yaml) is the model, [{name}.scenarios.md]({name}.scenarios.md) what comes of what customers do.\n\n\
          ```sh\n\
          {check}      # is the model sound?\n\
          {test}       # does it say what it should?\n\
