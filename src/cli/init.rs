@@ -33,7 +33,11 @@ macro_rules! starter {
         Starter {
             name: $name,
             about: $about,
-            files: &[(concat!($name, ".yaml"), include_str!(concat!("../../models/", $name, ".yaml")))],
+            files: &[
+                starter!($name, file ".yaml"),
+                starter!($name, file ".scenarios.md"),
+                starter!($name, file ".md"),
+            ],
         }
     };
     ($name:literal, file $end:literal) => {
@@ -128,7 +132,8 @@ fn readme(starter: &Starter) -> String {
          ```\n\n\
          While it runs, send a touchpoint, and see what comes of it:\n\n\
          ```sh\n\
-         curl -s localhost:8080/v1/touchpoints -d '{{\"event_id\": \"t-1\", \"customer_id\": \"anna\", \"type\": \"cart.added\",\n  \
+         curl -s localhost:8080/v1/touchpoints -d '{{\"event_id\": \"t-1\", \"customer_id\": \"anna\",\n  \
+         \"occurred_at\": \"'$(date -u +%FT%TZ)'\", \"type\": \"cart.added\",\n  \
          \"properties\": {{\"cart_id\": \"A\", \"value\": 499, \"currency\": \"EUR\"}}}}'\n\
          sillage outcomes --follow\n\
          ```\n",
