@@ -33,12 +33,26 @@ macro_rules! starter {
         Starter {
             name: $name,
             about: $about,
-            files: &[(concat!($name, ".yaml"), include_str!(concat!("../../models/", $name, ".yaml")))],
+            files: &[
+                starter!($name, file ".yaml"),
+                starter!($name, file ".scenarios.md"),
+                starter!($name, file ".md"),
+            ],
         }
+    };
+    ($name:literal, file $end:literal) => {
+        (concat!($name, $end), include_str!(concat!("../../models/", $name, $end)))
     };
 }
 
-const STARTERS: &[Starter] = &[starter!("five-stages", "from first sight to recommendation, for a shop of any kind")];
+/// What can be chosen; the first is what people get who do not choose.
+const STARTERS: &[Starter] = &[
+    starter!("five-stages", "from first sight to recommendation, for a shop of any kind"),
+    starter!("service-loyalty", "who stays and who leaves, by how they are served"),
+    starter!("aida-five-phases", "attention to memory, for goods that are tried, delivered and sometimes sent back"),
+    starter!("before-during-after", "the purchase as the middle, from bread to flats"),
+    starter!("lifecycle-bond", "from the seventh sight of a message to a bond that brings others along"),
+];
 
 fn models() -> PossibleValuesParser {
     STARTERS.iter().map(|starter| PossibleValue::new(starter.name).help(starter.about)).collect::<Vec<_>>().into()
@@ -109,7 +123,8 @@ fn readme(starter: &Starter) -> String {
     let name = starter.name;
     format!(
         "# {name}\n\n\
-         Customers' journeys as [Sillage](https://github.com/) follows them: {about}.\n\n\
+         Customers' journeys as Sillage follows them: {about}. [{name}.md]({name}.md) tells what the model is for,\n\
+         [{name}.yaml]({name}.yaml) is the model, [{name}.scenarios.md]({name}.scenarios.md) what comes of what customers do.\n\n\
          ```sh\n\
          {check}      # is the model sound?\n\
          {test}       # does it say what it should?\n\
@@ -117,7 +132,8 @@ fn readme(starter: &Starter) -> String {
          ```\n\n\
          While it runs, send a touchpoint, and see what comes of it:\n\n\
          ```sh\n\
-         curl -s localhost:8080/v1/touchpoints -d '{{\"event_id\": \"t-1\", \"customer_id\": \"anna\", \"type\": \"cart.added\",\n  \
+         curl -s localhost:8080/v1/touchpoints -d '{{\"event_id\": \"t-1\", \"customer_id\": \"anna\",\n  \
+         \"occurred_at\": \"'$(date -u +%FT%TZ)'\", \"type\": \"cart.added\",\n  \
          \"properties\": {{\"cart_id\": \"A\", \"value\": 499, \"currency\": \"EUR\"}}}}'\n\
          sillage outcomes --follow\n\
          ```\n",

@@ -69,7 +69,7 @@ struct Closed {
     counted: Option<u8>,
 }
 
-const SPAN: &str = r"^\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w|y)(\s*\d+(\.\d+)?\s*(ms|s|m|h|d|w|y))*\s*$";
+const SPAN: &str = r"^\s*\d+\s*(ms|s|m|h|d|w|y)(\s*\d+\s*(ms|s|m|h|d|w|y))*\s*$";
 const NAME: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 
 static MODEL: Closed = Closed {

@@ -52,7 +52,7 @@ fn everything_that_runs_is_drawn() {
     assert!(mermaid.contains("stage3 ==>|\"again: product.viewed, search.performed\"| stage1\n"), "{mermaid}");
 }
 
-const HOSTILE: &str = "<script>&amp;\\\"']]> --> ``` #quot; | é見\\u0001";
+const HOSTILE: &str = "<script>&amp;\\\"']]> --> ``` #quot; %%{init}%% | é見\\u0001";
 
 #[test]
 fn no_type_of_touchpoint_breaks_a_picture() {
@@ -72,6 +72,7 @@ fn no_type_of_touchpoint_breaks_a_picture() {
         assert!(!inside.replace("<br>", "").contains(['<', '>', '`', '\u{1}']), "{line}");
     }
     assert!(!mermaid.contains("```"), "the block would end");
+    assert!(!mermaid.contains("%%"), "a comment would begin");
 }
 
 #[test]

@@ -29,13 +29,17 @@ fn choices() -> Vec<String> {
 #[test]
 fn every_starter_is_sound_and_runs_the_commands_that_it_names() {
     let choices = choices();
-    assert!(choices.contains(&"five-stages".to_owned()), "{choices:?}");
+    let shipped = ["five-stages", "service-loyalty", "aida-five-phases", "before-during-after", "lifecycle-bond"];
+    assert_eq!(choices, shipped);
     for name in choices {
         let parent = tempfile::tempdir().expect("a folder");
         let folder = parent.path().join("a/shop");
         let ended = sillage(parent.path(), &["init", "a/shop", "--model", &name]);
         let said = text(&ended.stdout);
         assert!(ended.status.success(), "{said}{}", text(&ended.stderr));
+        for end in [".yaml", ".scenarios.md", ".md"] {
+            assert!(names(&folder).contains(&format!("{name}{end}")), "{name}{end} is not written");
+        }
         for written in names(&folder) {
             assert!(said.contains(&format!("wrote a/shop/{written}\n")), "{written} is not mentioned: {said}");
         }

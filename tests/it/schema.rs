@@ -148,6 +148,7 @@ fn what_is_plainly_wrong_is_refused() {
         (stage("quiet: { loyal: 3d, everyone: 7d }"), true),
         (stage("quiet: 'basket.value > 200 ? duration(\"15m\") : duration(\"1h\")'"), true),
         (stage("recovered within: soon"), false),
+        (stage("recovered within: 1.5h"), false),
         (stage("recovered within: 1h 30m"), true),
         (stage("optional: yes"), false),
         ("sillage: 2\nmodel: shop\nstages: { visit: { enter: a } }".to_owned(), false),

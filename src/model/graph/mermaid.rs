@@ -70,6 +70,8 @@ fn escaped(text: &str) -> String {
             '&' => out += "#amp;",
             '#' => out += "#35;",
             '`' => out += "#96;",
+            // Two of them begin a comment, even within quotes.
+            '%' => out += "#37;",
             '*' => out += "#42;",
             c if c.is_control() => out.push(' '),
             c => out.push(c),

@@ -73,9 +73,9 @@ impl WayKind {
     fn meaning(self) -> &'static str {
         match self {
             WayKind::Back => "back",
-            WayKind::Again => "the next journey begins",
-            WayKind::Renews => "renewed: this journey completes, the next begins",
-            WayKind::Then => "abandoned: the journey ends",
+            WayKind::Again => "next journey",
+            WayKind::Renews => "renewed",
+            WayKind::Then => "ends when abandoned",
         }
     }
 }

@@ -307,7 +307,7 @@ fn legend(layout: &Layout, canvas: &mut Canvas) {
     let y = layout.legend_y;
     let _ = writeln!(canvas.body, "<path d=\"M{x} {} H{}\" stroke=\"{FORWARD}\" stroke-width=\"2\"/>", y - 4, x + 24);
     canvas.text(x + 30, y, 12, FAINT, "", "forward");
-    x += 30 + 7 * CHARACTER + 22;
+    x += legend_width("forward");
     for kind in &layout.kinds {
         let _ = writeln!(
             canvas.body,
@@ -318,8 +318,13 @@ fn legend(layout: &Layout, canvas: &mut Canvas) {
             dashes(*kind)
         );
         canvas.text(x + 30, y, 12, FAINT, "", kind.meaning());
-        x += 30 + kind.meaning().len() as i32 * CHARACTER + 16;
+        x += legend_width(kind.meaning());
     }
+}
+
+/// What a line and its meaning take; all five fit below the narrowest picture.
+fn legend_width(meaning: &str) -> i32 {
+    30 + meaning.len() as i32 * (CHARACTER - 1) + 16
 }
 
 /// What has been drawn.
