@@ -59,7 +59,7 @@ impl<'a> Checker<'a> {
                 let inner = self.condition(inner, "!", None)?;
                 Some(self.judged(node, Flag::Not(Box::new(inner)).folded()))
             }
-            Shape::Negated(inner) => self.negated(node, inner),
+            Shape::Negated(inner) => self.negated(inner),
             Shape::Logic(logic, terms) => self.logic(node, *logic, terms),
             Shape::Compared(relation, at, sides) => self.compared(node, *relation, at, &sides.0, &sides.1),
             Shape::Calculated(arithmetic, at, sides) => self.calculated(*arithmetic, at, node, &sides.0, &sides.1),
@@ -117,7 +117,7 @@ impl<'a> Checker<'a> {
         Some(self.judged(node, joined))
     }
 
-    fn negated(&mut self, node: &Node, inner: &Node) -> Option<Code> {
+    fn negated(&mut self, inner: &Node) -> Option<Code> {
         match self.code(inner, Some(Type::Number))? {
             Code::Number(number) => Some(Code::Number(Number::Negated(Box::new(number)).folded())),
             other => {
@@ -127,7 +127,7 @@ impl<'a> Checker<'a> {
                     Code::Flag(_) => "negate true or false with `!`",
                     Code::Number(_) | Code::Text(_) => "remove the `-`",
                 };
-                self.told.error("M102", &(node.span.start..inner.span.end), cause, help);
+                self.told.error("M102", &inner.span, cause, help);
                 None
             }
         }
@@ -136,13 +136,18 @@ impl<'a> Checker<'a> {
     /// Two operands; where one is no known name, the other says what was meant.
     fn both(&mut self, left: &Node, right: &Node) -> (Option<Code>, Option<Code>) {
         let unknown = |node: &Node| matches!(&node.shape, Shape::Fact(name) if self.environment.find(name).is_none());
+        // Beside a literal there stands a fact, so its type says nothing of what was meant.
+        let meant = |node: &Node, code: &Option<Code>| match words::literal(node) {
+            Some(_) => None,
+            None => code.as_ref().map(Code::kind),
+        };
         if unknown(left) && !unknown(right) {
-            let right = self.code(right, None);
-            return (self.code(left, right.as_ref().map(Code::kind)), right);
+            let code = self.code(right, None);
+            return (self.code(left, meant(right, &code)), code);
         }
-        let left = self.code(left, None);
-        let right = self.code(right, left.as_ref().map(Code::kind));
-        (left, right)
+        let code = self.code(left, None);
+        let other = self.code(right, meant(left, &code));
+        (code, other)
     }
 
     fn compared(&mut self, node: &Node, relation: Relation, at: &Range<usize>, left: &Node, right: &Node) -> Option<Code> {
@@ -291,12 +296,24 @@ impl<'a> Checker<'a> {
     }
 
     fn within(&mut self, node: &Node, at: &Range<usize>, inner: &Node, items: &[Node]) -> Option<Code> {
-        let code = self.code(inner, items.first().and_then(words::literal));
+        let code = self.code(inner, None);
         if items.is_empty() {
-            self.told.error("M102", &(at.start..node.span.end), "the list after `in` is empty", "name at least one value");
+            self.told.error("M102", at, "the list after `in` is empty", "name at least one value");
             return None;
         }
         let wanted = code.as_ref().map(Code::kind).or_else(|| items.iter().find_map(words::literal));
+        if let Some(wanted) = wanted
+            && let Some(other) = words::literal(&items[0]).filter(|other| *other != wanted)
+            && items.iter().all(|item| words::literal(item) == Some(other))
+        {
+            // All of them are alike, so it is one fault.
+            let cause = format!("`in` cannot look for {} among {}", words::a(wanted), words::several(other));
+            match words::rewrite(&items[0], wanted) {
+                Some(help) => self.told.error("M102", &items[0].span, cause, help),
+                None => self.told.error("M102", at, cause, "list values of one type"),
+            }
+            return None;
+        }
         let mut values = Vec::with_capacity(items.len());
         for item in items {
             values.extend(self.item(item, wanted));
@@ -305,40 +322,25 @@ impl<'a> Checker<'a> {
             return None;
         }
         let flag = match code? {
-            Code::Number(number) => Flag::NumberIn(
+            Code::Number(number) => Flag::InNumbers(
                 number,
-                picked(values, |code| match code {
-                    Code::Number(Number::Known(value)) => Some(value),
-                    _ => None,
-                }),
+                picked(values, |code| if let Code::Number(Number::Known(value)) = code { Some(value) } else { None }),
             ),
-            Code::Text(text) => Flag::TextIn(
+            Code::Text(text) => Flag::InTexts(
                 text,
-                picked(values, |code| match code {
-                    Code::Text(Text::Known(value)) => Some(value),
-                    _ => None,
-                }),
+                picked(values, |code| if let Code::Text(Text::Known(value)) = code { Some(value) } else { None }),
             ),
-            Code::Flag(flag) => Flag::FlagIn(
+            Code::Flag(flag) => Flag::InFlags(
                 Box::new(flag),
-                picked(values, |code| match code {
-                    Code::Flag(Flag::Known(value)) => Some(value),
-                    _ => None,
-                }),
+                picked(values, |code| if let Code::Flag(Flag::Known(value)) = code { Some(value) } else { None }),
             ),
-            Code::Duration(duration) => Flag::DurationIn(
+            Code::Duration(duration) => Flag::InDurations(
                 duration,
-                picked(values, |code| match code {
-                    Code::Duration(Duration::Known(value)) => Some(value),
-                    _ => None,
-                }),
+                picked(values, |code| if let Code::Duration(Duration::Known(value)) = code { Some(value) } else { None }),
             ),
-            Code::Instant(instant) => Flag::InstantIn(
+            Code::Instant(instant) => Flag::InInstants(
                 instant,
-                picked(values, |code| match code {
-                    Code::Instant(Moment::Known(value)) => Some(value),
-                    _ => None,
-                }),
+                picked(values, |code| if let Code::Instant(Moment::Known(value)) = code { Some(value) } else { None }),
             ),
         };
         Some(self.judged(node, flag.folded()))
@@ -372,7 +374,8 @@ impl<'a> Checker<'a> {
     fn choice(&mut self, condition: &Node, yes: &Node, no: &Node, wanted: Option<Type>) -> Option<Code> {
         let flag = self.condition(condition, "?", None);
         if let (Some(Flag::Known(value)), Shape::Flag(_)) = (&flag, &condition.shape) {
-            self.constant(&condition.span, *value);
+            let cause = format!("this is always {value}");
+            self.told.warning("M108", &condition.span, cause, "keep one of the two outcomes, or compare with a fact");
         }
         let one = self.code(yes, wanted);
         let other = self.code(no, one.as_ref().map(Code::kind).or(wanted));

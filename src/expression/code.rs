@@ -39,7 +39,7 @@ impl Code {
     }
 }
 
-/// How two values are compared. NaN compares as IEEE 754 has it: unequal to everything, neither less nor more.
+/// How two values are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Relation {
     Equal,
@@ -61,6 +61,13 @@ impl Relation {
             Relation::More => left > right,
             Relation::AtLeast => left >= right,
         }
+    }
+
+    /// What is not a number equals nothing, and has no order: a comparison with it has no value (as in cel-go).
+    #[inline]
+    fn of_numbers(self, left: f64, right: f64) -> Option<bool> {
+        let ordered = !left.is_nan() && !right.is_nan();
+        (ordered || matches!(self, Relation::Equal | Relation::NotEqual)).then(|| self.holds(&left, &right))
     }
 }
 
@@ -96,11 +103,11 @@ pub(super) enum Flag {
     Flags(Relation, Box<(Flag, Flag)>),
     Durations(Relation, Box<(Duration, Duration)>),
     Instants(Relation, Box<(Moment, Moment)>),
-    NumberIn(Number, Box<[f64]>),
-    TextIn(Text, Box<[Box<str>]>),
-    FlagIn(Box<Flag>, Box<[bool]>),
-    DurationIn(Duration, Box<[Span]>),
-    InstantIn(Moment, Box<[Timestamp]>),
+    InNumbers(Number, Box<[f64]>),
+    InTexts(Text, Box<[Box<str>]>),
+    InFlags(Box<Flag>, Box<[bool]>),
+    InDurations(Duration, Box<[Span]>),
+    InInstants(Moment, Box<[Timestamp]>),
     Search(Search, Box<(Text, Text)>),
 }
 
@@ -175,17 +182,17 @@ impl Flag {
     pub(super) fn folded(self) -> Flag {
         let known = match &self {
             Flag::Known(_) | Flag::Fact(_) | Flag::Has(..) | Flag::All(_) | Flag::Any(_) => false,
-            Flag::Not(inner) | Flag::FlagIn(inner, _) => inner.known(),
+            Flag::Not(inner) | Flag::InFlags(inner, _) => inner.known(),
             Flag::Choice(parts) => parts.0.known(),
             Flag::Numbers(_, sides) => sides.0.known() && sides.1.known(),
             Flag::Texts(_, sides) | Flag::Search(_, sides) => sides.0.known() && sides.1.known(),
             Flag::Flags(_, sides) => sides.0.known() && sides.1.known(),
             Flag::Durations(_, sides) => sides.0.known() && sides.1.known(),
             Flag::Instants(_, sides) => sides.0.known() && sides.1.known(),
-            Flag::NumberIn(inner, _) => inner.known(),
-            Flag::TextIn(inner, _) => inner.known(),
-            Flag::DurationIn(inner, _) => inner.known(),
-            Flag::InstantIn(inner, _) => inner.known(),
+            Flag::InNumbers(inner, _) => inner.known(),
+            Flag::InTexts(inner, _) => inner.known(),
+            Flag::InDurations(inner, _) => inner.known(),
+            Flag::InInstants(inner, _) => inner.known(),
         };
         match self {
             Flag::Choice(parts) if known => {
@@ -219,16 +226,16 @@ impl Flag {
                     parts.2.value(facts)
                 }
             }
-            Flag::Numbers(relation, sides) => Some(relation.holds(&sides.0.value(facts)?, &sides.1.value(facts)?)),
+            Flag::Numbers(relation, sides) => relation.of_numbers(sides.0.value(facts)?, sides.1.value(facts)?),
             Flag::Texts(relation, sides) => Some(relation.holds(sides.0.value(facts)?, sides.1.value(facts)?)),
             Flag::Flags(relation, sides) => Some(relation.holds(&sides.0.value(facts)?, &sides.1.value(facts)?)),
             Flag::Durations(relation, sides) => Some(relation.holds(&sides.0.value(facts)?, &sides.1.value(facts)?)),
             Flag::Instants(relation, sides) => Some(relation.holds(&sides.0.value(facts)?, &sides.1.value(facts)?)),
-            Flag::NumberIn(inner, list) => inner.value(facts).map(|value| list.contains(&value)),
-            Flag::TextIn(inner, list) => inner.value(facts).map(|value| list.iter().any(|one| &**one == value)),
-            Flag::FlagIn(inner, list) => inner.value(facts).map(|value| list.contains(&value)),
-            Flag::DurationIn(inner, list) => inner.value(facts).map(|value| list.contains(&value)),
-            Flag::InstantIn(inner, list) => inner.value(facts).map(|value| list.contains(&value)),
+            Flag::InNumbers(inner, list) => inner.value(facts).map(|value| list.contains(&value)),
+            Flag::InTexts(inner, list) => inner.value(facts).map(|value| list.iter().any(|one| &**one == value)),
+            Flag::InFlags(inner, list) => inner.value(facts).map(|value| list.contains(&value)),
+            Flag::InDurations(inner, list) => inner.value(facts).map(|value| list.contains(&value)),
+            Flag::InInstants(inner, list) => inner.value(facts).map(|value| list.contains(&value)),
             Flag::Search(search, sides) => {
                 let (text, wanted) = (sides.0.value(facts)?, sides.1.value(facts)?);
                 Some(match search {

@@ -84,6 +84,8 @@ fn an_absent_fact_leaves_no_value_unless_the_rest_decides() {
         ("touchpoint.at - timestamp(\"1970-01-01T00:00:00Z\") == duration(\"1s\")", Some(true)),
         ("1 + 2 * 3 - -4 / 2 == 9 && touchpoint.type != \"\"", Some(true)),
         ("0 / 0 == 0 / 0", Some(false)),
+        ("0 / 0 > 1", None),
+        ("touchpoint.nps / 0 > 1 || 1 / 0 > 1", Some(true)),
         (".5e1 == 5 == true", Some(true)),
         ("\"\\u00e9\\x41\\101\\n\" == \"éAA\\n\"", Some(true)),
     ] {

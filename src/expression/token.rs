@@ -182,12 +182,11 @@ impl Lexer<'_> {
             }
             '“' | '”' | '„' | '‘' | '’' | '«' | '»' => return self.curly(start),
             '{' | '}' => {
-                self.told.error(
-                    "M106",
-                    &at,
-                    "maps are not part of the language",
-                    "compare each fact by itself, joined with `&&`",
-                );
+                // What closes the map is the same fault.
+                if first == '{' || !self.told.tells("M106", &(0..start)) {
+                    let help = "compare each fact by itself, joined with `&&`";
+                    self.told.error("M106", &at, "maps are not part of the language", help);
+                }
             }
             _ => {
                 let cause = format!("{} has no meaning in a condition", quoted(&first.to_string()));

@@ -102,12 +102,12 @@ pub(super) fn literal(node: &Node) -> Option<Type> {
         Shape::Text(_) => Some(Type::Text),
         Shape::Flag(_) => Some(Type::Flag),
         Shape::Bare(_) => Some(Type::Duration),
+        Shape::Negated(inner) => literal(inner),
         Shape::Call(name, _, None, _) if name == "duration" => Some(Type::Duration),
         Shape::Call(name, _, None, _) if name == "timestamp" => Some(Type::Instant),
         Shape::Fact(_)
         | Shape::Wrong
         | Shape::Not(_)
-        | Shape::Negated(_)
         | Shape::Logic(..)
         | Shape::Compared(..)
         | Shape::Calculated(..)
@@ -183,10 +183,10 @@ pub(super) fn unknown(name: &str, environment: &Environment, wanted: Option<Type
     if let Some(near) = near.or_else(member).or_else(|| nearest(name, others())) {
         return ("M101", cause, format!("did you mean {}?", quoted(near)));
     }
-    if wanted == Some(Type::Text) {
+    let mut own = names.iter().copied().filter(|known| known.split('.').next() == Some(space)).peekable();
+    if wanted == Some(Type::Text) && own.peek().is_none() {
         return ("M101", cause, format!("if it is a text, write it in quotes: `\"{name}\"`"));
     }
-    let mut own = names.iter().copied().filter(|known| known.split('.').next() == Some(space)).peekable();
     let help = if own.peek().is_some() {
         format!("there is {}", listed(own))
     } else {

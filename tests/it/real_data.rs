@@ -1,9 +1,9 @@
 //! `sillage replay` over real data, against answers that an independent batch program computed.
 //!
-//! The data set is not part of this repository. It is looked for in `SILLAGE_TEST_DATA`, by default `../shared/data`; in CI
-//! it must be there.
+//! The data sets are not part of this repository. They are looked for in `SILLAGE_TEST_DATA`, by default `../shared/data`; in
+//! CI they must be there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,10 +14,16 @@ use serde_json::Value;
 /// recovery.
 type Episode = [String; 8];
 
-fn data(file: &str) -> Option<PathBuf> {
+/// Sessions of a shop on the web.
+const SHOP: &str = "retentioneering_ecom";
+/// Campaigns that households received, and coupons they redeemed.
+const CAMPAIGNS: &str = "complete_journey";
+
+/// A file of a data set; `None` where it is not there and need not be.
+fn data(set: &str, file: &str) -> Option<PathBuf> {
     let root = std::env::var_os("SILLAGE_TEST_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
-    let path = root.join("retentioneering_ecom").join(file);
+    let path = root.join(set).join(file);
     if path.exists() {
         return Some(path);
     }
@@ -116,7 +122,7 @@ fn counts(replayed: &Replayed, kind: &str) -> [u64; 3] {
 
 #[test]
 fn cart_and_checkout_episodes_are_as_expected_under_any_activity() {
-    let Some(events) = data("events.ndjson.gz") else { return };
+    let Some(events) = data(SHOP, "events.ndjson.gz") else { return };
     let replayed = replay(&events, "retentioneering-any.yaml");
     assert_eq!(replayed.summary["touchpoints"], 31_106);
     assert_eq!(counts(&replayed, "cart"), [856, 364, 12]);
@@ -124,7 +130,7 @@ fn cart_and_checkout_episodes_are_as_expected_under_any_activity() {
     for (kind, file) in
         [("cart", "expected_cart_episodes_any.ndjson.gz"), ("checkout", "expected_checkout_episodes_any.ndjson.gz")]
     {
-        let Some(expected) = data(file) else { return };
+        let Some(expected) = data(SHOP, file) else { return };
         let (expected, found) = (expected_episodes(&expected), replayed_episodes(&replayed.journeys, kind));
         let missing: Vec<_> = expected.difference(&found).take(3).collect();
         let surplus: Vec<_> = found.difference(&expected).take(3).collect();
@@ -136,13 +142,15 @@ fn cart_and_checkout_episodes_are_as_expected_under_any_activity() {
 
 #[test]
 fn cart_episodes_are_as_expected_under_the_listed_types() {
-    let Some(events) = data("events.ndjson.gz") else { return };
+    let Some(events) = data(SHOP, "events.ndjson.gz") else { return };
     assert_eq!(counts(&replay(&events, "retentioneering-cart.yaml"), "cart"), [859, 364, 12]);
 }
 
 #[test]
 fn stages_are_first_reached_as_expected() {
-    let (Some(events), Some(expected)) = (data("events.ndjson.gz"), data("expected_stages.ndjson.gz")) else { return };
+    let (Some(events), Some(expected)) = (data(SHOP, "events.ndjson.gz"), data(SHOP, "expected_stages.ndjson.gz")) else {
+        return;
+    };
     let journeys = replay(&events, "retentioneering-any.yaml").journeys;
     let expected = lines(&expected);
     assert_eq!(journeys.len(), expected.len());
@@ -152,4 +160,117 @@ fn stages_are_first_reached_as_expected() {
             assert_eq!(journey[found], expected[wanted], "{found} of {}", journey["customer_id"]);
         }
     }
+}
+
+/// A campaign as a household lived it: household, campaign, `completion` or `abandonment`, and when.
+type Campaign = [String; 4];
+
+#[test]
+fn campaigns_are_redeemed_or_expire_at_the_instants_that_they_carry() {
+    let (Some(events), Some(expected)) =
+        (data(CAMPAIGNS, "events.ndjson.gz"), data(CAMPAIGNS, "expected_campaigns.ndjson.gz"))
+    else {
+        return;
+    };
+    let replayed = replay(&events, "complete-journey.yaml");
+    assert_eq!(replayed.summary["touchpoints"], 55_934);
+    let found: Vec<Campaign> = replayed
+        .outcomes
+        .iter()
+        .filter(|outcome| outcome["subject"]["episode"] == "campaign")
+        .map(|outcome| {
+            let ids = &outcome["subject"]["ids"]["campaign_id"];
+            assert_eq!(ids.as_array().map(Vec::len), Some(1), "{outcome}");
+            [text(&outcome["customer_id"]), text(&ids[0]), text(&outcome["kind"]), text(&outcome["at"])]
+        })
+        .collect();
+    // Neither redeemed nor expired: valid beyond the last touchpoint, where the replay ends. Of these nothing is said.
+    let expected: BTreeSet<Campaign> = lines(&expected)
+        .iter()
+        .filter_map(|line| {
+            let (redeemed, expired) = (text(&line["first_redeemed_at"]), text(&line["expired_unredeemed_at"]));
+            let (kind, at) = match (redeemed.is_empty(), expired.is_empty()) {
+                (false, true) => ("completion", redeemed),
+                (true, false) => ("abandonment", expired),
+                (true, true) => return None,
+                (false, false) => panic!("redeemed and expired: {line}"),
+            };
+            Some([text(&line["household"]), text(&line["campaign"]), kind.to_owned(), at])
+        })
+        .collect();
+    let count = |kind: &str| found.iter().filter(|campaign| campaign[2] == kind).count();
+    assert_eq!((count("completion"), count("abandonment"), found.len()), (792, 5_045, 792 + 5_045), "nothing twice");
+    let found = BTreeSet::from_iter(found);
+    let missing: Vec<_> = expected.difference(&found).take(3).collect();
+    let surplus: Vec<_> = found.difference(&expected).take(3).collect();
+    assert!(missing.is_empty() && surplus.is_empty(), "missing {missing:?}, surplus {surplus:?}");
+}
+
+/// What is known of a session with friction: customer, first friction, kinds in the order they came, whether a purchase and
+/// whether a support chat followed in it.
+type Trouble = (String, String, Vec<String>, bool, bool);
+
+/// Everything is read from outcomes. The first friction of a session opens two episodes that are known by their session: a
+/// purchase completes the one, a support chat the other, as long as it comes later in the same session. So what followed is
+/// a completion whose episode was opened by the touchpoint that caused the session's first friction. Further friction opens
+/// another episode only after such a completion, and then the answer is known.
+fn troubles(outcomes: &[Value]) -> BTreeMap<String, Trouble> {
+    let completed = |kind: &str| -> BTreeSet<String> {
+        let of_kind = outcomes.iter().filter(|done| done["kind"] == "completion" && done["subject"]["episode"] == kind);
+        of_kind.map(|done| text(&done["opened_by"])).collect()
+    };
+    let (bought, helped) = (completed("bought-after"), completed("helped-after"));
+    let mut troubles: BTreeMap<String, Trouble> = BTreeMap::new();
+    for friction in outcomes.iter().filter(|outcome| outcome["kind"] == "friction") {
+        let (cause, kind) = (text(&friction["cause"]), text(&friction["friction"]["rule"]).replace('-', "_"));
+        assert_eq!(friction["friction"]["evidence"], serde_json::json!([cause]), "the touchpoint itself is the evidence");
+        let session = text(&friction["subject"]["session"]);
+        troubles
+            .entry(session)
+            .and_modify(|trouble| {
+                assert!(!trouble.2.contains(&kind), "{kind} is told twice: {friction}");
+                trouble.2.push(kind.clone());
+            })
+            .or_insert_with(|| {
+                let customer = text(&friction["customer_id"]);
+                (customer, text(&friction["at"]), vec![kind], bought.contains(&cause), helped.contains(&cause))
+            });
+    }
+    troubles
+}
+
+#[test]
+fn sessions_with_friction_and_what_followed_are_as_expected() {
+    let (Some(events), Some(expected)) =
+        (data(SHOP, "events.ndjson.gz"), data(SHOP, "expected_friction_sessions.ndjson.gz"))
+    else {
+        return;
+    };
+    let found = troubles(&replay(&events, "retentioneering-friction.yaml").outcomes);
+    let expected: BTreeMap<String, Trouble> = lines(&expected)
+        .iter()
+        .map(|line| {
+            let mut kinds: Vec<String> = Vec::new();
+            for kind in line["types"].as_array().expect("a list").iter().map(text) {
+                if !kinds.contains(&kind) {
+                    kinds.push(kind);
+                }
+            }
+            let flag = |name: &str| line[name].as_bool().expect("true or false");
+            let trouble = (
+                text(&line["customer_id"]),
+                text(&line["first_friction_at"]),
+                kinds,
+                flag("purchased_after"),
+                flag("support_chat_after"),
+            );
+            (text(&line["session_id"]), trouble)
+        })
+        .collect();
+    assert_eq!(expected.len(), 366);
+    assert_eq!(found.len(), 366);
+    for (session, trouble) in &expected {
+        assert_eq!(found.get(session), Some(trouble), "session {session}");
+    }
+    assert_eq!(found.values().filter(|trouble| trouble.3).count(), 40);
 }

@@ -10,7 +10,7 @@ use super::{MAX_CONDITIONS, episodes, friction, stages, tallies};
 use crate::diagnostic::{Faults, Place};
 use crate::expression::Expression;
 use crate::model::{
-    EpisodeKind, EpisodeRole, Enters, Evidence, Model, RuleIndex, Segment, Stage, StageIndex, TypeRoles, Types,
+    Enters, EpisodeKind, EpisodeRole, Evidence, Model, RuleIndex, Segment, Stage, StageIndex, TypeRoles, Types,
 };
 
 /// What the rooms have resolved.
@@ -138,7 +138,8 @@ impl<'a> Meanings<'a> {
 
     /// Each type has a table of roles by its conditions, so there cannot be many of those.
     fn check(&self, faults: &mut Faults) {
-        let mut beyond: Vec<&str> = self.types.iter().filter(|(_, all)| guards(all).len() > MAX_CONDITIONS).map(|(kind, _)| *kind).collect();
+        let mut beyond: Vec<&str> =
+            self.types.iter().filter(|(_, all)| guards(all).len() > MAX_CONDITIONS).map(|(kind, _)| *kind).collect();
         beyond.sort_unstable();
         for kind in beyond {
             too_many_conditions(kind, self.places[kind], faults);
@@ -152,8 +153,7 @@ impl<'a> Meanings<'a> {
         let mut types = Types::new(other.clone());
         for (kind, all) in &self.types {
             let on: Vec<usize> = guards(all).into_iter().collect();
-            let conditions: Option<Vec<Expression>> =
-                on.iter().map(|guard| parts.guards.get(*guard)?.clone()).collect();
+            let conditions: Option<Vec<Expression>> = on.iter().map(|guard| parts.guards.get(*guard)?.clone()).collect();
             let roles = (0..1_usize << on.len()).map(|bits| {
                 let holds = |guard: &usize| on.iter().position(|one| one == guard).is_some_and(|bit| bits & 1 << bit != 0);
                 let held = all.iter().filter(|(guard, _)| guard.iter().all(holds));

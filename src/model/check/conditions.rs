@@ -87,14 +87,16 @@ impl<'a> Conditions<'a> {
 
     /// What to do about names that nothing is called.
     fn advise(&mut self, tallies: &[Tally]) {
-        let tally = |of: &str| format!("add it under `tallies:`, such as `*: {{ count: order.completed }}`, to write `{of}.*`");
+        let tally =
+            |of: &str| format!("add it under `tallies:`, such as `*: {{ count: order.completed }}`, to write `{of}.*`");
         self.everywhere.advise("customer", tally("customer"));
         self.everywhere.advise("journey", tally("journey"));
         let last = "add a tally of the latest value, such as `*: { last: csat, of: survey.answered }`, to write `stage.*`";
         let counted = tallies.iter().any(|tally| matches!(tally.sum, Some(Sum::Count(_) | Sum::Sum(..) | Sum::Visits(_))));
         let elsewhere = if counted { "; counts and sums are `customer.…` and `journey.…`" } else { "" };
         self.everywhere.advise("stage", format!("{last}{elsewhere}"));
-        self.everywhere.advise("touchpoint", "declare it under `properties:`, such as `*: number` (or text, flag, money, instant)");
+        self.everywhere
+            .advise("touchpoint", "declare it under `properties:`, such as `*: number` (or text, flag, money, instant)");
     }
 
     /// What a segment does not see.
@@ -214,9 +216,7 @@ impl<'a> Conditions<'a> {
             }
         }
         for (at, tally) in tallies.iter().enumerate() {
-            let of_it = |fact: &Fact| {
-                matches!(fact, Fact::CustomerTally(used) | Fact::JourneyTally(used) | Fact::StageTally(used) if *used == at)
-            };
+            let of_it = |fact: &Fact| matches!(fact, Fact::CustomerTally(used) | Fact::JourneyTally(used) | Fact::StageTally(used) if *used == at);
             if !self.mentions(of_it) {
                 let name = plain(&tally.name.value);
                 let cause = format!("no condition mentions the tally {}", quoted(&tally.name.value));
@@ -234,8 +234,21 @@ impl<'a> Conditions<'a> {
 
 /// What conditions say themselves, or say of something else.
 const RESERVED: [&str; 15] = [
-    "touchpoint", "customer", "journey", "stage", "segment", "session", "friction", "any", "has", "size", "duration",
-    "timestamp", "true", "false", "in",
+    "touchpoint",
+    "customer",
+    "journey",
+    "stage",
+    "segment",
+    "session",
+    "friction",
+    "any",
+    "has",
+    "size",
+    "duration",
+    "timestamp",
+    "true",
+    "false",
+    "in",
 ];
 /// What conditions can say of a journey and of a stage anyway.
 const OF_JOURNEYS: [&str; 5] = ["number", "started-at", "name", "entered-at", "touchpoints"];
@@ -248,7 +261,10 @@ fn check_names(tallies: &[TallyFact<'_>], episodes: &[Episode], faults: &mut Fau
         faults.error("M046", &episode.name.place, cause, "choose another name, such as `visit`, `basket` or `ticket`");
     }
     for tally in tallies.iter().filter(|tally| OF_JOURNEYS.contains(&tally.name.value.as_str())) {
-        let cause = format!("a tally cannot be called {}: conditions know that of every journey or stage", quoted(&tally.name.value));
+        let cause = format!(
+            "a tally cannot be called {}: conditions know that of every journey or stage",
+            quoted(&tally.name.value)
+        );
         faults.error("M046", &tally.name.place, cause, "choose another name");
     }
 }

@@ -67,7 +67,8 @@ fn check_spelling(groups: &Groups<'_>, faults: &mut Faults) {
             (*times == 1 && other_times > 1).then_some((other_times, other, other_place))
         });
         if let Some((_, other, other_place)) = likelier.max_by_key(|(times, other, _)| (*times, std::cmp::Reverse(*other))) {
-            let cause = format!("{} is named once, and {} more often: they differ by one letter", quoted(kind), quoted(other));
+            let cause =
+                format!("{} is named once, and {} more often: they differ by one letter", quoted(kind), quoted(other));
             let help = format!("did you mean {}? If both are sent, give this one a group of its own", quoted(other));
             faults.push(Diagnostic::warning("M081", place, cause, help).see(other_place, "the other one"));
         }

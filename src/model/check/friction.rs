@@ -140,6 +140,7 @@ fn sign<'a>(
             let weights = weights(from, around.rules, faults);
             let threshold = read_threshold(threshold, around.segments, faults);
             check_reachable(rule, around, threshold.as_ref(), faults);
+            check_parts(rule, from, around.rules, faults);
             let within = within.as_ref().map(|span| span.value);
             Some((Sign::Score { threshold: threshold?, weights: weights?, within }, Vec::new()))
         }
@@ -174,12 +175,7 @@ fn read_threshold(threshold: &written::Threshold, segments: &Segments<'_>, fault
 }
 
 /// The most that a score can be: each rule adds its weight once in a cool-down, as long as that is fresh.
-fn check_reachable(
-    score: &Friction,
-    around: &Around<'_, '_>,
-    threshold: Option<&Threshold>,
-    faults: &mut Faults,
-) {
+fn check_reachable(score: &Friction, around: &Around<'_, '_>, threshold: Option<&Threshold>, faults: &mut Faults) {
     let Some(written::Sign::Score { place, from, within: Some(within), .. }) = &score.sign else { return };
     let times = |name: &Name| -> Option<u64> {
         let rule = around.rules.iter().find(|rule| rule.name.value == name.value)?;
@@ -198,19 +194,40 @@ fn check_reachable(
         None => None,
     };
     if let Some(least) = least.filter(|least| u64::from(*least) > most) {
-        let cause = format!("a score of {least} is never reached: within {} the rules add up to {most} at most", within.value);
+        let cause =
+            format!("a score of {least} is never reached: within {} the rules add up to {most} at most", within.value);
         faults.warning("M074", place, cause, "lower the score, raise the weights, or let evidence count for longer");
     }
 }
 
+/// What is noticed by silence has no touchpoint that would belong to an episode or a session: there a score counts only what
+/// is gathered in the same.
+fn check_parts(score: &Friction, from: &[(Name, u32)], rules: &[Friction], faults: &mut Faults) {
+    let scope = |rule: &Friction| rule.scope.as_ref().map_or("journey".to_owned(), |name| name.value.clone());
+    let own = scope(score);
+    if own == "journey" || own == "stage" {
+        return;
+    }
+    for (name, _) in from {
+        let Some(rule) = rules.iter().find(|rule| rule.name.value == name.value) else { continue };
+        let silent = matches!(rule.sign, Some(written::Sign::Missing { .. } | written::Sign::Dwell { .. }));
+        if silent && scope(rule) != own {
+            let cause = format!(
+                "{} never adds to this score: it is noticed by silence in {}, and the score is gathered in {}",
+                quoted(&name.value),
+                quoted(&scope(rule)),
+                quoted(&own)
+            );
+            faults.push(
+                Diagnostic::warning("M074", &name.place, cause, format!("write `in: {own}` for both"))
+                    .see(&rule.name.place, "the rule"),
+            );
+        }
+    }
+}
+
 /// An episode that is abandoned sooner than a rule waits.
-fn check_in_time(
-    rule: &Friction,
-    wait: &written::Wait,
-    scope: Option<Scope>,
-    around: &Around<'_, '_>,
-    faults: &mut Faults,
-) {
+fn check_in_time(rule: &Friction, wait: &written::Wait, scope: Option<Scope>, around: &Around<'_, '_>, faults: &mut Faults) {
     let (Some(Scope::Episode(at)), Some(wait)) = (scope, wait.fixed()) else { return };
     let episode = around.episodes[usize::from(at)].written;
     let Some(after) = episode.abandoned_after.as_ref().and_then(written::Wait::fixed) else { return };
@@ -246,7 +263,8 @@ fn check_evidence(rules: &[Friction], stages: &[Stage], faults: &mut Faults) {
             faults.warning("M079", place, cause, "name it in a score, or remove this line");
         }
         for member in led().filter(|member| member.value.strip_prefix("friction.") == Some(name)) {
-            let cause = format!("{} leads nowhere: the rule is evidence only, so it is never published", quoted(&member.value));
+            let cause =
+                format!("{} leads nowhere: the rule is evidence only, so it is never published", quoted(&member.value));
             faults.push(
                 Diagnostic::error("M079", &member.place, cause, "name the score that counts it, or let the rule publish")
                     .see(place, "evidence only"),

@@ -11,7 +11,8 @@ const MAX_IMPORTS: usize = 16;
 /// Reads what the model imports, and adds it to what the model says itself; `file_name` is the model's.
 pub(super) fn follow(written: &mut Written, file_name: &str, fragments: Fragments<'_>, faults: &mut Faults) {
     let imports = std::mem::take(&mut written.imports);
-    let mut reading = Reading { file_name, fragments, written, open: vec![own_name(file_name).to_owned()], read: Vec::new() };
+    let mut reading =
+        Reading { file_name, fragments, written, open: vec![own_name(file_name).to_owned()], read: Vec::new() };
     reading.all(&imports, faults);
     written.imports = imports;
 }

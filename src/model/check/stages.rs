@@ -188,8 +188,10 @@ fn terminal(name: &Name, stage: &Stage, stages: &[Stage], faults: &mut Faults) -
     let written = &stages[usize::from(target)];
     if written.ends.is_none() {
         let from = quoted(&stage.name.value);
-        let cause = format!("an abandonment of {from} cannot end the journey in {}, which is not terminal", quoted(&name.value));
-        let help = format!("add `ends: true` to {}, and list it after all stages that do not end a journey", quoted(&name.value));
+        let cause =
+            format!("an abandonment of {from} cannot end the journey in {}, which is not terminal", quoted(&name.value));
+        let help =
+            format!("add `ends: true` to {}, and list it after all stages that do not end a journey", quoted(&name.value));
         faults.push(Diagnostic::error("M039", &name.place, cause, help).see(&written.name.place, "the stage"));
         return None;
     }
@@ -242,6 +244,10 @@ fn check_silence(stage: &Stage, faults: &mut Faults) {
     if let (Progress::Only { key, .. }, None) = (&stage.progresses, &stage.quiet) {
         let help = "add `quiet` with a duration, or remove this line";
         faults.warning("M035", key, "`progresses` has no effect without `quiet`", help);
+    }
+    if let (Some(then), Some(place), true) = (&stage.then, &stage.recovered.place, absence) {
+        let cause = "`recovered within` has no effect beside `then`: the journey ends with the abandonment";
+        faults.push(Diagnostic::warning("M035", place, cause, "remove one of the two lines").see(&then.place, "its end"));
     }
     if let Some(then) = stage.then.as_ref().filter(|_| !absence) {
         let help = "add `quiet` or `abandoned at`, or remove this line";

@@ -43,7 +43,8 @@ pub(super) fn check_properties(written: &Written, faults: &mut Faults) {
 fn check_property(name: &Name, faults: &mut Faults) {
     let text = name.value.as_str();
     if ENVELOPE.contains(&text) {
-        let cause = format!("`touchpoint.{text}` is a part of every touchpoint, so no property can be called {}", quoted(text));
+        let cause =
+            format!("`touchpoint.{text}` is a part of every touchpoint, so no property can be called {}", quoted(text));
         faults.error("M046", &name.place, cause, format!("remove it; conditions can mention `touchpoint.{text}` as it is"));
     } else if text.len() > touchpoint::MAX_NAME_BYTES {
         let most = touchpoint::MAX_NAME_BYTES;
@@ -132,7 +133,10 @@ pub(super) fn check<'a>(
         .map(|(tally, fact)| {
             let of = match &tally.sum {
                 Some(
-                    written::Sum::Count(of) | written::Sum::Visits(of) | written::Sum::Sum(_, of) | written::Sum::Last(_, of),
+                    written::Sum::Count(of)
+                    | written::Sum::Visits(of)
+                    | written::Sum::Sum(_, of)
+                    | written::Sum::Last(_, of),
                 ) => match of {
                     Of::Any => None,
                     Of::Types(names) => Some(groups.expand(names, faults)),

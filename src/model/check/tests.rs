@@ -3,9 +3,7 @@
 use super::*;
 use crate::diagnostic::{Style, render};
 use crate::expression::{Facts, Slot, Type};
-use crate::model::{
-    Demand, Enters, EpisodeRole, Evidence, Fact, Scope, Sign, Sum, Threshold, TypeRoles, Wait,
-};
+use crate::model::{Demand, Enters, EpisodeRole, Evidence, Fact, Scope, Sign, Sum, Threshold, TypeRoles, Wait};
 
 fn good(file: &str, text: &str) -> Model {
     let (model, faults) = load(file, text);
@@ -54,11 +52,7 @@ fn stages_know_what_they_demand_and_where_they_lead() {
     assert_eq!(model.stages[0].demands, [Demand::Count { times: 7, within: days(30) }]);
     assert_eq!(
         model.stages[1].demands,
-        [
-            Demand::One,
-            Demand::All { parts: 2, within: days(7) },
-            Demand::Count { times: 3, within: Span::from_secs(3600) }
-        ]
+        [Demand::One, Demand::All { parts: 2, within: days(7) }, Demand::Count { times: 3, within: Span::from_secs(3600) }]
     );
     let enters = |kind: &str| model.types.plain(kind).enters.clone();
     let way = |stage, demand, part| Enters { stage, demand, part };
@@ -74,7 +68,10 @@ fn stages_know_what_they_demand_and_where_they_lead() {
     assert_eq!((decision.at_least, decision.back_on_friction.as_slice()), (Some(Span::from_secs(10)), &[(9, 1)][..]));
     let renewal = &model.stages[4];
     assert_eq!((renewal.then, renewal.abandoned_at.is_some(), renewal.quiet.is_none()), (Some(7), true, true));
-    assert_eq!(model.stages.iter().map(|stage| stage.ends).collect::<Vec<_>>(), [false, false, false, false, false, false, true, true]);
+    assert_eq!(
+        model.stages.iter().map(|stage| stage.ends).collect::<Vec<_>>(),
+        [false, false, false, false, false, false, true, true]
+    );
     assert_eq!(model.last_stage(), 5);
     // Everyone's wait is that of segments not named, and customers of a segment without any do not exist here.
     let after = &model.episodes[0].abandoned_after;
@@ -157,12 +154,17 @@ fn friction_knows_its_evidence_by_parts() {
     assert_eq!(rule("payment-trouble").scope, Scope::Episode(0));
     assert_eq!((rule("error").scope, rule("error").evidence_only), (Scope::Session, true));
     assert_eq!(rule("error").sign, Sign::Count { times: 1, within: None });
-    assert_eq!((rule("angry").scope, rule("angry").segments.as_slice(), rule("angry").cool_down), (Scope::Journey, &[0, 2][..], Span::from_days(30)));
+    assert_eq!(
+        (rule("angry").scope, rule("angry").segments.as_slice(), rule("angry").cool_down),
+        (Scope::Journey, &[0, 2][..], Span::from_days(30))
+    );
     assert_eq!(rule("restless").cool_down, Span::from_secs(3600));
     let Sign::Score { threshold, weights, within } = &rule("hard-checkout").sign else { panic!("a score") };
     assert_eq!(*threshold, Threshold::BySegment(vec![Some(2), Some(3), Some(3)]));
     assert_eq!((weights.as_slice(), *within), (&[(0, 2), (3, 1), (4, 1), (1, 1)][..], Some(Span::from_secs(3600))));
-    assert!(matches!(&rule("unanswered-question").sign, Sign::Missing { within: Wait::Fixed(_), by: Some(by) } if by == "question_id"));
+    assert!(
+        matches!(&rule("unanswered-question").sign, Sign::Missing { within: Wait::Fixed(_), by: Some(by) } if by == "question_id")
+    );
 }
 
 #[test]

@@ -133,10 +133,8 @@ impl Friction {
         rule.cool_down = duration(reader.optional("cool-down"), faults).map_or(COOL_DOWN, |span| span.value);
         let only = reader.optional("evidence only").and_then(|value| Some((value.key_place(), value.flag(faults)?)));
         rule.evidence_only = only.filter(|(_, flag)| flag.value).map(|(key, _)| key.clone());
-        rule.segments = reader
-            .optional("segments")
-            .and_then(|value| listed_names(&value, "a segment", faults))
-            .unwrap_or_default();
+        rule.segments =
+            reader.optional("segments").and_then(|value| listed_names(&value, "a segment", faults)).unwrap_or_default();
         rule.sign = sign(&rule.name, &mut reader, faults);
         reader.finish(faults);
         rule
@@ -161,7 +159,8 @@ fn sign(name: &Name, reader: &mut Reader<'_>, faults: &mut Faults) -> Option<Sig
         [one] => one,
         [(first, _), (second, value), ..] => {
             let (first, second) = (SIGNS[*first].0, SIGNS[*second].0);
-            let cause = format!("friction {} looks for two things, {} and {}", quoted(&name.value), quoted(first), quoted(second));
+            let cause =
+                format!("friction {} looks for two things, {} and {}", quoted(&name.value), quoted(first), quoted(second));
             faults.error("M070", value.key_place(), cause, "give each a rule of its own; a `score` adds them up");
             return None;
         }
@@ -175,7 +174,13 @@ fn sign(name: &Name, reader: &mut Reader<'_>, faults: &mut Faults) -> Option<Sig
     read_sign(sign, value, counted.map(|(key, _)| key), &beside, faults)
 }
 
-fn read_sign(sign: &str, value: &Value<'_>, counted: Option<&Name>, beside: &Beside<'_>, faults: &mut Faults) -> Option<Sign> {
+fn read_sign(
+    sign: &str,
+    value: &Value<'_>,
+    counted: Option<&Name>,
+    beside: &Beside<'_>,
+    faults: &mut Faults,
+) -> Option<Sign> {
     let within = |faults: &mut Faults| duration(beside.get("within"), faults);
     let names = |value: &Value<'_>, faults: &mut Faults| listed_names(value, "a type, a group", faults);
     match sign {

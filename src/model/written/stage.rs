@@ -1,6 +1,9 @@
 //! A stage as it is written.
 
-use super::{List, MOST_TIMES, Name, Progress, Recovery, Wait, duration, lists, listed_names, progress, read_times, text, times, types};
+use super::{
+    List, MOST_TIMES, Name, Progress, Recovery, Wait, duration, listed_names, lists, progress, read_times, text, times,
+    types,
+};
 use crate::diagnostic::{Faults, Place, Spanned, quoted};
 use crate::time::Span;
 use crate::yaml::{Entry, Value};
@@ -109,8 +112,7 @@ impl Stage {
         let ends = reader.optional("ends").and_then(|value| Some((value.key_place(), value.flag(faults)?)));
         stage.ends = ends.filter(|(_, flag)| flag.value).map(|(key, _)| key.clone());
         stage.optional = reader.optional("optional").and_then(|value| value.flag(faults)).is_some_and(|flag| flag.value);
-        stage.onward =
-            ONWARD.into_iter().filter_map(|key| Some((key, reader.optional(key)?.key_place().clone()))).collect();
+        stage.onward = ONWARD.into_iter().filter_map(|key| Some((key, reader.optional(key)?.key_place().clone()))).collect();
         reader.finish(faults);
         stage
     }

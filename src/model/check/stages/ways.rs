@@ -82,8 +82,10 @@ fn check_ways(
     let from = quoted(&stage.written.name.value);
     let mut led: HashMap<&str, Vec<(&Guard, &Place)>> = HashMap::new();
     let back = stage.back.iter().flat_map(|(_, types)| types);
-    let renews = stage.renews.iter().flat_map(|(_, types)| types);
-    for Mention { kind, place, guard } in back.chain(&stage.again).chain(renews) {
+    let away = back.chain(&stage.again).map(|mention| (mention, Some(index)));
+    // What enters a stage the first time may well renew it the next time: a renewal is no way away from it.
+    let renews = stage.renews.iter().flat_map(|(_, types)| types).map(|mention| (mention, None));
+    for (Mention { kind, place, guard }, away_from) in away.chain(renews) {
         let others = led.entry(kind).or_default();
         if let Some((_, first)) = others.iter().find(|(other, _)| *other == guard) {
             let cause = format!("{} leads two ways from stage {from}", quoted(kind));
@@ -93,6 +95,7 @@ fn check_ways(
             continue;
         }
         others.push((guard, place));
+        let Some(index) = away_from else { continue };
         // A way under a condition leaves the others to the touchpoints that it does not hold for.
         let later = entered.get(kind).into_iter().flatten().rev();
         let mut later = later.filter(|(stage, other)| *stage >= index && includes(guard, other));
@@ -114,7 +117,10 @@ fn check_own_ways(stage: &Checked<'_>, faults: &mut Faults) {
         };
         let shadowed = way.parts.iter().any(|part| !part.is_empty() && part.iter().all(|mention| covered(mention, &alone)));
         if shadowed {
-            let cause = format!("this way into {} is never needed: one touchpoint alone enters already", quoted(&stage.written.name.value));
+            let cause = format!(
+                "this way into {} is never needed: one touchpoint alone enters already",
+                quoted(&stage.written.name.value)
+            );
             faults.warning("M048", place, cause, "remove this way, or take its types out of those that enter alone");
         }
     }
