@@ -10,7 +10,7 @@ use super::written::{Field, Scalar, Written};
 /// The fingerprint of `schemas/touchpoint.avsc`.
 pub(super) const TOUCHPOINT: [u8; 8] = [51, 71, 43, 8, 119, 76, 229, 254];
 /// The fingerprint of `schemas/outcome.avsc`.
-pub(super) const OUTCOME: [u8; 8] = [58, 138, 117, 211, 242, 4, 70, 149];
+pub(super) const OUTCOME: [u8; 8] = [44, 19, 113, 40, 61, 129, 215, 247];
 /// What a single object begins with.
 const MARKER: [u8; 2] = [0xC3, 0x01];
 
