@@ -6,6 +6,7 @@
 //! - [`time`]: instants and spans. [`diagnostic`]: faults in files that people write. [`yaml`]: a file with its places.
 //! - [`expression`]: conditions, compiled. [`touchpoint`]: what a customer did. [`model`]: what a journey may be.
 //! - [`journey`]: what one customer did, and what follows. [`shard`]: many customers, one stream time, one commit.
+//! - [`scenario`]: stories in Markdown that test a model.
 //!
 //! The shell obeys what the shard decides.
 //! - [`wire`]: bytes to touchpoints, outcomes to bytes. [`generate`]: synthetic load.
@@ -28,6 +29,7 @@ pub mod model;
 pub mod partitioner;
 pub mod port;
 pub mod runtime;
+pub mod scenario;
 pub mod shard;
 pub mod time;
 pub mod touchpoint;

@@ -9,6 +9,7 @@ mod failure;
 mod files;
 mod generate;
 pub mod ingest;
+mod model;
 pub mod ndjson;
 pub mod outcomes;
 mod replay;
@@ -43,6 +44,8 @@ enum Command {
     Demo(demo::Args),
     /// Write synthetic touchpoints to a file or to Kafka.
     Generate(generate::Args),
+    /// Check, test and draw journey models.
+    Model(model::Args),
 }
 
 /// Reads the command line and runs the command.
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Outcomes(args) => outcomes::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Generate(args) => generate::run(args),
+        Command::Model(args) => model::run(args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,21 +1,31 @@
 //! From a model as written to a model that runs: everything wrong is found at once, then the names become indices.
 //!
-//! Each room below checks one part and hands on what it resolved: [`groups`] the types, [`stages`], [`phases`],
-//! [`episodes`]; [`compile`] puts the [`Model`] together. Knows nothing of customers or time.
+//! Each room below checks one part and hands on what it resolved: [`imports`] the shared files, [`groups`] the types,
+//! [`conditions`] the facts and the lines about them, [`segments`], [`tallies`], [`stages`], [`phases`], [`episodes`],
+//! [`friction`]; [`doubts`] looks at the whole, and [`compile`] puts the [`Model`] together. Knows nothing of customers or
+//! time.
 
 mod compile;
+mod conditions;
+mod doubts;
 mod episodes;
+mod friction;
 mod groups;
+mod imports;
 mod phases;
+mod segments;
 mod stages;
+mod tallies;
 
 use crate::diagnostic::{Diagnostic, Faults, Place, Source, Spanned, quoted};
 use crate::model::Model;
-use crate::model::written::{self, Name, Recovery, Written};
+use crate::model::written::{self, Name, Recovery, Wait, Written};
 use crate::time::Span;
 use crate::yaml;
 
+use conditions::Conditions;
 use groups::Groups;
+use segments::Segments;
 
 /// The version of the model language that this build reads.
 const LANGUAGE: u64 = 1;
@@ -27,6 +37,16 @@ pub const MAX_EPISODES: usize = 32;
 pub const MAX_GROUPS: usize = 128;
 /// The most names in a correlation chain (`known by`).
 pub const MAX_CHAIN: usize = 16;
+/// The most properties that a model may declare.
+pub const MAX_PROPERTIES: usize = 256;
+/// The most tallies.
+pub const MAX_TALLIES: usize = 32;
+/// The most segments.
+pub const MAX_SEGMENTS: usize = 16;
+/// The most friction rules.
+pub const MAX_FRICTION: usize = 64;
+/// The most groups with conditions that a type may belong to.
+pub const MAX_CONDITIONS: usize = 6;
 /// The most types of touchpoints that a model may name.
 pub const MAX_TYPES: usize = 4096;
 /// The longest name of a model, stage, episode, group or phase, in bytes.
@@ -46,37 +66,67 @@ pub fn load(file_name: &str, source: &str) -> (Option<Model>, Vec<Diagnostic>) {
 /// Reads and checks a model; `file_name` is how diagnostics call the file. `Some` only where there is no error; warnings may
 /// stand beside it. Diagnostics come in the order of their places.
 pub fn load_with(file_name: &str, source: &str, fragments: Fragments<'_>) -> (Option<Model>, Vec<Diagnostic>) {
-    let _ = fragments;
     let source = Source::file(file_name, source);
     let mut faults = Faults::default();
     let written = yaml::parse(&source, &mut faults).and_then(|root| written::read(&root, &mut faults));
-    let model = written.and_then(|written| check(&written, &mut faults));
-    faults.settle(model)
+    let model = written.and_then(|mut written| {
+        imports::follow(&mut written, file_name, fragments, &mut faults);
+        check(&written, &mut faults)
+    });
+    let (model, mut told) = faults.settle(model);
+    // The model's own file comes first, then the shared ones; places are in order within each already.
+    told.sort_by_key(|fault| (fault.place.source != source, fault.place.source.name.clone()));
+    (model, told)
 }
 
 fn check(written: &Written, faults: &mut Faults) -> Option<Model> {
     head(written, faults);
-    let mut groups = Groups::resolve(&written.groups, faults);
-    let kept = at_most(MAX_STAGES, "stages", &written.stages, |stage| &stage.name.place, faults);
-    let stages = stages::check(kept, &mut groups, faults);
-    let phases = phases::check(&written.phases, kept, faults);
-    let kept = at_most(MAX_EPISODES, "episodes", &written.episodes, |episode| &episode.name.place, faults);
-    let episodes = episodes::check(kept, &mut groups, faults);
+    let kept_stages = at_most(MAX_STAGES, "stages", &written.stages, |stage| &stage.name.place, faults);
+    let kept_episodes = at_most(MAX_EPISODES, "episodes", &written.episodes, |episode| &episode.name.place, faults);
+    let rules = at_most(MAX_FRICTION, "friction rules", &written.friction, |rule| &rule.name.place, faults);
+    tallies::check_properties(written, faults);
+    let facts = tallies::facts(written, faults);
+    let mut conditions = Conditions::new(written, &facts, kept_episodes, faults);
+    let names = rules.iter().map(|rule| rule.name.value.as_str()).collect();
+    let mut groups = Groups::resolve(&written.groups, names, faults);
+    let guards = groups.conditions(&mut conditions, faults);
+    let segments = Segments::check(&written.segments, faults);
+    let parts = compile::Parts {
+        segments: segments.compile(&mut conditions, faults),
+        guards,
+        tallies: tallies::check(written, &facts, &mut groups, faults),
+        stages: {
+            let around = stages::Around { stages: kept_stages, rules, segments: &segments };
+            stages::check(&around, &mut groups, &mut conditions, faults)
+        },
+        phases: phases::check(&written.phases, kept_stages, faults),
+        episodes: episodes::check(kept_episodes, &segments, &mut groups, &mut conditions, faults),
+        friction: Vec::new(),
+    };
+    let around = friction::Around { rules, stages: kept_stages, episodes: &parts.episodes, segments: &segments };
+    let friction = friction::check(&around, &mut groups, &mut conditions, faults);
+    let parts = compile::Parts { friction, ..parts };
     groups.finish(faults);
+    tallies::check_use(written, &facts, &conditions, faults);
+    doubts::check(written, &parts, &groups, faults);
     let name = written.name.as_ref()?;
-    faults.usable().then(|| compile::model(&name.value, written.version, phases, &stages, &episodes))
+    compile::model(&name.value, written.version, parts, conditions, faults)
 }
 
 fn head(written: &Written, faults: &mut Faults) {
-    if let Some(language) = written.language.as_ref().filter(|language| language.value != LANGUAGE) {
-        let cause = format!("version {} of the model language is not known to this build", language.value);
-        faults.error("M001", &language.place, cause, format!("write `sillage: {LANGUAGE}`, or use a Sillage that knows it"));
-    }
+    check_language(written.language.as_ref(), faults);
     if let Some(name) = &written.name {
         check_name("model", name, faults);
     }
     if let Some(place) = &written.no_stages {
         faults.error("M003", place, "the model has no stages", "name at least one stage and what enters it");
+    }
+}
+
+fn check_language(written: Option<&Spanned<u64>>, faults: &mut Faults) {
+    if let Some(language) = written.filter(|language| language.value != LANGUAGE) {
+        let cause = format!("version {} of the model language is not known to this build", language.value);
+        faults.error("M001", &language.place, cause, format!("write `sillage: {LANGUAGE}`, or use a Sillage that knows it"));
     }
 }
 
@@ -119,14 +169,16 @@ fn at_most<'a, T>(most: usize, what: &str, all: &'a [T], place: fn(&T) -> &Place
     &all[..all.len().min(most)]
 }
 
-/// Checks the recovery window against the absence that it follows: `absence_key` is how the file calls that.
-fn check_recovery(recovered: &Recovery, absence: Option<&Spanned<Span>>, absence_key: &str, faults: &mut Faults) {
+/// Checks the recovery window against the absence that it follows: `wait` where that is a span, `absence` whether there is
+/// any, `absence_key` how the file calls the span.
+fn check_recovery(recovered: &Recovery, wait: Option<&Wait>, absence: bool, absence_key: &str, faults: &mut Faults) {
     let Some(place) = &recovered.place else { return };
-    let Some(absence) = absence else {
+    if !absence {
         let cause = format!("`recovered within` has no effect without {}", quoted(absence_key));
         faults.warning("M035", place, cause, format!("add {} with a duration, or remove this line", quoted(absence_key)));
         return;
-    };
+    }
+    let Some(absence) = wait.and_then(Wait::fixed) else { return };
     if recovered.within < absence.value && recovered.within < SHORT_RECOVERY {
         let cause = format!(
             "a recovery must come within {}, sooner than the {} of absence before it",

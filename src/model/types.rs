@@ -122,6 +122,11 @@ impl Types {
         self.named.contains_key(kind)
     }
 
+    /// Everything that any touchpoint can mean, whichever conditions hold; in no order.
+    pub fn every(&self) -> impl Iterator<Item = &TypeRoles> {
+        self.named.values().flat_map(|meanings| &meanings.roles).chain([&self.other])
+    }
+
     /// The types that the model names, sorted.
     pub fn named(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.named.keys().map(CompactString::as_str).collect();

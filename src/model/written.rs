@@ -1,18 +1,32 @@
 //! A model as it is written: typed, every value with its place, nothing resolved yet.
 //!
 //! Finds unknown keys, missing keys and wrong shapes. Whether the names mean anything is for [`super::check`] to say.
+//! A room for each part of the file: [`basics`] (properties, groups, tallies, segments), [`stage`], [`episode`],
+//! [`friction`], and [`wait`] for spans of all kinds.
 
-use crate::diagnostic::{Faults, Place, Spanned, quoted};
+mod basics;
+mod episode;
+mod friction;
+mod stage;
+mod wait;
+
+use crate::diagnostic::{Faults, Place, Spanned};
 use crate::time::Span;
 use crate::yaml::{Bounds, Entry, Node, Reader, Value};
 
-/// A name or a type of touchpoint, where it stands.
+pub use basics::{Group, Kind, Of, Property, Segment, Sum, Tally, Who};
+pub use episode::Episode;
+pub use friction::{Friction, Sign, Threshold};
+pub use stage::{Stage, Way};
+pub use wait::{Recovery, Wait};
+
+use basics::{groups, properties, segments, tallies};
+
+/// A name, a type of touchpoint or a condition, where it stands.
 pub type Name = Spanned<String>;
 
 /// The shortest and the longest duration of a model: deadlines reach from a second to decades (rule 8).
 const DURATIONS: Bounds = Span::from_secs(1)..=Span::from_days(100 * 365);
-/// How long after an abandonment a recovery counts, unless the model says otherwise.
-const RECOVERED_WITHIN: Span = Span::from_days(7);
 
 /// The file.
 #[derive(Debug)]
@@ -23,8 +37,18 @@ pub struct Written {
     pub name: Option<Name>,
     /// The author's version of it.
     pub version: u32,
+    /// The fragments that it imports.
+    pub imports: Vec<Name>,
+    /// What amounts in conditions are compared in.
+    pub currency: Option<Name>,
+    /// The properties that conditions mention.
+    pub properties: Vec<Property>,
     /// Groups of types.
-    pub groups: Vec<List>,
+    pub groups: Vec<Group>,
+    /// What is summed up.
+    pub tallies: Vec<Tally>,
+    /// The segments in order.
+    pub segments: Vec<Segment>,
     /// Phases with their stages, where there are any.
     pub phases: Vec<List>,
     /// The stages in order.
@@ -33,9 +57,24 @@ pub struct Written {
     pub no_stages: Option<Place>,
     /// The episode kinds in order.
     pub episodes: Vec<Episode>,
+    /// The friction rules in order.
+    pub friction: Vec<Friction>,
 }
 
-/// Something named that is a list: a group of types, a phase, the ways back to a stage.
+/// A file that models share: what it says is as if the model said it.
+#[derive(Debug)]
+pub struct Fragment {
+    /// The version of the language (`sillage:`).
+    pub language: Option<Spanned<u64>>,
+    /// The fragments that it imports in turn.
+    pub imports: Vec<Name>,
+    /// Properties.
+    pub properties: Vec<Property>,
+    /// Groups of types.
+    pub groups: Vec<Group>,
+}
+
+/// Something named that is a list: a phase, the ways back to a stage.
 #[derive(Debug)]
 pub struct List {
     /// What it is called.
@@ -59,59 +98,6 @@ pub enum Progress {
     },
 }
 
-/// For how long after an abandonment coming back counts as a recovery.
-#[derive(Debug)]
-pub struct Recovery {
-    /// The time.
-    pub within: Span,
-    /// Where it is written; the default has no place.
-    pub place: Option<Place>,
-}
-
-/// A stage.
-#[derive(Debug)]
-pub struct Stage {
-    /// The name.
-    pub name: Name,
-    /// The types that enter it; `None` where they could not be read.
-    pub enter: Option<Vec<Name>>,
-    /// Abandoned after so long without progress.
-    pub quiet: Option<Spanned<Span>>,
-    /// What counts as progress.
-    pub progresses: Progress,
-    /// The recovery window.
-    pub recovered: Recovery,
-    /// The ways back: by target stage, the types that lead there.
-    pub back: Vec<List>,
-    /// The types that begin the next journey.
-    pub again: Vec<Name>,
-    /// Left out of drop-off.
-    pub optional: bool,
-}
-
-/// An episode kind.
-#[derive(Debug)]
-pub struct Episode {
-    /// The name.
-    pub name: Name,
-    /// The correlation chain and where `known by` stands; `None` where it could not be read.
-    pub known_by: Option<(Place, Vec<Name>)>,
-    /// The types that open one; `None` where they could not be read.
-    pub opens: Option<Vec<Name>>,
-    /// What counts as progress.
-    pub progresses: Progress,
-    /// The types that complete it; `None` where they could not be read.
-    pub completes: Option<Vec<Name>>,
-    /// The property that carries its worth.
-    pub worth: Option<Name>,
-    /// Abandoned after so long without progress.
-    pub abandoned_after: Option<Spanned<Span>>,
-    /// The recovery window.
-    pub recovered: Recovery,
-    /// No fallback for completions with an unknown id.
-    pub strict: Option<Spanned<bool>>,
-}
-
 /// Reads the file as far as it can be read; `None` where it is not even a map.
 pub fn read(root: &Node, faults: &mut Faults) -> Option<Written> {
     let mut reader = Reader::open(root, "a model", &root.place, faults)?;
@@ -119,31 +105,58 @@ pub fn read(root: &Node, faults: &mut Faults) -> Option<Written> {
     let name = reader.required("model", "model: my-shop", faults);
     let version = reader.optional("version").and_then(|value| value.integer(1..=u64::from(u32::MAX), faults));
     let _ = reader.optional("about").and_then(|value| value.text(faults));
-    let groups = reader.optional("touchpoints");
+    let imports = reader.optional("import");
+    let currency = reader.optional("currency");
+    let declared = reader.optional("properties");
+    let types = reader.optional("touchpoints");
+    let sums = reader.optional("tallies");
+    let parts = reader.optional("segments");
     let phases = reader.optional("phases");
     let stages = reader.required("stages", "stages: { visiting: { enter: page.viewed } }", faults);
     let episodes = reader.optional("episodes");
+    let friction = reader.optional("friction");
     reader.finish(faults);
     Some(Written {
         language: language.and_then(|value| value.integer(0..=u64::MAX, faults)),
         name: name.and_then(|value| value.text(faults)),
         version: version.map_or(1, |number| u32::try_from(number.value).unwrap_or(u32::MAX)),
-        groups: groups.map_or_else(Vec::new, |value| lists(&value, "groups", "a type, a group", faults)),
+        imports: imports.map_or_else(Vec::new, |value| import(&value, faults)),
+        currency: currency.and_then(|value| value.text(faults)),
+        properties: declared.map_or_else(Vec::new, |value| properties(&value, faults)),
+        groups: types.map_or_else(Vec::new, |value| groups(&value, faults)),
+        tallies: sums.map_or_else(Vec::new, |value| tallies(&value, faults)),
+        segments: parts.map_or_else(Vec::new, |value| segments(&value, faults)),
         phases: phases.map_or_else(Vec::new, |value| lists(&value, "phases", "a stage", faults)),
         no_stages: stages.as_ref().filter(|value| value.is_empty_map()).map(|value| value.key_place().clone()),
-        stages: stages.map_or_else(Vec::new, |value| read_stages(&value, faults)),
-        episodes: episodes.map_or_else(Vec::new, |value| read_episodes(&value, faults)),
+        stages: stages.map_or_else(Vec::new, |value| all(&value, "stages", Stage::read, faults)),
+        episodes: episodes.map_or_else(Vec::new, |value| all(&value, "episodes", Episode::read, faults)),
+        friction: friction.map_or_else(Vec::new, |value| all(&value, "friction rules", Friction::read, faults)),
     })
 }
 
-fn read_stages(value: &Value<'_>, faults: &mut Faults) -> Vec<Stage> {
-    let entries = value.entries("stages", faults).unwrap_or_default();
-    entries.iter().map(|entry| stage(entry, faults)).collect()
+/// Reads a file that models share; `None` where it is not even a map.
+pub fn read_fragment(root: &Node, faults: &mut Faults) -> Option<Fragment> {
+    let mut reader = Reader::open(root, "a shared file", &root.place, faults)?;
+    let language = reader.required("sillage", "sillage: 1", faults);
+    let imports = reader.optional("import");
+    let declared = reader.optional("properties");
+    let types = reader.optional("touchpoints");
+    reader.finish(faults);
+    Some(Fragment {
+        language: language.and_then(|value| value.integer(0..=u64::MAX, faults)),
+        imports: imports.map_or_else(Vec::new, |value| import(&value, faults)),
+        properties: declared.map_or_else(Vec::new, |value| properties(&value, faults)),
+        groups: types.map_or_else(Vec::new, |value| groups(&value, faults)),
+    })
 }
 
-fn read_episodes(value: &Value<'_>, faults: &mut Faults) -> Vec<Episode> {
-    let entries = value.entries("episodes", faults).unwrap_or_default();
-    entries.iter().filter_map(|entry| episode(entry, faults)).collect()
+fn import(value: &Value<'_>, faults: &mut Faults) -> Vec<Name> {
+    listed_names(value, "the path of a file", faults).unwrap_or_default()
+}
+
+fn all<T>(value: &Value<'_>, what: &str, read: fn(&Entry, &mut Faults) -> T, faults: &mut Faults) -> Vec<T> {
+    let entries = value.entries(what, faults).unwrap_or_default();
+    entries.iter().map(|entry| read(entry, faults)).collect()
 }
 
 fn lists(value: &Value<'_>, what: &str, members: &str, faults: &mut Faults) -> Vec<List> {
@@ -152,62 +165,13 @@ fn lists(value: &Value<'_>, what: &str, members: &str, faults: &mut Faults) -> V
         .iter()
         .map(|entry| List {
             name: entry.key.clone(),
-            members: listed_names(Value::from(entry), members, faults).unwrap_or_default(),
+            members: listed_names(&Value::from(entry), members, faults).unwrap_or_default(),
         })
         .collect()
 }
 
-/// A stage that cannot be read keeps its name, so that what mentions it is not reported as well.
-fn stage(entry: &Entry, faults: &mut Faults) -> Stage {
-    let mut stage = Stage {
-        name: entry.key.clone(),
-        enter: None,
-        quiet: None,
-        progresses: Progress::Any,
-        recovered: recovery(None, faults),
-        back: Vec::new(),
-        again: Vec::new(),
-        optional: false,
-    };
-    let what = format!("stage {}", quoted(&entry.key.value));
-    let Some(mut reader) = Value::from(entry).map(what, faults) else { return stage };
-    stage.enter = types(reader.optional("enter"), faults);
-    stage.quiet = duration(reader.optional("quiet"), faults);
-    stage.progresses = progress(reader.optional("progresses"), faults);
-    stage.recovered = recovery(reader.optional("recovered within"), faults);
-    stage.back =
-        reader.optional("back").map_or_else(Vec::new, |value| lists(&value, "earlier stages", "a type, a group", faults));
-    stage.again = types(reader.optional("again"), faults).unwrap_or_default();
-    stage.optional = reader.optional("optional").and_then(|value| value.flag(faults)).is_some_and(|flag| flag.value);
-    reader.finish(faults);
-    stage
-}
-
-fn episode(entry: &Entry, faults: &mut Faults) -> Option<Episode> {
-    let what = format!("episode {}", quoted(&entry.key.value));
-    let mut reader = Value::from(entry).map(what, faults)?;
-    let known_by = reader.required("known by", "known by: [cart_id, session, customer]", faults);
-    let opens = reader.required("opens", "opens: cart.added", faults);
-    let episode = Episode {
-        name: entry.key.clone(),
-        known_by: known_by.and_then(|value| {
-            let place = value.key_place().clone();
-            Some((place, listed_names(value, "the name of a property", faults)?))
-        }),
-        opens: opens.and_then(|value| types(Some(value), faults)),
-        progresses: progress(reader.optional("progresses"), faults),
-        completes: types(reader.optional("completes"), faults),
-        worth: reader.optional("worth").and_then(|value| value.text(faults)),
-        abandoned_after: duration(reader.optional("abandoned after"), faults),
-        recovered: recovery(reader.optional("recovered within"), faults),
-        strict: reader.optional("strict").and_then(|value| value.flag(faults)),
-    };
-    reader.finish(faults);
-    Some(episode)
-}
-
 /// One name or a list of them that says something: an empty one is a fault, and `None` like one that cannot be read.
-fn listed_names(value: Value<'_>, what: &str, faults: &mut Faults) -> Option<Vec<Name>> {
+fn listed_names(value: &Value<'_>, what: &str, faults: &mut Faults) -> Option<Vec<Name>> {
     if value.is_empty_list() {
         faults.error("M007", value.place(), format!("{} is empty", value.label()), "name at least one, or remove the line");
         return None;
@@ -217,7 +181,7 @@ fn listed_names(value: Value<'_>, what: &str, faults: &mut Faults) -> Option<Vec
 
 /// Types and groups; no line is an empty list.
 fn types(value: Option<Value<'_>>, faults: &mut Faults) -> Option<Vec<Name>> {
-    value.map_or_else(|| Some(Vec::new()), |value| listed_names(value, "a type, a group", faults))
+    value.map_or_else(|| Some(Vec::new()), |value| listed_names(&value, "a type, a group", faults))
 }
 
 fn progress(value: Option<Value<'_>>, faults: &mut Faults) -> Progress {
@@ -231,13 +195,34 @@ fn progress(value: Option<Value<'_>>, faults: &mut Faults) -> Progress {
     }
 }
 
+fn text(value: Option<Value<'_>>, faults: &mut Faults) -> Option<Name> {
+    value?.text(faults)
+}
+
 fn duration(value: Option<Value<'_>>, faults: &mut Faults) -> Option<Spanned<Span>> {
     value?.duration(&DURATIONS, faults)
 }
 
-fn recovery(value: Option<Value<'_>>, faults: &mut Faults) -> Recovery {
-    match duration(value, faults) {
-        Some(written) => Recovery { within: written.value, place: Some(written.place) },
-        None => Recovery { within: RECOVERED_WITHIN, place: None },
-    }
+/// The number of `7 of`; `None` for any other key.
+fn times(key: &str) -> Option<&str> {
+    let number = key.strip_suffix(" of")?.trim_end();
+    (!number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())).then_some(number)
 }
+
+/// Reads how many `N of` asks for; a diagnostic where it is too few or too many.
+fn read_times(key: &Name, least: u8, faults: &mut Faults) -> Option<u8> {
+    let number = times(&key.value)?.parse().ok().filter(|number| (least..=MOST_TIMES).contains(number));
+    if number.is_none() {
+        let cause = format!("{} is outside {least} to {MOST_TIMES}", crate::diagnostic::quoted(&key.value));
+        let help = if least == 2 {
+            "count from 2 to 32; a single touchpoint needs no count: name its type".to_owned()
+        } else {
+            format!("write a number from {least} to {MOST_TIMES}")
+        };
+        faults.error("Y014", &key.place, cause, help);
+    }
+    number
+}
+
+/// The most touchpoints that are counted towards one way in or one friction rule, and the most parts of `all of`.
+pub(super) const MOST_TIMES: u8 = 32;

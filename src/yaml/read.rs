@@ -17,6 +17,9 @@ pub struct Reader<'a> {
     place: Place,
     entries: &'a [Entry],
     asked: Vec<&'static str>,
+    /// Keys that were asked for by their form, and how the forms are listed.
+    claimed: Vec<&'a str>,
+    forms: Vec<&'static str>,
 }
 
 impl<'a> Reader<'a> {
@@ -24,7 +27,7 @@ impl<'a> Reader<'a> {
     pub fn open(node: &'a Node, what: impl Into<String>, place: &Place, faults: &mut Faults) -> Option<Self> {
         let what = what.into();
         match &node.shape {
-            Shape::Map(entries) => Some(Reader { what, place: place.clone(), entries, asked: Vec::new() }),
+            Shape::Map(entries) => Some(Reader { what, place: place.clone(), entries, asked: Vec::new(), claimed: Vec::new(), forms: Vec::new() }),
             Shape::Refused => None,
             Shape::Nothing | Shape::Scalar { .. } | Shape::List(_) => {
                 let place = if node.place.span.is_empty() { place } else { &node.place };
@@ -37,7 +40,9 @@ impl<'a> Reader<'a> {
 
     /// The value of a key, if it is there.
     pub fn optional(&mut self, key: &'static str) -> Option<Value<'a>> {
-        self.asked.push(key);
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
         let entry = self.entries.iter().find(|entry| entry.key.value == key)?;
         Some(Value { label: quoted(key), key: &entry.key.place, node: &entry.value })
     }
@@ -52,12 +57,28 @@ impl<'a> Reader<'a> {
         value
     }
 
+    /// The first key that has a form (`7 of`), with its value; `form` is how the keys are listed (`N of`).
+    pub fn formed(
+        &mut self,
+        form: &'static str,
+        fits: impl Fn(&str) -> bool,
+    ) -> Option<(&'a Spanned<String>, Value<'a>)> {
+        self.forms.push(form);
+        let entry = self.entries.iter().find(|entry| fits(&entry.key.value))?;
+        self.claimed.push(&entry.key.value);
+        Some((&entry.key, Value::from(entry)))
+    }
+
     /// Reports the keys that nobody asked for.
     pub fn finish(self, faults: &mut Faults) {
-        for entry in self.entries.iter().filter(|entry| !self.asked.contains(&entry.key.value.as_str())) {
+        let known: Vec<&str> = self.asked.iter().chain(&self.forms).copied().collect();
+        for entry in self.entries {
             let name = entry.key.value.as_str();
+            if self.asked.contains(&name) || self.claimed.contains(&name) {
+                continue;
+            }
             let cause = format!("{} has no key {}", self.what, quoted(name));
-            faults.error("Y010", &entry.key.place, cause, did_you_mean(name, &self.asked, "its keys are"));
+            faults.error("Y010", &entry.key.place, cause, did_you_mean(name, &known, "its keys are"));
         }
     }
 }
@@ -94,6 +115,35 @@ impl<'a> Value<'a> {
     /// Whether it is a list without items.
     pub fn is_empty_list(&self) -> bool {
         matches!(&self.node.shape, Shape::List(items) if items.is_empty())
+    }
+
+    /// Whether it is a map, with or without lines.
+    pub fn is_map(&self) -> bool {
+        matches!(self.node.shape, Shape::Map(_))
+    }
+
+    /// Whether it is a list.
+    pub fn is_list(&self) -> bool {
+        matches!(self.node.shape, Shape::List(_))
+    }
+
+    /// The text of a single value as it stands; `None` for lists, maps and nothing.
+    pub fn as_text(&self) -> Option<&'a str> {
+        match &self.node.shape {
+            Shape::Scalar { text, .. } => Some(text),
+            Shape::Nothing | Shape::List(_) | Shape::Map(_) | Shape::Refused => None,
+        }
+    }
+
+    /// Each item of a list; anything else alone.
+    pub fn items(&self) -> Vec<Value<'a>> {
+        match &self.node.shape {
+            Shape::List(items) => {
+                let item = |node| Value { label: format!("each of {}", self.label), key: self.key, node };
+                items.iter().map(item).collect()
+            }
+            Shape::Nothing | Shape::Scalar { .. } | Shape::Map(_) | Shape::Refused => vec![self.clone()],
+        }
     }
 
     /// Opens it as a map called `what`.

@@ -9,6 +9,7 @@ mod journeys;
 mod laws;
 mod real_data;
 mod reference;
+mod scenarios;
 mod shard;
 mod tidy;
 mod world;

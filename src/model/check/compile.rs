@@ -1,126 +1,249 @@
-//! From checked parts to the [`Model`]: what each type means, by index.
+//! From checked parts to the [`Model`]: what each type means, by index and by which conditions of groups hold.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use compact_str::CompactString;
 
-use super::{episodes, stages};
-use crate::model::{Demand, Enters, EpisodeKind, Model, Stage, StageIndex, TypeRoles, Types, Wait};
+use super::conditions::Conditions;
+use super::groups::{Guard, Mention, too_many_conditions};
+use super::{MAX_CONDITIONS, episodes, friction, stages, tallies};
+use crate::diagnostic::{Faults, Place};
+use crate::expression::Expression;
+use crate::model::{
+    EpisodeKind, EpisodeRole, Enters, Evidence, Model, RuleIndex, Segment, Stage, StageIndex, TypeRoles, Types,
+};
 
-/// Puts the model together.
+/// What the rooms have resolved.
+pub(super) struct Parts<'a> {
+    pub(super) segments: Vec<Segment>,
+    /// The conditions of groups, by the groups' places.
+    pub(super) guards: Vec<Option<Expression>>,
+    pub(super) tallies: Vec<tallies::Checked<'a>>,
+    pub(super) stages: Vec<stages::Checked<'a>>,
+    pub(super) phases: Vec<(CompactString, Vec<StageIndex>)>,
+    pub(super) episodes: Vec<episodes::Checked<'a>>,
+    pub(super) friction: Vec<friction::Checked<'a>>,
+}
+
+/// Puts the model together; `None` where there is an error.
 pub(super) fn model(
     name: &str,
     version: u32,
-    phases: Vec<(CompactString, Vec<StageIndex>)>,
-    stages: &[stages::Checked<'_>],
-    episodes: &[episodes::Checked<'_>],
-) -> Model {
-    let any_progress: Vec<bool> = stages.iter().map(|stage| stage.progresses.is_none()).collect();
-    let other = TypeRoles::unnamed(&any_progress, episodes.len());
-    let mut roles = Roles { types: HashMap::new(), other: &other };
-    for (index, stage) in (0..).zip(stages) {
-        roles.add_stage(index, stage);
+    parts: Parts<'_>,
+    conditions: Conditions<'_>,
+    faults: &mut Faults,
+) -> Option<Model> {
+    let meanings = Meanings::of(&parts);
+    meanings.check(faults);
+    if !faults.usable() {
+        return None;
     }
-    for (index, episode) in episodes.iter().enumerate() {
-        roles.add_episode(index, episode);
-    }
-    let named = roles.types;
-    let mut types = Types::new(other.clone());
-    for (kind, roles) in named {
-        types.name(&kind, Vec::new(), vec![roles]);
-    }
-    let stages = stages.iter().map(compiled_stage).collect();
-    let episodes = episodes.iter().map(compiled_episode).collect();
-    Model {
+    let types = meanings.into_types(&parts)?;
+    let (currency, facts) = conditions.into_parts();
+    Some(Model {
         name: name.into(),
         version,
-        currency: None,
-        phases,
-        stages,
-        episodes,
-        friction: Vec::new(),
-        tallies: Vec::new(),
-        segments: Vec::new(),
-        facts: Vec::new(),
+        currency,
+        phases: parts.phases,
+        stages: parts.stages.iter().map(stage).collect(),
+        episodes: parts.episodes.iter().map(episode).collect(),
+        friction: parts.friction.into_iter().map(|checked| checked.rule).collect(),
+        tallies: parts.tallies.into_iter().map(|checked| checked.tally).collect(),
+        segments: parts.segments,
+        facts,
         types,
-    }
+    })
 }
 
-struct Roles<'a> {
-    types: HashMap<CompactString, TypeRoles>,
-    other: &'a TypeRoles,
+/// One thing that a mention of a type makes it mean.
+#[derive(Clone, Copy)]
+enum Meaning {
+    Enters(Enters),
+    Progresses(usize),
+    Back(usize, StageIndex),
+    Again(usize),
+    Renews(usize, StageIndex),
+    Opens(usize),
+    ProgressesEpisode(usize),
+    Completes(usize),
+    Empties(usize),
+    Cancels(usize),
+    Counts(usize),
+    Evidence(RuleIndex, u32),
 }
 
-impl Roles<'_> {
-    fn of(&mut self, kind: &str) -> &mut TypeRoles {
-        self.types.entry(kind.into()).or_insert_with(|| self.other.clone())
-    }
+/// By type, everything it means, in the order of the model, and when.
+#[derive(Default)]
+struct Meanings<'a> {
+    types: HashMap<&'a str, Vec<(Guard, Meaning)>>,
+    places: HashMap<&'a str, &'a Place>,
+}
 
-    fn add_stage(&mut self, index: StageIndex, stage: &stages::Checked<'_>) {
-        let at = usize::from(index);
-        for (kind, _) in &stage.enter {
-            let roles = self.of(kind);
-            roles.enters.push(Enters { stage: index, demand: 0, part: 0 });
-            // What enters a stage is progress in it, listed or not, as what opens an episode is progress of that.
-            roles.progresses[at] = true;
+impl<'a> Meanings<'a> {
+    fn of(parts: &Parts<'a>) -> Self {
+        let mut meanings = Meanings::default();
+        for (index, stage) in (0..).zip(&parts.stages) {
+            meanings.add_stage(index, stage);
         }
-        for (kind, _) in stage.progresses.iter().flatten() {
-            self.of(kind).progresses[at] = true;
+        for (at, episode) in parts.episodes.iter().enumerate() {
+            meanings.add_episode(at, episode);
         }
-        for (target, types) in &stage.back {
-            for (kind, _) in types {
-                self.of(kind).back[at] = Some(*target);
+        for (at, tally) in parts.tallies.iter().enumerate() {
+            meanings.add(tally.of.iter().flatten(), Meaning::Counts(at));
+        }
+        for (index, rule) in (0..).zip(&parts.friction) {
+            for (part, types) in rule.parts.iter().enumerate() {
+                meanings.add(types, Meaning::Evidence(index, 1 << part));
             }
         }
-        for (kind, _) in &stage.again {
-            self.of(kind).again[at] = true;
+        meanings
+    }
+
+    fn add<'m>(&mut self, mentions: impl IntoIterator<Item = &'m Mention<'a>>, meaning: Meaning)
+    where
+        'a: 'm,
+    {
+        for mention in mentions {
+            self.places.entry(mention.kind).or_insert(mention.place);
+            self.types.entry(mention.kind).or_default().push((mention.guard.clone(), meaning));
         }
     }
 
-    fn add_episode(&mut self, at: usize, episode: &episodes::Checked<'_>) {
-        for (kind, _) in &episode.opens {
-            let role = &mut self.of(kind).episodes[at];
-            role.opens = true;
-            role.belongs = true;
+    fn add_stage(&mut self, index: StageIndex, stage: &stages::Checked<'a>) {
+        let at = usize::from(index);
+        for (demand, way) in (0..).zip(&stage.enter) {
+            for (part, types) in (0..).zip(&way.parts) {
+                self.add(types, Meaning::Enters(Enters { stage: index, demand, part }));
+                // What enters a stage is progress in it, listed or not, as what opens an episode is progress of that.
+                self.add(types, Meaning::Progresses(at));
+            }
         }
-        for (kind, _) in episode.progresses.iter().flatten() {
-            self.of(kind).episodes[at].belongs = true;
+        self.add(stage.progresses.iter().flatten(), Meaning::Progresses(at));
+        for (target, types) in &stage.back {
+            self.add(types, Meaning::Back(at, *target));
         }
-        for (kind, _) in &episode.completes {
-            self.of(kind).episodes[at].completes = true;
+        self.add(&stage.again, Meaning::Again(at));
+        for (target, types) in &stage.renews {
+            self.add(types, Meaning::Renews(at, *target));
         }
+    }
+
+    fn add_episode(&mut self, at: usize, episode: &episodes::Checked<'a>) {
+        self.add(&episode.opens, Meaning::Opens(at));
+        self.add(episode.progresses.iter().flatten(), Meaning::ProgressesEpisode(at));
+        self.add(&episode.completes, Meaning::Completes(at));
+        self.add(&episode.empties, Meaning::Empties(at));
+        self.add(&episode.cancels, Meaning::Cancels(at));
+    }
+
+    /// Each type has a table of roles by its conditions, so there cannot be many of those.
+    fn check(&self, faults: &mut Faults) {
+        let mut beyond: Vec<&str> = self.types.iter().filter(|(_, all)| guards(all).len() > MAX_CONDITIONS).map(|(kind, _)| *kind).collect();
+        beyond.sort_unstable();
+        for kind in beyond {
+            too_many_conditions(kind, self.places[kind], faults);
+        }
+    }
+
+    fn into_types(self, parts: &Parts<'_>) -> Option<Types> {
+        let any_progress: Vec<bool> = parts.stages.iter().map(|stage| stage.progresses.is_none()).collect();
+        let mut other = TypeRoles::unnamed(&any_progress, parts.episodes.len());
+        other.tallies = (0..parts.tallies.len()).filter(|at| parts.tallies[*at].of.is_none()).collect();
+        let mut types = Types::new(other.clone());
+        for (kind, all) in &self.types {
+            let on: Vec<usize> = guards(all).into_iter().collect();
+            let conditions: Option<Vec<Expression>> =
+                on.iter().map(|guard| parts.guards.get(*guard)?.clone()).collect();
+            let roles = (0..1_usize << on.len()).map(|bits| {
+                let holds = |guard: &usize| on.iter().position(|one| one == guard).is_some_and(|bit| bits & 1 << bit != 0);
+                let held = all.iter().filter(|(guard, _)| guard.iter().all(holds));
+                roles(&other, held.map(|(_, meaning)| *meaning))
+            });
+            types.name(kind, conditions?, roles.collect());
+        }
+        Some(types)
     }
 }
 
-fn compiled_stage(stage: &stages::Checked<'_>) -> Stage {
-    let written = stage.written;
+fn guards(all: &[(Guard, Meaning)]) -> BTreeSet<usize> {
+    all.iter().flat_map(|(guard, _)| guard).copied().collect()
+}
+
+fn roles(other: &TypeRoles, meanings: impl Iterator<Item = Meaning>) -> TypeRoles {
+    let mut roles = other.clone();
+    for meaning in meanings {
+        match meaning {
+            Meaning::Enters(way) => {
+                if !roles.enters.contains(&way) {
+                    roles.enters.push(way);
+                }
+            }
+            Meaning::Progresses(at) => roles.progresses[at] = true,
+            // Under conditions a type can be listed for several ways; the first that is listed leads.
+            Meaning::Back(at, target) => {
+                roles.back[at].get_or_insert(target);
+            }
+            Meaning::Again(at) => roles.again[at] = true,
+            Meaning::Renews(at, target) => {
+                roles.renews[at].get_or_insert(target);
+            }
+            Meaning::Opens(at) => {
+                roles.episodes[at].opens = true;
+                roles.episodes[at].belongs = true;
+            }
+            Meaning::ProgressesEpisode(at) => roles.episodes[at].belongs = true,
+            Meaning::Completes(at) => roles.episodes[at].completes = true,
+            Meaning::Empties(at) => roles.episodes[at].empties = true,
+            Meaning::Cancels(at) => roles.episodes[at].cancels = true,
+            Meaning::Counts(tally) => roles.tallies.push(tally),
+            Meaning::Evidence(rule, parts) => match roles.friction.last_mut().filter(|last| last.rule == rule) {
+                Some(evidence) => evidence.parts |= parts,
+                None => roles.friction.push(Evidence { rule, parts }),
+            },
+        }
+    }
+    roles.tallies.sort_unstable();
+    roles.tallies.dedup();
+    // A type that ends an episode one way under a condition and another way without does the latter alone nowhere.
+    roles.episodes.iter_mut().for_each(one_end);
+    roles
+}
+
+/// One touchpoint ends an episode one way: completing it wins.
+fn one_end(role: &mut EpisodeRole) {
+    role.cancels &= !role.completes;
+    role.empties &= !role.completes && !role.cancels;
+}
+
+fn stage(checked: &stages::Checked<'_>) -> Stage {
+    let written = checked.written;
     Stage {
         name: written.name.value.as_str().into(),
-        demands: vec![Demand::One],
-        when: None,
-        quiet: written.quiet.as_ref().map(|quiet| Wait::Fixed(quiet.value)),
-        abandoned_at: None,
+        demands: checked.enter.iter().map(|way| way.demand).collect(),
+        when: checked.when.clone(),
+        quiet: checked.quiet.clone(),
+        abandoned_at: checked.abandoned_at.clone(),
         recovered_within: written.recovered.within,
-        at_least: None,
-        then: None,
-        back_on_friction: Vec::new(),
-        ends: false,
+        at_least: written.at_least.as_ref().map(|span| span.value),
+        then: checked.then,
+        back_on_friction: checked.back_on_friction.clone(),
+        ends: written.ends.is_some(),
         optional: written.optional,
     }
 }
 
-fn compiled_episode(episode: &episodes::Checked<'_>) -> EpisodeKind {
-    let written = episode.written;
+fn episode(checked: &episodes::Checked<'_>) -> EpisodeKind {
+    let written = checked.written;
     EpisodeKind {
         name: written.name.value.as_str().into(),
-        ids: episode.chain.ids.iter().map(|id| CompactString::from(*id)).collect(),
-        by_session: episode.chain.by_session,
-        by_customer: episode.chain.by_customer,
+        ids: checked.chain.ids.iter().map(|id| CompactString::from(*id)).collect(),
+        by_session: checked.chain.by_session,
+        by_customer: checked.chain.by_customer,
         worth: written.worth.as_ref().map(|worth| worth.value.as_str().into()),
-        abandoned_after: written.abandoned_after.as_ref().map(|after| Wait::Fixed(after.value)),
-        abandoned_at: None,
+        abandoned_after: checked.abandoned_after.clone(),
+        abandoned_at: checked.abandoned_at.clone(),
         recovered_within: written.recovered.within,
         strict: written.strict.as_ref().is_some_and(|strict| strict.value),
-        any_progress: episode.progresses.is_none(),
+        any_progress: checked.progresses.is_none(),
     }
 }

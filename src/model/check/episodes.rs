@@ -1,10 +1,14 @@
 //! Episodes: what they are known by, what opens and completes them, and when silence counts as abandonment.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::groups::{Groups, Types};
+use super::conditions::Conditions;
+use super::groups::{Groups, Mention, Types, includes};
+use super::segments::Segments;
 use super::{MAX_CHAIN, at_most, check_name, check_recovery};
 use crate::diagnostic::{Diagnostic, Faults, Place, quoted};
+use crate::expression::Expression;
+use crate::model::Wait;
 use crate::model::written::{Episode, Name, Progress};
 use crate::touchpoint;
 
@@ -26,6 +30,19 @@ pub(super) struct Checked<'a> {
     /// `None`: any touchpoint is progress.
     pub(super) progresses: Option<Types<'a>>,
     pub(super) completes: Types<'a>,
+    pub(super) empties: Types<'a>,
+    pub(super) cancels: Types<'a>,
+    pub(super) abandoned_after: Option<Wait>,
+    pub(super) abandoned_at: Option<Expression>,
+}
+
+impl<'a> Checked<'a> {
+    /// Every type that the episode names.
+    pub(super) fn named(&self) -> Types<'a> {
+        let progresses = self.progresses.iter().flatten();
+        let lists = self.opens.iter().chain(progresses).chain(&self.completes).chain(&self.empties).chain(&self.cancels);
+        lists.cloned().collect()
+    }
 }
 
 /// The correlation chain (rule 11).
@@ -37,11 +54,23 @@ pub(super) struct Chain<'a> {
 }
 
 /// Resolves and checks the episode kinds, no more of them than a model may have.
-pub(super) fn check<'a>(episodes: &'a [Episode], groups: &mut Groups<'a>, faults: &mut Faults) -> Vec<Checked<'a>> {
-    episodes.iter().map(|episode| check_one(episode, groups, faults)).collect()
+pub(super) fn check<'a>(
+    episodes: &'a [Episode],
+    segments: &Segments<'_>,
+    groups: &mut Groups<'a>,
+    conditions: &mut Conditions<'_>,
+    faults: &mut Faults,
+) -> Vec<Checked<'a>> {
+    episodes.iter().map(|episode| check_one(episode, segments, groups, conditions, faults)).collect()
 }
 
-fn check_one<'a>(episode: &'a Episode, groups: &mut Groups<'a>, faults: &mut Faults) -> Checked<'a> {
+fn check_one<'a>(
+    episode: &'a Episode,
+    segments: &Segments<'_>,
+    groups: &mut Groups<'a>,
+    conditions: &mut Conditions<'_>,
+    faults: &mut Faults,
+) -> Checked<'a> {
     check_name("episode", &episode.name, faults);
     let checked = Checked {
         written: episode,
@@ -52,11 +81,16 @@ fn check_one<'a>(episode: &'a Episode, groups: &mut Groups<'a>, faults: &mut Fau
             Progress::Only { types, .. } => Some(groups.expand(types, faults)),
         },
         completes: groups.expand(episode.completes.as_deref().unwrap_or_default(), faults),
+        empties: groups.expand(&episode.empties, faults),
+        cancels: groups.expand(&episode.cancels, faults),
+        abandoned_after: episode.abandoned_after.as_ref().and_then(|wait| conditions.wait(wait, segments, faults)),
+        abandoned_at: episode.abandoned_at.as_ref().and_then(|line| conditions.instant(line, faults)),
     };
     check_completion(&checked, faults);
     check_worth(&checked, faults);
     check_strict(&checked, faults);
-    check_recovery(&episode.recovered, episode.abandoned_after.as_ref(), "abandoned after", faults);
+    let absence = episode.abandoned_after.is_some() || episode.abandoned_at.is_some();
+    check_recovery(&episode.recovered, episode.abandoned_after.as_ref(), absence, "abandoned after", faults);
     checked
 }
 
@@ -121,11 +155,24 @@ fn check_property_length(name: &Name, faults: &mut Faults) {
 }
 
 fn check_completion(episode: &Checked<'_>, faults: &mut Faults) {
-    let opening: HashSet<&str> = episode.opens.iter().map(|(kind, _)| *kind).collect();
     let name = quoted(&episode.written.name.value);
-    for (kind, place) in episode.completes.iter().filter(|(kind, _)| opening.contains(kind)) {
-        let cause = format!("{} both opens and completes {name}", quoted(kind));
-        faults.error("M043", place, cause, "remove it from `opens` or from `completes`");
+    let ends = [
+        ("opens", &episode.opens),
+        ("completes", &episode.completes),
+        ("empties", &episode.empties),
+        ("cancels", &episode.cancels),
+    ];
+    for (at, (later, types)) in ends.iter().enumerate() {
+        for mention in *types {
+            let meets = |other: &Mention<'_>| {
+                other.kind == mention.kind
+                    && (includes(&other.guard, &mention.guard) || includes(&mention.guard, &other.guard))
+            };
+            if let Some((earlier, _)) = ends[..at].iter().find(|(_, others)| others.iter().any(meets)) {
+                let cause = format!("{} both {earlier} and {later} {name}", quoted(mention.kind));
+                faults.error("M043", mention.place, cause, format!("remove it from `{earlier}` or from `{later}`"));
+            }
+        }
     }
     let sessions_only = episode.chain.ids.is_empty() && episode.chain.by_session;
     let none = episode.written.completes.as_ref().is_some_and(Vec::is_empty);

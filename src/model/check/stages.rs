@@ -1,33 +1,67 @@
 //! Stages: what enters each, what leads back or into the next journey, and when silence counts as leaving.
 
-use std::collections::{HashMap, HashSet};
+mod ways;
 
+use super::conditions::Conditions;
+use super::friction;
 use super::groups::{Groups, Types};
+use super::segments::Segments;
 use super::{check_name, check_recovery};
-use crate::diagnostic::{Diagnostic, Faults, Place, did_you_mean, quoted};
-use crate::model::StageIndex;
-use crate::model::written::{List, Name, Progress, Stage};
+use crate::diagnostic::{Diagnostic, Faults, did_you_mean, quoted};
+use crate::expression::Expression;
+use crate::model::written::{self, Friction, List, Name, Progress, Stage};
+use crate::model::{Demand, RuleIndex, StageIndex, Wait};
 
-/// A stage with its types resolved.
+/// A stage with its names resolved.
 pub(super) struct Checked<'a> {
     pub(super) written: &'a Stage,
-    pub(super) enter: Types<'a>,
+    pub(super) enter: Vec<Way<'a>>,
+    pub(super) when: Option<Expression>,
+    pub(super) quiet: Option<Wait>,
+    pub(super) abandoned_at: Option<Expression>,
     /// `None`: any touchpoint is progress.
     pub(super) progresses: Option<Types<'a>>,
     pub(super) back: Vec<(StageIndex, Types<'a>)>,
+    pub(super) back_on_friction: Vec<(RuleIndex, StageIndex)>,
     pub(super) again: Types<'a>,
+    pub(super) renews: Vec<(StageIndex, Types<'a>)>,
+    pub(super) then: Option<StageIndex>,
+}
+
+/// A way into a stage: what it demands, and by part the types that count for it.
+pub(super) struct Way<'a> {
+    pub(super) demand: Demand,
+    pub(super) parts: Vec<Types<'a>>,
+}
+
+impl<'a> Checked<'a> {
+    /// Every type that counts for entering.
+    pub(super) fn entering(&self) -> impl Iterator<Item = &super::groups::Mention<'a>> {
+        self.enter.iter().flat_map(|way| way.parts.iter().flatten())
+    }
+}
+
+/// What stages refer to.
+pub(super) struct Around<'r, 'a> {
+    pub(super) stages: &'a [Stage],
+    pub(super) rules: &'a [Friction],
+    pub(super) segments: &'r Segments<'a>,
 }
 
 /// Resolves and checks the stages, no more of them than a model may have.
-pub(super) fn check<'a>(stages: &'a [Stage], groups: &mut Groups<'a>, faults: &mut Faults) -> Vec<Checked<'a>> {
+pub(super) fn check<'a>(
+    around: &Around<'_, 'a>,
+    groups: &mut Groups<'a>,
+    conditions: &mut Conditions<'_>,
+    faults: &mut Faults,
+) -> Vec<Checked<'a>> {
+    let indexed = (0..).zip(around.stages);
     let checked: Vec<Checked<'a>> =
-        (0..).zip(stages).map(|(index, stage)| resolve(index, stage, stages, groups, faults)).collect();
-    check_entered(&checked, faults);
-    check_next_journeys(&checked, faults);
-    let latest = latest_entered(&checked);
-    for (index, stage) in (0..).zip(&checked) {
-        check_ways(index, stage, &latest, stages, faults);
-        check_silence(stage.written, faults);
+        indexed.map(|(index, stage)| resolve(index, stage, around, groups, conditions, faults)).collect();
+    check_terminal(around.stages, faults);
+    ways::check(&checked, around.stages, faults);
+    for stage in around.stages {
+        check_silence(stage, faults);
     }
     checked
 }
@@ -46,22 +80,90 @@ pub(super) fn find(name: &Name, stages: &[Stage], faults: &mut Faults) -> Option
 fn resolve<'a>(
     index: StageIndex,
     stage: &'a Stage,
-    stages: &[Stage],
+    around: &Around<'_, 'a>,
     groups: &mut Groups<'a>,
+    conditions: &mut Conditions<'_>,
     faults: &mut Faults,
 ) -> Checked<'a> {
     check_name("stage", &stage.name, faults);
-    let enter = groups.expand(stage.enter.as_deref().unwrap_or_default(), faults);
+    let enter = stage.enter.iter().flatten().map(|way| resolve_way(way, groups, faults)).collect();
     let progresses = match &stage.progresses {
         Progress::Any => None,
         Progress::Only { types, .. } => Some(groups.expand(types, faults)),
     };
-    let mut back = Vec::new();
+    let mut checked = Checked {
+        written: stage,
+        enter,
+        when: stage.when.as_ref().and_then(|line| conditions.flag(line, faults)),
+        quiet: stage.quiet.as_ref().and_then(|wait| conditions.wait(wait, around.segments, faults)),
+        abandoned_at: stage.abandoned_at.as_ref().and_then(|line| conditions.instant(line, faults)),
+        progresses,
+        back: Vec::new(),
+        back_on_friction: Vec::new(),
+        again: groups.expand(&stage.again, faults),
+        renews: Vec::new(),
+        then: stage.then.as_ref().and_then(|name| terminal(name, stage, around.stages, faults)),
+    };
     for way in &stage.back {
-        let types = groups.expand(&way.members, faults);
-        back.extend(back_target(index, way, stages, faults).map(|target| (target, types)));
+        let target = back_target(index, way, around.stages, faults);
+        checked.lead_back(way, target, around.rules, groups, faults);
     }
-    Checked { written: stage, enter, progresses, back, again: groups.expand(&stage.again, faults) }
+    for way in &stage.renews {
+        let types = groups.expand(&way.members, faults);
+        checked.renews.extend(renewal(way, around.stages, faults).map(|target| (target, types)));
+    }
+    checked
+}
+
+fn resolve_way<'a>(way: &'a written::Way, groups: &mut Groups<'a>, faults: &mut Faults) -> Way<'a> {
+    match way {
+        written::Way::One(names) => Way { demand: Demand::One, parts: vec![groups.expand(names, faults)] },
+        written::Way::Count { times, of, within, .. } => {
+            let demand = Demand::Count { times: *times, within: *within };
+            Way { demand, parts: vec![groups.expand(of, faults)] }
+        }
+        written::Way::All { parts, within, .. } => {
+            let number = u8::try_from(parts.len()).unwrap_or(u8::MAX);
+            Way { demand: Demand::All { parts: number, within: *within }, parts: groups.expand_each(parts, faults) }
+        }
+    }
+}
+
+impl<'a> Checked<'a> {
+    /// Takes one line of `back`: types, and friction rules by `friction.NAME`.
+    fn lead_back(
+        &mut self,
+        way: &'a List,
+        target: Option<StageIndex>,
+        rules: &'a [Friction],
+        groups: &mut Groups<'a>,
+        faults: &mut Faults,
+    ) {
+        let on_friction = |name: &Name| name.value.starts_with("friction.");
+        // Runs of types between rules, as types are resolved by lists.
+        for run in way.members.chunk_by(|one, other| on_friction(one) == on_friction(other)) {
+            if run.first().is_some_and(on_friction) {
+                for name in run {
+                    let rule = name.value.trim_start_matches("friction.");
+                    let rule = friction::find(rule, &name.place, rules, faults);
+                    let (Some(rule), Some(target)) = (rule, target) else { continue };
+                    if self.back_on_friction.iter().any(|(known, _)| *known == rule) {
+                        let cause = format!(
+                            "{} leads two ways from stage {}",
+                            quoted(&name.value),
+                            quoted(&self.written.name.value)
+                        );
+                        faults.error("M032", &name.place, cause, "keep one of the two");
+                    } else {
+                        self.back_on_friction.push((rule, target));
+                    }
+                }
+            } else {
+                let types = groups.expand(run, faults);
+                self.back.extend(target.map(|target| (target, types)));
+            }
+        }
+    }
 }
 
 fn back_target(from: StageIndex, way: &List, stages: &[Stage], faults: &mut Faults) -> Option<StageIndex> {
@@ -80,73 +182,82 @@ fn back_target(from: StageIndex, way: &List, stages: &[Stage], faults: &mut Faul
     None
 }
 
-fn check_entered(stages: &[Checked<'_>], faults: &mut Faults) {
-    let led_back_to: HashSet<StageIndex> =
-        stages.iter().flat_map(|stage| stage.back.iter().map(|(target, _)| *target)).collect();
-    for (index, stage) in (0..).zip(stages) {
-        let nothing = stage.written.enter.as_ref().is_some_and(Vec::is_empty);
-        if nothing && !led_back_to.contains(&index) {
-            let cause = format!("nothing enters stage {}", quoted(&stage.written.name.value));
-            faults.error(
-                "M030",
-                &stage.written.name.place,
-                cause,
-                "add `enter:` with the types of touchpoints that lead here",
-            );
+/// The stage of `then`, which must be terminal.
+fn terminal(name: &Name, stage: &Stage, stages: &[Stage], faults: &mut Faults) -> Option<StageIndex> {
+    let target = find(name, stages, faults)?;
+    let written = &stages[usize::from(target)];
+    if written.ends.is_none() {
+        let from = quoted(&stage.name.value);
+        let cause = format!("an abandonment of {from} cannot end the journey in {}, which is not terminal", quoted(&name.value));
+        let help = format!("add `ends: true` to {}, and list it after all stages that do not end a journey", quoted(&name.value));
+        faults.push(Diagnostic::error("M039", &name.place, cause, help).see(&written.name.place, "the stage"));
+        return None;
+    }
+    Some(target)
+}
+
+/// The stage in which the journey after a renewal begins, which must not be terminal.
+fn renewal(way: &List, stages: &[Stage], faults: &mut Faults) -> Option<StageIndex> {
+    let target = find(&way.name, stages, faults)?;
+    if stages[usize::from(target)].ends.is_some() {
+        let cause = format!("the next journey cannot begin in {}, which is terminal", quoted(&way.name.value));
+        faults.error("M039", &way.name.place, cause, "name the stage in which a renewed customer goes on");
+        return None;
+    }
+    Some(target)
+}
+
+/// Terminal stages come after all others, and nothing goes on from them.
+fn check_terminal(stages: &[Stage], faults: &mut Faults) {
+    let last = stages.iter().rposition(|stage| stage.ends.is_none());
+    for (at, stage) in stages.iter().enumerate() {
+        let Some(ends) = &stage.ends else { continue };
+        let name = quoted(&stage.name.value);
+        match last {
+            None if at == 0 => {
+                let cause = "every stage ends the journey, so none is ever under way";
+                faults.error("M037", ends, cause, "add a stage without `ends` before them");
+            }
+            Some(last) if at < last => {
+                let after = quoted(&stages[last].name.value);
+                let cause = format!("{name} ends the journey, yet {after} comes after it");
+                faults.error("M037", ends, cause, format!("list {name} after {after}: terminal stages come last"));
+            }
+            Some(_) | None => {}
         }
-    }
-}
-
-/// A touchpoint that begins the next journey must enter some stage of it.
-fn check_next_journeys(stages: &[Checked<'_>], faults: &mut Faults) {
-    // Where a list could not be read, nobody knows what it would have named.
-    if stages.iter().any(|stage| stage.written.enter.is_none()) {
-        return;
-    }
-    let entering: HashSet<&str> = stages.iter().flat_map(|stage| stage.enter.iter().map(|(kind, _)| *kind)).collect();
-    for stage in stages {
-        for (kind, place) in stage.again.iter().filter(|(kind, _)| !entering.contains(kind)) {
-            let cause = format!("{} begins the next journey, but enters no stage of it", quoted(kind));
-            faults.error("M034", place, cause, "add it to what enters a stage, or remove it here");
-        }
-    }
-}
-
-/// By type, the latest stage that it enters.
-fn latest_entered<'a>(stages: &[Checked<'a>]) -> HashMap<&'a str, StageIndex> {
-    let entering = (0..).zip(stages).flat_map(|(index, stage)| stage.enter.iter().map(move |(kind, _)| (*kind, index)));
-    entering.collect()
-}
-
-/// From one stage a type leads one way: back, into the next journey, or forward.
-fn check_ways(
-    index: StageIndex,
-    stage: &Checked<'_>,
-    latest: &HashMap<&str, StageIndex>,
-    stages: &[Stage],
-    faults: &mut Faults,
-) {
-    let from = quoted(&stage.written.name.value);
-    let mut led: HashMap<&str, &Place> = HashMap::new();
-    let back = stage.back.iter().flat_map(|(_, types)| types);
-    for (kind, place) in back.chain(&stage.again) {
-        if let Some(first) = led.insert(kind, place) {
-            let cause = format!("{} leads two ways from stage {from}", quoted(kind));
-            faults.push(
-                Diagnostic::error("M032", place, cause, "keep it in one of the two lists").see(first, "the other way"),
-            );
-        } else if let Some(entered) = latest.get(kind).filter(|entered| **entered >= index) {
-            let name = quoted(&stages[usize::from(*entered)].name.value);
-            let cause = format!("{} leads away from stage {from}, yet also enters {name}", quoted(kind));
-            faults.warning("M033", place, cause, format!("remove it here, or from what enters {name}"));
+        for (key, place) in &stage.onward {
+            let cause = format!("{} says nothing in {name}, which ends the journey", quoted(key));
+            let help = "remove this line; the next touchpoint that enters a stage begins the next journey";
+            faults.error("M038", place, cause, help);
         }
     }
 }
 
 fn check_silence(stage: &Stage, faults: &mut Faults) {
-    check_recovery(&stage.recovered, stage.quiet.as_ref(), "quiet", faults);
+    if stage.ends.is_some() {
+        return;
+    }
+    let absence = stage.quiet.is_some() || stage.abandoned_at.is_some();
+    check_recovery(&stage.recovered, stage.quiet.as_ref(), absence, "quiet", faults);
     if let (Progress::Only { key, .. }, None) = (&stage.progresses, &stage.quiet) {
         let help = "add `quiet` with a duration, or remove this line";
         faults.warning("M035", key, "`progresses` has no effect without `quiet`", help);
+    }
+    if let Some(then) = stage.then.as_ref().filter(|_| !absence) {
+        let help = "add `quiet` or `abandoned at`, or remove this line";
+        faults.warning("M035", &then.place, "`then` has no effect where nothing is abandoned", help);
+    }
+    let quiet = stage.quiet.as_ref().and_then(written::Wait::fixed);
+    if let (Some(dwell), Some(quiet)) = (&stage.at_least, quiet)
+        && dwell.value >= quiet.value
+    {
+        let cause = format!(
+            "nobody moves on from here for {}, and after {} of silence the stage is abandoned",
+            dwell.value, quiet.value
+        );
+        faults.push(
+            Diagnostic::warning("M047", &dwell.place, cause, "wait less with `at least`, or longer with `quiet`")
+                .see(&quiet.place, "the silence"),
+        );
     }
 }

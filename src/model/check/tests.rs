@@ -6,8 +6,27 @@ use crate::model::{EpisodeRole, TypeRoles, Wait};
 
 fn good(file: &str, text: &str) -> Model {
     let (model, faults) = load(file, text);
-    assert_eq!(faults, [], "{}", render(&faults, Style::Plain));
+    assert!(faults.is_empty(), "{}", render(&faults, Style::Plain));
     model.expect("no diagnostic, so a model")
+}
+
+/// The model that uses every key, with what it imports.
+fn whole_language() -> Model {
+    let fragments = |path: &str| match path {
+        "shared/touchpoints.yaml" => Ok(include_str!("../../../tests/models/shared/touchpoints.yaml").to_owned()),
+        "shared/properties.yaml" => Ok(include_str!("../../../tests/models/shared/properties.yaml").to_owned()),
+        _ => Err("no such file".to_owned()),
+    };
+    let text = include_str!("../../../tests/models/whole-language.yaml");
+    let (model, faults) = load_with("whole-language.yaml", text, &fragments);
+    assert!(faults.is_empty(), "{}", render(&faults, Style::Plain));
+    model.expect("no diagnostic, so a model")
+}
+
+#[test]
+fn the_whole_language_compiles() {
+    let model = whole_language();
+    assert_eq!(model.stages.len(), 8);
 }
 
 fn five_stages() -> Model {

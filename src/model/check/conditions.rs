@@ -1,0 +1,248 @@
+//! Conditions: which facts there are, by which names, and the lines that mention them compiled.
+//!
+//! Facts have their slots in one order for all lines of a model. What segments may mention comes first: a line of a segment
+//! is compiled against that part alone.
+
+use super::MAX_PROPERTIES;
+use super::segments::Segments;
+use crate::diagnostic::{Diagnostic, Faults, Place, quoted};
+use crate::expression::{Environment, Expression, Slot, Type};
+use crate::model::written::{self, Episode, Kind, Name, Property, Written};
+use crate::model::{EpisodeIndex, Fact, Wait};
+use crate::touchpoint::Currency;
+
+/// The facts of a model, and what was mentioned of them.
+pub(super) struct Conditions<'a> {
+    everywhere: Environment,
+    of_segments: Environment,
+    facts: Vec<Fact>,
+    used: Vec<bool>,
+    /// Slots that hold an amount of money.
+    money: Vec<bool>,
+    properties: &'a [Property],
+    currency: Option<Currency>,
+    /// Whether the currency was missed, or could not be read: told once.
+    currency_told: bool,
+}
+
+/// What is known of a tally before its types are.
+pub(super) struct TallyFact<'a> {
+    pub(super) name: &'a Name,
+    pub(super) kind: Type,
+    pub(super) money: bool,
+    /// Kept per stage as well.
+    pub(super) by_stage: bool,
+}
+
+impl<'a> Conditions<'a> {
+    /// Declares every fact that a line of the model may mention.
+    pub(super) fn new(written: &'a Written, tallies: &[TallyFact<'_>], episodes: &[Episode], faults: &mut Faults) -> Self {
+        let mut conditions = Conditions {
+            everywhere: Environment::default(),
+            of_segments: Environment::default(),
+            facts: Vec::new(),
+            used: Vec::new(),
+            money: Vec::new(),
+            properties: &written.properties[..written.properties.len().min(MAX_PROPERTIES)],
+            currency: None,
+            currency_told: false,
+        };
+        conditions.read_currency(written.currency.as_ref(), faults);
+        check_names(tallies, episodes, faults);
+        for (at, tally) in tallies.iter().enumerate() {
+            let name = plain(&tally.name.value);
+            conditions.declare(format!("customer.{name}"), tally.kind, Fact::CustomerTally(at), tally.money);
+            conditions.declare(format!("journey.{name}"), tally.kind, Fact::JourneyTally(at), tally.money);
+            if tally.by_stage {
+                conditions.declare(format!("stage.{name}"), tally.kind, Fact::StageTally(at), tally.money);
+            }
+        }
+        for (name, kind, fact) in [
+            ("journey.number", Type::Number, Fact::JourneyNumber),
+            ("journey.started_at", Type::Instant, Fact::JourneyStartedAt),
+            ("stage.name", Type::Text, Fact::StageName),
+            ("stage.entered_at", Type::Instant, Fact::StageEnteredAt),
+            ("stage.touchpoints", Type::Number, Fact::StageTouchpoints),
+        ] {
+            conditions.declare(name.to_owned(), kind, fact, false);
+        }
+        for (index, episode) in (0..).zip(episodes) {
+            conditions.declare_episode(index, &plain(&episode.name.value));
+        }
+        conditions.of_segments = conditions.everywhere.clone();
+        conditions.declare("segment".to_owned(), Type::Text, Fact::SegmentName, false);
+        conditions.declare_touchpoint();
+        conditions
+    }
+
+    fn declare(&mut self, name: String, kind: Type, fact: Fact, money: bool) {
+        let slot = self.everywhere.declare(name, kind);
+        debug_assert_eq!(usize::from(slot), self.facts.len(), "slots are places in the list of facts");
+        self.facts.push(fact);
+        self.used.push(false);
+        self.money.push(money);
+    }
+
+    fn declare_episode(&mut self, index: EpisodeIndex, name: &str) {
+        for (part, kind, fact, money) in [
+            ("open", Type::Flag, Fact::EpisodeOpen(index), false),
+            ("value", Type::Number, Fact::EpisodeValue(index), true),
+            ("touchpoints", Type::Number, Fact::EpisodeTouchpoints(index), false),
+            ("opened_at", Type::Instant, Fact::EpisodeOpenedAt(index), false),
+            ("abandonments", Type::Number, Fact::EpisodeAbandonments(index), false),
+        ] {
+            self.declare(format!("{name}.{part}"), kind, fact, money);
+        }
+    }
+
+    fn declare_touchpoint(&mut self) {
+        for (name, kind, fact) in [
+            ("touchpoint.type", Type::Text, Fact::TouchpointType),
+            ("touchpoint.channel", Type::Text, Fact::TouchpointChannel),
+            ("touchpoint.session", Type::Text, Fact::TouchpointSession),
+            ("touchpoint.id", Type::Text, Fact::TouchpointId),
+            ("touchpoint.at", Type::Instant, Fact::TouchpointAt),
+        ] {
+            self.declare(name.to_owned(), kind, fact, false);
+        }
+        for property in self.properties {
+            let name = property.name.value.as_str();
+            let fact = match property.kind {
+                Some(Kind::Money) => Fact::Amount(name.into()),
+                Some(Kind::Number | Kind::Text | Kind::Flag | Kind::Instant) | None => Fact::Property(name.into()),
+            };
+            let kind = property.kind.map_or(Type::Number, type_of);
+            self.declare(format!("touchpoint.{}", plain(name)), kind, fact, property.kind == Some(Kind::Money));
+        }
+    }
+
+    fn read_currency(&mut self, written: Option<&Name>, faults: &mut Faults) {
+        let Some(written) = written else { return };
+        self.currency = Currency::parse(&written.value);
+        if self.currency.is_none() {
+            self.currency_told = true;
+            let cause = format!("{} is no currency", quoted(&written.value));
+            faults.error("M058", &written.place, cause, "write its three letters (ISO 4217), such as `currency: EUR`");
+        }
+    }
+
+    pub(super) fn flag(&mut self, line: &Name, faults: &mut Faults) -> Option<Expression> {
+        let compiled = Expression::compile(line, &self.everywhere, Type::Flag, faults);
+        self.note(compiled, &line.place, faults)
+    }
+
+    pub(super) fn instant(&mut self, line: &Name, faults: &mut Faults) -> Option<Expression> {
+        let compiled = Expression::compile(line, &self.everywhere, Type::Instant, faults);
+        self.note(compiled, &line.place, faults)
+    }
+
+    /// A condition of a segment: it must hold or not without a touchpoint.
+    pub(super) fn of_segment(&mut self, line: &Name, faults: &mut Faults) -> Option<Expression> {
+        let compiled = Expression::compile(line, &self.of_segments, Type::Flag, faults);
+        self.note(compiled, &line.place, faults)
+    }
+
+    /// A span: fixed, computed, or by segment. `None` where something is wrong with it.
+    pub(super) fn wait(&mut self, written: &written::Wait, segments: &Segments<'_>, faults: &mut Faults) -> Option<Wait> {
+        match written {
+            written::Wait::Fixed(span) => Some(Wait::Fixed(span.value)),
+            written::Wait::Computed(line) => {
+                let compiled = Expression::compile(line, &self.everywhere, Type::Duration, faults);
+                self.note(compiled, &line.place, faults).map(Wait::Computed)
+            }
+            written::Wait::BySegment { place, waits } => {
+                let compiled: Vec<(&Name, Option<Wait>)> =
+                    waits.iter().map(|(name, wait)| (name, self.wait(wait, segments, faults))).collect();
+                segments.spread(compiled, place, "a duration", faults).map(Wait::BySegment)
+            }
+            written::Wait::Unread => None,
+        }
+    }
+
+    fn note(&mut self, compiled: Option<Expression>, place: &Place, faults: &mut Faults) -> Option<Expression> {
+        let expression = compiled?;
+        let slots: Vec<usize> = expression.slots().iter().map(|slot: &Slot| usize::from(*slot)).collect();
+        let money = slots.iter().any(|slot| self.money.get(*slot).copied().unwrap_or_default());
+        for slot in slots {
+            if let Some(used) = self.used.get_mut(slot) {
+                *used = true;
+            }
+        }
+        if money && self.currency.is_none() && !self.currency_told {
+            self.currency_told = true;
+            let cause = "this line is about money, and the model does not say in which currency";
+            faults.error("M057", place, cause, "add a line such as `currency: EUR` at the top of the model");
+        }
+        Some(expression)
+    }
+
+    /// Whether some line mentions a fact.
+    fn mentions(&self, fits: impl Fn(&Fact) -> bool) -> bool {
+        self.facts.iter().zip(&self.used).any(|(fact, used)| *used && fits(fact))
+    }
+
+    /// Reports the properties and tallies that nothing uses; `summed` says which properties tallies are about.
+    pub(super) fn unused(&self, tallies: &[TallyFact<'_>], summed: &[&str], faults: &mut Faults) {
+        for property in self.properties.iter().filter(|property| !property.shared) {
+            let name = property.name.value.as_str();
+            let used = self.mentions(|fact| matches!(fact, Fact::Property(used) | Fact::Amount(used) if used == name));
+            if !used && !summed.contains(&name) {
+                let cause = format!("nothing uses the property {}", quoted(name));
+                let help = "name it in a condition or a tally, or remove it: only what conditions mention is declared";
+                faults.push(Diagnostic::warning("M055", &property.name.place, cause, help));
+            }
+        }
+        for (at, tally) in tallies.iter().enumerate() {
+            let of_it = |fact: &Fact| {
+                matches!(fact, Fact::CustomerTally(used) | Fact::JourneyTally(used) | Fact::StageTally(used) if *used == at)
+            };
+            if !self.mentions(of_it) {
+                let name = plain(&tally.name.value);
+                let cause = format!("no condition mentions the tally {}", quoted(&tally.name.value));
+                let help = format!("write `customer.{name}` or `journey.{name}` in a condition, or remove it");
+                faults.push(Diagnostic::warning("M056", &tally.name.place, cause, help));
+            }
+        }
+    }
+
+    /// The currency, and what each slot stands for.
+    pub(super) fn into_parts(self) -> (Option<Currency>, Vec<Fact>) {
+        (self.currency, self.facts)
+    }
+}
+
+/// What conditions say themselves, or say of something else.
+const RESERVED: [&str; 15] = [
+    "touchpoint", "customer", "journey", "stage", "segment", "session", "friction", "any", "has", "size", "duration",
+    "timestamp", "true", "false", "in",
+];
+/// What conditions can say of a journey and of a stage anyway.
+const OF_JOURNEYS: [&str; 5] = ["number", "started-at", "name", "entered-at", "touchpoints"];
+
+/// A name must mean one thing in conditions.
+fn check_names(tallies: &[TallyFact<'_>], episodes: &[Episode], faults: &mut Faults) {
+    for episode in episodes.iter().filter(|episode| RESERVED.contains(&episode.name.value.as_str())) {
+        let name = quoted(&episode.name.value);
+        let cause = format!("an episode cannot be called {name}, which means something else here");
+        faults.error("M046", &episode.name.place, cause, "choose another name, such as `visit`, `basket` or `ticket`");
+    }
+    for tally in tallies.iter().filter(|tally| OF_JOURNEYS.contains(&tally.name.value.as_str())) {
+        let cause = format!("a tally cannot be called {}: conditions know that of every journey or stage", quoted(&tally.name.value));
+        faults.error("M046", &tally.name.place, cause, "choose another name");
+    }
+}
+
+/// A name as conditions write it.
+pub(super) fn plain(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+/// What values of a property are in conditions.
+pub(super) fn type_of(kind: Kind) -> Type {
+    match kind {
+        Kind::Number | Kind::Money => Type::Number,
+        Kind::Text => Type::Text,
+        Kind::Flag => Type::Flag,
+        Kind::Instant => Type::Instant,
+    }
+}

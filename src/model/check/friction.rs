@@ -1,0 +1,236 @@
+//! Friction: in what each rule gathers evidence, of which types or rules, and whether it can ever be enough.
+
+use super::conditions::Conditions;
+use super::groups::{Groups, Types};
+use super::segments::Segments;
+use super::{check_name, episodes};
+use crate::diagnostic::{Diagnostic, Faults, Place, did_you_mean, quoted};
+use crate::model::written::{self, Friction, Name, Stage};
+use crate::model::{self, EpisodeIndex, RuleIndex, Scope, Sign, Threshold};
+
+/// A rule with its names resolved.
+pub(super) struct Checked<'a> {
+    pub(super) rule: model::Friction,
+    /// By part of its sign, the types that can be that part.
+    pub(super) parts: Vec<Types<'a>>,
+}
+
+/// What the rules refer to.
+pub(super) struct Around<'r, 'a> {
+    pub(super) rules: &'a [Friction],
+    pub(super) stages: &'a [Stage],
+    pub(super) episodes: &'r [episodes::Checked<'a>],
+    pub(super) segments: &'r Segments<'a>,
+}
+
+/// Resolves and checks the rules; those with something wrong are left out, which no model is compiled of.
+pub(super) fn check<'a>(
+    around: &Around<'_, 'a>,
+    groups: &mut Groups<'a>,
+    conditions: &mut Conditions<'_>,
+    faults: &mut Faults,
+) -> Vec<Checked<'a>> {
+    for rule in around.rules {
+        check_name("friction rule", &rule.name, faults);
+    }
+    let checked = around.rules.iter().filter_map(|rule| check_one(rule, around, groups, conditions, faults)).collect();
+    check_evidence(around.rules, around.stages, faults);
+    checked
+}
+
+/// The index of a rule by its name; a diagnostic at `place` where there is none.
+pub(super) fn find(name: &str, place: &Place, rules: &[Friction], faults: &mut Faults) -> Option<RuleIndex> {
+    let found = rules.iter().position(|rule| rule.name.value == name);
+    if found.is_none() {
+        let names: Vec<&str> = rules.iter().map(|rule| rule.name.value.as_str()).collect();
+        let cause = format!("there is no friction rule {}", quoted(name));
+        let help = if names.is_empty() {
+            "the model has no friction rules; add it under `friction:`, or remove it here".to_owned()
+        } else {
+            did_you_mean(name, &names, "the rules are")
+        };
+        faults.error("M072", place, cause, help);
+    }
+    found.and_then(|at| RuleIndex::try_from(at).ok())
+}
+
+fn check_one<'a>(
+    rule: &'a Friction,
+    around: &Around<'_, 'a>,
+    groups: &mut Groups<'a>,
+    conditions: &mut Conditions<'_>,
+    faults: &mut Faults,
+) -> Option<Checked<'a>> {
+    let scope = scope(rule, around, faults);
+    let segments: Vec<_> = rule.segments.iter().map(|name| around.segments.find(name, faults)).collect();
+    let (sign, parts) = sign(rule, scope, around, groups, conditions, faults)?;
+    let rule = model::Friction {
+        name: rule.name.value.as_str().into(),
+        scope: scope?,
+        sign,
+        cool_down: rule.cool_down,
+        evidence_only: rule.evidence_only.is_some(),
+        segments: segments.into_iter().collect::<Option<_>>()?,
+    };
+    Some(Checked { rule, parts })
+}
+
+fn scope(rule: &Friction, around: &Around<'_, '_>, faults: &mut Faults) -> Option<Scope> {
+    let Some(name) = &rule.scope else { return Some(Scope::Journey) };
+    match name.value.as_str() {
+        "session" => return Some(Scope::Session),
+        "stage" => return Some(Scope::Stage),
+        "journey" => return Some(Scope::Journey),
+        _ => {}
+    }
+    let found = around.episodes.iter().position(|episode| episode.written.name.value == name.value);
+    if found.is_none() {
+        let episodes = around.episodes.iter().map(|episode| episode.written.name.value.as_str());
+        let names: Vec<&str> = episodes.chain(["session", "stage", "journey"]).collect();
+        let cause = format!("friction cannot be gathered in {}: there is no such episode", quoted(&name.value));
+        faults.error("M075", &name.place, cause, did_you_mean(&name.value, &names, "write one of"));
+    }
+    found.and_then(|at| EpisodeIndex::try_from(at).ok()).map(Scope::Episode)
+}
+
+fn sign<'a>(
+    rule: &'a Friction,
+    scope: Option<Scope>,
+    around: &Around<'_, 'a>,
+    groups: &mut Groups<'a>,
+    conditions: &mut Conditions<'_>,
+    faults: &mut Faults,
+) -> Option<(Sign, Vec<Types<'a>>)> {
+    match rule.sign.as_ref()? {
+        written::Sign::Count { times, of, within } => {
+            let within = within.as_ref().map(|span| span.value);
+            Some((Sign::Count { times: *times, within }, vec![groups.expand(of, faults)]))
+        }
+        written::Sign::Pattern { parts, within } => {
+            let types = groups.expand_each(parts, faults);
+            let parts = u8::try_from(parts.len()).unwrap_or(u8::MAX);
+            Some((Sign::Pattern { parts, within: within.as_ref().map(|span| span.value) }, types))
+        }
+        written::Sign::Missing { after, missing, within, by } => {
+            let parts = vec![groups.expand(after, faults), groups.expand(missing, faults)];
+            check_in_time(rule, within, scope, around, faults);
+            let within = conditions.wait(within, around.segments, faults);
+            let by = by.as_ref().map(|name| name.value.as_str().into());
+            Some((Sign::Missing { within: within?, by }, parts))
+        }
+        written::Sign::Dwell { place, on, wait, until } => {
+            let on = groups.expand(on, faults);
+            let mut ends = match (until, scope) {
+                (Some(until), _) => groups.expand(until, faults),
+                (None, Some(Scope::Episode(at))) => around.episodes[usize::from(at)].named(),
+                (None, Some(Scope::Session | Scope::Stage | Scope::Journey)) => {
+                    let cause = format!("friction {} does not say what ends the dwelling", quoted(&rule.name.value));
+                    let help = "add `until:` with the types that end it, or `in:` with an episode, whose types all do";
+                    faults.error("M077", place, cause, help);
+                    Types::new()
+                }
+                (None, None) => Types::new(),
+            };
+            ends.extend(on.iter().cloned());
+            check_in_time(rule, wait, scope, around, faults);
+            let within = conditions.wait(wait, around.segments, faults);
+            Some((Sign::Missing { within: within?, by: None }, vec![on, ends]))
+        }
+        written::Sign::Score { threshold, place, from, within } => {
+            let weights = weights(from, around.rules, faults);
+            let threshold = read_threshold(threshold, around.segments, faults);
+            check_reachable(place, threshold.as_ref(), from, faults);
+            let within = within.as_ref().map(|span| span.value);
+            Some((Sign::Score { threshold: threshold?, weights: weights?, within }, Vec::new()))
+        }
+    }
+}
+
+fn weights(from: &[(Name, u32)], rules: &[Friction], faults: &mut Faults) -> Option<Vec<(RuleIndex, u32)>> {
+    let found = from.iter().map(|(name, weight)| {
+        let index = find(&name.value, &name.place, rules, faults)?;
+        let other = &rules[usize::from(index)];
+        if matches!(other.sign, Some(written::Sign::Score { .. })) {
+            let cause = format!("{} is itself a score, and a score adds up rules only", quoted(&name.value));
+            faults.push(
+                Diagnostic::error("M073", &name.place, cause, "name the rules that it is made of")
+                    .see(&other.name.place, "the score"),
+            );
+        }
+        Some((index, *weight))
+    });
+    let found: Vec<_> = found.collect();
+    found.into_iter().collect()
+}
+
+fn read_threshold(threshold: &written::Threshold, segments: &Segments<'_>, faults: &mut Faults) -> Option<Threshold> {
+    match threshold {
+        written::Threshold::Fixed(number) => Some(Threshold::Fixed(*number)),
+        written::Threshold::BySegment { place, thresholds } => {
+            let given = thresholds.iter().map(|(name, number)| (name, Some(*number))).collect();
+            segments.spread(given, place, "a threshold", faults).map(Threshold::BySegment)
+        }
+    }
+}
+
+/// Each rule counts once while its evidence is fresh, so the weights together are the most that a score can be.
+fn check_reachable(place: &Place, threshold: Option<&Threshold>, from: &[(Name, u32)], faults: &mut Faults) {
+    let most: u64 = from.iter().map(|(_, weight)| u64::from(*weight)).sum();
+    let least = match threshold {
+        Some(Threshold::Fixed(number)) => Some(*number),
+        Some(Threshold::BySegment(numbers)) => numbers.iter().flatten().min().copied(),
+        None => None,
+    };
+    if let Some(least) = least.filter(|least| u64::from(*least) > most) {
+        let cause = format!("the score {least} is never reached: the weights add up to {most}");
+        faults.warning("M074", place, cause, "lower the score, or raise the weights");
+    }
+}
+
+/// An episode that is abandoned sooner than a rule waits.
+fn check_in_time(
+    rule: &Friction,
+    wait: &written::Wait,
+    scope: Option<Scope>,
+    around: &Around<'_, '_>,
+    faults: &mut Faults,
+) {
+    let (Some(Scope::Episode(at)), Some(wait)) = (scope, wait.fixed()) else { return };
+    let episode = around.episodes[usize::from(at)].written;
+    let Some(after) = episode.abandoned_after.as_ref().and_then(written::Wait::fixed) else { return };
+    if wait.value >= after.value {
+        let cause = format!(
+            "{} waits {}, and a silent {} is abandoned after {} already",
+            quoted(&rule.name.value),
+            wait.value,
+            quoted(&episode.name.value),
+            after.value
+        );
+        faults.push(
+            Diagnostic::warning("M078", &wait.place, cause, "wait less here, or longer before the episode is abandoned")
+                .see(&after.place, "the episode's own wait"),
+        );
+    }
+}
+
+/// A rule that publishes nothing and that no score counts does nothing.
+fn check_evidence(rules: &[Friction], stages: &[Stage], faults: &mut Faults) {
+    let counted = |name: &str| {
+        rules.iter().any(|rule| match &rule.sign {
+            Some(written::Sign::Score { from, .. }) => from.iter().any(|(other, _)| other.value == name),
+            Some(_) | None => false,
+        })
+    };
+    let leads = |name: &str| {
+        let mut back = stages.iter().flat_map(|stage| stage.back.iter().flat_map(|way| &way.members));
+        back.any(|member| member.value.strip_prefix("friction.") == Some(name))
+    };
+    for rule in rules {
+        let Some(place) = &rule.evidence_only else { continue };
+        let name = rule.name.value.as_str();
+        if !counted(name) && !leads(name) {
+            let cause = format!("nothing comes of {}: it publishes nothing, and no score counts it", quoted(name));
+            faults.warning("M079", place, cause, "name it in a score, or remove this line");
+        }
+    }
+}

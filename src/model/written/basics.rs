@@ -1,0 +1,216 @@
+//! What a model builds on, as it is written: properties, groups of types, tallies and segments.
+
+use super::{Name, all, listed_names, text};
+use crate::diagnostic::{Faults, Place, Spanned, quoted};
+use crate::yaml::{Entry, Reader, Value};
+
+/// A property that conditions and tallies mention.
+#[derive(Debug)]
+pub struct Property {
+    /// Its name in touchpoints.
+    pub name: Name,
+    /// What it is; `None` where that could not be read.
+    pub kind: Option<Kind>,
+    /// From a shared file, where nobody can know which models use it.
+    pub shared: bool,
+}
+
+/// What a property is declared to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A number.
+    Number,
+    /// A text.
+    Text,
+    /// True or false.
+    Flag,
+    /// An amount, with `currency` beside it.
+    Money,
+    /// A point in time.
+    Instant,
+}
+
+impl Kind {
+    /// The word in the file.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Number => "number",
+            Kind::Text => "text",
+            Kind::Flag => "flag",
+            Kind::Money => "money",
+            Kind::Instant => "instant",
+        }
+    }
+}
+
+const KINDS: [(&str, Kind); 5] = [
+    ("number", Kind::Number),
+    ("text", Kind::Text),
+    ("flag", Kind::Flag),
+    ("money", Kind::Money),
+    ("instant", Kind::Instant),
+];
+
+/// A group of types, perhaps with a condition.
+#[derive(Debug)]
+pub struct Group {
+    /// What it is called.
+    pub name: Name,
+    /// The types and groups.
+    pub members: Vec<Name>,
+    /// A touchpoint belongs to it only where this holds.
+    pub when: Option<Name>,
+    /// From a shared file, where nobody can know which models use it.
+    pub shared: bool,
+}
+
+/// Something that is summed up.
+#[derive(Debug)]
+pub struct Tally {
+    /// What it is called.
+    pub name: Name,
+    /// How; `None` where that could not be read.
+    pub sum: Option<Sum>,
+}
+
+/// How a tally sums up.
+#[derive(Debug)]
+pub enum Sum {
+    /// How many touchpoints.
+    Count(Of),
+    /// The sum of a property.
+    Sum(Name, Of),
+    /// The latest value of a property.
+    Last(Name, Of),
+    /// How many sessions.
+    Visits(Of),
+}
+
+/// Over which touchpoints.
+#[derive(Debug)]
+pub enum Of {
+    /// All of the customer's.
+    Any,
+    /// Those of these types and groups.
+    Types(Vec<Name>),
+}
+
+/// A group of customers.
+#[derive(Debug)]
+pub struct Segment {
+    /// What it is called.
+    pub name: Name,
+    /// Who belongs to it.
+    pub who: Who,
+}
+
+/// Who belongs to a segment.
+#[derive(Debug)]
+pub enum Who {
+    /// `true`: whoever is left.
+    Everyone(Place),
+    /// Whoever a condition holds for.
+    When(Name),
+    /// It could not be read; told already.
+    Unread,
+}
+
+pub(super) fn properties(value: &Value<'_>, faults: &mut Faults) -> Vec<Property> {
+    let read = |entry: &Entry, faults: &mut Faults| Property {
+        name: entry.key.clone(),
+        kind: Value::from(entry).word(&KINDS, faults).map(|kind| kind.value),
+        shared: false,
+    };
+    all(value, "properties", read, faults)
+}
+
+pub(super) fn groups(value: &Value<'_>, faults: &mut Faults) -> Vec<Group> {
+    all(value, "groups", group, faults)
+}
+
+fn group(entry: &Entry, faults: &mut Faults) -> Group {
+    let value = Value::from(entry);
+    let mut group = Group { name: entry.key.clone(), members: Vec::new(), when: None, shared: false };
+    if !value.is_map() {
+        group.members = listed_names(&value, "a type, a group", faults).unwrap_or_default();
+        return group;
+    }
+    let Some(mut reader) = value.map(format!("group {}", quoted(&entry.key.value)), faults) else { return group };
+    let of = reader.required("of", "of: survey.answered", faults);
+    group.members = of.and_then(|of| listed_names(&of, "a type, a group", faults)).unwrap_or_default();
+    let when = reader.required("when", "when: touchpoint.nps >= 9", faults);
+    group.when = text(when, faults);
+    reader.finish(faults);
+    group
+}
+
+pub(super) fn tallies(value: &Value<'_>, faults: &mut Faults) -> Vec<Tally> {
+    all(value, "tallies", tally, faults)
+}
+
+fn tally(entry: &Entry, faults: &mut Faults) -> Tally {
+    let name = entry.key.clone();
+    let sum = Value::from(entry).map(format!("tally {}", quoted(&name.value)), faults).and_then(|mut reader| {
+        let sum = sum(&name, &mut reader, faults);
+        reader.finish(faults);
+        sum
+    });
+    Tally { name, sum }
+}
+
+fn sum(name: &Name, reader: &mut Reader<'_>, faults: &mut Faults) -> Option<Sum> {
+    let ways = ["count", "sum", "last", "visits"];
+    let given: Vec<(&str, Value<'_>)> = ways.into_iter().filter_map(|way| Some((way, reader.optional(way)?))).collect();
+    let of_given = reader.optional("of");
+    let (way, value) = match given.as_slice() {
+        [] => {
+            let cause = format!("tally {} does not say how it sums up", quoted(&name.value));
+            let help = "add one of `count: order.completed`, `sum: total` with `of:`, `last: csat` with `of:`, `visits: any`";
+            faults.error("M053", &name.place, cause, help);
+            return None;
+        }
+        [one] => one,
+        [_, (_, second), ..] => {
+            let cause = format!("tally {} sums up in two ways", quoted(&name.value));
+            faults.error("M053", second.key_place(), cause, "keep one, and give the other a tally of its own");
+            return None;
+        }
+    };
+    if *way == "count" || *way == "visits" {
+        if let Some(of) = of_given {
+            let cause = format!("`of` has no place beside {}", quoted(way));
+            let help = format!("name the types after {}: `{way}: order.completed`", quoted(way));
+            faults.error("M053", of.key_place(), cause, help);
+        }
+        let of = over(value, faults)?;
+        return Some(if *way == "count" { Sum::Count(of) } else { Sum::Visits(of) });
+    }
+    let property = value.text(faults);
+    let Some(of) = of_given else {
+        let cause = format!("tally {} does not say of which touchpoints", quoted(&name.value));
+        faults.error("M053", value.key_place(), cause, "add `of:` with types or groups, such as `of: order.completed`");
+        return None;
+    };
+    let of = over(&of, faults)?;
+    Some(if *way == "sum" { Sum::Sum(property?, of) } else { Sum::Last(property?, of) })
+}
+
+fn over(value: &Value<'_>, faults: &mut Faults) -> Option<Of> {
+    let names = listed_names(value, "a type, a group, `any`", faults)?;
+    Some(match names.as_slice() {
+        [only] if only.value == "any" => Of::Any,
+        _ => Of::Types(names),
+    })
+}
+
+pub(super) fn segments(value: &Value<'_>, faults: &mut Faults) -> Vec<Segment> {
+    let read = |entry: &Entry, faults: &mut Faults| {
+        let who = match Value::from(entry).text(faults) {
+            Some(Spanned { value, place }) if value.trim() == "true" => Who::Everyone(place),
+            Some(condition) => Who::When(condition),
+            None => Who::Unread,
+        };
+        Segment { name: entry.key.clone(), who }
+    };
+    all(value, "segments", read, faults)
+}
