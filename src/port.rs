@@ -80,8 +80,11 @@ pub trait Sink: Send {
     fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool);
     /// Writes a record that cannot be used to the dead letters (rule 21).
     fn dead_letter(&mut self, origin: Origin, record: &Unusable);
-    /// Writes a customer's state as of this transaction.
-    fn remember(&mut self, shard: ShardId, customer: &Customer);
+    /// Writes a customer's state as of this transaction. Returns how many bytes that adds to a log of changes, which must be
+    /// written anew in turn and can then be cut; 0 where the log keeps each customer's latest state, or none.
+    fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize;
+    /// A log of changes is needed from this commit of the shard on, once the transaction is committed.
+    fn keep_from(&mut self, shard: ShardId, sequence: u64);
     /// Commits with the progress of these shards, and says for certain how it ended (rule 22).
     fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict;
     /// Undoes everything since the last commit: `Aborted`, or `Lost` where that cannot be had.

@@ -229,6 +229,7 @@ impl File<'_> {
                 faults,
             ) as usize,
             undo: Undo::Kept,
+            state_log: usual.state_log,
         }
     }
 

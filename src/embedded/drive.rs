@@ -9,10 +9,11 @@ use rusqlite::{Connection, params};
 use super::board::{Notices, Presence};
 use super::books::{Books, ShardBook, key, offset};
 use super::sink::Trouble;
-use super::{INPUT, Store, image, schema};
+use super::{INPUT, Store, schema};
 use crate::metrics;
 use crate::port::{Assignment, Now, Origin, RawRecord, Seat, ShardId, Stamped};
 use crate::time::Timestamp;
+use crate::wire::state;
 
 /// How long to wait for touchpoints: deadlines are looked at in between.
 const WAIT: Duration = Duration::from_millis(10);
@@ -190,7 +191,7 @@ fn restore(reader: &Connection, shard: ShardId) -> Result<Vec<crate::journey::Cu
     let mut rows = statement.query([shard]).map_err(fault)?;
     let mut customers = Vec::new();
     while let Some(row) = rows.next().map_err(fault)? {
-        customers.push(image::decode(row.get_ref(0).map_err(fault)?.as_blob().map_err(|error| fault(error.into()))?)?);
+        customers.push(state::decode(row.get_ref(0).map_err(fault)?.as_blob().map_err(|error| fault(error.into()))?)?);
     }
     Ok(customers)
 }

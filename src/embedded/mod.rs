@@ -14,7 +14,6 @@ mod disk;
 mod drive;
 mod fault;
 mod ids;
-mod image;
 mod retention;
 mod schema;
 mod sink;

@@ -8,10 +8,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::writer::Job;
-use super::{INPUT, Store, image};
+use super::{INPUT, Store};
 use crate::journey::{Customer, Outcome};
 use crate::port::{Origin, ShardId, Sink, Verdict};
 use crate::shard::{Progress, Unusable};
+use crate::wire::state;
 use crate::wire::{self, Format, outputs};
 
 /// Between two tries at a commit that was undone.
@@ -121,16 +122,20 @@ impl Sink for StoreSink {
         }
     }
 
-    fn remember(&mut self, shard: ShardId, customer: &Customer) {
+    fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
         let images = &mut self.work.images;
         let begin = images.len();
-        image::key(&customer.identity, images);
+        state::key(&customer.identity, images);
         let key = begin..images.len();
-        match image::encode(customer, images) {
+        match state::encode(customer, images) {
             Ok(()) => self.work.customers.push(Remembered { shard, key, end: images.len() }),
             Err(reason) => self.unwritable = Some(reason),
         }
+        0
     }
+
+    /// The store keeps each customer's latest state.
+    fn keep_from(&mut self, _shard: ShardId, _sequence: u64) {}
 
     fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict {
         let mut work = std::mem::take(&mut self.work);

@@ -1,11 +1,13 @@
 //! Client configurations, and where librdkafka's log lines and errors go.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, TopicPartitionList};
@@ -122,12 +124,22 @@ pub(super) fn whole(answer: TopicPartitionList) -> KafkaResult<TopicPartitionLis
 #[derive(Debug, Default)]
 pub(super) struct Plain {
     disturbed: AtomicBool,
+    /// By partition: the first offset of what was sent as [`NOTED`] and delivered since it was last asked for.
+    noted: Mutex<BTreeMap<i32, i64>>,
 }
+
+/// Marks a record whose offset is to be noted when it is delivered.
+pub(super) const NOTED: usize = 1;
 
 impl Plain {
     /// Whether there was an error since this was last asked.
     pub(super) fn was_disturbed(&self) -> bool {
         self.disturbed.swap(false, Ordering::AcqRel)
+    }
+
+    /// The first offset by partition of the noted records delivered since this was last asked.
+    pub(super) fn take_noted(&self) -> BTreeMap<i32, i64> {
+        std::mem::take(&mut *self.noted.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -143,8 +155,14 @@ impl ClientContext for Plain {
 }
 
 impl ProducerContext for Plain {
-    type DeliveryOpaque = ();
+    type DeliveryOpaque = usize;
 
     /// A delivery that fails makes its transaction fail; the commit says so.
-    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        if let (Ok(record), NOTED) = (result, opaque) {
+            let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = noted.entry(record.partition()).or_insert(record.offset());
+            *first = (*first).min(record.offset());
+        }
+    }
 }

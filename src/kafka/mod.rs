@@ -1,7 +1,8 @@
 //! The real log: Apache Kafka through rdkafka.
 //!
 //! One consumer and one transactional producer per worker. Offsets, outcomes and dead letters commit in one transaction; the
-//! offsets' metadata carry stream time and the commit's name, so that an uncertain commit can be looked up (rule 22).
+//! offsets' metadata carry stream time and the commit's name, so that an uncertain commit can be looked up (rule 22). The
+//! state log is written in the same transactions (`state_log`) and read when a shard comes (`restore`).
 //! Knows nothing of models or journeys beyond publishing what the worker hands over.
 
 mod bookmark;
@@ -9,8 +10,10 @@ mod client;
 mod ends;
 pub mod produce;
 mod rebalance;
+mod restore;
 mod sink;
 mod source;
+mod state_log;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -20,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use crate::port::{Now, Seat, Sink};
 use crate::time::Timestamp;
 use crate::wire::Format;
+use crate::wire::pages::Mark;
 
 pub use topics::{Create, Facts, Stamps, Trouble, prepare, remove};
 
@@ -66,13 +70,15 @@ pub enum Start {
 pub fn drive(
     connection: &Arc<Connection>,
     facts: &Facts,
+    models: Vec<Mark>,
     worker: usize,
     now: &Now,
     stop: &Arc<AtomicBool>,
     seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn Seat>>,
 ) -> Result<(), String> {
     let membership = Arc::new(sink::Membership::default());
-    let sink = sink::KafkaSink::new(Arc::clone(connection), facts, worker, Arc::clone(&membership), stop)?;
+    let sink = sink::KafkaSink::new(Arc::clone(connection), facts, models.clone(), worker, Arc::clone(&membership), stop)?;
     let seat = seat(Box::new(sink));
-    source::drive(connection, &membership, seat, now, stop)
+    let restorer = restore::Restorer::new(Arc::clone(connection), facts.partitions, models, stop);
+    source::drive(connection, &membership, seat, restorer, now, stop)
 }

@@ -18,11 +18,13 @@ use tracing::{info, warn};
 use super::bookmark::Bookmark;
 use super::client::{self, Patience};
 use super::ends::Asked;
+use super::restore::Restorer;
 use super::{Connection, Start};
 use crate::metrics;
 use crate::port::{Assignment, Seat, ShardId};
 use crate::shard::{Position, Progress};
 use crate::time::Timestamp;
+use crate::wire::outputs;
 
 /// A worker's consumer.
 pub(super) type GroupConsumer = BaseConsumer<Desk>;
@@ -43,6 +45,7 @@ pub(super) struct Desk {
     /// Inputs of owned shards that deliver nothing for now, because too much of theirs waits.
     paused: Mutex<BTreeSet<Asked>>,
     failed: Mutex<Option<Failed>>,
+    restorer: Restorer,
     stop: Arc<AtomicBool>,
 }
 
@@ -58,8 +61,14 @@ fn open<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Desk {
-    pub(super) fn new(connection: Arc<Connection>, seat: Arc<Mutex<dyn Seat>>, stop: Arc<AtomicBool>) -> Self {
-        Desk { connection, seat, owned: Mutex::default(), paused: Mutex::default(), failed: Mutex::default(), stop }
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        seat: Arc<Mutex<dyn Seat>>,
+        restorer: Restorer,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        let (owned, paused, failed) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Desk { connection, seat, owned, paused, failed, restorer, stop }
     }
 
     pub(super) fn seat(&self) -> MutexGuard<'_, dyn Seat + 'static> {
@@ -107,7 +116,7 @@ impl Desk {
         open(&self.paused).clear();
         open(&self.owned).extend(assignments.iter().map(|assignment| assignment.shard));
         if !assignments.is_empty() {
-            info!(shards = assignments.len(), "partitions assigned; journeys begin empty (the state log comes later)");
+            info!(shards = assignments.len(), "partitions assigned");
         }
         self.seat().assigned(assignments);
         Ok(())
@@ -146,28 +155,103 @@ impl Desk {
         let committed = self.persistently("the committed offsets", || {
             consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole)
         })?;
-        let firsts = self.first_offsets(consumer, &committed)?;
+        // After the committed offsets: the state log has come at least as far as they (see `restore`).
+        let numbers: Vec<ShardId> = shards.iter().map(|shard| shard.unsigned_abs()).collect();
+        let mut states = self.restorer.restore(&numbers)?;
         let mut positions = TopicPartitionList::new();
         let mut assignments = Vec::new();
+        let mut fresh = TopicPartitionList::new();
         for shard in shards {
+            let restored = states.remove(&shard.unsigned_abs()).unwrap_or_default();
+            match self.agreed(shard, restored.progress, &committed)? {
+                Some(progress) => {
+                    for (topic, position) in self.connection.inputs.iter().zip(&progress.positions) {
+                        let added = positions.add_partition_offset(topic, shard, Offset::Offset(position.offset));
+                        added.map_err(|error| format!("cannot start at offset {}: {error}", position.offset))?;
+                    }
+                    let customers = restored.customers;
+                    assignments.push(Assignment { shard: shard.unsigned_abs(), progress, customers });
+                }
+                None => {
+                    for topic in &self.connection.inputs {
+                        let found = committed.find_partition(topic, shard).map_or(Offset::Invalid, |found| found.offset());
+                        let added = fresh.add_partition_offset(topic, shard, found);
+                        added.map_err(|error| format!("cannot start partition {shard} of {topic}: {error}"))?;
+                    }
+                }
+            }
+        }
+        self.begin_fresh(consumer, &fresh, &mut assignments, &mut positions)?;
+        Ok((assignments, positions))
+    }
+
+    /// Where the state log says that a shard goes on, if the committed offsets agree; `None` for a shard that nothing was
+    /// ever committed of (rule 23).
+    fn agreed(
+        &self,
+        shard: i32,
+        state: Option<Progress>,
+        committed: &TopicPartitionList,
+    ) -> Result<Option<Progress>, String> {
+        let found = |topic: &String| committed.find_partition(topic, shard);
+        let marks: Vec<Option<Bookmark>> =
+            self.connection.inputs.iter().map(|topic| found(topic).as_ref().and_then(Bookmark::beside)).collect();
+        let none = self.connection.inputs.iter().all(|topic| found(topic).and_then(|elem| number(&elem)).is_none());
+        let remedy = "see docs/kafka.md, \"When the state log does not fit\"";
+        let Some(progress) = state else {
+            return match marks.iter().flatten().map(|mark| mark.sequence).max() {
+                Some(sequence) if sequence > 0 => Err(format!(
+                    "partition {shard}: commit {sequence} is in the offsets of group {}, but the state log {}.{} holds nothing; \
+                     {remedy}",
+                    self.connection.group,
+                    self.connection.output,
+                    outputs::STATE
+                )),
+                Some(_) | None => Ok(None),
+            };
+        };
+        if none {
+            warn!(shard, "the group has no offsets: they are taken from the state log");
+            return Ok(Some(progress));
+        }
+        if marks.iter().all(|mark| mark.as_ref().is_some_and(|mark| mark.sequence == progress.sequence)) {
+            return Ok(Some(progress));
+        }
+        let said = marks.iter().flatten().map(|mark| mark.sequence).max();
+        Err(format!(
+            "partition {shard}: the offsets of group {} are {}, the state log {}.{} is at commit {}; {remedy}",
+            self.connection.group,
+            said.map_or("not Sillage's (set by hand?)".to_owned(), |sequence| format!("of commit {sequence}")),
+            self.connection.output,
+            outputs::STATE,
+            progress.sequence
+        ))
+    }
+
+    /// Shards that nothing was ever committed of: at offsets that somebody set, or where `start` says.
+    fn begin_fresh(
+        &self,
+        consumer: &GroupConsumer,
+        fresh: &TopicPartitionList,
+        assignments: &mut Vec<Assignment>,
+        positions: &mut TopicPartitionList,
+    ) -> Result<(), String> {
+        let committed = fresh;
+        let firsts = self.first_offsets(consumer, committed)?;
+        for shard in shards_of(fresh) {
             let mut progress = Progress::default();
             for topic in &self.connection.inputs {
                 let found = committed.find_partition(topic, shard);
-                let mark = found.as_ref().and_then(Bookmark::beside);
                 let offset =
                     found.and_then(|found| number(&found)).or_else(|| number(&firsts.find_partition(topic, shard)?));
                 let offset = offset.ok_or_else(|| format!("cannot learn where partition {shard} of {topic} starts"))?;
-                if let Some(mark) = &mark {
-                    progress.sequence = progress.sequence.max(mark.sequence);
-                    progress.stream_time = progress.stream_time.max(mark.stream_time);
-                }
-                progress.positions.push(Position { offset, log_time: mark.map_or(Timestamp::MIN, |mark| mark.log_time) });
+                progress.positions.push(Position { offset, log_time: Timestamp::MIN });
                 let added = positions.add_partition_offset(topic, shard, Offset::Offset(offset));
                 added.map_err(|error| format!("cannot start at offset {offset}: {error}"))?;
             }
             assignments.push(Assignment { shard: shard.unsigned_abs(), progress, customers: Vec::new() });
         }
-        Ok((assignments, positions))
+        Ok(())
     }
 
     /// Where partitions without a committed offset start (rule 24), as numbers. Where that is not simply the beginning, it is

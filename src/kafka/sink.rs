@@ -16,10 +16,12 @@ use super::Connection;
 use super::bookmark::Bookmark;
 use super::client::{self, Patience, Plain};
 use super::rebalance::GroupConsumer;
+use super::state_log::StateWriter;
 use super::topics::Facts;
 use crate::journey::{Customer, Outcome};
 use crate::port::{Origin, ShardId, Sink, Verdict};
 use crate::shard::{Progress, Unusable};
+use crate::wire::pages::Mark;
 use crate::wire::{self, outputs};
 
 /// How long one call to the transaction coordinator may take before its end counts as unknown.
@@ -62,6 +64,7 @@ pub(super) struct KafkaSink {
     instance: Uuid,
     attempts: u64,
     buffer: Vec<u8>,
+    state: StateWriter,
 }
 
 /// Full names of the output topics.
@@ -85,12 +88,14 @@ impl KafkaSink {
     pub(super) fn new(
         connection: Arc<Connection>,
         facts: &Facts,
+        models: Vec<Mark>,
         worker: usize,
         membership: Arc<Membership>,
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, String> {
         let max_bytes = facts.producer_bytes;
         let producer = open(&connection, worker, max_bytes, stop)?;
+        let state = StateWriter::new(&connection, facts.partitions, models)?;
         Ok(KafkaSink {
             topics: Topics { prefix: connection.output.clone() },
             connection,
@@ -104,6 +109,7 @@ impl KafkaSink {
             instance: Uuid::new_v4(),
             attempts: 0,
             buffer: Vec::new(),
+            state,
         })
     }
 
@@ -112,14 +118,30 @@ impl KafkaSink {
         if self.trouble.is_some() || !self.begin() {
             return;
         }
-        let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+        let mut record: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(topic, 0);
         record.key = key;
         record.payload = value;
         record.headers = headers;
+        self.hand_over(record);
+    }
+
+    /// Sends a page of the state log to the shard's partition.
+    fn send_page(&mut self, shard: ShardId, page: &[u8]) {
+        if self.trouble.is_some() || !self.begin() {
+            return;
+        }
+        let topic = self.topics.name(outputs::STATE);
+        let mut record: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(&topic, client::NOTED);
+        record.payload = Some(page);
+        record.partition = Some(shard as i32);
+        self.hand_over(record);
+    }
+
+    fn hand_over(&mut self, mut record: BaseRecord<'_, [u8], [u8], usize>) {
         let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
         while let Err((error, returned)) = self.producer.send(record) {
             if error != full {
-                self.trouble = Some(format!("cannot write to {topic}: {error}"));
+                self.trouble = Some(format!("cannot write to {}: {error}", returned.topic));
                 return;
             }
             record = returned;
@@ -171,6 +193,7 @@ impl KafkaSink {
     /// Ends the open transaction as undone. A commit was never asked for, so the end is certain.
     fn undo(&mut self, reason: String) -> Verdict {
         self.trouble = None;
+        self.forget_pages();
         if !std::mem::take(&mut self.begun) {
             // Nothing was written because nothing could be begun: this producer is of no more use.
             return self.replaced(reason);
@@ -270,17 +293,56 @@ impl Sink for KafkaSink {
         self.send(&topic, None, None, Some(headers));
     }
 
-    /// Journeys live in memory only until the state log exists; its place is here.
-    fn remember(&mut self, _shard: ShardId, _customer: &Customer) {}
+    fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
+        match self.state.add(shard, customer) {
+            Ok((bytes, full)) => {
+                if let Some(page) = full {
+                    self.send_page(shard, &page);
+                }
+                bytes
+            }
+            Err(reason) => {
+                self.trouble.get_or_insert(reason);
+                0
+            }
+        }
+    }
+
+    fn keep_from(&mut self, shard: ShardId, sequence: u64) {
+        self.state.keep_from(shard, sequence);
+    }
 
     fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict {
         self.begin();
+        self.attempts += 1;
+        let attempt = format!("{}-{}", self.instance.simple(), self.attempts);
+        for (shard, progress) in progress {
+            match self.state.last_page(*shard, progress, &attempt) {
+                Ok(page) => self.send_page(*shard, &page),
+                Err(reason) => self.trouble = Some(reason),
+            }
+        }
         if let Some(trouble) = self.trouble.take() {
             return self.undo(trouble);
         }
-        self.attempts += 1;
-        let attempt = format!("{}-{}", self.instance.simple(), self.attempts);
-        let offsets = match self.offsets(progress, &attempt) {
+        let verdict = self.commit_all(progress, &attempt);
+        match &verdict {
+            Verdict::Committed => self.state.committed(progress, &self.producer.context().take_noted()),
+            Verdict::Aborted(_) | Verdict::Lost(_) => self.forget_pages(),
+        }
+        verdict
+    }
+
+    fn abort(&mut self) -> Verdict {
+        let reason = "asked for".to_owned();
+        if self.begun || self.trouble.is_some() { self.undo(reason) } else { Verdict::Aborted(reason) }
+    }
+}
+
+impl KafkaSink {
+    /// Commits what was sent, with the offsets.
+    fn commit_all(&mut self, progress: &[(ShardId, Progress)], attempt: &str) -> Verdict {
+        let offsets = match self.offsets(progress, attempt) {
             Ok(offsets) => offsets,
             Err(error) => return self.undo(format!("cannot name the offsets: {error}")),
         };
@@ -304,13 +366,13 @@ impl Sink for KafkaSink {
                 Verdict::Committed
             }
             Err(Failure::Abort(reason)) => self.undo(reason),
-            Err(Failure::Unclear(reason)) => self.resolve(progress, &attempt, &reason),
+            Err(Failure::Unclear(reason)) => self.resolve(progress, attempt, &reason),
         }
     }
 
-    fn abort(&mut self) -> Verdict {
-        let reason = "asked for".to_owned();
-        if self.begun || self.trouble.is_some() { self.undo(reason) } else { Verdict::Aborted(reason) }
+    fn forget_pages(&mut self) {
+        self.state.aborted();
+        self.producer.context().take_noted();
     }
 }
 

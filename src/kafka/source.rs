@@ -13,6 +13,7 @@ use tracing::warn;
 
 use super::ends::{Asked, End, Ends};
 use super::rebalance::{Desk, GroupConsumer};
+use super::restore::Restorer;
 use super::sink::Membership;
 use super::{Connection, client};
 use crate::port::{Now, Origin, RawRecord, Seat, Stamped};
@@ -27,10 +28,11 @@ pub(super) fn drive(
     connection: &Arc<Connection>,
     membership: &Membership,
     seat: Arc<Mutex<dyn Seat>>,
+    restorer: Restorer,
     now: &Now,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), String> {
-    let desk = Desk::new(Arc::clone(connection), seat, Arc::clone(stop));
+    let desk = Desk::new(Arc::clone(connection), seat, restorer, Arc::clone(stop));
     let made = client::consumer(connection).create_with_context(desk);
     let consumer: Arc<GroupConsumer> = Arc::new(made.map_err(|error| format!("cannot make a consumer: {error}"))?);
     membership.set(&consumer);

@@ -16,6 +16,15 @@ const REACH: Duration = Duration::from_secs(10);
 /// A dead letter is its record and headers: so much more than the largest record (rule 21).
 const DEAD_LETTER_EXTRA: usize = 64 * 1024;
 
+/// How the state log's topic is set: kept for ever, cut by Sillage, in segments that are soon deleted once they are cut.
+const STATE_LOG: &[(&str, &str)] = &[
+    ("cleanup.policy", "delete"),
+    ("retention.ms", "-1"),
+    ("retention.bytes", "-1"),
+    ("segment.bytes", "67108864"),
+    ("segment.ms", "3600000"),
+];
+
 /// How to create what is missing.
 #[derive(Clone, Copy, Debug)]
 pub struct Create {
@@ -81,6 +90,7 @@ pub fn prepare(connection: &Connection, create: Option<Create>) -> Result<Facts,
     let partitions = setup.equal_partitions(&setup.metadata()?)?;
     let largest = setup.largest_record()?;
     setup.outputs(&known, partitions, largest + DEAD_LETTER_EXTRA)?;
+    setup.state_log(&known, partitions)?;
     Ok(Facts { partitions, producer_bytes: largest + DEAD_LETTER_EXTRA })
 }
 
@@ -125,7 +135,8 @@ fn partitions(metadata: &Metadata, topic: &str) -> u32 {
 /// Which topic could not be removed.
 pub fn remove(connection: &Connection) -> Result<(), String> {
     let setup = Setup::begin(connection, None).map_err(Trouble::into_reason)?;
-    let outputs: Vec<String> = outputs::ALL.iter().map(|output| format!("{}.{output}", connection.output)).collect();
+    let all = outputs::ALL.iter().chain(std::iter::once(&outputs::STATE));
+    let outputs: Vec<String> = all.map(|output| format!("{}.{output}", connection.output)).collect();
     let names: Vec<&str> = connection.inputs.iter().chain(&outputs).map(String::as_str).collect();
     let options = AdminOptions::new().operation_timeout(Some(REACH));
     let answers = setup.runtime.block_on(setup.admin.delete_topics(&names, &options));
@@ -271,6 +282,33 @@ impl<'a> Setup<'a> {
                      set its max.message.bytes to {dead_letter_bytes}",
                     limit.unwrap_or(0)
                 )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The state log: nothing in it may be deleted but by Sillage, which a compacted topic would not allow.
+    fn state_log(&self, known: &Metadata, partition_count: u32) -> Result<(), Trouble> {
+        let name = format!("{}.{}", self.connection.output, outputs::STATE);
+        if partitions(known, &name) == 0 {
+            self.create(&[&name], partition_count, STATE_LOG)?;
+        }
+        let found = partitions(&self.metadata()?, &name);
+        if found != partition_count {
+            return Err(unfit(format!(
+                "the state log {name} has {found} partitions, but the inputs have {partition_count}; \
+                 see docs/kafka.md, \"When the state log does not fit\""
+            )));
+        }
+        for resource in self.describe(std::slice::from_ref(&name))? {
+            for (key, wanted) in STATE_LOG.iter().filter(|(key, _)| !key.starts_with("segment")) {
+                let value = resource.get(key).and_then(|entry| entry.value.clone()).unwrap_or_default();
+                if value != *wanted {
+                    return Err(unfit(format!(
+                        "the state log {name} has {key}={value}, so the brokers may delete what is still needed; \
+                         set {key}={wanted}"
+                    )));
+                }
             }
         }
         Ok(())

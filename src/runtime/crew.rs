@@ -8,6 +8,8 @@ use super::worker::{Job, Worker};
 use crate::embedded::{self, Store};
 use crate::kafka;
 use crate::port::{Seat, Sink};
+use crate::shard::StateLog;
+use crate::wire::pages::Mark;
 
 /// A flag that stops everything that looks at it.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +56,10 @@ impl Crew {
             let (connection, job, stop, wrap) = (Arc::clone(connection), job.clone(), stop.clone(), Arc::clone(wrap));
             Box::new(move || {
                 let now = Arc::clone(&job.now);
-                kafka::drive(&connection, &facts, worker, &now, &stop.0, |sink| seat(job, wrap(sink)))
+                let models = job.models.iter().map(|model| Mark::of(model)).collect();
+                let mut job = job;
+                job.settings.state_log = StateLog::Changes;
+                kafka::drive(&connection, &facts, models, worker, &now, &stop.0, |sink| seat(job, wrap(sink)))
             })
         })
     }

@@ -15,6 +15,7 @@ use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
 use crate::shard::{Action, Body, Buffered, Customers, Input, Settings, Shard, Unusable};
 use crate::time::{Span, Timestamp};
+use crate::touchpoint::Identity;
 use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping};
 
 /// What a worker needs to know beside its log.
@@ -170,17 +171,22 @@ impl Worker {
             let Some(place) = self.places.get_mut(id) else { continue };
             let mut actions = Vec::new();
             place.shard.handle(Input::Prepare, &mut actions);
+            let mut changed = 0;
             for action in actions {
                 match action {
-                    Action::Remember(who) => place.shard.customers().entry(&who, |entry| {
-                        if let Some(customer) = entry.latest() {
-                            self.sink.remember(*id, customer);
-                        }
-                    }),
+                    Action::Remember(who) => changed += remember(self.sink.as_mut(), *id, &mut place.shard, &who),
                     Action::Commit(done) => progress.push((*id, done)),
                     Action::Publish { .. } | Action::DeadLetter { .. } => {}
                 }
             }
+            // Two thirds as much is written anew, so that the log is bounded by two and a half times the state.
+            let mut owed = changed * 2 / 3;
+            while owed > 0
+                && let Some(who) = place.shard.refresh()
+            {
+                owed = owed.saturating_sub(remember(self.sink.as_mut(), *id, &mut place.shard, &who).max(1));
+            }
+            self.sink.keep_from(*id, place.shard.needed_from());
         }
         let verdict = self.sink.commit(&progress);
         let committed = verdict == Verdict::Committed;
@@ -264,6 +270,11 @@ impl Worker {
         let held: Vec<ShardId> = self.places.iter().filter_map(held).collect();
         held.into_iter().for_each(|id| self.handle(id, Input::Clock(now)));
     }
+}
+
+/// Hands a customer's state to the log; returns the bytes that a log of changes grew by.
+fn remember(sink: &mut dyn Sink, id: ShardId, shard: &mut Shard<SharedCustomers>, who: &Identity) -> usize {
+    shard.customers().entry(who, |entry| entry.latest().map_or(0, |customer| sink.remember(id, customer)))
 }
 
 impl Seat for Worker {

@@ -1,5 +1,7 @@
 //! The inputs of a shard and how far each allows stream time to go (rules 2 and 4).
 
+use serde::{Deserialize, Serialize};
+
 use std::collections::VecDeque;
 
 use crate::time::Timestamp;
@@ -37,7 +39,7 @@ pub struct Unusable {
 }
 
 /// How far one input has been applied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// The offset after the last applied record.
     pub offset: i64,

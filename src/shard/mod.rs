@@ -6,9 +6,12 @@
 
 mod frontier;
 mod store;
+mod turn;
 mod wheel;
 
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::journey::{Applied, Customer, Moment, Outcome};
 use crate::model::Model;
@@ -19,6 +22,7 @@ pub use frontier::{Body, Buffered, Position, Unusable};
 pub use store::{Customers, Entry, PlainCustomers};
 
 use frontier::{Inputs, Reach};
+use turn::Turn;
 use wheel::Wheel;
 
 /// What a shard is told about time, limits and undoing.
@@ -34,6 +38,17 @@ pub struct Settings {
     pub decisions_per_transaction: usize,
     /// Whether transactions can be aborted.
     pub undo: Undo,
+    /// Whether the log holds every change of the state, so that it must be written anew in turn.
+    pub state_log: StateLog,
+}
+
+/// How the log keeps the state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateLog {
+    /// As a log of changes: everybody is written anew in turn, so that it can be cut behind.
+    Changes,
+    /// Each customer's latest state, or nothing at all.
+    Latest,
 }
 
 /// Whether before-images and applied records are kept until a commit.
@@ -53,6 +68,7 @@ impl Default for Settings {
             history: 20,
             decisions_per_transaction: 20_000,
             undo: Undo::Kept,
+            state_log: StateLog::Latest,
         }
     }
 }
@@ -112,7 +128,7 @@ pub enum Action {
 }
 
 /// How far a shard has come: what is committed beside its outcomes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// By input: the offset after the last applied record, and its log time.
     pub positions: Vec<Position>,
@@ -149,6 +165,7 @@ pub struct Shard<C> {
     customers: C,
     inputs: Inputs,
     wheel: Wheel,
+    turn: Turn,
     /// Customers with something awaited.
     awaiting: usize,
     held: bool,
@@ -182,6 +199,7 @@ impl<C: Customers> Shard<C> {
             settings,
             customers,
             wheel: Wheel::starting_at(progress.stream_time),
+            turn: Turn::default(),
             awaiting: 0,
             held: false,
             transaction: 1,
@@ -201,14 +219,32 @@ impl<C: Customers> Shard<C> {
     fn rebuild(&mut self) {
         let mut armed = Vec::new();
         let population = &mut self.population;
+        let mut roster = Vec::new();
+        let walked = self.settings.state_log == StateLog::Changes;
         self.customers.each(|entry| {
             let Some(customer) = entry.latest() else { return };
+            if walked {
+                roster.push(customer.identity.clone());
+            }
             armed.push((customer.identity.clone(), customer.next_deadline()));
             count_stages(customer, population, 1);
         });
         for (who, deadline) in armed {
             self.arm(&who, deadline);
         }
+        self.turn = Turn::beginning(roster, self.committed.sequence);
+    }
+
+    /// The next customer whose state is to be written anew in the transaction being committed, though it did not change;
+    /// `None` at the end of a turn. To be asked after [`Input::Prepare`], about two thirds as much as what changed.
+    pub fn refresh(&mut self) -> Option<Identity> {
+        self.turn.next()
+    }
+
+    /// The first commit, by its sequence number, that the state log is needed from once the transaction being committed is in
+    /// it: what stands before can be deleted.
+    pub fn needed_from(&self) -> u64 {
+        self.turn.needed_from()
     }
 
     /// The log time of a record that arrives now (rule 2): the running maximum, per input, of the lesser of its timestamp
@@ -377,7 +413,9 @@ impl<C: Customers> Shard<C> {
         let (transaction, history, models) = (self.transaction, self.settings.history, &self.models);
         let (scratch, moved, refused) = (&mut self.scratch, &mut self.moved, &mut self.counts.refused_episodes);
         let who = &touchpoint.identity;
+        let joined = &mut false;
         let (first, applied, rearm) = self.customers.entry(who, |entry| {
+            *joined = entry.is_vacant();
             let (customer, first) = entry.change(who, transaction);
             count_stages(customer, moved, -1);
             let applied = customer.apply(models, touchpoint, moment, history, refused, scratch);
@@ -389,6 +427,9 @@ impl<C: Customers> Shard<C> {
             Applied::Counted => {}
             Applied::Ignored => self.counts.ignored += 1,
             Applied::Duplicate => self.counts.duplicates += 1,
+        }
+        if *joined && self.settings.state_log == StateLog::Changes {
+            self.turn.joined(who);
         }
         self.publish(log_time, actions);
         self.note_touched(who, first);
@@ -433,6 +474,7 @@ impl<C: Customers> Shard<C> {
 
     fn settle_committed(&mut self) {
         let Phase::Committing(progress) = std::mem::replace(&mut self.phase, Phase::Deciding) else { return };
+        self.turn.committed(progress.sequence);
         self.committed = progress;
         self.customers.publish(self.transaction);
         for who in self.touched.drain(..) {
@@ -448,6 +490,7 @@ impl<C: Customers> Shard<C> {
 
     fn settle_aborted(&mut self) {
         self.phase = Phase::Deciding;
+        self.turn.aborted();
         for who in std::mem::take(&mut self.touched) {
             let rearm = self.customers.entry(&who, |entry| {
                 entry.undo(self.transaction);

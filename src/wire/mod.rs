@@ -3,7 +3,8 @@
 //! Pure: the same bytes give the same touchpoint. Knows nothing of topics beyond the names it is handed.
 //!
 //! `written` says what a record means, whatever its format (`json`, `mapping`, `avro`); `outcome` lists what is
-//! published, field by field, and `fields` turns that into bytes of either format.
+//! published, field by field, and `fields` turns that into bytes of either format. `state` is a
+//! customer's state as bytes, `pages` what the state log is made of.
 
 mod avro;
 mod fields;
@@ -12,6 +13,8 @@ mod json;
 mod mapping;
 mod outcome;
 pub mod outputs;
+pub mod pages;
+pub mod state;
 #[cfg(test)]
 mod tests;
 mod written;

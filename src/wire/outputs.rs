@@ -14,7 +14,9 @@ pub const RECOVERIES: &str = "recoveries";
 pub const FRICTION: &str = "friction";
 /// Records that cannot be used.
 pub const DEAD_LETTERS: &str = "dead-letters";
-/// All of them.
+/// The state log: no output, though its name is made alike.
+pub const STATE: &str = "state";
+/// All outputs.
 pub const ALL: [&str; 6] = [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, FRICTION, DEAD_LETTERS];
 
 /// Where an outcome goes.

@@ -11,7 +11,7 @@ use crate::shop::{SOON, Shop, story, tells};
 
 const PARTITIONS: i32 = 6;
 /// A member that died is missed only after its session.
-const SHORT_SESSION: &str = "properties: { session.timeout.ms: 6000, heartbeat.interval.ms: 500 }";
+pub(crate) const SHORT_SESSION: &str = "properties: { session.timeout.ms: 6000, heartbeat.interval.ms: 500 }";
 
 /// Writes records that cannot be used until told to stop: each must become one dead letter with its origin, so the dead
 /// letters show which records were applied, and how often.

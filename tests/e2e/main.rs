@@ -17,6 +17,7 @@ mod lifecycle;
 mod load;
 mod observability;
 mod oracle;
+mod restarts;
 mod shop;
 mod silence;
 mod story;

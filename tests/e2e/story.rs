@@ -15,9 +15,9 @@ use crate::shop::{SOON, Shop};
 
 const TOUCHPOINTS: usize = 200_000;
 const PARTITIONS: i32 = 6;
-const OUTPUTS: [&str; 4] = ["transitions", "completions", "abandonments", "recoveries"];
+pub(crate) const OUTPUTS: [&str; 4] = ["transitions", "completions", "abandonments", "recoveries"];
 /// Everything has been decided so long after the last touchpoint.
-const ALL_PASSED: i64 = 16_000;
+pub(crate) const ALL_PASSED: i64 = 16_000;
 /// The load relies on gaps of 5 s; so far behind its schedule it is still good.
 const MAY_LAG: i64 = 2_500;
 
@@ -86,7 +86,7 @@ fn two_workers_tell_the_same_stories_as_the_oracle() {
 }
 
 /// Writes every touchpoint when its time has come; returns when the last one happened.
-fn write(shop: &Shop, customers: &[Customer], begin: i64) -> i64 {
+pub(crate) fn write(shop: &Shop, customers: &[Customer], begin: i64) -> i64 {
     let mut all: Vec<(&Customer, usize, &Act)> = customers
         .iter()
         .flat_map(|customer| customer.acts.iter().map(move |(topic, act)| (customer, *topic, act)))

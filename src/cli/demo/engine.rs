@@ -241,8 +241,12 @@ impl Sink for Onlooker {
         self.sink.dead_letter(origin, record);
     }
 
-    fn remember(&mut self, shard: ShardId, customer: &crate::journey::Customer) {
-        self.sink.remember(shard, customer);
+    fn remember(&mut self, shard: ShardId, customer: &crate::journey::Customer) -> usize {
+        self.sink.remember(shard, customer)
+    }
+
+    fn keep_from(&mut self, shard: ShardId, sequence: u64) {
+        self.sink.keep_from(shard, sequence);
     }
 
     fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict {

@@ -153,6 +153,11 @@ impl Service {
         self.wait_for_end(Duration::from_secs(25))
     }
 
+    /// The instance.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Kills it.
     pub(crate) fn kill(self) -> Ended {
         self.signal("-KILL");

@@ -8,7 +8,7 @@ const VERSION: u8 = 2;
 const HEAD: usize = 5;
 
 /// Appends the key of a customer within a shard.
-pub(super) fn key(identity: &Identity, key: &mut Vec<u8>) {
+pub fn key(identity: &Identity, key: &mut Vec<u8>) {
     key.push(match identity.kind {
         IdentityKind::Customer => b'c',
         IdentityKind::Anonymous => b'a',
@@ -17,7 +17,10 @@ pub(super) fn key(identity: &Identity, key: &mut Vec<u8>) {
 }
 
 /// Appends a customer's state to `bytes`; where that fails, part of it.
-pub(super) fn encode(customer: &Customer, bytes: &mut Vec<u8>) -> Result<(), String> {
+///
+/// # Errors
+/// Only where memory ends.
+pub fn encode(customer: &Customer, bytes: &mut Vec<u8>) -> Result<(), String> {
     let begin = bytes.len();
     bytes.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
     postcard::to_io(customer, &mut *bytes).map_err(|error| format!("cannot write a customer's state: {error}"))?;
@@ -27,9 +30,12 @@ pub(super) fn encode(customer: &Customer, bytes: &mut Vec<u8>) -> Result<(), Str
 }
 
 /// Reads a customer's state.
-pub(super) fn decode(bytes: &[u8]) -> Result<Customer, String> {
+///
+/// # Errors
+/// What is wrong with the bytes, and what to do.
+pub fn decode(bytes: &[u8]) -> Result<Customer, String> {
     let Some((head, state)) = bytes.split_at_checked(HEAD) else {
-        return Err("a customer's state is cut off; restore the store from a backup".to_owned());
+        return Err("a customer's state is cut off; restore the state from a backup".to_owned());
     };
     if head[0] != VERSION {
         return Err(format!(
@@ -38,10 +44,10 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Customer, String> {
         ));
     }
     if head[1..] != crc32fast::hash(state).to_le_bytes() {
-        return Err("a customer's state is damaged; restore the store from a backup".to_owned());
+        return Err("a customer's state is damaged; restore the state from a backup".to_owned());
     }
     postcard::from_bytes(state)
-        .map_err(|error| format!("a customer's state cannot be read ({error}); restore the store from a backup"))
+        .map_err(|error| format!("a customer's state cannot be read ({error}); restore the state from a backup"))
 }
 
 #[cfg(test)]

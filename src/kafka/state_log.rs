@@ -1,0 +1,216 @@
+//! Writing the state log: pages of changed customers in every transaction, and cutting what is needed no more (rule 23).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::{debug, warn};
+
+use super::Connection;
+use super::client::{self, Plain};
+use crate::journey::Customer;
+use crate::port::ShardId;
+use crate::shard::Progress;
+use crate::wire::outputs;
+use crate::wire::pages::{Draft, Head, Mark};
+
+/// How long the brokers may take to cut the log; what was not cut then is cut with the next.
+const CALL: Duration = Duration::from_secs(30);
+/// So many commits are told apart by their offsets at most; what can be cut is found to that precision.
+const MAX_MARKS: usize = 256;
+
+/// The state log of the shards that one worker owns.
+pub(super) struct StateWriter {
+    models: Vec<Mark>,
+    partitions: u32,
+    shards: BTreeMap<ShardId, Writing>,
+    cutter: Cutter,
+}
+
+/// What is being written of one shard.
+#[derive(Default)]
+struct Writing {
+    draft: Draft,
+    part: u32,
+    /// Commits and the offsets of their first pages, oldest first.
+    marks: VecDeque<(u64, i64)>,
+    needed_from: u64,
+    /// The log begins here, as far as this worker has cut it.
+    cut: i64,
+}
+
+impl StateWriter {
+    pub(super) fn new(connection: &Arc<Connection>, partitions: u32, models: Vec<Mark>) -> Result<Self, String> {
+        Ok(StateWriter { models, partitions, shards: BTreeMap::new(), cutter: Cutter::start(connection)? })
+    }
+
+    /// Adds a customer's state to the shard's page; returns its bytes, and a page that is full.
+    pub(super) fn add(&mut self, shard: ShardId, customer: &Customer) -> Result<(usize, Option<Vec<u8>>), String> {
+        let writing = self.shards.entry(shard).or_default();
+        let bytes = writing.draft.add(customer)?;
+        let full = writing.draft.is_full().then(|| self.page(shard, None, "")).transpose()?;
+        Ok((bytes, full))
+    }
+
+    /// The last page of a commit.
+    pub(super) fn last_page(&mut self, shard: ShardId, progress: &Progress, attempt: &str) -> Result<Vec<u8>, String> {
+        let page = self.page(shard, Some(progress.clone()), attempt)?;
+        self.shards.entry(shard).or_default().part = 0;
+        Ok(page)
+    }
+
+    fn page(&mut self, shard: ShardId, progress: Option<Progress>, attempt: &str) -> Result<Vec<u8>, String> {
+        let writing = self.shards.entry(shard).or_default();
+        let head = Head {
+            part: writing.part,
+            partitions: self.partitions,
+            // Once a commit is enough.
+            models: if progress.is_some() { self.models.clone() } else { Vec::new() },
+            progress,
+            attempt: attempt.to_owned(),
+        };
+        writing.part += 1;
+        writing.draft.finish(&head)
+    }
+
+    /// The log is needed from this commit on.
+    pub(super) fn keep_from(&mut self, shard: ShardId, sequence: u64) {
+        self.shards.entry(shard).or_default().needed_from = sequence;
+    }
+
+    /// The pages are in the log; `first` are the offsets of their first ones. Cuts what is needed no more.
+    pub(super) fn committed(&mut self, progress: &[(ShardId, Progress)], first: &BTreeMap<i32, i64>) {
+        for (shard, progress) in progress {
+            let writing = self.shards.entry(*shard).or_default();
+            if let Some(offset) = first.get(&(*shard as i32)) {
+                writing.mark(progress.sequence, *offset);
+            }
+            if let Some(offset) = writing.cut_now() {
+                self.cutter.cut(*shard, offset);
+            }
+        }
+    }
+
+    /// The pages are not in the log.
+    pub(super) fn aborted(&mut self) {
+        for writing in self.shards.values_mut() {
+            writing.draft = Draft::default();
+            writing.part = 0;
+        }
+    }
+}
+
+impl Writing {
+    /// Remembers where a commit begins. Of too many, every second one is forgotten.
+    fn mark(&mut self, sequence: u64, offset: i64) {
+        if self.marks.back().is_some_and(|(_, last)| *last > offset) {
+            // The shard went and came back, and another owner wrote meanwhile.
+            self.marks.clear();
+        }
+        self.marks.push_back((sequence, offset));
+        if self.marks.len() > MAX_MARKS {
+            let mut kept = true;
+            self.marks.retain(|_| {
+                kept = !kept;
+                !kept
+            });
+        }
+    }
+
+    /// Up to where the log can be cut, if that is worth a request.
+    fn cut_now(&mut self) -> Option<i64> {
+        while self.marks.get(1).is_some_and(|(sequence, _)| *sequence <= self.needed_from) {
+            self.marks.pop_front();
+        }
+        let (sequence, offset) = *self.marks.front()?;
+        let last = self.marks.back().map_or(offset, |(_, last)| *last);
+        // Not before an eighth of what is kept has become superfluous.
+        let worth = offset > self.cut && (offset - self.cut) * 8 >= last - offset;
+        (sequence <= self.needed_from && worth).then(|| {
+            self.cut = offset;
+            offset
+        })
+    }
+}
+
+/// Cuts the state log on a thread of its own: no commit waits for it.
+struct Cutter {
+    orders: Option<Sender<(ShardId, i64)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Cutter {
+    fn start(connection: &Arc<Connection>) -> Result<Self, String> {
+        let made = client::base(connection).create_with_context(Plain::default());
+        let admin: AdminClient<Plain> = made.map_err(|error| format!("cannot make a client: {error}"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
+        let topic = format!("{}.{}", connection.output, outputs::STATE);
+        let (orders, incoming) = channel();
+        let thread = std::thread::Builder::new()
+            .name("sillage-cutter".to_owned())
+            .spawn(move || cut_on(&admin, &runtime, &topic, &incoming))
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok(Cutter { orders: Some(orders), thread: Some(thread) })
+    }
+
+    fn cut(&self, shard: ShardId, offset: i64) {
+        if let Some(orders) = &self.orders {
+            // The thread ends only with this; what is not cut is cut later.
+            let _ = orders.send((shard, offset));
+        }
+    }
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // It holds nothing that could be lost.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn cut_on(admin: &AdminClient<Plain>, runtime: &tokio::runtime::Runtime, topic: &str, orders: &Receiver<(ShardId, i64)>) {
+    while let Ok(first) = orders.recv() {
+        // Several orders about one shard: the last reaches farthest.
+        let all: BTreeMap<ShardId, i64> = std::iter::once(first).chain(orders.try_iter()).collect();
+        let mut cuts = TopicPartitionList::new();
+        for (shard, offset) in &all {
+            if let Err(error) = cuts.add_partition_offset(topic, *shard as i32, Offset::Offset(*offset)) {
+                warn!(%error, "the state log is not cut");
+            }
+        }
+        let options = AdminOptions::new().operation_timeout(Some(CALL));
+        match runtime.block_on(admin.delete_records(&cuts, &options)) {
+            Ok(_) => debug!(shards = all.len(), "the state log is cut"),
+            Err(error) => warn!(%error, "the state log is not cut; it grows until it is"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_cut_where_it_is_needed_no_more_and_not_for_every_commit() {
+        let mut writing = Writing::default();
+        let mut cuts = Vec::new();
+        for sequence in 1..=1_000_u64 {
+            writing.mark(sequence, sequence as i64 * 2);
+            writing.needed_from = sequence.saturating_sub(100);
+            let cut = writing.cut_now();
+            assert!(cut.is_none_or(|offset| offset <= writing.needed_from as i64 * 2), "cut too far at {sequence}");
+            cuts.extend(cut);
+        }
+        assert!(writing.marks.len() <= MAX_MARKS);
+        assert!((20..120).contains(&cuts.len()), "{} cuts", cuts.len());
+        assert!(cuts.last().is_some_and(|last| *last > 2 * (900 - 40)), "{:?}", cuts.last());
+    }
+}

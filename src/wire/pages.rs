@@ -1,0 +1,191 @@
+//! What the state log is made of: pages, one or a few per shard and commit, each with a version and a checksum.
+//!
+//! All pages of a commit stand in one transaction with its outcomes and offsets. The last one says how far the shard had
+//! come; the others only hold customers. Reading pages in order, the latest state of each customer is the shard's state.
+
+use serde::{Deserialize, Serialize};
+
+use super::state;
+use crate::journey::Customer;
+use crate::model::Model;
+use crate::shard::Progress;
+
+/// The version of a page's layout. Version 1: magic, version, checksum of the rest, head, then customers, each with its length.
+const VERSION: u8 = 1;
+const MAGIC: [u8; 3] = *b"SLG";
+/// Magic, version and checksum stand before the rest.
+const PREFIX: usize = 8;
+/// A page that has grown to this many bytes is full.
+pub const FULL: usize = 512 * 1024;
+
+/// What stands at the beginning of a page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Its place among the pages of that commit, from 0.
+    pub part: u32,
+    /// How many partitions the inputs have (rule 26).
+    pub partitions: u32,
+    /// The names and versions of the models that the state is about, in order, and what must stay the same in them.
+    pub models: Vec<Mark>,
+    /// How far the shard had come; on the last page of a commit only.
+    pub progress: Option<Progress>,
+    /// Names the attempt to commit, so that it can be told from another.
+    pub attempt: String,
+}
+
+/// A model as the state log names it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// Its name.
+    pub name: String,
+    /// The author's version.
+    pub version: u32,
+    /// What running journeys depend on (`Model::structure`).
+    pub structure: String,
+}
+
+impl Mark {
+    /// How the state log names a model.
+    pub fn of(model: &Model) -> Self {
+        Mark { name: model.name.to_string(), version: model.version, structure: model.structure() }
+    }
+}
+
+/// A page as read.
+#[derive(Debug)]
+pub struct Page {
+    /// Its head.
+    pub head: Head,
+    /// The customers on it, in the order they were written.
+    pub customers: Vec<Customer>,
+}
+
+/// The customers of a page being written.
+#[derive(Debug, Default)]
+pub struct Draft {
+    entries: Vec<u8>,
+    one: Vec<u8>,
+}
+
+impl Draft {
+    /// Adds a customer's state; returns its bytes.
+    ///
+    /// # Errors
+    /// Only where memory ends.
+    pub fn add(&mut self, customer: &Customer) -> Result<usize, String> {
+        self.one.clear();
+        state::encode(customer, &mut self.one)?;
+        self.entries.extend_from_slice(&(self.one.len() as u32).to_le_bytes());
+        self.entries.extend_from_slice(&self.one);
+        Ok(self.one.len() + 4)
+    }
+
+    /// Whether it should be sent before anything is added.
+    pub fn is_full(&self) -> bool {
+        self.entries.len() >= FULL
+    }
+
+    /// Ends the page, and begins the next.
+    ///
+    /// # Errors
+    /// Only where memory ends.
+    pub fn finish(&mut self, head: &Head) -> Result<Vec<u8>, String> {
+        let mut page = Vec::with_capacity(self.entries.len() + 256);
+        page.extend_from_slice(&MAGIC);
+        page.push(VERSION);
+        page.extend_from_slice(&[0; 4]);
+        postcard::to_io(head, &mut page).map_err(|error| format!("cannot write a page of the state log: {error}"))?;
+        page.append(&mut self.entries);
+        let checksum = crc32fast::hash(&page[PREFIX..]);
+        page[PREFIX - 4..PREFIX].copy_from_slice(&checksum.to_le_bytes());
+        Ok(page)
+    }
+}
+
+/// Reads a page.
+///
+/// # Errors
+/// What is wrong with the bytes, and what to do.
+pub fn read(bytes: &[u8]) -> Result<Page, String> {
+    let Some((prefix, rest)) = bytes.split_at_checked(PREFIX) else {
+        return Err("a page of the state log is cut off".to_owned());
+    };
+    if prefix[..3] != MAGIC {
+        return Err("this is no page of a state log; is the topic used by something else?".to_owned());
+    }
+    if prefix[3] != VERSION {
+        return Err(format!(
+            "a page of the state log has version {}, and this Sillage knows version {VERSION}; use the Sillage that wrote it",
+            prefix[3]
+        ));
+    }
+    if prefix[4..] != crc32fast::hash(rest).to_le_bytes() {
+        return Err("a page of the state log is damaged (its checksum is wrong)".to_owned());
+    }
+    let (head, mut entries) = postcard::take_from_bytes::<Head>(rest)
+        .map_err(|error| format!("a page of the state log cannot be read: {error}"))?;
+    let mut customers = Vec::new();
+    while !entries.is_empty() {
+        let cut = || "a page of the state log ends within a customer".to_owned();
+        let (length, after) = entries.split_first_chunk::<4>().ok_or_else(cut)?;
+        let (one, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(cut)?;
+        customers.push(state::decode(one)?);
+        entries = after;
+    }
+    Ok(Page { head, customers })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::Position;
+    use crate::time::Timestamp;
+    use crate::touchpoint::Identity;
+
+    fn head() -> Head {
+        Head {
+            part: 1,
+            partitions: 6,
+            models: vec![Mark { name: "m".to_owned(), version: 2, structure: "m: stages a; episodes ".to_owned() }],
+            progress: Some(Progress {
+                positions: vec![Position { offset: 3, log_time: Timestamp::MIN }],
+                stream_time: Some(Timestamp::from_millis(5)),
+                sequence: 7,
+            }),
+            attempt: "a-1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_page_reads_back_and_a_damaged_one_says_so() {
+        let mut draft = Draft::default();
+        let customers: Vec<Customer> = (0..3).map(|n| Customer::new(Identity::customer(format!("c{n}")))).collect();
+        for customer in &customers {
+            assert!(draft.add(customer).expect("added") > 4);
+        }
+        let bytes = draft.finish(&head()).expect("a page");
+        let page = read(&bytes).expect("readable");
+        assert_eq!((page.head, page.customers), (head(), customers));
+        for place in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1;
+            assert!(read(&damaged).is_err(), "byte {place}");
+            assert!(read(&bytes[..place]).is_err(), "cut at {place}");
+        }
+        let empty = draft.finish(&head()).expect("a page");
+        assert_eq!(read(&empty).expect("readable").customers, []);
+    }
+
+    #[test]
+    fn a_full_page_says_so() {
+        let mut draft = Draft::default();
+        let customer = Customer::new(Identity::customer("x".repeat(200)));
+        let mut added = 0;
+        while !draft.is_full() {
+            added += draft.add(&customer).expect("added");
+        }
+        assert!((FULL..FULL + 1_000).contains(&added));
+        draft.finish(&head()).expect("a page");
+        assert!(!draft.is_full());
+    }
+}

@@ -1,0 +1,88 @@
+//! What Sillage knows survives its processes: killed again and again in the middle of a live load, coming and going, the
+//! workers tell the same stories as the oracle, because every shard's journeys are read back from the state log.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::harness::clients::Reader;
+use crate::harness::service::{Service, Setup};
+use crate::harness::{kafka, model, now_millis, say, wait};
+use crate::lifecycle::SHORT_SESSION;
+use crate::load;
+use crate::shop::{SOON, Shop, story, tells};
+use crate::story::{ALL_PASSED, OUTPUTS, compare, expected, write};
+
+const TOUCHPOINTS: usize = 60_000;
+const PARTITIONS: i32 = 6;
+
+#[test]
+fn killed_workers_know_every_journey_again() {
+    let Some(kafka) = kafka() else { return };
+    let seed = std::env::var("SEED").map_or(4_711, |seed| seed.parse().expect("SEED is a number"));
+    let customers = load::customers(seed, TOUCHPOINTS);
+    let mut shop = Shop::open(kafka, "restarts", &["app", "web"], PARTITIONS);
+    shop.setup.model = model("shop.yaml");
+    shop.setup.extra.push(SHORT_SESSION.to_owned());
+    let start = |instance: &str| {
+        let mut service = Service::start(&Setup { instance: instance.to_owned(), ..shop.setup.clone() });
+        service.wait_until_ready(SOON);
+        service
+    };
+    let mut workers = vec![start("one"), start("two")];
+    let reader = Reader::of(&shop.direct, &shop.setup.output_topics(&OUTPUTS));
+    let begun = Instant::now();
+    let begin = now_millis() + 500;
+    let (written, kills) = (AtomicBool::new(false), &mut 0);
+    let end = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let end = write(&shop, &customers, begin);
+            written.store(true, Ordering::Release);
+            end
+        });
+        while !written.load(Ordering::Acquire) {
+            let victim = workers.remove(0);
+            let name = victim.name().to_owned();
+            victim.kill();
+            *kills += 1;
+            // Ready means that it has read its shards' state back.
+            workers.push(start(&name));
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        writing.join().expect("the load is written")
+    });
+    let expected = expected(&customers, begin, end + ALL_PASSED);
+    let total = expected.values().map(Vec::len).sum::<usize>();
+    reader.until("as many outcomes as the oracle tells", SOON * 4, |read| read.len() >= total);
+    let published = reader.to_the_end();
+    for worker in workers {
+        let ended = worker.terminate();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    }
+    compare(&customers, &expected, &published);
+    assert!(*kills >= 5, "only {kills} kills");
+    say(&format!(
+        "restarts, seed {seed}: {TOUCHPOINTS} touchpoints, {kills} kills, {total} outcomes as the oracle tells, {:.0} s",
+        begun.elapsed().as_secs_f64()
+    ));
+}
+
+#[test]
+fn a_basket_that_was_open_when_everything_stopped_is_abandoned_after_the_start() {
+    let Some(kafka) = kafka() else { return };
+    let shop = Shop::open(kafka, "overnight", &["web"], 2);
+    let service = shop.serve();
+    let reader = shop.reader();
+    shop.does("anna", "cart.added", 0);
+    reader.until("her decision", SOON, |read| !story(read, "anna").is_empty());
+    service.terminate();
+    wait::until_true("the deadline to have passed", SOON, {
+        let begun = Instant::now();
+        move || begun.elapsed() > Duration::from_millis(crate::shop::BASKET_QUIET as u64 + 500)
+    });
+    let service = shop.serve();
+    reader.until("the abandoned basket", SOON, |read| tells(read, "anna", "abandonment basket"));
+    let read = reader.to_the_end();
+    // The second of the story, not the first of a new one.
+    assert_eq!(story(&read, "anna")[..2], ["transition deciding", "abandonment basket"]);
+    assert_eq!(service.terminate().status.code(), Some(0));
+}
