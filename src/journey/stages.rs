@@ -232,7 +232,7 @@ impl Journey {
         if let Some(standing) = &mut self.standing {
             standing.watch.abandon(id, deadline);
             standing.abandoned = true;
-            standing.signs = Signs::default();
+            standing.signs.forget_evidence();
         }
         if let Some(to) = stage.then {
             let arrival = Arrival::absence(&last, deadline);
