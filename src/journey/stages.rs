@@ -83,6 +83,8 @@ impl Journey {
             Way::Belongs => self.progress_stage(model, roles, arrival, Belonging::Yes, teller),
             Way::Stay => self.progress_stage(model, roles, arrival, Belonging::No, teller),
         }
+        // Who belongs to a segment can depend on the stage and the journey that the touchpoint led to.
+        self.segment = self.find_segment(model);
         self.arm_stage(model, arrival);
     }
 
