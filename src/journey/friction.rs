@@ -3,6 +3,7 @@
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::facts::View;
 use super::outcome::{About, Subject, Teller, What};
 use super::signs::{Seen, Signs};
 use super::{Arrival, Journey};
@@ -166,7 +167,12 @@ impl Journey {
         let seen = Seen { id: touchpoint.id.clone(), at: arrival.moment.counts_from, parts: evidence.parts };
         let waited = match &rule.sign {
             Sign::Missing { within, .. } if evidence.parts & 1 != 0 => {
-                within.span(&self.view(model, Some(touchpoint)), self.segment)
+                // Of a question about an episode, that one is meant, not the one that progressed last.
+                let own = match spot {
+                    Spot::Episode(place) => self.episodes.get(place),
+                    Spot::Session(_) | Spot::Stage | Spot::Journey => None,
+                };
+                within.span(&View { own, ..self.view(model, Some(touchpoint)) }, self.segment)
             }
             Sign::Missing { .. } | Sign::Count { .. } | Sign::Pattern { .. } | Sign::Score { .. } => None,
         };

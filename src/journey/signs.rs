@@ -189,6 +189,7 @@ impl Signs {
                 }
             }
         }
+        reached.evidence.sort_by_key(|seen| seen.at);
         let surplus = reached.evidence.len().saturating_sub(MAX_EVIDENCE);
         reached.evidence.drain(..surplus);
         Some(reached)
