@@ -70,6 +70,19 @@ impl Journey {
         published
     }
 
+    /// The touchpoint has entered a stage: what waits for an answer in a stage waits for it there.
+    pub(super) fn ask_where_entered(&mut self, model: &Model, roles: &TypeRoles, arrival: &Arrival<'_>) {
+        let Some(touchpoint) = arrival.touchpoint else { return };
+        for evidence in &roles.friction {
+            let rule = &model.friction[usize::from(evidence.rule)];
+            let waits = rule.scope == Scope::Stage && matches!(rule.sign, Sign::Missing { .. }) && self.concerns(rule);
+            let spot = if waits { self.spot(model, rule.scope, touchpoint, arrival.count) } else { None };
+            if let Some(spot) = spot {
+                self.gather(model, *evidence, spot, arrival, touchpoint);
+            }
+        }
+    }
+
     /// Publishes what answers are missing exactly at `deadline`: by rule, episodes by their numbers, then the rest. Returns
     /// the rules that published something.
     pub(super) fn fire_friction(

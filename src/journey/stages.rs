@@ -78,6 +78,7 @@ impl Journey {
             Some(to) => Way::Move(to, Movement::Regress),
             None => self.way(model, roles, belongs, arrival),
         };
+        let entered = matches!(way, Way::Move(..));
         match way {
             Way::Move(to, movement) => self.enter(model, to, movement, arrival, roles, teller),
             Way::Belongs => self.progress_stage(model, roles, arrival, Belonging::Yes, teller),
@@ -85,6 +86,9 @@ impl Journey {
         }
         // Who belongs to a segment can depend on the stage and the journey that the touchpoint led to.
         self.segment = self.find_segment(model);
+        if entered {
+            self.ask_where_entered(model, roles, arrival);
+        }
         self.arm_stage(model, arrival);
     }
 
