@@ -488,8 +488,7 @@ impl Journey {
             episode.watch.abandon(id, deadline);
             episode.abandoned = true;
             episode.latest_then = self.kinds[usize::from(episode.kind)].opened;
-            // Who has left is not stuck any more.
-            episode.signs = Signs::default();
+            episode.signs.forget_evidence();
         }
     }
 }

@@ -3,6 +3,7 @@
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::facts::View;
 use super::outcome::{About, Subject, Teller, What};
 use super::signs::{Seen, Signs};
 use super::{Arrival, Journey};
@@ -67,6 +68,19 @@ impl Journey {
             }
         }
         published
+    }
+
+    /// The touchpoint has entered a stage: what waits for an answer in a stage waits for it there.
+    pub(super) fn ask_where_entered(&mut self, model: &Model, roles: &TypeRoles, arrival: &Arrival<'_>) {
+        let Some(touchpoint) = arrival.touchpoint else { return };
+        for evidence in &roles.friction {
+            let rule = &model.friction[usize::from(evidence.rule)];
+            let waits = rule.scope == Scope::Stage && matches!(rule.sign, Sign::Missing { .. }) && self.concerns(rule);
+            let spot = if waits { self.spot(model, rule.scope, touchpoint, arrival.count) } else { None };
+            if let Some(spot) = spot {
+                self.gather(model, *evidence, spot, arrival, touchpoint);
+            }
+        }
     }
 
     /// Publishes what answers are missing exactly at `deadline`: by rule, episodes by their numbers, then the rest. Returns
@@ -166,7 +180,12 @@ impl Journey {
         let seen = Seen { id: touchpoint.id.clone(), at: arrival.moment.counts_from, parts: evidence.parts };
         let waited = match &rule.sign {
             Sign::Missing { within, .. } if evidence.parts & 1 != 0 => {
-                within.span(&self.view(model, Some(touchpoint)), self.segment)
+                // Of a question about an episode, that one is meant, not the one that progressed last.
+                let own = match spot {
+                    Spot::Episode(place) => self.episodes.get(place),
+                    Spot::Session(_) | Spot::Stage | Spot::Journey => None,
+                };
+                within.span(&View { own, ..self.view(model, Some(touchpoint)) }, self.segment)
             }
             Sign::Missing { .. } | Sign::Count { .. } | Sign::Pattern { .. } | Sign::Score { .. } => None,
         };

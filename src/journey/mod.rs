@@ -201,8 +201,9 @@ impl Journey {
         self.episodes.iter().map(|episode| episode.watch.deadline).fold(stage, Timestamp::min)
     }
 
-    /// What a touchpoint does, in this order: sums, episodes, the segment, friction, the stage. Spans are computed when
-    /// everything that they can depend on is known. Returns whether the model names the type, and refused openings.
+    /// What a touchpoint does, in this order: sums, episodes, the segment, friction, the stage, and the segment again, which
+    /// can depend on the stage. Spans are computed when everything that they can depend on is known. Returns whether the
+    /// model names the type, and refused openings.
     fn step(&mut self, model: &Model, arrival: &Arrival<'_>, teller: &mut Teller<'_>) -> (bool, u64) {
         let Some(touchpoint) = arrival.touchpoint else { return (false, 0) };
         let (roles, named) = model.types.roles(&touchpoint.kind, &self.view(model, Some(touchpoint)));

@@ -87,7 +87,7 @@ pub enum What {
         about: About,
         /// The rule.
         rule: CompactString,
-        /// Ids of the touchpoints that are the evidence, in the order they were applied.
+        /// Ids of the touchpoints that are the evidence, in the order they happened; of a pattern, in its order.
         evidence: Vec<CompactString>,
         /// The score that was reached, and the rules that added to it; `None` for a rule that is no score.
         score: Option<(u32, Vec<CompactString>)>,

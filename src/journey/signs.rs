@@ -97,6 +97,16 @@ impl Signs {
         self.of(rule).cooled_at = now + cool_down;
     }
 
+    /// Who has left is not stuck any more: what was gathered is forgotten. What cools down goes on cooling.
+    pub(super) fn forget_evidence(&mut self) {
+        self.0.retain(|gathered| gathered.cooled_at > Timestamp::MIN);
+        for gathered in &mut self.0 {
+            gathered.seen.clear();
+            gathered.questions.clear();
+            gathered.added.clear();
+        }
+    }
+
     /// A touchpoint of a count came; the evidence, if that is enough.
     pub(super) fn count(&mut self, rule: RuleIndex, seen: Seen, times: u8, within: Option<Span>) -> Option<Vec<Seen>> {
         let times = usize::from(times);
@@ -179,6 +189,7 @@ impl Signs {
                 }
             }
         }
+        reached.evidence.sort_by_key(|seen| seen.at);
         let surplus = reached.evidence.len().saturating_sub(MAX_EVIDENCE);
         reached.evidence.drain(..surplus);
         Some(reached)

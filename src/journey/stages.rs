@@ -78,10 +78,16 @@ impl Journey {
             Some(to) => Way::Move(to, Movement::Regress),
             None => self.way(model, roles, belongs, arrival),
         };
+        let entered = matches!(way, Way::Move(..));
         match way {
             Way::Move(to, movement) => self.enter(model, to, movement, arrival, roles, teller),
             Way::Belongs => self.progress_stage(model, roles, arrival, Belonging::Yes, teller),
             Way::Stay => self.progress_stage(model, roles, arrival, Belonging::No, teller),
+        }
+        // Who belongs to a segment can depend on the stage and the journey that the touchpoint led to.
+        self.segment = self.find_segment(model);
+        if entered {
+            self.ask_where_entered(model, roles, arrival);
         }
         self.arm_stage(model, arrival);
     }
@@ -232,7 +238,7 @@ impl Journey {
         if let Some(standing) = &mut self.standing {
             standing.watch.abandon(id, deadline);
             standing.abandoned = true;
-            standing.signs = Signs::default();
+            standing.signs.forget_evidence();
         }
         if let Some(to) = stage.then {
             let arrival = Arrival::absence(&last, deadline);

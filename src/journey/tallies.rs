@@ -124,7 +124,9 @@ impl TallyState {
     /// The customer's next journey begins.
     fn begin_journey(&mut self) {
         match self {
-            TallyState::Count { journey, .. } | TallyState::Visits { journey, .. } => *journey = 0,
+            TallyState::Count { journey, .. } => *journey = 0,
+            // The visit in which a journey begins is its first.
+            TallyState::Visits { customer, journey, .. } => *journey = (*customer).min(1),
             TallyState::Number { journey, .. } => *journey = 0.0,
             TallyState::Money { journey, .. } => journey.clear(),
             TallyState::Last { journey, stages, .. } => {

@@ -119,6 +119,10 @@ impl Watch {
     /// Sets the deadline after progress: so long after it, and in any case at the absolute instant. Progress out of order
     /// never moves the deadline earlier; a span that became shorter does, though not into what is decided already (rule 6).
     pub(super) fn arm(&mut self, quiet: Option<Span>, until: Option<Timestamp>, moment: Moment) {
+        if matches!(self.stir, Stir::Anew(_)) {
+            // An instant that passed while this was abandoned is not waited for again.
+            self.until = self.until.filter(|until| *until > moment.stream_time);
+        }
         self.until = until.or(self.until);
         let after = quiet.map_or(Timestamp::MAX, |quiet| self.counts_from + quiet);
         let due = self.until.map_or(after, |until| until.min(after));

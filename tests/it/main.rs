@@ -10,6 +10,7 @@ mod graph;
 mod http;
 mod init;
 mod journeys;
+mod judge;
 mod laws;
 mod model_check;
 mod ready_made;

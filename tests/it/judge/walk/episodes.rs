@@ -1,0 +1,187 @@
+//! Episodes: what a touchpoint does to those of one kind.
+
+use super::{Episode, Judge, State};
+use crate::judge::plan::{Name, Scope};
+
+impl Judge<'_> {
+    /// Returns the episodes in which this is progress.
+    pub(super) fn episode_step(&mut self, index: usize, here: usize) -> Vec<usize> {
+        let kind = &self.plan.kinds[index];
+        let touch = self.seen[here].touch.clone();
+        let at = touch.happened;
+        let is = |name: &Name| self.is(here, name);
+        let opens = is(&kind.opens);
+        let (completes, empties) = (is(&kind.completes), kind.empties.as_ref().is_some_and(is));
+        let cancels = kind.cancels.as_ref().is_some_and(is);
+        let id = touch.k.filter(|_| kind.by_id);
+        let any = kind.progresses.is_none();
+        let listed = opens || kind.progresses.iter().flatten().any(is) || (any && id.is_some());
+        let meant = match id {
+            Some(_) => self
+                .episodes
+                .iter()
+                .rposition(|episode| episode.kind == index && episode.id == id && episode.state != State::Emptied),
+            None => self.latest_open(index),
+        };
+        let mut stirred = Vec::new();
+        if completes || empties || cancels {
+            self.close(index, here, meant, completes, empties);
+        } else if id.is_none_or(|id| !self.closed.contains(&(index, id))) {
+            match meant.map(|number| (number, self.episodes[number].state)) {
+                Some((number, State::Open)) if listed => {
+                    self.belong(number, here);
+                    stirred.push(number);
+                }
+                Some((number, State::Abandoned)) if listed => {
+                    self.episodes[number].state = State::Open;
+                    // A date that has passed is not waited for again.
+                    let episode = &mut self.episodes[number];
+                    episode.date = episode.date.filter(|date| *date > touch.log_time);
+                    self.belong(number, here);
+                    stirred.push(number);
+                    let name = self.episode_name(number);
+                    self.say(at, Some(here), &format!("resumption {name}"));
+                }
+                Some((_, State::Completed | State::Cancelled)) => {}
+                Some(_) | None => {
+                    let older = id.is_none() && self.bought.iter().any(|(kind, bought)| *kind == index && at < *bought);
+                    if opens && !older {
+                        self.episodes.push(Episode {
+                            kind: index,
+                            number: self.of_kind(index) + 1,
+                            id,
+                            state: State::Open,
+                            progress: Vec::new(),
+                            latest: here,
+                            date: None,
+                            value: None,
+                            abandoned: None,
+                            abandonments: 0,
+                            left: 0,
+                            then: 0,
+                        });
+                        let number = self.episodes.len() - 1;
+                        self.belong(number, here);
+                        stirred.push(number);
+                    }
+                }
+            }
+        }
+        if any {
+            // Whatever the customer does is progress in everything that is open.
+            let open = |number: &usize| {
+                let episode = &self.episodes[*number];
+                episode.kind == index && episode.state == State::Open && !stirred.contains(number)
+            };
+            let others: Vec<usize> = (0..self.episodes.len()).filter(open).collect();
+            stirred.extend(others);
+        }
+        // How long from here on is known when everything else is.
+        for &number in &stirred {
+            self.episodes[number].progress.push((self.seen[here].counts_from, None));
+        }
+        stirred
+    }
+
+    pub(super) fn close(&mut self, index: usize, here: usize, meant: Option<usize>, completes: bool, empties: bool) {
+        let kind = &self.plan.kinds[index];
+        let touch = self.seen[here].touch.clone();
+        let at = touch.happened;
+        if completes {
+            self.bought.push((index, at));
+        }
+        if !empties && kind.by_id {
+            self.closed.extend(touch.k.map(|id| (index, id)));
+        }
+        let last = self.episodes.iter().rposition(|episode| episode.kind == index);
+        let meant = meant.or(last.filter(|_| !kind.by_id));
+        let Some(number) = meant.filter(|number| matches!(self.episodes[*number].state, State::Open | State::Abandoned))
+        else {
+            return;
+        };
+        let there = self.of_kind(index);
+        let episode = &mut self.episodes[number];
+        let was = episode.state;
+        let answers = episode.abandoned.filter(|abandoned| at < abandoned + kind.recovered_within && there == episode.then);
+        if !completes {
+            episode.state = if empties { State::Emptied } else { State::Cancelled };
+            return;
+        }
+        if was == State::Abandoned && !kind.by_id && answers.is_none() {
+            return;
+        }
+        episode.state = State::Completed;
+        let name = self.episode_name(number);
+        self.say(at, Some(here), &format!("completion {name}"));
+        if answers.is_some() {
+            self.say(at, Some(here), &format!("recovery {name}"));
+        }
+    }
+
+    pub(super) fn belong(&mut self, number: usize, here: usize) {
+        let touch = &self.seen[here].touch;
+        let episode = &mut self.episodes[number];
+        episode.latest = here;
+        episode.value = touch.value.or(episode.value);
+        if self.plan.kinds[episode.kind].abandoned_at {
+            episode.date = touch.ends.or(episode.date);
+        }
+    }
+
+    /// The open episode that a touchpoint is about: that of its id, or the one that progressed last.
+    pub(super) fn concerned(&self, index: usize, here: usize) -> Option<usize> {
+        let kind = &self.plan.kinds[index];
+        let Some(id) = self.seen[here].touch.k.filter(|_| kind.by_id) else { return self.latest_open(index) };
+        let named = |episode: &Episode| episode.kind == index && episode.id == Some(id) && episode.state == State::Open;
+        self.episodes.iter().rposition(named)
+    }
+
+    /// Whether an episode, or friction in one, names it.
+    pub(super) fn is_buying(&self, here: usize) -> bool {
+        let is = |name: &Name| self.is(here, name);
+        let of_kind = self.plan.kinds.iter().any(|kind| {
+            let others = [&kind.empties, &kind.cancels];
+            is(&kind.opens)
+                || is(&kind.completes)
+                || kind.progresses.iter().flatten().any(is)
+                || others.into_iter().flatten().any(is)
+        });
+        of_kind
+            || self
+                .plan
+                .rules
+                .iter()
+                .enumerate()
+                .any(|(at, rule)| matches!(rule.scope, Scope::Episode(_)) && self.names(at, here))
+    }
+
+    /// What came last before a purchase and was no part of buying.
+    pub(super) fn decision(&self, cause: usize) -> String {
+        let purchase = self.plan.kinds.iter().any(|kind| self.is(cause, &kind.completes));
+        let last = self.seen[..cause].iter().enumerate().rfind(|(_, seen)| !seen.buying);
+        let Some((at, decided)) = last.filter(|_| purchase) else { return String::new() };
+        let stage = decided.after.map_or("nowhere", |stage| &self.plan.stages[stage].name);
+        let before = (self.seen[cause].touch.happened - decided.touch.happened).max(0);
+        format!(" decided by t{at} in {stage} {before}s before")
+    }
+
+    /// How many there have been of a kind.
+    pub(super) fn of_kind(&self, index: usize) -> usize {
+        self.episodes.iter().filter(|episode| episode.kind == index).count()
+    }
+
+    pub(super) fn kind_called(&self, name: &str) -> usize {
+        self.plan.kinds.iter().position(|kind| kind.name == name).expect("a kind of the plan")
+    }
+
+    pub(super) fn latest_open(&self, kind: usize) -> Option<usize> {
+        let fits = |episode: &Episode| episode.kind == kind && episode.state == State::Open;
+        let open = self.episodes.iter().enumerate().filter(|(_, episode)| fits(episode));
+        open.max_by_key(|(_, episode)| episode.latest).map(|(number, _)| number)
+    }
+
+    pub(super) fn episode_name(&self, number: usize) -> String {
+        let episode = &self.episodes[number];
+        format!("{}#{}", self.plan.kinds[episode.kind].name, episode.number)
+    }
+}
