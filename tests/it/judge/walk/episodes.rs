@@ -57,7 +57,7 @@ impl Judge<'_> {
                             value: None,
                             abandoned: None,
                             abandonments: 0,
-                            left: 0,
+                            left: (0, 0),
                             then: 0,
                         });
                         let number = self.episodes.len() - 1;
