@@ -115,7 +115,7 @@ fn check(written: &Written, faults: &mut Faults) -> Option<Model> {
     groups.finish(faults);
     // A line that cannot be read might have used it.
     if faults.usable() {
-        tallies::check_use(written, &facts, &conditions, faults);
+        tallies::check_use(written, &conditions, faults);
     }
     doubts::check(written, &parts, &groups, faults);
     let name = written.name.as_ref()?;

@@ -81,7 +81,7 @@ impl Turn {
         if self.now.turn > last.turn || self.now.passed >= last.passed + far {
             self.marks.push_back((self.now, sequence));
         }
-        while self.marks.get(1).is_some_and(|(_, next)| next + 1 <= self.needed_from) {
+        while self.marks.get(1).is_some_and(|(_, next)| *next < self.needed_from) {
             self.marks.pop_front();
         }
     }

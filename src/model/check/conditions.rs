@@ -204,8 +204,9 @@ impl<'a> Conditions<'a> {
         self.facts.iter().zip(&self.used).any(|(fact, used)| *used && fits(fact))
     }
 
-    /// Reports the properties and tallies that nothing uses; `summed` says which properties tallies are about.
-    pub(super) fn unused(&self, tallies: &[TallyFact<'_>], summed: &[&str], faults: &mut Faults) {
+    /// Reports the properties that nothing uses; `summed` says which properties tallies are about. A tally that no condition
+    /// mentions is none the worse: look-ups show it.
+    pub(super) fn unused(&self, summed: &[&str], faults: &mut Faults) {
         for property in self.properties.iter().filter(|property| !property.shared) {
             let name = property.name.value.as_str();
             let used = self.mentions(|fact| matches!(fact, Fact::Property(used) | Fact::Amount(used) if used == name));
@@ -213,15 +214,6 @@ impl<'a> Conditions<'a> {
                 let cause = format!("nothing uses the property {}", quoted(name));
                 let help = "name it in a condition or a tally, or remove it: only what conditions mention is declared";
                 faults.push(Diagnostic::warning("M055", &property.name.place, cause, help));
-            }
-        }
-        for (at, tally) in tallies.iter().enumerate() {
-            let of_it = |fact: &Fact| matches!(fact, Fact::CustomerTally(used) | Fact::JourneyTally(used) | Fact::StageTally(used) if *used == at);
-            if !self.mentions(of_it) {
-                let name = plain(&tally.name.value);
-                let cause = format!("no condition mentions the tally {}", quoted(&tally.name.value));
-                let help = format!("write `customer.{name}` or `journey.{name}` in a condition, or remove it");
-                faults.push(Diagnostic::warning("M056", &tally.name.place, cause, help));
             }
         }
     }

@@ -159,7 +159,7 @@ fn sum(tally: &Tally, fact: &TallyFact<'_>) -> Sum {
 }
 
 /// Reports what is declared and summed up for nothing.
-pub(super) fn check_use(written: &Written, facts: &[TallyFact<'_>], conditions: &Conditions<'_>, faults: &mut Faults) {
+pub(super) fn check_use(written: &Written, conditions: &Conditions<'_>, faults: &mut Faults) {
     let summed: Vec<&str> = written
         .tallies
         .iter()
@@ -168,5 +168,5 @@ pub(super) fn check_use(written: &Written, facts: &[TallyFact<'_>], conditions: 
             Some(written::Sum::Count(_) | written::Sum::Visits(_)) | None => None,
         })
         .collect();
-    conditions.unused(facts, &summed, faults);
+    conditions.unused(&summed, faults);
 }

@@ -165,10 +165,13 @@ fn card(index: StageIndex, stage: &Stage, words: &Words<'_>) -> Card {
     Card { name: stage.name.to_string(), kind, lines }
 }
 
+/// Where touchpoints of some roles lead from a stage.
+type Target<'a> = &'a dyn Fn(&TypeRoles) -> Option<StageIndex>;
+
 fn ways(model: &Model, words: &Words<'_>) -> Vec<Way> {
     let mut ways = Vec::new();
     for from in 0..model.stages.len() {
-        let targets: [(WayKind, &dyn Fn(&TypeRoles) -> Option<StageIndex>); 3] = [
+        let targets: [(WayKind, Target<'_>); 3] = [
             (WayKind::Back, &|roles| roles.back[from]),
             (WayKind::Again, &|roles| roles.again[from].then(|| roles.enters.first().map(|way| way.stage))?),
             (WayKind::Renews, &|roles| roles.renews[from]),
