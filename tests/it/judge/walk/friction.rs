@@ -31,6 +31,15 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether it is what the rule finds trouble in: what answers a question, or ends a dwelling, is not.
+    pub(super) fn is_trouble(&self, rule: usize, here: usize) -> bool {
+        match &self.plan.rules[rule].sign {
+            Sign::Missing { after, .. } => self.is(here, after),
+            Sign::Dwells { on, .. } => self.is(here, on),
+            Sign::Count(..) | Sign::Pattern(..) | Sign::Score { .. } => self.names(rule, here),
+        }
+    }
+
     fn stay_of(&self, rule: usize, here: usize) -> Option<usize> {
         let seen = &self.seen[here];
         match &self.plan.rules[rule].sign {
