@@ -303,3 +303,15 @@ stages:
     let roles = model.types.plain("order.completed");
     assert_eq!((roles.enters.len(), roles.renews.as_slice()), (1, &[None, Some(1)][..]));
 }
+
+/// Ways are told apart by a byte.
+#[test]
+fn a_stage_has_no_more_ways_in_than_are_told_apart() {
+    let text = |ways: usize| {
+        let each: Vec<String> = (0..ways).map(|at| format!("{{ 2 of: type.number{at}x, within: 1d }}")).collect();
+        format!("sillage: 1\nmodel: m\nstages:\n  visit: {{ enter: [{}] }}\n", each.join(", "))
+    };
+    let codes = |ways| load("m.yaml", &text(ways)).1.iter().map(|fault| fault.code).collect::<Vec<_>>();
+    assert_eq!(codes(MAX_WAYS), [""; 0]);
+    assert_eq!(codes(300), ["M004"]);
+}
