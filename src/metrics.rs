@@ -270,7 +270,7 @@ pub fn outcome(outcome: &Outcome) {
         What::Transition { to, .. } => to.as_str(),
         What::Friction { rule, .. } => rule,
         What::Completion { about }
-        | What::Abandonment { about }
+        | What::Abandonment { about, .. }
         | What::Resumption { about, .. }
         | What::Recovery { about, .. } => match &about.subject {
             Subject::Stage(name) => name,

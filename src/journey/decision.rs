@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::outcome::{Decision, Movement};
 use super::{Arrival, Journey};
-use crate::model::{Model, Scope, StageIndex, TypeRoles};
+use crate::model::{EpisodeIndex, EpisodeRole, Model, Scope, Sign, StageIndex, TypeRoles};
 use crate::time::Timestamp;
 
 /// The latest touchpoint that was not part of buying.
@@ -24,15 +24,18 @@ pub struct Influence {
 }
 
 impl Journey {
-    /// Keeps the touchpoint as the latest influence, unless an episode, or friction in one, names its type: that is buying.
+    /// Keeps the touchpoint as the latest influence, unless it is part of buying: named by an episode that has a worth, or a
+    /// sign of trouble in one. An answer to a question may well be what decided.
     pub(super) fn note_influence(&mut self, model: &Model, roles: &TypeRoles, arrival: &Arrival<'_>) {
         let Some(touchpoint) = arrival.touchpoint.filter(|_| !model.episodes.is_empty()) else { return };
-        let of_episode = roles.episodes.iter().any(|role| *role != crate::model::EpisodeRole::default());
-        let in_episode = roles.friction.iter().any(|evidence| {
-            let rule = model.friction.get(usize::from(evidence.rule));
-            rule.is_some_and(|rule| matches!(rule.scope, Scope::Episode(_)))
+        let of_purchase =
+            (0..).zip(&roles.episodes).any(|(kind, role)| *role != EpisodeRole::default() && is_purchase(model, kind));
+        let trouble = roles.friction.iter().any(|evidence| {
+            let Some(rule) = model.friction.get(usize::from(evidence.rule)) else { return false };
+            let answer = matches!(rule.sign, Sign::Missing { .. }) && evidence.parts & 1 == 0;
+            matches!(rule.scope, Scope::Episode(kind) if is_purchase(model, kind)) && !answer
         });
-        if of_episode || in_episode {
+        if of_purchase || trouble {
             return;
         }
         self.influence = Some(Box::new(Influence {
@@ -53,7 +56,8 @@ impl Journey {
         at: Timestamp,
     ) -> Option<Box<Decision>> {
         let forward = matches!(movement, Movement::Advance | Movement::Skip | Movement::Complete | Movement::Renew);
-        if !forward || !roles.episodes.iter().any(|role| role.completes) {
+        let purchase = (0..).zip(&roles.episodes).any(|(kind, role)| role.completes && is_purchase(model, kind));
+        if !forward || !purchase {
             return None;
         }
         let influence = self.influence.as_ref()?;
@@ -65,4 +69,10 @@ impl Journey {
             before: at.since(influence.at),
         }))
     }
+}
+
+/// Completing an episode that has a worth is a purchase; where none has, completing any is.
+fn is_purchase(model: &Model, kind: EpisodeIndex) -> bool {
+    let has_worth = |kind: &crate::model::EpisodeKind| kind.worth.is_some();
+    model.episodes.get(usize::from(kind)).is_some_and(has_worth) || !model.episodes.iter().any(has_worth)
 }

@@ -482,8 +482,8 @@ impl Journey {
         for place in due {
             let episode = &self.episodes[place];
             let about = about(&model.episodes[usize::from(episode.kind)], episode);
-            let (value, occurrence) = (episode.value, episode.watch.abandonments + 1);
-            let id = teller.tell(self, deadline, None, value, What::Abandonment { about }, occurrence);
+            let (value, occurrence, passed) = (episode.value, episode.watch.abandonments + 1, episode.watch.passed());
+            let id = teller.tell(self, deadline, None, value, What::Abandonment { about, passed }, occurrence);
             let episode = &mut self.episodes[place];
             episode.watch.abandon(id, deadline);
             episode.abandoned = true;

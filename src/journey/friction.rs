@@ -58,7 +58,8 @@ impl Journey {
         let Some(touchpoint) = arrival.touchpoint else { return published };
         for evidence in &roles.friction {
             let rule = &model.friction[usize::from(evidence.rule)];
-            if !self.concerns(rule) {
+            // An answer counts, whatever segment the customer is in when it comes.
+            if !self.concerns(rule) && !matches!(rule.sign, Sign::Missing { .. }) {
                 continue;
             }
             let Some(spot) = self.spot(model, rule.scope, touchpoint, arrival.count) else { continue };
@@ -179,7 +180,7 @@ impl Journey {
         let rule = &model.friction[usize::from(evidence.rule)];
         let seen = Seen { id: touchpoint.id.clone(), at: arrival.moment.counts_from, parts: evidence.parts };
         let waited = match &rule.sign {
-            Sign::Missing { within, .. } if evidence.parts & 1 != 0 => {
+            Sign::Missing { within, .. } if evidence.parts & 1 != 0 && self.concerns(rule) => {
                 // Of a question about an episode, that one is meant, not the one that progressed last.
                 let own = match spot {
                     Spot::Episode(place) => self.episodes.get(place),

@@ -31,7 +31,7 @@ pub use decision::Influence;
 pub use entries::Counted;
 pub use episodes::{Episode, EpisodeId, EpisodeKindState};
 pub use friction::SessionSigns;
-pub use outcome::{About, Decision, Movement, Outcome, Subject, What};
+pub use outcome::{About, Decision, Movement, Outcome, Passed, Subject, What};
 pub use signs::Signs;
 pub use stages::Standing;
 pub use tallies::TallyState;

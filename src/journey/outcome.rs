@@ -62,10 +62,12 @@ pub enum What {
         /// Which.
         about: About,
     },
-    /// No progress came in time.
+    /// No progress came in time, or its date came first.
     Abandonment {
         /// In what.
         about: About,
+        /// What passed.
+        passed: Passed,
     },
     /// Progress came after an abandonment.
     Resumption {
@@ -92,6 +94,15 @@ pub enum What {
         /// The score that was reached, and the rules that added to it; `None` for a rule that is no score.
         score: Option<(u32, Vec<CompactString>)>,
     },
+}
+
+/// What passed when something was abandoned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// The time in which progress was awaited.
+    Silence,
+    /// The instant that a touchpoint had carried.
+    Date,
 }
 
 /// The decision moment: the last touchpoint before a purchase that was not itself part of buying.
@@ -198,7 +209,7 @@ impl What {
         match self {
             What::Transition { .. } => None,
             What::Completion { about }
-            | What::Abandonment { about }
+            | What::Abandonment { about, .. }
             | What::Resumption { about, .. }
             | What::Recovery { about, .. }
             | What::Friction { about, .. } => Some(about),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::outcome::{About, Movement, Outcome, Subject, What};
+use super::outcome::{About, Movement, Outcome, Passed, Subject, What};
 
 /// `consideration → decision`, `abandons basket A (499 EUR) after 30m`, …: what Sillage says, without whom and when.
 impl fmt::Display for Outcome {
@@ -19,9 +19,12 @@ impl fmt::Display for Outcome {
                 (Some(from), Movement::Advance | Movement::Complete) => write!(f, "{from} → {to}"),
             },
             What::Completion { about } => self.write(f, "completes", about),
-            What::Abandonment { about } => {
+            What::Abandonment { about, passed } => {
                 self.write(f, "abandons", about)?;
-                write!(f, " after {}", self.at.since(about.last_progress_at))
+                match passed {
+                    Passed::Silence => write!(f, " after {}", self.at.since(about.last_progress_at)),
+                    Passed::Date => f.write_str(" at its date"),
+                }
             }
             What::Resumption { about, .. } => self.write(f, "resumes", about),
             What::Recovery { about, .. } => self.write(f, "recovers", about),

@@ -233,8 +233,9 @@ impl Journey {
         let Some(standing) = self.standing.as_ref().filter(|standing| standing.watch.deadline == deadline) else { return };
         let stage = &model.stages[usize::from(standing.stage)];
         let about = standing.watch.about(Subject::Stage(stage.name.clone()));
+        let passed = standing.watch.passed();
         let (occurrence, last) = (standing.watch.abandonments + 1, standing.watch.last_progress.clone());
-        let id = teller.tell(self, deadline, None, value, What::Abandonment { about }, occurrence);
+        let id = teller.tell(self, deadline, None, value, What::Abandonment { about, passed }, occurrence);
         if let Some(standing) = &mut self.standing {
             standing.watch.abandon(id, deadline);
             standing.abandoned = true;

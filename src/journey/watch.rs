@@ -7,7 +7,8 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Moment, outcome::About, outcome::Subject};
+use super::Moment;
+use super::outcome::{About, Passed, Subject};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Touchpoint;
 
@@ -131,6 +132,11 @@ impl Watch {
             Stir::Anew(_) => due,
             Stir::Progress(_) => due.max(self.deadline.min(moment.stream_time)),
         };
+    }
+
+    /// What passes at the deadline.
+    pub(super) fn passed(&self) -> Passed {
+        if self.until == Some(self.deadline) { Passed::Date } else { Passed::Silence }
     }
 
     /// The deadline passed.

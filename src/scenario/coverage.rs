@@ -96,7 +96,7 @@ impl Coverage {
                     self.exercised.insert(Part::EpisodeCompleted(kind.clone()));
                 }
             }
-            What::Abandonment { about } => match &about.subject {
+            What::Abandonment { about, .. } => match &about.subject {
                 Subject::Stage(stage) => drop(self.exercised.insert(Part::StageAbandoned(stage.clone()))),
                 Subject::Episode { kind, .. } => drop(self.exercised.insert(Part::EpisodeAbandoned(kind.clone()))),
                 Subject::Session(_) | Subject::Journey => {}

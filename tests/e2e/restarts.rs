@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::harness::clients::Reader;
+use crate::harness::clients::{Reader, set_offset};
 use crate::harness::service::{Service, Setup};
 use crate::harness::{kafka, model, now_millis, say, wait};
 use crate::lifecycle::SHORT_SESSION;
@@ -85,4 +85,48 @@ fn a_basket_that_was_open_when_everything_stopped_is_abandoned_after_the_start()
     // The second of the story, not the first of a new one.
     assert_eq!(story(&read, "anna")[..2], ["transition deciding", "abandonment basket"]);
     assert_eq!(service.terminate().status.code(), Some(0));
+}
+
+#[test]
+fn without_offsets_a_group_goes_on_where_the_state_log_stands_and_with_foreign_ones_it_refuses() {
+    let Some(kafka) = kafka() else { return };
+    let shop = Shop::open(kafka, "offsets", &["web"], 1);
+    let service = shop.serve();
+    let reader = shop.reader();
+    shop.does("anna", "cart.added", 0);
+    reader.until("her decision", SOON, |read| !story(read, "anna").is_empty());
+    service.terminate();
+
+    // Another group has no offsets of its own, as if they had expired.
+    let setup = Setup { group: format!("{}-later", shop.setup.group), ..shop.setup.clone() };
+    let mut service = Service::start(&setup);
+    service.wait_until_ready(SOON);
+    reader.until("the abandoned basket", SOON, |read| tells(read, "anna", "abandonment basket"));
+    let log = service.log();
+    assert!(log.contains("they are taken from the state log"), "{log}");
+    service.terminate();
+    let read = reader.to_the_end();
+    assert_eq!(story(&read, "anna")[..2], ["transition deciding", "abandonment basket"], "nothing was applied again");
+
+    // Somebody sets the first group's offsets back: the state log knows better, and says so.
+    set_offset(&shop.direct, &shop.setup.group, &shop.setup.inputs[0], 0, 0);
+    let ended = Service::start(&shop.setup).wait_for_end(SOON);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.log);
+    assert!(ended.log.contains("not Sillage's (set by hand?)"), "{}", ended.log);
+    assert!(ended.log.contains("When the state log does not fit"), "{}", ended.log);
+}
+
+#[test]
+fn journeys_of_another_model_are_refused_with_the_remedy() {
+    let Some(kafka) = kafka() else { return };
+    let mut shop = Shop::open(kafka, "changed", &["web"], 1);
+    let service = shop.serve();
+    let reader = shop.reader();
+    shop.does("anna", "cart.added", 0);
+    reader.until("her decision", SOON, |read| !story(read, "anna").is_empty());
+    service.terminate();
+    shop.setup.model = model("shop.yaml");
+    let ended = Service::start(&shop.setup).wait_for_end(SOON);
+    assert_eq!(ended.status.code(), Some(2), "{}", ended.log);
+    assert!(ended.log.contains("the state log holds journeys of other models"), "{}", ended.log);
 }

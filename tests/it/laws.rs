@@ -292,7 +292,7 @@ proptest! {
             prop_assert_eq!(outcome.sequence, *sequence);
             *sequence += 1;
             prop_assert!(ids.insert(outcome.id), "an id twice: {:?}", outcome);
-            if let What::Abandonment { about } = &outcome.what {
+            if let What::Abandonment { about, .. } = &outcome.what {
                 abandonments.insert(outcome.id, outcome.at);
                 let span = match &about.subject {
                     Subject::Stage(_) | Subject::Session(_) | Subject::Journey => QUIET,

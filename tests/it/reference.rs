@@ -132,7 +132,7 @@ fn engine(entered: &[Entered], any_progress: bool, end: i64) -> Vec<(Verdict, us
     let outcomes = world.take_outcomes();
     let told = outcomes.iter().map(|outcome| {
         let (verdict, about) = match &outcome.what {
-            What::Abandonment { about } => (Verdict::Abandoned, about),
+            What::Abandonment { about, .. } => (Verdict::Abandoned, about),
             What::Completion { about } => (Verdict::Completed, about),
             What::Recovery { about, .. } => (Verdict::Recovered, about),
             What::Transition { .. } | What::Resumption { .. } | What::Friction { .. } => panic!("unexpected: {outcome}"),

@@ -149,7 +149,7 @@ impl Tally {
             }
             What::Completion { .. } => self.counts.completions += 1,
             What::Resumption { .. } => self.counts.resumptions += 1,
-            What::Abandonment { about } => {
+            What::Abandonment { about, .. } => {
                 self.counts.abandonments += 1;
                 self.abandoned(outcome, about);
             }

@@ -52,6 +52,14 @@ pub(crate) fn create_topic(brokers: &str, name: &str, partitions: i32, settings:
     }
 }
 
+/// Commits an offset for a group from outside, as somebody does who sets it by hand. The group must be empty.
+pub(crate) fn set_offset(brokers: &str, group: &str, topic: &str, partition: i32, offset: i64) {
+    let client: BaseConsumer = config(brokers).set("group.id", group).create().expect("a client");
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+    client.commit(&offsets, rdkafka::consumer::CommitMode::Sync).expect("committed");
+}
+
 /// State and number of members of a consumer group; unknown while a broker that has just started loads its groups.
 pub(crate) fn group(brokers: &str, name: &str) -> (String, usize) {
     let client: BaseConsumer = config(brokers).create().expect("a client");

@@ -370,7 +370,8 @@ impl Dice {
                 _ => self.between(30, 120),
             };
             if self.chance(15) {
-                session = if mixed { self.between(1, 3) as u8 } else { session + 1 };
+                // The evidence of four sessions is kept at once.
+                session = if mixed { self.between(1, 3) as u8 } else { 4.min(session + 1) };
             }
             let kind = if self.chance(5) { "w" } else { *self.pick(&words) };
             let names_one = matches!(kind, "opens" | "buys" | "empties" | "cancels" | "asks" | "answers");

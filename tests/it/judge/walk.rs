@@ -53,8 +53,8 @@ struct Stay {
     /// The latest abandonment, and whether it was not resumed.
     abandonment: Option<Seconds>,
     abandoned: bool,
-    /// How many touchpoints there were when it was abandoned last.
-    left: usize,
+    /// How many touchpoints there were when it was abandoned last, and how often a rule had fired.
+    left: (usize, usize),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,8 +79,8 @@ struct Episode {
     value: Option<i64>,
     abandoned: Option<Seconds>,
     abandonments: i64,
-    /// How many touchpoints there were when it was abandoned last.
-    left: usize,
+    /// How many touchpoints there were when it was abandoned last, and how often a rule had fired.
+    left: (usize, usize),
     /// How many episodes there were when it was abandoned last.
     then: usize,
 }
@@ -167,19 +167,20 @@ impl Judge<'_> {
             match due {
                 Due::Episode(_, number) => {
                     self.say(at, None, &format!("abandonment {}", self.episode_name(number)));
-                    let (there, seen) = (self.of_kind(self.episodes[number].kind), self.seen.len());
+                    let there = self.of_kind(self.episodes[number].kind);
+                    let left = (self.seen.len(), self.fired.len());
                     let episode = &mut self.episodes[number];
                     (episode.state, episode.abandoned, episode.then) = (State::Abandoned, Some(at), there);
-                    episode.left = seen;
+                    episode.left = left;
                     episode.abandonments += 1;
                     // What has passed does not pass again.
                     episode.date = episode.date.filter(|date| *date > at);
                 }
                 Due::Question(..) => self.miss(at),
                 Due::Stage => {
-                    let seen = self.seen.len();
+                    let left = (self.seen.len(), self.fired.len());
                     let stay = self.stays.last_mut().expect("a stage");
-                    (stay.abandoned, stay.abandonment, stay.left) = (true, Some(at), seen);
+                    (stay.abandoned, stay.abandonment, stay.left) = (true, Some(at), left);
                     stay.date = stay.date.filter(|date| *date > at);
                     let stage = &self.plan.stages[stay.stage];
                     let name = stage.name.clone();

@@ -57,7 +57,7 @@ impl Judge<'_> {
                             value: None,
                             abandoned: None,
                             abandonments: 0,
-                            left: 0,
+                            left: (0, 0),
                             then: 0,
                         });
                         let number = self.episodes.len() - 1;
@@ -136,7 +136,7 @@ impl Judge<'_> {
         self.episodes.iter().rposition(named)
     }
 
-    /// Whether an episode, or friction in one, names it.
+    /// Whether an episode names it, or it is trouble in one; all episodes here have a worth.
     pub(super) fn is_buying(&self, here: usize) -> bool {
         let is = |name: &Name| self.is(here, name);
         let of_kind = self.plan.kinds.iter().any(|kind| {
@@ -152,7 +152,7 @@ impl Judge<'_> {
                 .rules
                 .iter()
                 .enumerate()
-                .any(|(at, rule)| matches!(rule.scope, Scope::Episode(_)) && self.names(at, here))
+                .any(|(at, rule)| matches!(rule.scope, Scope::Episode(_)) && self.is_trouble(at, here))
     }
 
     /// What came last before a purchase and was no part of buying.

@@ -31,6 +31,15 @@ impl Judge<'_> {
         }
     }
 
+    /// Whether it is what the rule finds trouble in: what answers a question, or ends a dwelling, is not.
+    pub(super) fn is_trouble(&self, rule: usize, here: usize) -> bool {
+        match &self.plan.rules[rule].sign {
+            Sign::Missing { after, .. } => self.is(here, after),
+            Sign::Dwells { on, .. } => self.is(here, on),
+            Sign::Count(..) | Sign::Pattern(..) | Sign::Score { .. } => self.names(rule, here),
+        }
+    }
+
     fn stay_of(&self, rule: usize, here: usize) -> Option<usize> {
         let seen = &self.seen[here];
         match &self.plan.rules[rule].sign {
@@ -108,18 +117,18 @@ impl Judge<'_> {
     /// left in between begins anew.
     pub(super) fn gathered(&self, rule: usize, place: Place) -> Vec<usize> {
         let last = self.fired.iter().rfind(|fired| fired.rule == rule && fired.place == place);
-        let from = last.map_or(0, |fired| fired.seen).max(self.left(place));
+        let from = last.map_or(0, |fired| fired.seen).max(self.left(place).0);
         let fits = |at: &usize| self.place(rule, *at) == Some(place) && self.applies(rule, &self.seen[*at].segment);
         let cool = |at: &usize| !self.is_cooling(rule, place, self.seen[*at].touch.happened);
         (from..self.seen.len()).filter(fits).filter(cool).collect()
     }
 
-    /// How many touchpoints there were when the place was abandoned last.
-    pub(super) fn left(&self, place: Place) -> usize {
+    /// How many touchpoints there were when the place was abandoned last, and how often a rule had fired.
+    pub(super) fn left(&self, place: Place) -> (usize, usize) {
         match place {
             Place::Episode(number) => self.episodes[number].left,
             Place::Stay(stay) => self.stays[stay].left,
-            Place::Session(_) | Place::Journey(_) => 0,
+            Place::Session(_) | Place::Journey(_) => (0, 0),
         }
     }
 
@@ -231,15 +240,21 @@ impl Judge<'_> {
         let since =
             self.fired.iter().rposition(|fired| fired.rule == score && fired.place == place).map_or(0, |last| last + 1);
         let (mut sum, mut evidence, mut rules) = (0, Vec::new(), Vec::new());
-        for fired in self.fired[since..].iter().filter(|fired| fired.weighed_in.contains(&(score, place))) {
+        let mut weighed: Vec<&Fired> = Vec::new();
+        for fired in &self.fired[since.max(self.left(place).1)..] {
+            if fired.weighed_in.contains(&(score, place)) {
+                weighed.push(fired);
+                // What was too old once stays so, though a late touchpoint come.
+                weighed.retain(|earlier| within.is_none_or(|within| fired.at < earlier.at + within));
+            }
+        }
+        for fired in weighed {
             let name = &self.plan.rules[fired.rule].name;
             let (_, weight) = from.iter().find(|(source, _)| source == name)?;
-            if fired.seen > self.left(place) && within.is_none_or(|within| at < fired.at + within) {
-                sum += weight;
-                evidence.extend(fired.evidence.iter().copied());
-                if !rules.contains(&fired.rule) {
-                    rules.push(fired.rule);
-                }
+            sum += weight;
+            evidence.extend(fired.evidence.iter().copied());
+            if !rules.contains(&fired.rule) {
+                rules.push(fired.rule);
             }
         }
         if sum < self.threshold(least)? {
@@ -300,7 +315,7 @@ impl Judge<'_> {
             return false;
         }
         let Some(place) = self.place(rule, question).filter(|place| self.is_alive(*place)) else { return false };
-        if question < self.left(place) {
+        if question < self.left(place).0 {
             return false;
         }
         let (answers, by) = self.answers(rule);

@@ -128,7 +128,7 @@ impl Judge<'_> {
             date: None,
             abandonment: None,
             abandoned: false,
-            left: 0,
+            left: (0, 0),
         });
         let forward = matches!(how, "Advance" | "Skip" | "Complete" | "Renew");
         let decision = cause.filter(|_| forward).map_or(String::new(), |cause| self.decision(cause));
