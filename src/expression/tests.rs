@@ -1,7 +1,7 @@
 //! What expressions mean, case by case. What is told of wrong ones stands in `tests/expressions/faults.txt`.
 
 use super::*;
-use crate::diagnostic::{Source, Style, render};
+use crate::diagnostic::{Severity, Source, Style, render};
 
 /// Facts in the order of `environment`.
 #[derive(Default)]
@@ -129,4 +129,23 @@ fn an_expression_knows_its_text_and_its_facts() {
     fn shared<T: Send + Sync + Clone>() {}
     shared::<Expression>();
     shared::<Environment>();
+}
+
+/// Eight warnings and then an error: a line that cannot be compiled is never without an error, or the model would be taken as
+/// if the line were not there.
+#[test]
+fn warnings_do_not_crowd_out_errors() {
+    let (expression, told) = compiled(&format!("{}touchpoint.bogus > 1", "1 > 2 || ".repeat(9)), Type::Flag);
+    assert!(expression.is_none());
+    let errors: Vec<&str> = told.iter().filter(|fault| fault.severity == Severity::Error).map(|fault| fault.code).collect();
+    assert_eq!(errors, ["M101"], "{}", render(&told, Style::Plain));
+    assert_eq!(told.len(), 9, "as many warnings as one line may have, and the error");
+}
+
+/// What stands after a duration is no part of it.
+#[test]
+fn a_bare_duration_ends_before_the_space() {
+    let (_, told) = compiled("journey.age > 5m && touchpoint.vip", Type::Flag);
+    let [only] = told.as_slice() else { panic!("{}", render(&told, Style::Plain)) };
+    assert_eq!(only.help, "write `duration(\"5m\")`");
 }

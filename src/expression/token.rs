@@ -251,7 +251,7 @@ impl Lexer<'_> {
             let next = self.rest().trim_start_matches(' ');
             let end = self.text.len() - next.len() + run(next);
             match Span::parse(&self.text[start..end]) {
-                Ok(longer) if end > self.at => (found, self.at) = (Some(longer), end),
+                Ok(longer) if run(next) > 0 => (found, self.at) = (Some(longer), end),
                 Ok(_) | Err(_) => break,
             }
         }

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use crate::diagnostic::{Diagnostic, Faults, Place, Severity, Spanned};
 
-/// More faults of one expression are not told: nobody reads them, and looking for what was meant takes time.
+/// More errors of one expression are not told, nor more warnings: nobody reads them, and looking for what was meant takes
+/// time. Each has a limit of its own: an error that gave way to warnings would leave a faulty line without one.
 const MAX_TOLD: usize = 8;
 
 /// A fault at some bytes of an expression.
@@ -64,14 +65,18 @@ impl Told {
         help: String,
         see: Option<(Range<usize>, &'static str)>,
     ) {
-        if !self.full() {
+        if self.number(severity) < MAX_TOLD {
             self.faults.push(Fault { code, severity, span: at.clone(), cause, help, see });
         }
     }
 
-    /// Whether nothing more will be told.
+    fn number(&self, severity: Severity) -> usize {
+        self.faults.iter().filter(|fault| fault.severity == severity).count()
+    }
+
+    /// Whether no more errors will be told.
     pub(super) fn full(&self) -> bool {
-        self.faults.len() >= MAX_TOLD
+        self.number(Severity::Error) >= MAX_TOLD
     }
 
     pub(super) fn is_usable(&self) -> bool {

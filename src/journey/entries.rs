@@ -60,15 +60,16 @@ impl Journey {
         let (seen, times) = (self.seen(way), usize::from(times));
         let place = seen.iter().rposition(|(other, _)| *other <= at).map_or(0, |place| place + 1);
         seen.insert(place, (at, 0));
-        if seen.len() > times {
-            seen.remove(0);
-        }
+        // By more than one where the model asks for fewer than it did (rule 25).
+        seen.drain(..seen.len().saturating_sub(times));
         seen.len() == times && seen[times - 1].0 < seen[0].0 + within
     }
 
     /// One of the parts; whether all have come within the window.
     fn collect(&mut self, way: &Enters, parts: u8, within: Span, at: Timestamp) -> bool {
         let seen = self.seen(way);
+        // Parts that the model asks for no more (rule 25).
+        seen.retain(|(_, part)| *part < parts);
         match seen.iter_mut().find(|(_, part)| *part == way.part) {
             Some((known, _)) => *known = (*known).max(at),
             None => seen.push((at, way.part)),

@@ -522,6 +522,8 @@ fn adopt(episode: &mut Episode, ids: &[EpisodeId]) {
 }
 
 pub(super) fn about(kind: &EpisodeKind, episode: &Episode) -> super::About {
-    let ids = episode.ids.iter().map(|id| (kind.ids[usize::from(id.name)].clone(), id.value.clone())).collect();
+    // An id by a name that the model's chain has no more says nothing (rule 25).
+    let named = |id: &EpisodeId| Some((kind.ids.get(usize::from(id.name))?.clone(), id.value.clone()));
+    let ids = episode.ids.iter().filter_map(named).collect();
     episode.watch.about(Subject::Episode { kind: kind.name.clone(), number: episode.number, ids })
 }

@@ -13,6 +13,8 @@ mod sentence;
 mod signs;
 mod stages;
 mod tallies;
+#[cfg(test)]
+mod tests;
 mod watch;
 
 use std::collections::VecDeque;

@@ -7,13 +7,11 @@ use std::collections::VecDeque;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::model::RuleIndex;
+use crate::model::{MAX_ADDED, RuleIndex};
 use crate::time::{Span, Timestamp};
 
 /// At most so many questions of one rule wait for their answers in one place; further ones are not waited for.
 const MAX_QUESTIONS: usize = 16;
-/// At most so many additions to a score are kept; the oldest gives way.
-const MAX_ADDED: usize = 32;
 /// At most so many touchpoints are listed as evidence of one friction outcome; the latest stay.
 const MAX_EVIDENCE: usize = 32;
 

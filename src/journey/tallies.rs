@@ -191,8 +191,11 @@ fn add(sum: &Sum, state: &mut TallyState, stage: Option<StageIndex>, touchpoint:
                 *journey += 1;
             }
         }
-        // The state of another kind of sum: the model changed under it. It begins anew at restore, not here.
-        (Sum::Count | Sum::Number(_) | Sum::Money(_) | Sum::Last(..) | Sum::Visits, _) => {}
+        // The state of another kind of sum: the model changed under it (rule 25), and it begins anew.
+        (Sum::Count | Sum::Number(_) | Sum::Money(_) | Sum::Last(..) | Sum::Visits, state) => {
+            *state = TallyState::new(sum);
+            add(sum, state, stage, touchpoint);
+        }
     }
 }
 

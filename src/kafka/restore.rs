@@ -29,6 +29,8 @@ const CALL: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How often progress is told.
 const TELL: Duration = Duration::from_secs(2);
+/// How often a log is read from its beginning where something is missing in it.
+const READINGS: usize = 4;
 
 /// What the state log says of a shard.
 #[derive(Default)]
@@ -46,6 +48,16 @@ pub(super) struct Restorer {
     stop: Arc<AtomicBool>,
 }
 
+/// Why a log cannot be taken as it is read.
+#[derive(Debug)]
+enum Unfit {
+    /// Something is missing. The owner before may have cut the log while it was read: then it is whole from where it begins
+    /// now.
+    Hole(String),
+    /// Reading it again would not help.
+    Wrong(String),
+}
+
 /// A shard whose state is being read.
 struct Reading {
     shard: ShardId,
@@ -54,6 +66,13 @@ struct Reading {
     part: u32,
     latest: HashMap<Identity, Customer>,
     progress: Option<Progress>,
+}
+
+impl Reading {
+    /// Nothing is read yet.
+    fn of(shard: ShardId, end: i64) -> Self {
+        Reading { shard, end, part: 0, latest: HashMap::new(), progress: None }
+    }
 }
 
 impl Restorer {
@@ -72,7 +91,7 @@ impl Restorer {
         // One after the other, so that no more than one shard's pages are in memory beside what is restored.
         for one in &mut reading {
             if one.end > 0 {
-                self.read(one)?;
+                self.read_whole(one)?;
             }
             let customers = std::mem::take(&mut one.latest).into_values().collect();
             all.insert(one.shard, Restored { customers, progress: one.progress.take() });
@@ -112,7 +131,7 @@ impl Restorer {
         };
         let reading = |shard: &ShardId| {
             let end = end_of(*shard).ok_or_else(|| format!("cannot learn where partition {shard} of {topic} ends"))?;
-            Ok(Reading { shard: *shard, end, part: 0, latest: HashMap::new(), progress: None })
+            Ok(Reading::of(*shard, end))
         };
         shards.iter().map(reading).collect()
     }
@@ -125,12 +144,27 @@ impl Restorer {
         config.create().map_err(|error| format!("cannot make a client: {error}"))
     }
 
+    /// Reads one shard's log; begins again where it was cut meanwhile.
+    fn read_whole(&self, reading: &mut Reading) -> Result<(), String> {
+        for again in (0..READINGS).rev() {
+            match self.read(reading) {
+                Ok(()) => break,
+                Err(Unfit::Hole(reason)) if again > 0 => {
+                    warn!(reason, "the state log is read again: was it cut while it was read?");
+                    *reading = Reading::of(reading.shard, reading.end);
+                }
+                Err(Unfit::Hole(reason) | Unfit::Wrong(reason)) => return Err(reason),
+            }
+        }
+        Ok(())
+    }
+
     /// Reads one shard's log from its beginning until everything before the end has been seen.
-    fn read(&self, reading: &mut Reading) -> Result<(), String> {
-        let client = self.client("read_committed")?;
+    fn read(&self, reading: &mut Reading) -> Result<(), Unfit> {
+        let client = self.client("read_committed").map_err(Unfit::Wrong)?;
         let (topic, shard, begun) = (self.topic(), reading.shard, Instant::now());
         let mut assigned = TopicPartitionList::new();
-        let fault = |error: KafkaError| format!("cannot read partition {shard} of {topic}: {error}");
+        let fault = |error: KafkaError| Unfit::Wrong(format!("cannot read partition {shard} of {topic}: {error}"));
         assigned.add_partition_offset(&topic, shard as i32, Offset::Beginning).map_err(fault)?;
         client.assign(&assigned).map_err(fault)?;
         let mut patience = Patience::of(PATIENCE, &self.stop);
@@ -140,8 +174,14 @@ impl Restorer {
                 Some(Ok(record)) => {
                     let place = || format!("{topic}, partition {shard}, offset {}", record.offset());
                     let payload = record.payload().unwrap_or_default();
-                    self.take(reading, payload).map_err(|reason| {
-                        format!("{reason} ({}); see docs/kafka.md, \"When the state log does not fit\"", place())
+                    self.take(reading, payload).map_err(|unfit| {
+                        let told = |reason| {
+                            format!("{reason} ({}); see docs/kafka.md, \"When the state log does not fit\"", place())
+                        };
+                        match unfit {
+                            Unfit::Hole(reason) => Unfit::Hole(told(reason)),
+                            Unfit::Wrong(reason) => Unfit::Wrong(told(reason)),
+                        }
                     })?;
                     patience = Patience::of(PATIENCE, &self.stop);
                     if told.elapsed() > TELL {
@@ -163,31 +203,33 @@ impl Restorer {
                 break;
             }
             if patience.is_over() {
-                return Err(format!(
+                return Err(Unfit::Wrong(format!(
                     "partition {shard} of {topic} cannot be read to its end {}, only to {position:?}: \
                      does a transaction stand open there?",
                     reading.end
-                ));
+                )));
             }
         }
         info!(shard, customers = reading.latest.len(), seconds = begun.elapsed().as_secs_f64(), "shard restored");
         Ok(())
     }
 
-    fn take(&self, reading: &mut Reading, payload: &[u8]) -> Result<(), String> {
-        let page = pages::read(payload)?;
+    fn take(&self, reading: &mut Reading, payload: &[u8]) -> Result<(), Unfit> {
+        let page = pages::read(payload).map_err(Unfit::Wrong)?;
         let head = page.head;
         // The first commit that is left may be cut in its middle; what it held is further on as well.
         if head.part != reading.part && reading.progress.is_some() {
-            return Err(format!("page {} of a commit of the state log comes where page {} should", head.part, reading.part));
+            let (found, due) = (head.part, reading.part);
+            return Err(Unfit::Hole(format!("page {found} of a commit of the state log comes where page {due} should")));
         }
         reading.part = if head.progress.is_some() { 0 } else { head.part + 1 };
         if let Some(progress) = head.progress {
-            self.check(head.partitions, &head.models, &progress)?;
+            self.check(head.partitions, &head.models, &progress).map_err(Unfit::Wrong)?;
             if let Some(before) = &reading.progress
                 && progress.sequence != before.sequence + 1
             {
-                return Err(format!("commit {} follows commit {} in the state log", progress.sequence, before.sequence));
+                let (found, before) = (progress.sequence, before.sequence);
+                return Err(Unfit::Hole(format!("commit {found} follows commit {before} in the state log")));
             }
             reading.progress = Some(progress);
         }
@@ -222,5 +264,68 @@ impl Restorer {
             ));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::Start;
+    use crate::shard::Position;
+    use crate::time::Timestamp;
+    use crate::wire::Format;
+    use crate::wire::pages::{Draft, Head};
+
+    fn restorer() -> Restorer {
+        let connection = Connection {
+            brokers: String::new(),
+            group: "g".to_owned(),
+            instance: "i".to_owned(),
+            inputs: vec!["in".to_owned()],
+            output: "out".to_owned(),
+            format: Format::Json,
+            start: Start::Earliest,
+            properties: BTreeMap::new(),
+            buffered_records: 1,
+        };
+        Restorer::new(Arc::new(connection), 6, Vec::new(), &Arc::default())
+    }
+
+    /// A page with one customer; `sequence` on the last page of a commit.
+    fn page(customer: &str, part: u32, partitions: u32, sequence: Option<u64>) -> Vec<u8> {
+        let position = Position { offset: 0, log_time: Timestamp::MIN };
+        let progress = |sequence| Progress { positions: vec![position], stream_time: None, sequence };
+        let head = Head { part, partitions, models: Vec::new(), progress: sequence.map(progress), attempt: "a".to_owned() };
+        let mut draft = Draft::default();
+        draft.add(&Customer::new(Identity::customer(customer))).expect("added");
+        draft.finish(&head).expect("a page")
+    }
+
+    /// Takes pages in order; the place of the first that does not fit, and why.
+    fn take(reading: &mut Reading, pages: &[Vec<u8>]) -> Result<(), (usize, Unfit)> {
+        let restorer = restorer();
+        pages.iter().enumerate().try_for_each(|(at, page)| restorer.take(reading, page).map_err(|unfit| (at, unfit)))
+    }
+
+    #[test]
+    fn a_log_that_is_cut_within_its_first_commit_is_whole() {
+        let mut reading = Reading::of(0, 9);
+        let pages = [page("a", 2, 6, None), page("b", 3, 6, Some(7)), page("c", 0, 6, None), page("a", 1, 6, Some(8))];
+        take(&mut reading, &pages).expect("whole");
+        assert_eq!((reading.latest.len(), reading.progress.map(|progress| progress.sequence)), (3, Some(8)));
+    }
+
+    #[test]
+    fn what_is_missing_is_told_from_what_is_wrong() {
+        let hole = |pages: &[Vec<u8>], place: usize| {
+            let unfit = take(&mut Reading::of(0, 9), pages);
+            assert!(matches!(unfit, Err((at, Unfit::Hole(_))) if at == place), "{unfit:?}");
+        };
+        // A commit is missing; the end of one; the beginning of one.
+        hole(&[page("a", 0, 6, Some(7)), page("b", 0, 6, Some(9))], 1);
+        hole(&[page("a", 0, 6, Some(7)), page("b", 0, 6, None), page("c", 0, 6, Some(9))], 2);
+        hole(&[page("a", 0, 6, Some(7)), page("b", 1, 6, Some(8))], 1);
+        let other = take(&mut Reading::of(0, 9), &[page("a", 0, 5, Some(7))]);
+        assert!(matches!(other, Err((0, Unfit::Wrong(_)))), "{other:?}");
     }
 }

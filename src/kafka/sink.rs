@@ -54,6 +54,8 @@ pub(super) struct KafkaSink {
     topics: Topics,
     worker: usize,
     max_bytes: usize,
+    /// A dead letter with more goes without its value.
+    dead_letter_bytes: usize,
     membership: Arc<Membership>,
     stop: Arc<AtomicBool>,
     producer: ThreadedProducer<Plain>,
@@ -101,6 +103,7 @@ impl KafkaSink {
             connection,
             worker,
             max_bytes,
+            dead_letter_bytes: facts.dead_letter_bytes,
             membership,
             stop: Arc::clone(stop),
             producer,
@@ -283,7 +286,7 @@ impl Sink for KafkaSink {
         let size = value.map_or(0, <[u8]>::len) + record.key.as_deref().map_or(0, <[u8]>::len);
         // Headers and framing take at most this much beside key and value.
         const OVERHEAD: usize = 2_048;
-        if size + OVERHEAD <= self.max_bytes {
+        if size + OVERHEAD <= self.dead_letter_bytes {
             return self.send(&topic, record.key.as_deref(), value, Some(headers));
         }
         let hash = xxhash_rust::xxh3::xxh3_128(value.unwrap_or_default());

@@ -108,7 +108,8 @@ impl Writing {
     /// Remembers where a commit begins. Of too many, every second one is forgotten.
     fn mark(&mut self, sequence: u64, offset: i64) {
         if self.marks.back().is_some_and(|(_, last)| *last > offset) {
-            // The shard went and came back, and another owner wrote meanwhile.
+            // The topic was made anew: what is known of it is of another log. A shard that went and came back needs no such
+            // care, since commits have their numbers and offsets whoever wrote them.
             self.marks.clear();
         }
         self.marks.push_back((sequence, offset));

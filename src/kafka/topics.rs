@@ -16,6 +16,10 @@ const REACH: Duration = Duration::from_secs(10);
 /// A dead letter is its record and headers: so much more than the largest record (rule 21).
 const DEAD_LETTER_EXTRA: usize = 64 * 1024;
 
+/// So many bytes a page of the state log may have: those of a full one, and as many for the customer that filled it. Kafka's
+/// own default for a topic, so only a limit that somebody lowered is too low.
+const STATE_LOG_BYTES: usize = 1_048_588;
+
 /// How the state log's topic is set: kept for ever, cut by Sillage, in segments that are soon deleted once they are cut.
 const STATE_LOG: &[(&str, &str)] = &[
     ("cleanup.policy", "delete"),
@@ -61,7 +65,9 @@ impl Stamps {
 pub struct Facts {
     /// Partitions of every input.
     pub partitions: u32,
-    /// The largest record that may have to be written.
+    /// The largest dead letter, in bytes.
+    pub dead_letter_bytes: usize,
+    /// The largest record that may have to be written, in bytes.
     pub producer_bytes: usize,
 }
 
@@ -89,9 +95,10 @@ pub fn prepare(connection: &Connection, create: Option<Create>) -> Result<Facts,
     }
     let partitions = setup.equal_partitions(&setup.metadata()?)?;
     let largest = setup.largest_record()?;
-    setup.outputs(&known, partitions, largest + DEAD_LETTER_EXTRA)?;
+    let dead_letter_bytes = largest + DEAD_LETTER_EXTRA;
+    setup.outputs(&known, partitions, dead_letter_bytes)?;
     setup.state_log(&known, partitions)?;
-    Ok(Facts { partitions, producer_bytes: largest + DEAD_LETTER_EXTRA })
+    Ok(Facts { partitions, dead_letter_bytes, producer_bytes: dead_letter_bytes.max(STATE_LOG_BYTES) })
 }
 
 struct Setup<'a> {
@@ -291,7 +298,9 @@ impl<'a> Setup<'a> {
     fn state_log(&self, known: &Metadata, partition_count: u32) -> Result<(), Trouble> {
         let name = format!("{}.{}", self.connection.output, outputs::STATE);
         if partitions(known, &name) == 0 {
-            self.create(&[&name], partition_count, STATE_LOG)?;
+            let bytes = STATE_LOG_BYTES.to_string();
+            let settings: Vec<(&str, &str)> = STATE_LOG.iter().copied().chain([("max.message.bytes", &*bytes)]).collect();
+            self.create(&[&name], partition_count, &settings)?;
         }
         let found = partitions(&self.metadata()?, &name);
         if found != partition_count {
@@ -309,6 +318,13 @@ impl<'a> Setup<'a> {
                          set {key}={wanted}"
                     )));
                 }
+            }
+            let limit = resource.get("max.message.bytes").and_then(|entry| entry.value.as_ref()?.parse::<usize>().ok());
+            if let Some(limit) = limit.filter(|limit| *limit < STATE_LOG_BYTES) {
+                return Err(unfit(format!(
+                    "the state log {name} takes records up to {limit} bytes, but a page of it can have {STATE_LOG_BYTES}; \
+                     set its max.message.bytes to {STATE_LOG_BYTES}"
+                )));
             }
         }
         Ok(())

@@ -33,6 +33,8 @@ use segments::Segments;
 const LANGUAGE: u64 = 1;
 /// The most stages a model may have.
 pub const MAX_STAGES: usize = 64;
+/// The most ways into one stage; types that enter alone are one way together.
+pub const MAX_WAYS: usize = 64;
 /// The most episode kinds.
 pub const MAX_EPISODES: usize = 32;
 /// The most groups of types.

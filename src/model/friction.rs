@@ -8,6 +8,9 @@ use crate::time::Span;
 /// A friction rule by its place in the model's order.
 pub type RuleIndex = u16;
 
+/// At most so many additions to a score are kept; the oldest gives way.
+pub const MAX_ADDED: usize = 32;
+
 /// A friction rule: which evidence is gathered where, and when it is enough.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Friction {

@@ -19,7 +19,7 @@ use crate::time::Span;
 use crate::touchpoint::Currency;
 
 pub use check::{Fragments, load, load_with};
-pub use friction::{Friction, RuleIndex, Scope, Sign, Threshold};
+pub use friction::{Friction, MAX_ADDED, RuleIndex, Scope, Sign, Threshold};
 pub use stage::{Demand, Stage};
 pub use types::{Enters, EpisodeRole, Evidence, TypeRoles, Types};
 

@@ -13,10 +13,13 @@ use crate::metrics::{self, ShardMeters, WorkerMeters};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
-use crate::shard::{Action, Body, Buffered, Customers, Input, Settings, Shard, Unusable};
+use crate::shard::{Action, Body, Buffered, Customers, Input, Settings, Shard, StateLog, Unusable};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping};
+
+/// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed.
+const PAGE_BYTES: usize = 256;
 
 /// What a worker needs to know beside its log.
 #[derive(Clone)]
@@ -171,7 +174,10 @@ impl Worker {
             let Some(place) = self.places.get_mut(id) else { continue };
             let mut actions = Vec::new();
             place.shard.handle(Input::Prepare, &mut actions);
-            let mut changed = 0;
+            let mut changed = match self.job.settings.state_log {
+                StateLog::Changes => PAGE_BYTES,
+                StateLog::Latest => 0,
+            };
             for action in actions {
                 match action {
                     Action::Remember(who) => changed += remember(self.sink.as_mut(), *id, &mut place.shard, &who),
@@ -351,5 +357,70 @@ impl Seat for Worker {
             self.measure(now);
         }
         self.stopped.clone().map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::journey::Customer;
+    use crate::shard::{Position, Progress};
+
+    /// A log of changes that takes everything; notes from which commit on it is needed.
+    #[derive(Default)]
+    struct Changes(Arc<Mutex<u64>>);
+
+    impl Sink for Changes {
+        fn publish(&mut self, _: ShardId, _: &Outcome, _: bool) {}
+        fn dead_letter(&mut self, _: Origin, _: &Unusable) {}
+        fn remember(&mut self, _: ShardId, _: &Customer) -> usize {
+            100
+        }
+        fn keep_from(&mut self, _: ShardId, sequence: u64) {
+            *self.0.lock().expect("one thread") = sequence;
+        }
+        fn commit(&mut self, _: &[(ShardId, Progress)]) -> Verdict {
+            Verdict::Committed
+        }
+        fn abort(&mut self) -> Verdict {
+            Verdict::Aborted("asked for".to_owned())
+        }
+    }
+
+    fn job() -> Job {
+        let (model, _) = crate::model::load("m.yaml", "sillage: 1\nmodel: m\nstages:\n  visit: { enter: page.viewed }\n");
+        Job {
+            models: model.into_iter().map(Arc::new).collect(),
+            settings: Settings { state_log: StateLog::Changes, ..Settings::default() },
+            format: Format::Json,
+            mapping: None,
+            limits: Limits::default(),
+            topics: Arc::from(["in".to_owned()]),
+            partitions: 1,
+            partitioner: Partitioner::Unknown,
+            commit_interval: Span::from_millis(0),
+            stale_after: Span::from_secs(300),
+            now: Arc::new(|| Timestamp::from_millis(1_767_225_600_000)),
+            lookup: Arc::new(Lookup::default()),
+        }
+    }
+
+    /// A shard that gets nothing but records that cannot be used writes a page with each commit, all the same.
+    #[test]
+    fn a_log_of_changes_is_cut_though_no_customer_changes() {
+        let needed_from = Arc::new(Mutex::new(0));
+        let mut worker = Worker::new(job(), Box::new(Changes(Arc::clone(&needed_from))));
+        let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
+        let customers = (0..3).map(|number| Customer::new(Identity::customer(format!("c{number}")))).collect();
+        worker.assigned(vec![Assignment { shard: 0, progress: Progress { positions, ..Progress::default() }, customers }]);
+        for offset in 0..20 {
+            let origin = Origin { shard: 0, input: 0, offset };
+            let timestamp = Timestamp::from_millis(1_767_225_600_000);
+            worker.record(RawRecord { origin, timestamp, stamped: Stamped::OnEntry, key: None, value: Some(b"no JSON") });
+            worker.turn().expect("the sink takes everything");
+        }
+        assert!(*needed_from.lock().expect("one thread") > 10, "{needed_from:?}");
     }
 }

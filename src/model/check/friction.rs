@@ -174,9 +174,27 @@ fn read_threshold(threshold: &written::Threshold, segments: &Segments<'_>, fault
     }
 }
 
-/// The most that a score can be: each rule adds its weight once in a cool-down, as long as that is fresh.
+/// The most that a score can be: what is kept of it, and each rule adds its weight once in a cool-down, as long as that is
+/// fresh.
 fn check_reachable(score: &Friction, around: &Around<'_, '_>, threshold: Option<&Threshold>, faults: &mut Faults) {
-    let Some(written::Sign::Score { place, from, within: Some(within), .. }) = &score.sign else { return };
+    let Some(written::Sign::Score { place, from, within, .. }) = &score.sign else { return };
+    let least = match threshold {
+        Some(Threshold::Fixed(number)) => Some(*number),
+        Some(Threshold::BySegment(numbers)) => numbers.iter().flatten().min().copied(),
+        None => None,
+    };
+    let Some(least) = least else { return };
+    let heaviest = from.iter().map(|(_, weight)| u64::from(*weight)).max().unwrap_or_default();
+    let kept = heaviest.saturating_mul(model::MAX_ADDED as u64);
+    if u64::from(least) > kept {
+        let cause = format!(
+            "a score of {least} is never reached: the latest {} additions count, which make {kept} at most",
+            model::MAX_ADDED
+        );
+        faults.warning("M074", place, cause, "lower the score, or raise the weights");
+        return;
+    }
+    let Some(within) = within else { return };
     let times = |name: &Name| -> Option<u64> {
         let rule = around.rules.iter().find(|rule| rule.name.value == name.value)?;
         let scope = |rule: &Friction| rule.scope.as_ref().map_or("journey".to_owned(), |name| name.value.clone());
@@ -188,12 +206,7 @@ fn check_reachable(score: &Friction, around: &Around<'_, '_>, threshold: Option<
     };
     let most = from.iter().map(|(name, weight)| Some(times(name)?.saturating_mul(u64::from(*weight))));
     let Some(most) = most.sum::<Option<u64>>() else { return };
-    let least = match threshold {
-        Some(Threshold::Fixed(number)) => Some(*number),
-        Some(Threshold::BySegment(numbers)) => numbers.iter().flatten().min().copied(),
-        None => None,
-    };
-    if let Some(least) = least.filter(|least| u64::from(*least) > most) {
+    if u64::from(least) > most {
         let cause =
             format!("a score of {least} is never reached: within {} the rules add up to {most} at most", within.value);
         faults.warning("M074", place, cause, "lower the score, raise the weights, or let evidence count for longer");

@@ -6,7 +6,7 @@ use super::conditions::Conditions;
 use super::friction;
 use super::groups::{Groups, Types};
 use super::segments::Segments;
-use super::{check_name, check_recovery};
+use super::{MAX_WAYS, check_name, check_recovery};
 use crate::diagnostic::{Diagnostic, Faults, did_you_mean, quoted};
 use crate::expression::Expression;
 use crate::model::written::{self, Friction, List, Name, Progress, Stage};
@@ -86,7 +86,13 @@ fn resolve<'a>(
     faults: &mut Faults,
 ) -> Checked<'a> {
     check_name("stage", &stage.name, faults);
-    let enter = stage.enter.iter().flatten().map(|way| resolve_way(way, groups, faults)).collect();
+    let ways = stage.enter.as_deref().unwrap_or_default();
+    // The types that enter alone come first, so what is beyond is no such way.
+    if let Some(written::Way::Count { place, .. } | written::Way::All { place, .. }) = ways.get(MAX_WAYS) {
+        let cause = format!("{} ways into a stage are more than the {MAX_WAYS} that it may have", ways.len());
+        faults.error("M004", place, cause, "remove some ways, or join their types in groups");
+    }
+    let enter = ways.iter().take(MAX_WAYS).map(|way| resolve_way(way, groups, faults)).collect();
     let progresses = match &stage.progresses {
         Progress::Any => None,
         Progress::Only { types, .. } => Some(groups.expand(types, faults)),

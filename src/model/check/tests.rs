@@ -303,3 +303,32 @@ stages:
     let roles = model.types.plain("order.completed");
     assert_eq!((roles.enters.len(), roles.renews.as_slice()), (1, &[None, Some(1)][..]));
 }
+
+/// Evidence alone adds without a cool-down, but only so many additions are kept.
+#[test]
+fn a_score_beyond_what_is_kept_of_it_is_never_reached() {
+    let text = |score: u32| {
+        format!(
+            "sillage: 1\nmodel: m\nstages:\n  visit: {{ enter: page.viewed }}\nfriction:\n  \
+             error: {{ on: error.shown, evidence only: true }}\n  \
+             stuck: {{ score: {score}, from: {{ error: 2 }} }}\n"
+        )
+    };
+    let (_, faults) = load("m.yaml", &text(64));
+    assert!(faults.is_empty(), "{}", render(&faults, Style::Plain));
+    let (model, faults) = load("m.yaml", &text(65));
+    assert_eq!(faults.iter().map(|fault| fault.code).collect::<Vec<_>>(), ["M074"]);
+    assert!(model.is_some(), "a warning");
+}
+
+/// Ways are told apart by a byte.
+#[test]
+fn a_stage_has_no_more_ways_in_than_are_told_apart() {
+    let text = |ways: usize| {
+        let each: Vec<String> = (0..ways).map(|at| format!("{{ 2 of: type.number{at}x, within: 1d }}")).collect();
+        format!("sillage: 1\nmodel: m\nstages:\n  visit: {{ enter: [{}] }}\n", each.join(", "))
+    };
+    let codes = |ways| load("m.yaml", &text(ways)).1.iter().map(|fault| fault.code).collect::<Vec<_>>();
+    assert_eq!(codes(MAX_WAYS), [""; 0]);
+    assert_eq!(codes(300), ["M004"]);
+}
