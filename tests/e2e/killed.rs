@@ -94,7 +94,7 @@ impl Place<'_> {
         let before = self.posts.load(Ordering::Acquire);
         for kill in 0..kills {
             let due = before + (total - before) * kill / kills;
-            wait::until_true("posts to go through", Duration::from_secs(180), || self.posts.load(Ordering::Acquire) >= due);
+            wait::until_true("posts to go through", Duration::from_secs(300), || self.posts.load(Ordering::Acquire) >= due);
             self.kill(dice);
         }
     }
@@ -195,7 +195,7 @@ fn act(id: &str, kind: &'static str, at: i64) -> Act {
 fn published(place: &Place<'_>, total: usize) -> Vec<Published> {
     let mut published: Vec<Published> = Vec::new();
     let mut after = 0;
-    wait::until_true("all outcomes", Duration::from_secs(180), || {
+    wait::until_true("all outcomes", Duration::from_secs(300), || {
         let text = place.ask("GET", &format!("/v1/outcomes?after={after}&limit=10000&wait=1"), b"");
         for line in text.as_str().map(str::to_owned).unwrap_or_else(|| text.to_string()).lines() {
             let Ok(mut line) = serde_json::from_str::<Value>(line) else { continue };
