@@ -228,7 +228,8 @@ impl Desk {
         ))
     }
 
-    /// Shards that nothing was ever committed of: at offsets that somebody set, or where `start` says.
+    /// Shards that nothing was ever committed of (`fresh`, with what the group's offsets say): at offsets that somebody set, or
+    /// where `start` says.
     fn begin_fresh(
         &self,
         consumer: &GroupConsumer,
@@ -236,12 +237,11 @@ impl Desk {
         assignments: &mut Vec<Assignment>,
         positions: &mut TopicPartitionList,
     ) -> Result<(), String> {
-        let committed = fresh;
-        let firsts = self.first_offsets(consumer, committed)?;
+        let firsts = self.first_offsets(consumer, fresh)?;
         for shard in shards_of(fresh) {
             let mut progress = Progress::default();
             for topic in &self.connection.inputs {
-                let found = committed.find_partition(topic, shard);
+                let found = fresh.find_partition(topic, shard);
                 let offset =
                     found.and_then(|found| number(&found)).or_else(|| number(&firsts.find_partition(topic, shard)?));
                 let offset = offset.ok_or_else(|| format!("cannot learn where partition {shard} of {topic} starts"))?;

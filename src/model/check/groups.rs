@@ -201,7 +201,8 @@ impl<'a> Groups<'a> {
     fn misspelt(&self, text: &str) -> Option<&'a str> {
         let near = |group: &&str| strsim::damerau_levenshtein(text, group) == 1;
         let mut names = self.groups.iter().map(|group| group.name.value.as_str());
-        if !(5..=64).contains(&text.len()) {
+        // Comparing takes time, and a model with more types is refused anyway.
+        if !(5..=64).contains(&text.len()) || self.written.len() > MAX_TYPES {
             return None;
         }
         names.find(near)
@@ -256,7 +257,12 @@ fn bounded<'a>(types: Types<'a>, group: &'a Name, faults: &mut Faults) -> Types<
         too_many_conditions(mention.kind, &group.place, faults);
     }
     let mut types = types;
-    types.retain(|mention| by_kind[mention.kind].len() <= MAX_CONDITIONS);
+    // One more than a model may name, so that it is told (`Groups::count`): groups of groups hand all of them on.
+    let mut kinds = HashSet::new();
+    types.retain(|mention| {
+        let fits = by_kind[mention.kind].len() <= MAX_CONDITIONS;
+        fits && (kinds.contains(mention.kind) || (kinds.len() <= MAX_TYPES && kinds.insert(mention.kind)))
+    });
     types
 }
 

@@ -150,7 +150,7 @@ impl<'a> Checked<'a> {
         for run in way.members.chunk_by(|one, other| on_friction(one) == on_friction(other)) {
             if run.first().is_some_and(on_friction) {
                 for name in run {
-                    let rule = name.value.trim_start_matches("friction.");
+                    let rule = name.value.strip_prefix("friction.").unwrap_or(&name.value);
                     let rule = friction::find(rule, &name.place, rules, faults);
                     let (Some(rule), Some(target)) = (rule, target) else { continue };
                     if self.back_on_friction.iter().any(|(known, _)| *known == rule) {

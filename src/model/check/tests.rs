@@ -332,3 +332,16 @@ fn a_stage_has_no_more_ways_in_than_are_told_apart() {
     assert_eq!(codes(MAX_WAYS), [""; 0]);
     assert_eq!(codes(300), ["M004"]);
 }
+
+/// Groups of groups hand on no more types than a model may name, and one more so that it is told.
+#[test]
+fn more_types_than_a_model_may_name_are_told_once_however_many_groups_hand_them_on() {
+    let types: Vec<String> = (0..MAX_TYPES + 1_000).map(|at| format!("type.number{at}x")).collect();
+    let mut text = format!("sillage: 1\nmodel: m\ntouchpoints:\n  g0: [{}]\n", types.join(", "));
+    for group in 1..MAX_GROUPS {
+        text += &format!("  g{group}: [g{}]\n", group - 1);
+    }
+    text += &format!("stages:\n  visit: {{ enter: g{} }}\n", MAX_GROUPS - 1);
+    let codes: Vec<&str> = load("m.yaml", &text).1.iter().map(|fault| fault.code).collect();
+    assert_eq!(codes, ["M004"]);
+}
