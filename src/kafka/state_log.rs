@@ -48,11 +48,13 @@ impl StateWriter {
         Ok(StateWriter { models, partitions, shards: BTreeMap::new(), cutter: Cutter::start(connection)? })
     }
 
-    /// Adds a customer's state to the shard's page; returns its bytes, and a page that is full.
-    pub(super) fn add(&mut self, shard: ShardId, customer: &Customer) -> Result<(usize, Option<Vec<u8>>), String> {
-        let writing = self.shards.entry(shard).or_default();
-        let bytes = writing.draft.add(customer)?;
-        let full = writing.draft.is_full().then(|| self.page(shard, None, "")).transpose()?;
+    /// Adds a customer's state to the shard's page; returns its bytes, and the pages that are full.
+    pub(super) fn add(&mut self, shard: ShardId, customer: &Customer) -> Result<(usize, Vec<Vec<u8>>), String> {
+        let bytes = self.shards.entry(shard).or_default().draft.add(customer)?;
+        let mut full = Vec::new();
+        while self.shards.entry(shard).or_default().draft.is_full() {
+            full.push(self.page(shard, None, "")?);
+        }
         Ok((bytes, full))
     }
 
