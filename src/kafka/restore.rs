@@ -248,7 +248,7 @@ impl Restorer {
         let (last, cut) = (head.progress.is_some(), reading.progress.is_none());
         reading.part = if last { 0 } else { head.part + 1 };
         if let Some(progress) = head.progress {
-            self.check(head.partitions, &head.models, &progress).map_err(Unfit::Wrong)?;
+            self.check(head.partitions, &head.inputs, &head.models).map_err(Unfit::Wrong)?;
             if let Some(before) = &reading.progress
                 && progress.sequence != before.sequence + 1
             {
@@ -268,7 +268,7 @@ impl Restorer {
         Ok(())
     }
 
-    fn check(&self, partitions: u32, models: &[Mark], progress: &Progress) -> Result<(), String> {
+    fn check(&self, partitions: u32, inputs: &[String], models: &[Mark]) -> Result<(), String> {
         if partitions != self.partitions {
             return Err(format!(
                 "the state log was written when the inputs had {partitions} partitions, and now they have {}: \
@@ -276,11 +276,12 @@ impl Restorer {
                 self.partitions
             ));
         }
-        if progress.positions.len() != self.connection.inputs.len() {
+        // By name: the positions in one topic say nothing of another.
+        if *inputs != *self.connection.inputs {
             return Err(format!(
-                "the state log was written with {} inputs, and now there are {}",
-                progress.positions.len(),
-                self.connection.inputs.len()
+                "the state log was written with the inputs {}, and now they are {}",
+                inputs.join(", "),
+                self.connection.inputs.join(", ")
             ));
         }
         let structures = |marks: &[Mark]| -> Vec<String> { marks.iter().map(|mark| mark.structure.clone()).collect() };
@@ -324,7 +325,9 @@ mod tests {
     fn page(customer: &str, part: u32, partitions: u32, sequence: Option<u64>) -> Vec<u8> {
         let position = Position { offset: 0, log_time: Timestamp::MIN };
         let progress = |sequence| Progress { positions: vec![position], stream_time: None, sequence };
-        let head = Head { part, partitions, models: Vec::new(), progress: sequence.map(progress), attempt: "a".to_owned() };
+        let inputs = vec!["in".to_owned()];
+        let progress = sequence.map(progress);
+        let head = Head { part, partitions, inputs, models: Vec::new(), progress, attempt: "a".to_owned() };
         let mut draft = Draft::default();
         draft.add(&Customer::new(Identity::customer(customer))).expect("added");
         draft.finish(&head).expect("a page")
@@ -352,8 +355,8 @@ mod tests {
         let part = |draft: &mut Draft, part: u32, sequence: Option<u64>| {
             let position = Position { offset: 0, log_time: Timestamp::MIN };
             let progress = |sequence| Progress { positions: vec![position], stream_time: None, sequence };
-            let progress = sequence.map(progress);
-            let head = Head { part, partitions: 6, models: Vec::new(), progress, attempt: "a".to_owned() };
+            let (inputs, progress) = (vec!["in".to_owned()], sequence.map(progress));
+            let head = Head { part, partitions: 6, inputs, models: Vec::new(), progress, attempt: "a".to_owned() };
             draft.finish(&head).expect("a page")
         };
         let pages = [part(&mut draft, 0, None), part(&mut draft, 1, None), part(&mut draft, 2, Some(7))];
@@ -380,5 +383,7 @@ mod tests {
         hole(&[page("a", 0, 6, Some(7)), page("b", 1, 6, Some(8))], 1);
         let other = take(&mut Reading::of(0, 9), &[page("a", 0, 5, Some(7))]);
         assert!(matches!(other, Err((0, Unfit::Wrong(_)))), "{other:?}");
+        let renamed = restorer().check(6, &["old".to_owned()], &[]);
+        assert!(renamed.is_err_and(|reason| reason.contains("the inputs old, and now they are in")));
     }
 }

@@ -26,6 +26,7 @@ const MAX_MARKS: usize = 256;
 /// The state log of the shards that one worker owns.
 pub(super) struct StateWriter {
     models: Vec<Mark>,
+    inputs: Vec<String>,
     partitions: u32,
     shards: BTreeMap<ShardId, Writing>,
     cutter: Cutter,
@@ -45,7 +46,8 @@ struct Writing {
 
 impl StateWriter {
     pub(super) fn new(connection: &Arc<Connection>, partitions: u32, models: Vec<Mark>) -> Result<Self, String> {
-        Ok(StateWriter { models, partitions, shards: BTreeMap::new(), cutter: Cutter::start(connection)? })
+        let (inputs, cutter) = (connection.inputs.clone(), Cutter::start(connection)?);
+        Ok(StateWriter { models, inputs, partitions, shards: BTreeMap::new(), cutter })
     }
 
     /// Adds a customer's state to the shard's page; returns its bytes, and the pages that are full.
@@ -71,6 +73,7 @@ impl StateWriter {
             part: writing.part,
             partitions: self.partitions,
             // Once a commit is enough.
+            inputs: if progress.is_some() { self.inputs.clone() } else { Vec::new() },
             models: if progress.is_some() { self.models.clone() } else { Vec::new() },
             progress,
             attempt: attempt.to_owned(),

@@ -27,6 +27,8 @@ pub struct Head {
     pub part: u32,
     /// How many partitions the inputs have (rule 26).
     pub partitions: u32,
+    /// The names of the inputs, in the order of the positions; on the last page of a commit only.
+    pub inputs: Vec<String>,
     /// The names and versions of the models that the state is about, in order, and what must stay the same in them.
     pub models: Vec<Mark>,
     /// How far the shard had come; on the last page of a commit only.
@@ -176,6 +178,7 @@ mod tests {
         Head {
             part: 1,
             partitions: 6,
+            inputs: vec!["in".to_owned()],
             models: vec![Mark { name: "m".to_owned(), version: 2, structure: "m: stages a; episodes ".to_owned() }],
             progress: Some(Progress {
                 positions: vec![Position { offset: 3, log_time: Timestamp::MIN }],
