@@ -64,6 +64,8 @@ struct Reading {
     end: i64,
     /// The next page's place among those of its commit.
     part: u32,
+    /// What has come of a customer who goes on on the next page.
+    open: Vec<u8>,
     latest: HashMap<Identity, Customer>,
     progress: Option<Progress>,
 }
@@ -71,7 +73,25 @@ struct Reading {
 impl Reading {
     /// Nothing is read yet.
     fn of(shard: ShardId, end: i64) -> Self {
-        Reading { shard, end, part: 0, latest: HashMap::new(), progress: None }
+        Reading { shard, end, part: 0, open: Vec::new(), latest: HashMap::new(), progress: None }
+    }
+
+    /// The customer who goes on on this page, once all of it is there. Where the log is cut within a customer, what is left of
+    /// it is needed no more.
+    fn carried(&mut self, bytes: &[u8], cut: bool) -> Result<Option<Customer>, String> {
+        match (self.open.is_empty(), bytes.is_empty()) {
+            (true, true) => return Ok(None),
+            (true, false) if cut => return Ok(None),
+            (true, false) | (false, true) => {
+                return Err("a page of the state log does not go on where the last one ended".to_owned());
+            }
+            (false, false) => self.open.extend_from_slice(bytes),
+        }
+        let customer = pages::joined(&self.open)?;
+        if customer.is_some() {
+            self.open.clear();
+        }
+        Ok(customer)
     }
 }
 
@@ -222,9 +242,13 @@ impl Restorer {
             let (found, due) = (head.part, reading.part);
             return Err(Unfit::Hole(format!("page {found} of a commit of the state log comes where page {due} should")));
         }
-        reading.part = if head.progress.is_some() { 0 } else { head.part + 1 };
+        if head.part != reading.part {
+            reading.open.clear();
+        }
+        let (last, cut) = (head.progress.is_some(), reading.progress.is_none());
+        reading.part = if last { 0 } else { head.part + 1 };
         if let Some(progress) = head.progress {
-            self.check(head.partitions, &head.models, &progress).map_err(Unfit::Wrong)?;
+            self.check(head.partitions, &head.inputs, &head.models).map_err(Unfit::Wrong)?;
             if let Some(before) = &reading.progress
                 && progress.sequence != before.sequence + 1
             {
@@ -233,13 +257,18 @@ impl Restorer {
             }
             reading.progress = Some(progress);
         }
-        for customer in page.customers {
+        let carried = reading.carried(&page.carried, cut).map_err(Unfit::Wrong)?;
+        for customer in carried.into_iter().chain(page.customers) {
             reading.latest.insert(customer.identity.clone(), customer);
+        }
+        reading.open.extend(page.open);
+        if last && !reading.open.is_empty() {
+            return Err(Unfit::Wrong("a commit of the state log ends within a customer".to_owned()));
         }
         Ok(())
     }
 
-    fn check(&self, partitions: u32, models: &[Mark], progress: &Progress) -> Result<(), String> {
+    fn check(&self, partitions: u32, inputs: &[String], models: &[Mark]) -> Result<(), String> {
         if partitions != self.partitions {
             return Err(format!(
                 "the state log was written when the inputs had {partitions} partitions, and now they have {}: \
@@ -247,11 +276,12 @@ impl Restorer {
                 self.partitions
             ));
         }
-        if progress.positions.len() != self.connection.inputs.len() {
+        // By name: the positions in one topic say nothing of another.
+        if *inputs != *self.connection.inputs {
             return Err(format!(
-                "the state log was written with {} inputs, and now there are {}",
-                progress.positions.len(),
-                self.connection.inputs.len()
+                "the state log was written with the inputs {}, and now they are {}",
+                inputs.join(", "),
+                self.connection.inputs.join(", ")
             ));
         }
         let structures = |marks: &[Mark]| -> Vec<String> { marks.iter().map(|mark| mark.structure.clone()).collect() };
@@ -295,7 +325,9 @@ mod tests {
     fn page(customer: &str, part: u32, partitions: u32, sequence: Option<u64>) -> Vec<u8> {
         let position = Position { offset: 0, log_time: Timestamp::MIN };
         let progress = |sequence| Progress { positions: vec![position], stream_time: None, sequence };
-        let head = Head { part, partitions, models: Vec::new(), progress: sequence.map(progress), attempt: "a".to_owned() };
+        let inputs = vec!["in".to_owned()];
+        let progress = sequence.map(progress);
+        let head = Head { part, partitions, inputs, models: Vec::new(), progress, attempt: "a".to_owned() };
         let mut draft = Draft::default();
         draft.add(&Customer::new(Identity::customer(customer))).expect("added");
         draft.finish(&head).expect("a page")
@@ -316,6 +348,30 @@ mod tests {
     }
 
     #[test]
+    fn a_customer_who_fills_pages_is_put_together_and_one_that_is_cut_is_left_out() {
+        let mut draft = Draft::default();
+        let name = "x".repeat(2 * pages::FULL);
+        draft.add(&Customer::new(Identity::customer(name.as_str()))).expect("added");
+        let part = |draft: &mut Draft, part: u32, sequence: Option<u64>| {
+            let position = Position { offset: 0, log_time: Timestamp::MIN };
+            let progress = |sequence| Progress { positions: vec![position], stream_time: None, sequence };
+            let (inputs, progress) = (vec!["in".to_owned()], sequence.map(progress));
+            let head = Head { part, partitions: 6, inputs, models: Vec::new(), progress, attempt: "a".to_owned() };
+            draft.finish(&head).expect("a page")
+        };
+        let pages = [part(&mut draft, 0, None), part(&mut draft, 1, None), part(&mut draft, 2, Some(7))];
+        let mut whole = Reading::of(0, 9);
+        take(&mut whole, &pages).expect("whole");
+        assert!(whole.latest.keys().eq([&Identity::customer(name.as_str())]));
+        let mut cut = Reading::of(0, 9);
+        take(&mut cut, &pages[1..]).expect("cut");
+        assert!(cut.latest.is_empty() && cut.progress.is_some());
+        let mut after = Reading::of(0, 9);
+        let missing = take(&mut after, &[page("a", 0, 6, Some(6)), pages[0].clone(), pages[2].clone()]);
+        assert!(matches!(missing, Err((2, Unfit::Hole(_)))), "{missing:?}");
+    }
+
+    #[test]
     fn what_is_missing_is_told_from_what_is_wrong() {
         let hole = |pages: &[Vec<u8>], place: usize| {
             let unfit = take(&mut Reading::of(0, 9), pages);
@@ -327,5 +383,7 @@ mod tests {
         hole(&[page("a", 0, 6, Some(7)), page("b", 1, 6, Some(8))], 1);
         let other = take(&mut Reading::of(0, 9), &[page("a", 0, 5, Some(7))]);
         assert!(matches!(other, Err((0, Unfit::Wrong(_)))), "{other:?}");
+        let renamed = restorer().check(6, &["old".to_owned()], &[]);
+        assert!(renamed.is_err_and(|reason| reason.contains("the inputs old, and now they are in")));
     }
 }

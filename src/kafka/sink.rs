@@ -299,9 +299,7 @@ impl Sink for KafkaSink {
     fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
         match self.state.add(shard, customer) {
             Ok((bytes, full)) => {
-                if let Some(page) = full {
-                    self.send_page(shard, &page);
-                }
+                full.iter().for_each(|page| self.send_page(shard, page));
                 bytes
             }
             Err(reason) => {

@@ -26,6 +26,7 @@ const MAX_MARKS: usize = 256;
 /// The state log of the shards that one worker owns.
 pub(super) struct StateWriter {
     models: Vec<Mark>,
+    inputs: Vec<String>,
     partitions: u32,
     shards: BTreeMap<ShardId, Writing>,
     cutter: Cutter,
@@ -45,14 +46,17 @@ struct Writing {
 
 impl StateWriter {
     pub(super) fn new(connection: &Arc<Connection>, partitions: u32, models: Vec<Mark>) -> Result<Self, String> {
-        Ok(StateWriter { models, partitions, shards: BTreeMap::new(), cutter: Cutter::start(connection)? })
+        let (inputs, cutter) = (connection.inputs.clone(), Cutter::start(connection)?);
+        Ok(StateWriter { models, inputs, partitions, shards: BTreeMap::new(), cutter })
     }
 
-    /// Adds a customer's state to the shard's page; returns its bytes, and a page that is full.
-    pub(super) fn add(&mut self, shard: ShardId, customer: &Customer) -> Result<(usize, Option<Vec<u8>>), String> {
-        let writing = self.shards.entry(shard).or_default();
-        let bytes = writing.draft.add(customer)?;
-        let full = writing.draft.is_full().then(|| self.page(shard, None, "")).transpose()?;
+    /// Adds a customer's state to the shard's page; returns its bytes, and the pages that are full.
+    pub(super) fn add(&mut self, shard: ShardId, customer: &Customer) -> Result<(usize, Vec<Vec<u8>>), String> {
+        let bytes = self.shards.entry(shard).or_default().draft.add(customer)?;
+        let mut full = Vec::new();
+        while self.shards.entry(shard).or_default().draft.is_full() {
+            full.push(self.page(shard, None, "")?);
+        }
         Ok((bytes, full))
     }
 
@@ -69,6 +73,7 @@ impl StateWriter {
             part: writing.part,
             partitions: self.partitions,
             // Once a commit is enough.
+            inputs: if progress.is_some() { self.inputs.clone() } else { Vec::new() },
             models: if progress.is_some() { self.models.clone() } else { Vec::new() },
             progress,
             attempt: attempt.to_owned(),

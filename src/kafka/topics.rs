@@ -16,8 +16,8 @@ const REACH: Duration = Duration::from_secs(10);
 /// A dead letter is its record and headers: so much more than the largest record (rule 21).
 const DEAD_LETTER_EXTRA: usize = 64 * 1024;
 
-/// So many bytes a page of the state log may have: those of a full one, and as many for the customer that filled it. Kafka's
-/// own default for a topic, so only a limit that somebody lowered is too low.
+/// So many bytes a page of the state log may have, with room to spare: Kafka's own default for a topic, so only a limit that
+/// somebody lowered is too low.
 const STATE_LOG_BYTES: usize = 1_048_588;
 
 /// How the state log's topic is set: kept for ever, cut by Sillage, in segments that are soon deleted once they are cut.

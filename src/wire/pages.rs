@@ -10,12 +10,14 @@ use crate::journey::Customer;
 use crate::model::Model;
 use crate::shard::Progress;
 
-/// The version of a page's layout. Version 1: magic, version, checksum of the rest, head, then customers, each with its length.
-const VERSION: u8 = 1;
+/// The version of a page's layout. Version 2: magic, version, checksum of the rest, how many bytes belong to a customer who
+/// began on a page before, head, then customers, each with its length; the last may go on on the next page.
+const VERSION: u8 = 2;
 const MAGIC: [u8; 3] = *b"SLG";
 /// Magic, version and checksum stand before the rest.
 const PREFIX: usize = 8;
-/// A page that has grown to this many bytes is full.
+/// A page holds so many bytes of customers at most: whoever does not fit goes on on the next, so that no customer, however
+/// large, makes a page that brokers refuse.
 pub const FULL: usize = 512 * 1024;
 
 /// What stands at the beginning of a page.
@@ -25,6 +27,8 @@ pub struct Head {
     pub part: u32,
     /// How many partitions the inputs have (rule 26).
     pub partitions: u32,
+    /// The names of the inputs, in the order of the positions; on the last page of a commit only.
+    pub inputs: Vec<String>,
     /// The names and versions of the models that the state is about, in order, and what must stay the same in them.
     pub models: Vec<Mark>,
     /// How far the shard had come; on the last page of a commit only.
@@ -56,14 +60,38 @@ impl Mark {
 pub struct Page {
     /// Its head.
     pub head: Head,
+    /// The end, or a further part, of a customer who began on a page before.
+    pub carried: Vec<u8>,
     /// The customers on it, in the order they were written.
     pub customers: Vec<Customer>,
+    /// The beginning of one who goes on on the next page.
+    pub open: Vec<u8>,
+}
+
+/// A customer put together of pieces; `None` where some are still to come.
+///
+/// # Errors
+/// What is wrong with the bytes, and what to do.
+pub fn joined(pieces: &[u8]) -> Result<Option<Customer>, String> {
+    match first(pieces) {
+        Some((one, [])) => state::decode(one).map(Some),
+        Some(_) => Err("a page of the state log holds more of a customer than there is".to_owned()),
+        None => Ok(None),
+    }
+}
+
+/// The first customer's bytes and what follows; `None` where that goes on elsewhere.
+fn first(entries: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, after) = entries.split_first_chunk::<4>()?;
+    after.split_at_checked(u32::from_le_bytes(*length) as usize)
 }
 
 /// The customers of a page being written.
 #[derive(Debug, Default)]
 pub struct Draft {
     entries: Vec<u8>,
+    /// How many bytes at the beginning belong to a customer who began on a page before.
+    carried: usize,
     one: Vec<u8>,
 }
 
@@ -85,17 +113,21 @@ impl Draft {
         self.entries.len() >= FULL
     }
 
-    /// Ends the page, and begins the next.
+    /// Ends the page, and begins the next. To be called for a page that is full before anything is added, so that only the
+    /// customer added last can go on on the next.
     ///
     /// # Errors
     /// Only where memory ends.
     pub fn finish(&mut self, head: &Head) -> Result<Vec<u8>, String> {
-        let mut page = Vec::with_capacity(self.entries.len() + 256);
+        let taken = self.entries.len().min(FULL);
+        let mut page = Vec::with_capacity(taken + 256);
         page.extend_from_slice(&MAGIC);
         page.push(VERSION);
         page.extend_from_slice(&[0; 4]);
+        page.extend_from_slice(&(self.carried.min(taken) as u32).to_le_bytes());
         postcard::to_io(head, &mut page).map_err(|error| format!("cannot write a page of the state log: {error}"))?;
-        page.append(&mut self.entries);
+        page.extend(self.entries.drain(..taken));
+        self.carried = self.entries.len();
         let checksum = crc32fast::hash(&page[PREFIX..]);
         page[PREFIX - 4..PREFIX].copy_from_slice(&checksum.to_le_bytes());
         Ok(page)
@@ -122,17 +154,17 @@ pub fn read(bytes: &[u8]) -> Result<Page, String> {
     if prefix[4..] != crc32fast::hash(rest).to_le_bytes() {
         return Err("a page of the state log is damaged (its checksum is wrong)".to_owned());
     }
-    let (head, mut entries) = postcard::take_from_bytes::<Head>(rest)
+    let cut = || "a page of the state log is cut off".to_owned();
+    let (carried, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+    let (head, entries) = postcard::take_from_bytes::<Head>(rest)
         .map_err(|error| format!("a page of the state log cannot be read: {error}"))?;
+    let (carried, mut entries) = entries.split_at_checked(u32::from_le_bytes(*carried) as usize).ok_or_else(cut)?;
     let mut customers = Vec::new();
-    while !entries.is_empty() {
-        let cut = || "a page of the state log ends within a customer".to_owned();
-        let (length, after) = entries.split_first_chunk::<4>().ok_or_else(cut)?;
-        let (one, after) = after.split_at_checked(u32::from_le_bytes(*length) as usize).ok_or_else(cut)?;
+    while let Some((one, after)) = first(entries) {
         customers.push(state::decode(one)?);
         entries = after;
     }
-    Ok(Page { head, customers })
+    Ok(Page { head, carried: carried.to_vec(), customers, open: entries.to_vec() })
 }
 
 #[cfg(test)]
@@ -146,6 +178,7 @@ mod tests {
         Head {
             part: 1,
             partitions: 6,
+            inputs: vec!["in".to_owned()],
             models: vec![Mark { name: "m".to_owned(), version: 2, structure: "m: stages a; episodes ".to_owned() }],
             progress: Some(Progress {
                 positions: vec![Position { offset: 3, log_time: Timestamp::MIN }],
@@ -187,5 +220,36 @@ mod tests {
         assert!((FULL..FULL + 1_000).contains(&added));
         draft.finish(&head()).expect("a page");
         assert!(!draft.is_full());
+    }
+
+    #[test]
+    fn a_customer_larger_than_a_page_goes_on_on_the_next_and_is_put_together_again() {
+        let small = |name: &str| Customer::new(Identity::customer(name));
+        let large = small(&"x".repeat(2 * FULL + FULL / 2));
+        let (mut draft, mut pages) = (Draft::default(), Vec::new());
+        for customer in [&small("a"), &large, &small("b")] {
+            draft.add(customer).expect("added");
+            while draft.is_full() {
+                pages.push(draft.finish(&head()).expect("a page"));
+            }
+        }
+        pages.push(draft.finish(&head()).expect("a page"));
+        assert_eq!(pages.len(), 3);
+        assert!(pages.iter().all(|page| page.len() < FULL + 1_000));
+        let (mut found, mut open) = (Vec::new(), Vec::new());
+        for page in &pages {
+            let page = read(page).expect("readable");
+            open.extend(page.carried);
+            if !open.is_empty()
+                && let Some(customer) = joined(&open).expect("of one piece")
+            {
+                found.push(customer);
+                open.clear();
+            }
+            found.extend(page.customers);
+            open.extend(page.open);
+        }
+        assert!(open.is_empty());
+        assert_eq!(found, [small("a"), large, small("b")]);
     }
 }
