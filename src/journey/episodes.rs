@@ -216,7 +216,8 @@ impl Journey {
             named
         } else {
             let open = self.fallback(sighting).filter(|place| could_be_named(&self.episodes[*place], &sighting.ids));
-            open.or_else(|| self.recovered_without_id(sighting).filter(|_| sighting.ids.is_empty())).into_iter().collect()
+            // What was left goes too, however long ago: a late purchase must not bring it back.
+            open.or_else(|| self.left(sighting).filter(|_| sighting.ids.is_empty())).into_iter().collect()
         };
         let dropped = self.take(places);
         if sighting.role.cancels {
@@ -228,8 +229,9 @@ impl Journey {
     fn forget(&mut self, sighting: &Sighting<'_>) {
         let (index, now, keep) = (sighting.index, sighting.moment.log_time, sighting.remembered_for());
         self.episodes.retain(|episode| {
-            let gone =
-                episode.abandoned && episode.watch.abandonment.is_some_and(|abandonment| abandonment.at + keep <= now);
+            // From when it was left at the earliest: an absolute date can lie long before the touchpoint that carried it.
+            let left = |at: Timestamp| at.max(episode.watch.counts_from);
+            let gone = episode.abandoned && episode.watch.abandonment.is_some_and(|it| left(it.at) + keep <= now);
             episode.kind != index || !gone
         });
         self.kinds[usize::from(index)].closed.retain(|(_, until)| *until > now);
@@ -401,6 +403,18 @@ impl Journey {
         let open = |episode: &Episode| episode.kind == sighting.index && !episode.abandoned && scope.holds(episode);
         let open: Vec<usize> = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place])).collect();
         if open.is_empty() { self.awaiting_recovery(sighting, &scope).into_iter().collect() } else { open }
+    }
+
+    /// The abandoned episode that progressed last, of the session where the chain goes by it, or of the customer.
+    fn left(&self, sighting: &Sighting<'_>) -> Option<usize> {
+        let latest = |scope: &Scope| {
+            let left = |episode: &Episode| episode.kind == sighting.index && episode.abandoned && scope.holds(episode);
+            let places = (0..self.episodes.len()).filter(|place| left(&self.episodes[*place]));
+            places.max_by_key(|place| (self.episodes[*place].touched, *place))
+        };
+        let Some(session) = sighting.session() else { return latest(&Scope::Customer) };
+        let in_session = latest(&Scope::Session(session.clone()));
+        in_session.or_else(|| sighting.kind.by_customer.then(|| latest(&Scope::Customer)).flatten())
     }
 
     fn recovered_without_id(&self, sighting: &Sighting<'_>) -> Option<usize> {

@@ -172,6 +172,14 @@ impl Signs {
         if added.len() > MAX_ADDED {
             added.pop_front();
         }
+        // No more is told than so much evidence: what is older keeps its weight, not its ids.
+        let mut kept = 0;
+        for added in added.iter_mut().rev() {
+            kept += added.evidence.len();
+            if kept > MAX_EVIDENCE {
+                added.evidence.clear();
+            }
+        }
         let sum = added.iter().fold(0_u32, |sum, added| sum.saturating_add(added.weight));
         if sum < threshold {
             return None;

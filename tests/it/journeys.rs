@@ -52,6 +52,7 @@ fn files() -> Vec<String> {
     };
     let mut files = below("tests/scenarios", ".md");
     files.extend(below("models", ".scenarios.md"));
+    files.extend(below("examples/gym", ".scenarios.md"));
     files.push("docs/scenarios.md".to_owned());
     files.sort();
     files

@@ -10,19 +10,27 @@ use sillage::scenario::Coverage;
 
 use crate::journeys::suite;
 
+/// The example that was written from the documentation alone is held to the same.
+const EXAMPLE: &str = "gym";
+
+fn folder(name: &str) -> &'static str {
+    if name == EXAMPLE { "examples/gym" } else { "models" }
+}
+
 fn path(name: &str, ending: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("models/{name}{ending}"))
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("{}/{name}{ending}", folder(name)))
 }
 
 fn text(name: &str, ending: &str) -> String {
     std::fs::read_to_string(path(name, ending)).unwrap_or_else(|error| panic!("models/{name}{ending}: {error}"))
 }
 
-/// Every model in `models/`, by name.
+/// Every model in `models/`, by name, and the example.
 fn names() -> Vec<String> {
     let entries = std::fs::read_dir(path("", "")).expect("models/");
     let files = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
     let mut names: Vec<String> = files.filter_map(|file| Some(file.strip_suffix(".yaml")?.to_owned())).collect();
+    names.push(EXAMPLE.to_owned());
     names.sort();
     names
 }
@@ -35,7 +43,7 @@ fn ready_made(name: &str) -> Model {
 
 /// What comes out of every story of a model, in order, with the story's title.
 fn told(name: &str) -> Vec<(String, Vec<Outcome>)> {
-    let suite = suite(&format!("models/{name}.scenarios.md"), &text(name, ".scenarios.md"));
+    let suite = suite(&format!("{}/{name}.scenarios.md", folder(name)), &text(name, ".scenarios.md"));
     let played = suite.scenarios.iter().zip(suite.play());
     let all = played.map(|(story, said)| (story.title.clone(), said.into_iter().flat_map(|said| said.outcomes).collect()));
     all.collect()
@@ -44,12 +52,12 @@ fn told(name: &str) -> Vec<(String, Vec<Outcome>)> {
 #[test]
 fn every_model_is_sound_explained_and_told_in_full() {
     let names = names();
-    assert!(names.len() >= 5, "{names:?}");
+    assert!(names.len() >= 6, "{names:?}");
     for name in names {
         let model = ready_made(&name);
         assert_eq!(model.name, name, "the file is called as the model");
         assert!(text(&name, ".yaml").lines().count() <= 120, "{name} is longer than a screen");
-        let suite = suite(&format!("models/{name}.scenarios.md"), &text(&name, ".scenarios.md"));
+        let suite = suite(&format!("{}/{name}.scenarios.md", folder(&name)), &text(&name, ".scenarios.md"));
         assert!(suite.scenarios.len() >= 8, "{name} has {} stories", suite.scenarios.len());
         let mut coverage = Coverage::new(suite.scenarios[0].model.clone());
         for said in suite.play().iter().flatten() {
