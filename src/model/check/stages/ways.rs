@@ -15,6 +15,7 @@ pub(super) fn check(stages: &[Checked<'_>], written: &[Stage], faults: &mut Faul
     for (index, stage) in (0..).zip(stages) {
         check_ways(index, stage, &latest, written, faults);
         check_own_ways(stage, faults);
+        check_parts(stage, faults);
     }
     check_shadowed(stages, faults);
 }
@@ -122,6 +123,30 @@ fn check_own_ways(stage: &Checked<'_>, faults: &mut Faults) {
                 quoted(&stage.written.name.value)
             );
             faults.warning("M048", place, cause, "remove this way, or take its types out of those that enter alone");
+        }
+    }
+}
+
+/// Parts of `all of` are to be different things: a touchpoint that belongs to two of them would fulfil both.
+fn check_parts(stage: &Checked<'_>, faults: &mut Faults) {
+    for way in stage.enter.iter().filter(|way| matches!(way.demand, Demand::All { .. })) {
+        let mut earlier: HashMap<&str, Vec<&Mention<'_>>> = HashMap::new();
+        for part in &way.parts {
+            let meets = |mention: &&Mention<'_>, other: &&&Mention<'_>| {
+                includes(&other.guard, &mention.guard) || includes(&mention.guard, &other.guard)
+            };
+            let shared = part.iter().find_map(|mention| {
+                let others = earlier.get(mention.kind)?;
+                others.iter().find(|other| meets(&mention, other)).map(|other| (mention, *other))
+            });
+            if let Some((mention, other)) = shared {
+                let cause = format!("{} belongs to two parts of `all of`: it alone would fulfil both", quoted(mention.kind));
+                let help = "name parts that have no type in common";
+                faults.push(Diagnostic::error("M008", mention.place, cause, help).see(other.place, "the other part"));
+            }
+            for mention in part {
+                earlier.entry(mention.kind).or_default().push(mention);
+            }
         }
     }
 }
