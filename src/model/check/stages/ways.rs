@@ -157,12 +157,12 @@ fn check_shadowed(stages: &[Checked<'_>], faults: &mut Faults) {
         let entering: Vec<&Mention<'_>> = entering.collect();
         let ends = |stage: &Checked<'_>| stage.written.ends.is_some();
         let between = stages[..at].iter().rev().take_while(|stage| ends(stage)).count();
-        let met_first = stages[..at].iter().rev().take(between + 1);
+        let met_first = &stages[at.saturating_sub(between + 1)..at];
         let shadows = |before: &&Checked<'_>| {
             let alone: Vec<&Mention<'_>> = alone(before).collect();
             holds_too(before, stage) && entering.iter().all(|mention| covered(mention, &alone))
         };
-        let Some(before) = met_first.filter(shadows).last() else { continue };
+        let Some(before) = met_first.iter().find(shadows) else { continue };
         let (name, first) = (quoted(&stage.written.name.value), quoted(&before.written.name.value));
         let cause = format!("nobody gets into stage {name}: whatever enters it belongs to {first} before it");
         let help = format!("take the types of {name} out of what enters {first}, or add a type that only {name} has");
