@@ -94,6 +94,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("M080", "a type in too many groups with conditions"),
     ("M081", "a type that looks misspelt"),
     ("M082", "more series of outcomes than dashboards can bear"),
+    ("M083", "friction in an episode that is over"),
     ("M100", "a condition that cannot be read"),
     ("M101", "unknown fact in a condition"),
     ("M102", "an operator or a function on values of the wrong type"),

@@ -18,6 +18,8 @@ pub(super) enum Piece {
     Yaml(Range<usize>),
     /// Lines that begin with `|`.
     Table(Vec<Line>),
+    /// A table's header or row that no bar begins; other readers of Markdown take it for one all the same.
+    Unbarred(Line),
 }
 
 /// A line of a table.
@@ -52,6 +54,8 @@ pub(super) fn pieces(source: &Arc<Source>, faults: &mut Faults) -> Vec<Piece> {
     let text = source.text.as_str();
     let mut pieces = Vec::new();
     let mut lines = lines(text);
+    // What would be the header, if the line below says so.
+    let mut before: Option<Line> = None;
     while let Some((number, span)) = lines.next() {
         let line = &text[span.clone()];
         if let Some(fence) = fence(line) {
@@ -75,9 +79,31 @@ pub(super) fn pieces(source: &Arc<Source>, faults: &mut Faults) -> Vec<Piece> {
                 Some(Piece::Table(table)) if table.last().is_some_and(|last| last.number + 1 == number) => table.push(read),
                 Some(_) | None => pieces.push(Piece::Table(vec![read])),
             }
+        } else if line.contains('|') {
+            let here = unbarred(text, number, span);
+            let follows = |last: &Line| last.number + 1 == number;
+            let row = matches!(pieces.last(), Some(Piece::Table(table)) if table.last().is_some_and(follows));
+            if row {
+                pieces.push(Piece::Unbarred(here));
+            } else if let Some(header) = before.take().filter(|header| follows(header) && here.is_rule()) {
+                pieces.push(Piece::Unbarred(header));
+            } else {
+                before = Some(here);
+            }
         }
     }
     pieces
+}
+
+/// A line whose cells stand between bars, without bars around them.
+fn unbarred(text: &str, number: usize, span: Range<usize>) -> Line {
+    let mut start = span.start;
+    let cells = text[span.clone()].split('|').map(|raw| {
+        let inner = start..start + raw.len();
+        start = inner.end + 1;
+        cell(text, inner)
+    });
+    Line { number, cells: cells.collect(), span }
 }
 
 /// The lines of a text with their numbers, without their ends.

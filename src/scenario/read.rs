@@ -35,8 +35,13 @@ pub fn read(name: &str, text: &str, models: &mut dyn Models) -> (Option<Suite>, 
     let pieces = pieces(&source, &mut faults);
     let mut reader = Reader { source: &source, models, faults, told: BTreeSet::new(), no_model: false };
     let scenarios = reader.stories(&pieces);
-    // A table without a title has been told already.
-    if scenarios.is_empty() && !pieces.iter().any(|piece| matches!(piece, Piece::Table(lines) if is_story(lines))) {
+    // A table without a title or without bars has been told already.
+    let told = |piece: &Piece| match piece {
+        Piece::Table(lines) => is_story(lines),
+        Piece::Unbarred(line) => is_story(std::slice::from_ref(line)),
+        Piece::Title(..) | Piece::Path(_) | Piece::Yaml(_) => false,
+    };
+    if scenarios.is_empty() && !pieces.iter().any(told) {
         let help = "write `## a title` and below it a table with the columns when, Anna does, Sillage says";
         reader.faults.error("S011", &source.place(0..0), "there is no story in this file", help);
     }
@@ -60,6 +65,8 @@ struct Draft<'a> {
     line: usize,
     model: Found,
     tables: Vec<&'a [Line]>,
+    /// The first table that is no story.
+    idle: Option<&'a Line>,
 }
 
 /// What is known of a model.
@@ -75,10 +82,12 @@ impl Reader<'_> {
     fn stories(&mut self, pieces: &[Piece]) -> Vec<Scenario> {
         let mut for_all = Found::Nowhere;
         let mut drafts: Vec<Draft<'_>> = Vec::new();
+        let mut above: Option<&[Line]> = None;
         for piece in pieces {
+            let table = above.take();
             match piece {
                 Piece::Title(title, line) => {
-                    drafts.push(Draft { title, line: *line, model: Found::Nowhere, tables: Vec::new() });
+                    drafts.push(Draft { title, line: *line, model: Found::Nowhere, tables: Vec::new(), idle: None });
                 }
                 Piece::Path(path) => {
                     let found = self.model_at(path);
@@ -88,18 +97,43 @@ impl Reader<'_> {
                     let found = self.model_in(block);
                     self.name(drafts.last_mut().map_or(&mut for_all, |draft| &mut draft.model), found, block);
                 }
-                Piece::Table(lines) if !is_story(lines) => {}
-                Piece::Table(lines) => match drafts.last_mut() {
-                    Some(draft) => draft.tables.push(lines),
-                    None => {
-                        let help = "write `## what the story shows` above it";
-                        self.error("S007", &lines[0].span, "a story without a title", help);
+                Piece::Table(lines) if !is_story(lines) => note_idle(&mut drafts, &lines[0]),
+                Piece::Table(lines) => {
+                    above = Some(lines);
+                    match drafts.last_mut() {
+                        Some(draft) => draft.tables.push(lines),
+                        None => {
+                            let help = "write `## what the story shows` above it";
+                            self.error("S007", &lines[0].span, "a story without a title", help);
+                        }
                     }
-                },
+                }
+                Piece::Unbarred(line) if table.is_some() || is_story(std::slice::from_ref(line)) => {
+                    let cause = "this row of a story does not begin with a bar, so it would not be played";
+                    self.error("S001", &line.span, cause, "begin and end every row with `|`");
+                }
+                Piece::Unbarred(line) => note_idle(&mut drafts, line),
             }
         }
+        self.check_idle(&drafts);
         drafts.retain(|draft| !draft.tables.is_empty());
         drafts.into_iter().map(|draft| self.story(draft, &for_all)).collect()
+    }
+
+    /// Among stories, a title over a table that is none promises what nobody plays.
+    fn check_idle(&mut self, drafts: &[Draft<'_>]) {
+        if drafts.iter().all(|draft| draft.tables.is_empty()) {
+            return;
+        }
+        for draft in drafts.iter().filter(|draft| draft.tables.is_empty()) {
+            let Some(line) = draft.idle else { continue };
+            let cause = format!(
+                "{} is no story: this table has other columns, so it would not be played",
+                quoted(&draft.title.text)
+            );
+            let help = "write | when | Anna does | Sillage says |; a table that is no story stands beside one, or above the first title";
+            self.error("S001", &line.span, cause, help);
+        }
     }
 
     fn error(&mut self, code: &'static str, span: &Range<usize>, cause: impl Into<String>, help: impl Into<String>) {
@@ -260,6 +294,12 @@ impl Reader<'_> {
             self.faults.warning("S010", &self.source.place(span), cause, format!("did you mean {}?", quoted(meant)));
             self.told.insert((model.name.to_string(), kind.to_owned()));
         }
+    }
+}
+
+fn note_idle<'a>(drafts: &mut [Draft<'a>], line: &'a Line) {
+    if let Some(draft) = drafts.last_mut() {
+        draft.idle.get_or_insert(line);
     }
 }
 

@@ -203,6 +203,11 @@ fn every_code_is_raised_and_with_it_no_other() {
     let cases = [
         ("S001", story(&[]).replace("Anna does", "Anna") + "| 0m | | quiet |\n"),
         ("S001", story(&[]).replace("Sillage says", "Silage say") + "| 0m | | quiet |\n"),
+        ("S001", without_bars(&one("0m | product.viewed | enters owning"))),
+        ("S001", one("0m | | quiet") + &without_bars("| 1m | | quiet |\n| 2m | | quiet |\n")),
+        ("S001", one("0m | | quiet") + "\n" + &without_bars(&one("1m | | enters owning"))),
+        ("S001", one("0m | | quiet") + "\n## Two\n\n| at | does | says |\n| --- | --- | --- |\n| 1m | | x |\n"),
+        ("S001", one("0m | | quiet") + "\n## Two\n\nat | Ann | then\n:-- | --- | --:\n1m | | x\n"),
         ("S002", one("0m | product.viewed")),
         ("S002", one("0m | a.b p=a|b | quiet")),
         ("S003", one("soon | product.viewed | quiet")),
@@ -240,6 +245,28 @@ fn every_code_is_raised_and_with_it_no_other() {
     assert!(missing.is_empty(), "nothing raises {missing:?}");
     let broken = codes(&one("0m | | quiet").replace("shop.yaml", "broken.yaml"));
     assert!(broken.contains(&"S006") && broken.len() > 1, "what is wrong with the model is told as well: {broken:?}");
+}
+
+/// Tables as other readers of Markdown take them, too.
+fn without_bars(text: &str) -> String {
+    text.lines().fold(String::new(), |text, line| text + line.trim_start_matches("| ").trim_end_matches(" |") + "\n")
+}
+
+#[test]
+fn a_story_without_bars_is_told_where_it_begins() {
+    let (_, faults) = scenario::read("stories.md", &without_bars(&story(&["0m | | enters owning"])), &mut OneModel);
+    let told = render(&faults, Style::Plain);
+    assert!(told.contains("error[S001]: this row of a story does not begin with a bar"), "{told}");
+    assert!(told.contains("--> stories.md:5:1\n") && told.contains("help: begin and end every row with `|`\n"), "{told}");
+}
+
+#[test]
+fn tables_that_are_no_stories_may_stand_beside_one_or_above_all() {
+    let table = "\n| word | meaning |\n| --- | --- |\n| a | b |\n";
+    let bare = "\nword | meaning\n--- | ---\na | b\n";
+    let fenced = "\n```text\nwhen | Anna does | Sillage says\n--- | --- | ---\n```\n";
+    let line = "\nEither this | or that.\n\n## A title without a table\n\nwhen | Anna does | Sillage says\n";
+    good(&format!("# Words\n{table}{bare}\n{}{table}{bare}{fenced}{line}", story(&["0m | | quiet"])));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Friction: in what each rule gathers evidence, of which types or rules, and whether it can ever be enough.
 
 use super::conditions::Conditions;
-use super::groups::{Groups, Types};
+use super::groups::{Groups, Mention, Types, includes};
 use super::segments::Segments;
 use super::{check_name, episodes};
 use crate::diagnostic::{Diagnostic, Faults, Place, did_you_mean, quoted};
@@ -64,6 +64,9 @@ fn check_one<'a>(
     let scope = scope(rule, around, faults);
     let segments: Vec<_> = rule.segments.iter().map(|name| around.segments.find(name, faults)).collect();
     let (sign, parts) = sign(rule, scope, around, groups, conditions, faults)?;
+    if let Some(Scope::Episode(at)) = scope {
+        check_alive(rule, &sign, &parts, &around.episodes[usize::from(at)], faults);
+    }
     let rule = model::Friction {
         name: rule.name.value.as_str().into(),
         scope: scope?,
@@ -257,6 +260,29 @@ fn check_in_time(rule: &Friction, wait: &written::Wait, scope: Option<Scope>, ar
                 .see(&after.place, "the episode's own wait"),
         );
     }
+}
+
+/// What ends an episode is no evidence in it: the episode is over before the touchpoint is looked at.
+fn check_alive(rule: &Friction, sign: &Sign, parts: &[Types<'_>], episode: &episodes::Checked<'_>, faults: &mut Faults) {
+    // What answers may well be the end.
+    let needed = match sign {
+        Sign::Missing { .. } => &parts[..1],
+        Sign::Count { .. } | Sign::Pattern { .. } | Sign::Score { .. } => parts,
+    };
+    let lists = [("completes", &episode.completes), ("empties", &episode.empties), ("cancels", &episode.cancels)];
+    let end = |mention: &Mention<'_>| {
+        let mut ends =
+            lists.iter().flat_map(|(verb, types)| types.iter().map(move |end| (*verb, end.kind, end.place, &end.guard)));
+        let found = ends.find(|(_, kind, _, guard)| *kind == mention.kind && includes(guard, &mention.guard));
+        found.map(|(verb, _, place, _)| (verb, place))
+    };
+    let ended = needed.iter().find(|part| part.iter().all(|mention| end(mention).is_some()));
+    let Some(first) = ended.and_then(|part| part.first()) else { return };
+    let Some((verb, place)) = end(first) else { return };
+    let (name, episode) = (quoted(&rule.name.value), quoted(&episode.written.name.value));
+    let cause = format!("{name} can never fire: {} {verb} {episode}, which then gathers nothing more", quoted(first.kind));
+    let help = format!("write `in: journey`, or look for something that happens while {episode} is open");
+    faults.push(Diagnostic::warning("M083", first.place, cause, help).see(place, "the end of the episode"));
 }
 
 /// A rule that publishes nothing counts for scores alone: it leads nowhere, and without a score it does nothing.

@@ -1,5 +1,7 @@
 //! Segments: the groups of customers, and what is written for each of them.
 
+use std::collections::HashMap;
+
 use super::conditions::Conditions;
 use super::{MAX_SEGMENTS, at_most, check_name};
 use crate::diagnostic::{Diagnostic, Faults, Place, did_you_mean, listed, quoted};
@@ -20,6 +22,7 @@ impl<'a> Segments<'a> {
         for segment in written {
             check_name("segment", &segment.name, faults);
         }
+        check_same(written, faults);
         let everyone = written.iter().position(|segment| matches!(segment.who, Who::Everyone(_)));
         match everyone {
             Some(at) => {
@@ -113,5 +116,21 @@ impl<'a> Segments<'a> {
             }
         }
         whole.then_some(spread)
+    }
+}
+
+/// Two segments with one condition: the first takes everyone it holds for.
+fn check_same(written: &[Segment], faults: &mut Faults) {
+    let mut first: HashMap<&str, &Name> = HashMap::new();
+    for segment in written {
+        let Who::When(line) = &segment.who else { continue };
+        let Some(other) = first.get(line.value.trim()) else {
+            first.insert(line.value.trim(), &segment.name);
+            continue;
+        };
+        let (name, before) = (quoted(&segment.name.value), quoted(&other.value));
+        let cause = format!("nobody can be in segment {name}: {before} before it has the same condition");
+        let help = "write another condition, or remove one of the two";
+        faults.push(Diagnostic::warning("M061", &segment.name.place, cause, help).see(&other.place, "the same"));
     }
 }

@@ -15,19 +15,14 @@ pub(super) fn check(stages: &[Checked<'_>], written: &[Stage], faults: &mut Faul
     for (index, stage) in (0..).zip(stages) {
         check_ways(index, stage, &latest, written, faults);
         check_own_ways(stage, faults);
+        check_parts(stage, faults);
     }
     check_shadowed(stages, faults);
 }
 
 /// Something leads into each stage: a touchpoint, a way back, a renewal, or an abandonment.
 fn check_entered(stages: &[Checked<'_>], faults: &mut Faults) {
-    let mut led_to: HashSet<StageIndex> = HashSet::new();
-    for stage in stages {
-        led_to.extend(stage.back.iter().map(|(target, _)| *target));
-        led_to.extend(stage.back_on_friction.iter().map(|(_, target)| *target));
-        led_to.extend(stage.renews.iter().map(|(target, _)| *target));
-        led_to.extend(stage.then);
-    }
+    let led_to = led_to(stages);
     for (index, stage) in (0..).zip(stages) {
         let nothing = stage.written.enter.as_ref().is_some_and(Vec::is_empty);
         if nothing && !led_to.contains(&index) {
@@ -126,8 +121,69 @@ fn check_own_ways(stage: &Checked<'_>, faults: &mut Faults) {
     }
 }
 
-/// A stage whose types all belong to the stage right before it: a customer who stands there stays there.
+/// Parts of `all of` are to be different things: a touchpoint that belongs to two of them would fulfil both.
+fn check_parts(stage: &Checked<'_>, faults: &mut Faults) {
+    for way in stage.enter.iter().filter(|way| matches!(way.demand, Demand::All { .. })) {
+        let mut earlier: HashMap<&str, Vec<&Mention<'_>>> = HashMap::new();
+        for part in &way.parts {
+            let meets = |mention: &&Mention<'_>, other: &&&Mention<'_>| {
+                includes(&other.guard, &mention.guard) || includes(&mention.guard, &other.guard)
+            };
+            let shared = part.iter().find_map(|mention| {
+                let others = earlier.get(mention.kind)?;
+                others.iter().find(|other| meets(&mention, other)).map(|other| (mention, *other))
+            });
+            if let Some((mention, other)) = shared {
+                let cause = format!("{} belongs to two parts of `all of`: it alone would fulfil both", quoted(mention.kind));
+                let help = "name parts that have no type in common";
+                faults.push(Diagnostic::error("M008", mention.place, cause, help).see(other.place, "the other part"));
+            }
+            for mention in part {
+                earlier.entry(mention.kind).or_default().push(mention);
+            }
+        }
+    }
+}
+
+/// A stage whose types all belong to one that is always met first: the stage right before it, where a customer stays, or a
+/// terminal one between, as nobody stands there.
 fn check_shadowed(stages: &[Checked<'_>], faults: &mut Faults) {
+    let led_to = led_to(stages);
+    for (at, (index, stage)) in (0..).zip(stages).enumerate() {
+        let mut entering = stage.entering().peekable();
+        if led_to.contains(&index) || entering.peek().is_none() {
+            continue;
+        }
+        let entering: Vec<&Mention<'_>> = entering.collect();
+        let ends = |stage: &Checked<'_>| stage.written.ends.is_some();
+        let between = stages[..at].iter().rev().take_while(|stage| ends(stage)).count();
+        let met_first = &stages[at.saturating_sub(between + 1)..at];
+        let shadows = |before: &&Checked<'_>| {
+            let alone: Vec<&Mention<'_>> = alone(before).collect();
+            holds_too(before, stage) && entering.iter().all(|mention| covered(mention, &alone))
+        };
+        let Some(before) = met_first.iter().find(shadows) else { continue };
+        let (name, first) = (quoted(&stage.written.name.value), quoted(&before.written.name.value));
+        let cause = format!("nobody gets into stage {name}: whatever enters it belongs to {first} before it");
+        let help = format!("take the types of {name} out of what enters {first}, or add a type that only {name} has");
+        faults.push(
+            Diagnostic::warning("M048", &stage.written.name.place, cause, help)
+                .see(&before.written.name.place, "the stage before"),
+        );
+    }
+}
+
+/// Whether the condition of a stage holds wherever another's does.
+fn holds_too(one: &Checked<'_>, other: &Checked<'_>) -> bool {
+    match (&one.written.when, &other.written.when) {
+        (None, _) => true,
+        (Some(one), Some(other)) => one.value == other.value,
+        (Some(_), None) => false,
+    }
+}
+
+/// The stages that something else than a touchpoint's own entering leads to.
+fn led_to(stages: &[Checked<'_>]) -> HashSet<StageIndex> {
     let mut led_to: HashSet<StageIndex> = HashSet::new();
     for stage in stages {
         led_to.extend(stage.back.iter().map(|(target, _)| *target));
@@ -135,23 +191,7 @@ fn check_shadowed(stages: &[Checked<'_>], faults: &mut Faults) {
         led_to.extend(stage.renews.iter().map(|(target, _)| *target));
         led_to.extend(stage.then);
     }
-    for (index, pair) in (1..).zip(stages.windows(2)) {
-        let [before, stage] = pair else { continue };
-        if before.written.when.is_some() || led_to.contains(&index) || before.written.ends.is_some() {
-            continue;
-        }
-        let alone: Vec<&Mention<'_>> = alone(before).collect();
-        let mut entering = stage.entering().peekable();
-        if entering.peek().is_some() && entering.all(|mention| covered(mention, &alone)) {
-            let (name, first) = (quoted(&stage.written.name.value), quoted(&before.written.name.value));
-            let cause = format!("nobody gets into stage {name}: whatever enters it belongs to {first} before it");
-            let help = format!("take the types of {name} out of what enters {first}, or add a type that only {name} has");
-            faults.push(
-                Diagnostic::warning("M048", &stage.written.name.place, cause, help)
-                    .see(&before.written.name.place, "the stage before"),
-            );
-        }
-    }
+    led_to
 }
 
 fn alone<'s, 'a>(stage: &'s Checked<'a>) -> impl Iterator<Item = &'s Mention<'a>> {
