@@ -65,8 +65,6 @@ struct Draft<'a> {
     line: usize,
     model: Found,
     tables: Vec<&'a [Line]>,
-    /// The first table that is no story.
-    idle: Option<&'a Line>,
 }
 
 /// What is known of a model.
@@ -87,7 +85,7 @@ impl Reader<'_> {
             let table = above.take();
             match piece {
                 Piece::Title(title, line) => {
-                    drafts.push(Draft { title, line: *line, model: Found::Nowhere, tables: Vec::new(), idle: None });
+                    drafts.push(Draft { title, line: *line, model: Found::Nowhere, tables: Vec::new() });
                 }
                 Piece::Path(path) => {
                     let found = self.model_at(path);
@@ -97,7 +95,7 @@ impl Reader<'_> {
                     let found = self.model_in(block);
                     self.name(drafts.last_mut().map_or(&mut for_all, |draft| &mut draft.model), found, block);
                 }
-                Piece::Table(lines) if !is_story(lines) => note_idle(&mut drafts, &lines[0]),
+                Piece::Table(lines) if !is_story(lines) => {}
                 Piece::Table(lines) => {
                     above = Some(lines);
                     match drafts.last_mut() {
@@ -112,28 +110,11 @@ impl Reader<'_> {
                     let cause = "this row of a story does not begin with a bar, so it would not be played";
                     self.error("S001", &line.span, cause, "begin and end every row with `|`");
                 }
-                Piece::Unbarred(line) => note_idle(&mut drafts, line),
+                Piece::Unbarred(_) => {}
             }
         }
-        self.check_idle(&drafts);
         drafts.retain(|draft| !draft.tables.is_empty());
         drafts.into_iter().map(|draft| self.story(draft, &for_all)).collect()
-    }
-
-    /// Among stories, a title over a table that is none promises what nobody plays.
-    fn check_idle(&mut self, drafts: &[Draft<'_>]) {
-        if drafts.iter().all(|draft| draft.tables.is_empty()) {
-            return;
-        }
-        for draft in drafts.iter().filter(|draft| draft.tables.is_empty()) {
-            let Some(line) = draft.idle else { continue };
-            let cause = format!(
-                "{} is no story: this table has other columns, so it would not be played",
-                quoted(&draft.title.text)
-            );
-            let help = "write | when | Anna does | Sillage says |; a table that is no story stands beside one, or above the first title";
-            self.error("S001", &line.span, cause, help);
-        }
     }
 
     fn error(&mut self, code: &'static str, span: &Range<usize>, cause: impl Into<String>, help: impl Into<String>) {
@@ -297,15 +278,12 @@ impl Reader<'_> {
     }
 }
 
-fn note_idle<'a>(drafts: &mut [Draft<'a>], line: &'a Line) {
-    if let Some(draft) = drafts.last_mut() {
-        draft.idle.get_or_insert(line);
-    }
-}
-
 /// Whether a table tells a story; every other table is prose.
 fn is_story(table: &[Line]) -> bool {
-    let column = |cell: &Cell| is(&cell.text, WHEN) || cell.text.ends_with(DOES) || nearest(&cell.text, [SAYS]).is_some();
+    let column = |cell: &Cell| {
+        let verb = ["does", "says"].iter().any(|verb| cell.text.ends_with(verb));
+        verb || is(&cell.text, WHEN) || nearest(&cell.text, [SAYS]).is_some()
+    };
     table.first().is_some_and(|header| header.cells.iter().any(column))
 }
 

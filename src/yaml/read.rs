@@ -27,7 +27,14 @@ impl<'a> Reader<'a> {
     pub fn open(node: &'a Node, what: impl Into<String>, place: &Place, faults: &mut Faults) -> Option<Self> {
         let what = what.into();
         match &node.shape {
-            Shape::Map(entries) => Some(Reader { what, place: place.clone(), entries, asked: Vec::new(), claimed: Vec::new(), forms: Vec::new() }),
+            Shape::Map(entries) => Some(Reader {
+                what,
+                place: place.clone(),
+                entries,
+                asked: Vec::new(),
+                claimed: Vec::new(),
+                forms: Vec::new(),
+            }),
             Shape::Refused => None,
             Shape::Nothing | Shape::Scalar { .. } | Shape::List(_) => {
                 let place = if node.place.span.is_empty() { place } else { &node.place };
@@ -58,11 +65,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The first key that has a form (`7 of`), with its value; `form` is how the keys are listed (`N of`).
-    pub fn formed(
-        &mut self,
-        form: &'static str,
-        fits: impl Fn(&str) -> bool,
-    ) -> Option<(&'a Spanned<String>, Value<'a>)> {
+    pub fn formed(&mut self, form: &'static str, fits: impl Fn(&str) -> bool) -> Option<(&'a Spanned<String>, Value<'a>)> {
         self.forms.push(form);
         let entry = self.entries.iter().find(|entry| fits(&entry.key.value))?;
         self.claimed.push(&entry.key.value);

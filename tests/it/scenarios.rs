@@ -206,8 +206,6 @@ fn every_code_is_raised_and_with_it_no_other() {
         ("S001", without_bars(&one("0m | product.viewed | enters owning"))),
         ("S001", one("0m | | quiet") + &without_bars("| 1m | | quiet |\n| 2m | | quiet |\n")),
         ("S001", one("0m | | quiet") + "\n" + &without_bars(&one("1m | | enters owning"))),
-        ("S001", one("0m | | quiet") + "\n## Two\n\n| at | does | says |\n| --- | --- | --- |\n| 1m | | x |\n"),
-        ("S001", one("0m | | quiet") + "\n## Two\n\nat | Ann | then\n:-- | --- | --:\n1m | | x\n"),
         ("S002", one("0m | product.viewed")),
         ("S002", one("0m | a.b p=a|b | quiet")),
         ("S003", one("soon | product.viewed | quiet")),

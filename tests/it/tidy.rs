@@ -28,7 +28,8 @@ const ARROW: &[&[&str]] = &[
 ];
 
 /// The rooms that are functions of state, input and time.
-const PURE: &[&str] = &["time", "partitioner", "expression", "touchpoint", "model", "journey", "shard", "scenario", "wire", "generate"];
+const PURE: &[&str] =
+    &["time", "partitioner", "expression", "touchpoint", "model", "journey", "shard", "scenario", "wire", "generate"];
 
 /// What has no place in a pure room.
 const IMPURE: &[&str] = &[

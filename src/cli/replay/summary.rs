@@ -189,7 +189,8 @@ impl Figures {
     }
 
     fn absences(&self) -> Table {
-        let mut table = table(&["about", "completed", "abandoned", "at stake", "resumed", "recovered", "won back", "friction"]);
+        let mut table =
+            table(&["about", "completed", "abandoned", "at stake", "resumed", "recovered", "won back", "friction"]);
         for ((sort, name), happened) in &self.subjects {
             table.add_row([
                 format!("{sort} {name}"),

@@ -186,6 +186,7 @@ impl Drop for Shop {
 }
 
 fn models() -> Arc<[Arc<Model>]> {
-    let (model, faults) = model::load("plain-five-stages.yaml", include_str!("../../../tests/models/plain-five-stages.yaml"));
+    let (model, faults) =
+        model::load("plain-five-stages.yaml", include_str!("../../../tests/models/plain-five-stages.yaml"));
     vec![Arc::new(model.unwrap_or_else(|| panic!("{faults:?}")))].into()
 }

@@ -80,7 +80,9 @@ fn the_funnel_follows_customers_forward_back_and_round_again() {
 #[test]
 fn a_basket_is_at_stake_once_however_often_it_is_abandoned() {
     let mut tally = tally();
-    let abandons = |number, cents, kind| outcome("c", 1, cents, What::Abandonment { about: episode(kind, number), passed: Passed::Silence });
+    let abandons = |number, cents, kind| {
+        outcome("c", 1, cents, What::Abandonment { about: episode(kind, number), passed: Passed::Silence })
+    };
     tally.committed(&[abandons(1, 5_000, "basket"), abandons(1, 5_000, "checkout"), abandons(1, 7_000, "basket")], &[]);
     tally.committed(&[abandons(2, 1_000, "basket")], &[]);
     let stage = What::Abandonment { about: about(Subject::Stage("decision".into())), passed: Passed::Silence };
