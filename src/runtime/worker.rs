@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tracing::{debug, info, warn};
 
-use crate::journey::{Outcome, What};
+use crate::journey::Outcome;
 use crate::lookup::{Lookup, SharedCustomers};
 use crate::metrics::{self, ShardMeters, WorkerMeters};
 use crate::model::Model;
@@ -150,8 +150,8 @@ impl Worker {
     }
 
     fn is_stale(&self, outcome: &Outcome) -> bool {
-        let absence = matches!(outcome.what, What::Abandonment { .. });
-        let stale = absence && (self.job.now)().since(outcome.at) > self.job.stale_after;
+        // What no touchpoint caused was decided by an absence: an abandonment, friction, or the ending that follows.
+        let stale = outcome.cause.is_none() && (self.job.now)().since(outcome.at) > self.job.stale_after;
         if stale {
             self.meters.stale();
         }
@@ -370,16 +370,22 @@ mod tests {
 
     /// A log of changes that takes everything; notes from which commit on it is needed.
     #[derive(Default)]
-    struct Changes(Arc<Mutex<u64>>);
+    struct Changes {
+        needed_from: Arc<Mutex<u64>>,
+        /// What was published, and whether as stale.
+        published: Arc<Mutex<Vec<(String, bool)>>>,
+    }
 
     impl Sink for Changes {
-        fn publish(&mut self, _: ShardId, _: &Outcome, _: bool) {}
+        fn publish(&mut self, _: ShardId, outcome: &Outcome, stale: bool) {
+            self.published.lock().expect("one thread").push((outcome.to_string(), stale));
+        }
         fn dead_letter(&mut self, _: Origin, _: &Unusable) {}
         fn remember(&mut self, _: ShardId, _: &Customer) -> usize {
             100
         }
         fn keep_from(&mut self, _: ShardId, sequence: u64) {
-            *self.0.lock().expect("one thread") = sequence;
+            *self.needed_from.lock().expect("one thread") = sequence;
         }
         fn commit(&mut self, _: &[(ShardId, Progress)]) -> Verdict {
             Verdict::Committed
@@ -389,8 +395,11 @@ mod tests {
         }
     }
 
-    fn job() -> Job {
-        let (model, _) = crate::model::load("m.yaml", "sillage: 1\nmodel: m\nstages:\n  visit: { enter: page.viewed }\n");
+    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+    fn job(rest: &str) -> Job {
+        let text = format!("sillage: 1\nmodel: m\nstages:\n  visit: {{ enter: page.viewed }}\n{rest}");
+        let (model, _) = crate::model::load("m.yaml", &text);
         Job {
             models: model.into_iter().map(Arc::new).collect(),
             settings: Settings { state_log: StateLog::Changes, ..Settings::default() },
@@ -402,7 +411,7 @@ mod tests {
             partitioner: Partitioner::Unknown,
             commit_interval: Span::from_millis(0),
             stale_after: Span::from_secs(300),
-            now: Arc::new(|| Timestamp::from_millis(1_767_225_600_000)),
+            now: Arc::new(|| NOW),
             lookup: Arc::new(Lookup::default()),
         }
     }
@@ -411,16 +420,40 @@ mod tests {
     #[test]
     fn a_log_of_changes_is_cut_though_no_customer_changes() {
         let needed_from = Arc::new(Mutex::new(0));
-        let mut worker = Worker::new(job(), Box::new(Changes(Arc::clone(&needed_from))));
+        let sink = Changes { needed_from: Arc::clone(&needed_from), ..Changes::default() };
+        let mut worker = Worker::new(job(""), Box::new(sink));
         let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
         let customers = (0..3).map(|number| Customer::new(Identity::customer(format!("c{number}")))).collect();
         worker.assigned(vec![Assignment { shard: 0, progress: Progress { positions, ..Progress::default() }, customers }]);
         for offset in 0..20 {
             let origin = Origin { shard: 0, input: 0, offset };
-            let timestamp = Timestamp::from_millis(1_767_225_600_000);
-            worker.record(RawRecord { origin, timestamp, stamped: Stamped::OnEntry, key: None, value: Some(b"no JSON") });
+            let (stamped, value) = (Stamped::OnEntry, Some(&b"no JSON"[..]));
+            worker.record(RawRecord { origin, timestamp: NOW, stamped, key: None, value });
             worker.turn().expect("the sink takes everything");
         }
         assert!(*needed_from.lock().expect("one thread") > 10, "{needed_from:?}");
+    }
+
+    /// After a long outage nobody is to offer a chat about a question that was asked hours ago (rule 24).
+    #[test]
+    fn friction_of_an_absence_is_stale_after_an_outage_and_that_of_a_touchpoint_is_not() {
+        let published = Arc::new(Mutex::new(Vec::new()));
+        let sink = Changes { published: Arc::clone(&published), ..Changes::default() };
+        let rules = "friction:\n  unanswered: { after: question.asked, missing: question.answered, within: 2m }\n  \
+                     error: { on: error.shown }\n";
+        let mut worker = Worker::new(job(rules), Box::new(sink));
+        let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
+        let progress = Progress { positions, ..Progress::default() };
+        worker.assigned(vec![Assignment { shard: 0, progress, customers: Vec::new() }]);
+        for (offset, (kind, hours)) in (0..).zip([("question.asked", 6), ("error.shown", 5)]) {
+            let timestamp = NOW - Span::from_secs(hours * 3_600);
+            let value = format!(r#"{{"customer_id":"c","occurred_at":"{timestamp}","type":"{kind}"}}"#);
+            let origin = Origin { shard: 0, input: 0, offset };
+            let (stamped, value) = (Stamped::OnEntry, Some(value.as_bytes()));
+            worker.record(RawRecord { origin, timestamp, stamped, key: None, value });
+        }
+        let published = published.lock().expect("one thread");
+        let said: Vec<(&str, bool)> = published.iter().map(|(said, stale)| (said.as_str(), *stale)).collect();
+        assert_eq!(said, [("friction unanswered", true), ("friction error", false)]);
     }
 }
