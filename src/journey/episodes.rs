@@ -217,7 +217,8 @@ impl Journey {
         } else {
             let open = self.fallback(sighting).filter(|place| could_be_named(&self.episodes[*place], &sighting.ids));
             // What was left goes too, however long ago: a late purchase must not bring it back.
-            open.or_else(|| self.left(sighting).filter(|_| sighting.ids.is_empty())).into_iter().collect()
+            let left = || self.nearest(sighting, |episode| episode.abandoned).filter(|_| sighting.ids.is_empty());
+            open.or_else(left).into_iter().collect()
         };
         let dropped = self.take(places);
         if sighting.role.cancels {
@@ -288,17 +289,23 @@ impl Journey {
         (0..self.episodes.len()).filter(of_kind).filter(|place| named(&self.episodes[*place])).collect()
     }
 
-    /// The open episode that progressed last: of the session, and of the customer as far as the chain goes. A touchpoint
-    /// that names no session to go by belongs to the customer's in any case (rule 11).
+    /// The open episode that progressed last (rule 11).
     fn fallback(&self, sighting: &Sighting<'_>) -> Option<usize> {
-        let latest = |scope: &Scope| {
-            let open = |episode: &Episode| episode.kind == sighting.index && !episode.abandoned && scope.holds(episode);
-            let places = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place]));
-            places.max_by_key(|place| (self.episodes[*place].touched, *place))
-        };
-        let Some(session) = sighting.session() else { return latest(&Scope::Customer) };
-        let in_session = latest(&Scope::Session(session.clone()));
-        in_session.or_else(|| sighting.kind.by_customer.then(|| latest(&Scope::Customer)).flatten())
+        self.nearest(sighting, |episode| !episode.abandoned)
+    }
+
+    /// The episode that progressed last among those that fit: of the session, and of the customer as far as the chain goes. A
+    /// touchpoint that names no session to go by belongs to the customer's in any case (rule 11).
+    fn nearest(&self, sighting: &Sighting<'_>, fits: impl Fn(&Episode) -> bool) -> Option<usize> {
+        let Some(session) = sighting.session() else { return self.latest(sighting, &Scope::Customer, fits) };
+        let in_session = self.latest(sighting, &Scope::Session(session.clone()), &fits);
+        in_session.or_else(|| sighting.kind.by_customer.then(|| self.latest(sighting, &Scope::Customer, &fits)).flatten())
+    }
+
+    fn latest(&self, sighting: &Sighting<'_>, scope: &Scope, fits: impl Fn(&Episode) -> bool) -> Option<usize> {
+        let all = self.episodes.iter().enumerate();
+        let fitting = all.filter(|(_, episode)| episode.kind == sighting.index && scope.holds(episode) && fits(episode));
+        fitting.max_by_key(|(place, episode)| (episode.touched, *place)).map(|(place, _)| place)
     }
 
     fn open(&mut self, sighting: &Sighting<'_>) -> Found {
@@ -391,7 +398,8 @@ impl Journey {
             return named;
         }
         if sighting.ids.is_empty() {
-            return self.fallback(sighting).or_else(|| self.recovered_without_id(sighting)).into_iter().collect();
+            let awaits = |episode: &Episode| self.awaits_recovery(episode, sighting);
+            return self.fallback(sighting).or_else(|| self.nearest(sighting, awaits)).into_iter().collect();
         }
         if sighting.kind.strict {
             return Vec::new();
@@ -402,39 +410,16 @@ impl Journey {
         };
         let open = |episode: &Episode| episode.kind == sighting.index && !episode.abandoned && scope.holds(episode);
         let open: Vec<usize> = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place])).collect();
-        if open.is_empty() { self.awaiting_recovery(sighting, &scope).into_iter().collect() } else { open }
+        if open.is_empty() {
+            self.latest(sighting, &scope, |episode| self.awaits_recovery(episode, sighting)).into_iter().collect()
+        } else {
+            open
+        }
     }
 
-    /// The abandoned episode that progressed last, of the session where the chain goes by it, or of the customer.
-    fn left(&self, sighting: &Sighting<'_>) -> Option<usize> {
-        let latest = |scope: &Scope| {
-            let left = |episode: &Episode| episode.kind == sighting.index && episode.abandoned && scope.holds(episode);
-            let places = (0..self.episodes.len()).filter(|place| left(&self.episodes[*place]));
-            places.max_by_key(|place| (self.episodes[*place].touched, *place))
-        };
-        let Some(session) = sighting.session() else { return latest(&Scope::Customer) };
-        let in_session = latest(&Scope::Session(session.clone()));
-        in_session.or_else(|| sighting.kind.by_customer.then(|| latest(&Scope::Customer)).flatten())
-    }
-
-    fn recovered_without_id(&self, sighting: &Sighting<'_>) -> Option<usize> {
-        let Some(session) = sighting.session() else { return self.awaiting_recovery(sighting, &Scope::Customer) };
-        let in_session = self.awaiting_recovery(sighting, &Scope::Session(session.clone()));
-        let of_customer = || self.awaiting_recovery(sighting, &Scope::Customer);
-        in_session.or_else(|| sighting.kind.by_customer.then(of_customer).flatten())
-    }
-
-    /// The abandoned episode that a completing touchpoint without a known id recovers: the one that progressed last, within
-    /// its window.
-    fn awaiting_recovery(&self, sighting: &Sighting<'_>, scope: &Scope) -> Option<usize> {
-        let awaits = |episode: &Episode| {
-            episode.kind == sighting.index
-                && episode.abandoned
-                && scope.holds(episode)
-                && self.recoverable(episode, sighting).is_some()
-        };
-        let places = (0..self.episodes.len()).filter(|place| awaits(&self.episodes[*place]));
-        places.max_by_key(|place| (self.episodes[*place].touched, *place))
+    /// Whether completing the abandoned episode without a known id recovers it now.
+    fn awaits_recovery(&self, episode: &Episode, sighting: &Sighting<'_>) -> bool {
+        episode.abandoned && self.recoverable(episode, sighting).is_some()
     }
 
     /// The abandonment that completing the episode now recovers: within the window, and unless an episode of the kind has

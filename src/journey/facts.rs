@@ -1,5 +1,6 @@
 //! What expressions can know of a journey and the touchpoint being applied.
 
+use super::tallies::Extent;
 use super::{Episode, Journey};
 use crate::expression::{Facts, Slot};
 use crate::model::{EpisodeIndex, Fact, Model};
@@ -21,9 +22,44 @@ impl Journey {
     }
 }
 
+/// What a fact is at present. A value that was carried by a touchpoint is of whatever type its source gave it.
+enum Known<'a> {
+    Number(f64),
+    Text(&'a str),
+    Flag(bool),
+    Instant(Timestamp),
+    Carried(&'a Value),
+}
+
 impl<'a> View<'a> {
-    fn fact(&self, slot: Slot) -> Option<&'a Fact> {
-        self.model.fact(slot)
+    /// What is known; `None` where it is absent.
+    fn known(&self, slot: Slot) -> Option<Known<'a>> {
+        let journey = self.journey;
+        let count = |count: u32| Some(Known::Number(f64::from(count)));
+        let text = |text: &'a str| Some(Known::Text(text));
+        match self.model.fact(slot)? {
+            Fact::TouchpointType => text(&self.touchpoint?.kind),
+            Fact::TouchpointChannel => text(self.touchpoint?.channel.as_deref()?),
+            Fact::TouchpointSession => text(self.touchpoint?.session.as_deref()?),
+            Fact::TouchpointId => text(&self.touchpoint?.id),
+            Fact::TouchpointAt => Some(Known::Instant(self.touchpoint?.event_time)),
+            Fact::Property(name) => self.touchpoint?.property(name).map(Known::Carried),
+            Fact::Amount(name) => self.amount(self.touchpoint?.money(name)),
+            Fact::CustomerTally(index) => self.tally(*index, Extent::Customer),
+            Fact::JourneyTally(index) => self.tally(*index, Extent::Journey),
+            Fact::StageTally(index) => journey.tallies.get(*index)?.last_in(journey.stage()?).map(Known::Carried),
+            Fact::JourneyNumber => count(journey.number),
+            Fact::JourneyStartedAt => Some(Known::Instant(journey.started_at)),
+            Fact::StageName => text(self.model.stage_name(journey.stage()?)),
+            Fact::StageEnteredAt => Some(Known::Instant(journey.standing.as_ref()?.watch.opened_at)),
+            Fact::StageTouchpoints => count(journey.standing.as_ref()?.watch.progress_count),
+            Fact::SegmentName => text(&self.model.segments.get(usize::from(journey.segment?))?.name),
+            Fact::EpisodeOpen(kind) => Some(Known::Flag(self.episode(*kind).is_some_and(|episode| !episode.abandoned))),
+            Fact::EpisodeValue(kind) => self.amount(self.episode(*kind)?.value),
+            Fact::EpisodeTouchpoints(kind) => count(self.episode(*kind)?.watch.progress_count),
+            Fact::EpisodeOpenedAt(kind) => Some(Known::Instant(self.episode(*kind)?.watch.opened_at)),
+            Fact::EpisodeAbandonments(kind) => count(self.episode(*kind)?.watch.abandonments),
+        }
     }
 
     /// Within an episode that one, elsewhere the open one of the kind that progressed last (rule 11).
@@ -36,85 +72,48 @@ impl<'a> View<'a> {
     }
 
     /// The amount, where it is in the model's currency.
-    fn amount(&self, money: Option<Money>) -> Option<f64> {
-        money.filter(|money| Some(money.currency) == self.model.currency).map(|money| money.amount())
+    fn amount(&self, money: Option<Money>) -> Option<Known<'a>> {
+        money.filter(|money| Some(money.currency) == self.model.currency).map(|money| Known::Number(money.amount()))
     }
 
-    /// The value behind a fact that is kept or carried as one.
-    fn value(&self, fact: &Fact) -> Option<&'a Value> {
-        match fact {
-            Fact::Property(name) => self.touchpoint?.property(name),
-            Fact::CustomerTally(index) => self.journey.tallies.get(*index)?.of_customer(),
-            Fact::JourneyTally(index) => self.journey.tallies.get(*index)?.of_journey(),
-            Fact::StageTally(index) => self.journey.tallies.get(*index)?.of_stage(self.journey.stage()?),
-            _ => None,
-        }
+    fn tally(&self, index: usize, extent: Extent) -> Option<Known<'a>> {
+        let state = self.journey.tallies.get(index)?;
+        let sum = || state.sum(extent, self.model.currency).map(Known::Number);
+        state.last(extent).map(Known::Carried).or_else(sum)
     }
 }
 
 impl Facts for View<'_> {
     fn number(&self, slot: Slot) -> Option<f64> {
-        let fact = self.fact(slot)?;
-        let count = |count: u32| Some(f64::from(count));
-        match fact {
-            Fact::Amount(name) => self.amount(self.touchpoint?.money(name)),
-            Fact::JourneyNumber => count(self.journey.number),
-            Fact::StageTouchpoints => count(self.journey.standing.as_ref()?.watch.progress_count),
-            Fact::EpisodeValue(kind) => self.amount(self.episode(*kind)?.value),
-            Fact::EpisodeTouchpoints(kind) => count(self.episode(*kind)?.watch.progress_count),
-            Fact::EpisodeAbandonments(kind) => count(self.episode(*kind)?.watch.abandonments),
-            Fact::CustomerTally(index) | Fact::JourneyTally(index) | Fact::StageTally(index) => match self.value(fact) {
-                Some(Value::Number(number)) => Some(*number),
-                Some(Value::Text(_) | Value::Flag(_)) => None,
-                None => {
-                    let tally = self.journey.tallies.get(*index)?;
-                    match fact {
-                        Fact::CustomerTally(_) => tally.sum_of_customer(self.model.currency),
-                        Fact::JourneyTally(_) => tally.sum_of_journey(self.model.currency),
-                        _ => None,
-                    }
-                }
-            },
-            _ => match self.value(fact)? {
-                Value::Number(number) => Some(*number),
-                Value::Text(_) | Value::Flag(_) => None,
-            },
+        match self.known(slot)? {
+            Known::Number(number) | Known::Carried(&Value::Number(number)) => Some(number),
+            Known::Text(_) | Known::Flag(_) | Known::Instant(_) | Known::Carried(Value::Text(_) | Value::Flag(_)) => None,
         }
     }
 
     fn text(&self, slot: Slot) -> Option<&str> {
-        let fact = self.fact(slot)?;
-        match fact {
-            Fact::TouchpointType => Some(&self.touchpoint?.kind),
-            Fact::TouchpointChannel => self.touchpoint?.channel.as_deref(),
-            Fact::TouchpointSession => self.touchpoint?.session.as_deref(),
-            Fact::TouchpointId => Some(&self.touchpoint?.id),
-            Fact::StageName => Some(self.model.stage_name(self.journey.stage()?)),
-            Fact::SegmentName => Some(&self.model.segments.get(usize::from(self.journey.segment?))?.name),
-            _ => match self.value(fact)? {
-                Value::Text(text) => Some(text),
-                Value::Number(_) | Value::Flag(_) => None,
-            },
+        match self.known(slot)? {
+            Known::Text(text) => Some(text),
+            Known::Carried(Value::Text(text)) => Some(text),
+            Known::Number(_) | Known::Flag(_) | Known::Instant(_) => None,
+            Known::Carried(Value::Number(_) | Value::Flag(_)) => None,
         }
     }
 
     fn flag(&self, slot: Slot) -> Option<bool> {
-        match self.fact(slot)? {
-            Fact::EpisodeOpen(kind) => Some(self.episode(*kind).is_some_and(|episode| !episode.abandoned)),
-            fact => match self.value(fact)? {
-                Value::Flag(flag) => Some(*flag),
-                Value::Text(_) | Value::Number(_) => None,
-            },
+        match self.known(slot)? {
+            Known::Flag(flag) | Known::Carried(&Value::Flag(flag)) => Some(flag),
+            Known::Number(_) | Known::Text(_) | Known::Instant(_) | Known::Carried(Value::Text(_) | Value::Number(_)) => {
+                None
+            }
         }
     }
 
     fn instant(&self, slot: Slot) -> Option<Timestamp> {
-        match self.fact(slot)? {
-            Fact::TouchpointAt => Some(self.touchpoint?.event_time),
-            Fact::JourneyStartedAt => Some(self.journey.started_at),
-            Fact::StageEnteredAt => Some(self.journey.standing.as_ref()?.watch.opened_at),
-            Fact::EpisodeOpenedAt(kind) => Some(self.episode(*kind)?.watch.opened_at),
-            fact => self.value(fact)?.as_instant(),
+        match self.known(slot)? {
+            Known::Instant(at) => Some(at),
+            Known::Carried(value) => value.as_instant(),
+            Known::Number(_) | Known::Text(_) | Known::Flag(_) => None,
         }
     }
 

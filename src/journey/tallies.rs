@@ -60,6 +60,24 @@ pub enum TallyState {
     },
 }
 
+/// Over what a tally is asked for.
+#[derive(Clone, Copy)]
+pub(super) enum Extent {
+    /// All journeys of the customer.
+    Customer,
+    /// The present one.
+    Journey,
+}
+
+impl Extent {
+    fn of<T>(self, customer: T, journey: T) -> T {
+        match self {
+            Extent::Customer => customer,
+            Extent::Journey => journey,
+        }
+    }
+}
+
 impl TallyState {
     pub(super) fn new(sum: &Sum) -> Self {
         match sum {
@@ -71,20 +89,10 @@ impl TallyState {
         }
     }
 
-    /// The latest value in all journeys.
-    pub fn of_customer(&self) -> Option<&Value> {
+    /// The latest value.
+    pub(super) fn last(&self, extent: Extent) -> Option<&Value> {
         match self {
-            TallyState::Last { customer, .. } => customer.as_ref(),
-            TallyState::Count { .. } | TallyState::Number { .. } | TallyState::Money { .. } | TallyState::Visits { .. } => {
-                None
-            }
-        }
-    }
-
-    /// The latest value in this journey.
-    pub fn of_journey(&self) -> Option<&Value> {
-        match self {
-            TallyState::Last { journey, .. } => journey.as_ref(),
+            TallyState::Last { customer, journey, .. } => extent.of(customer, journey).as_ref(),
             TallyState::Count { .. } | TallyState::Number { .. } | TallyState::Money { .. } | TallyState::Visits { .. } => {
                 None
             }
@@ -92,7 +100,7 @@ impl TallyState {
     }
 
     /// The latest value in a stage of this journey.
-    pub fn of_stage(&self, stage: StageIndex) -> Option<&Value> {
+    pub(super) fn last_in(&self, stage: StageIndex) -> Option<&Value> {
         match self {
             TallyState::Last { stages, .. } => stages.iter().find(|(at, _)| *at == stage).map(|(_, value)| value),
             TallyState::Count { .. } | TallyState::Number { .. } | TallyState::Money { .. } | TallyState::Visits { .. } => {
@@ -101,22 +109,14 @@ impl TallyState {
         }
     }
 
-    /// The sum over all journeys; of amounts, those in `currency`.
-    pub fn sum_of_customer(&self, currency: Option<Currency>) -> Option<f64> {
+    /// The sum; of amounts, those in `currency`.
+    pub(super) fn sum(&self, extent: Extent, currency: Option<Currency>) -> Option<f64> {
         match self {
-            TallyState::Count { customer, .. } | TallyState::Visits { customer, .. } => Some(*customer as f64),
-            TallyState::Number { customer, .. } => Some(*customer),
-            TallyState::Money { customer, .. } => currency.map(|currency| amount(customer, currency)),
-            TallyState::Last { .. } => None,
-        }
-    }
-
-    /// The sum over this journey; of amounts, those in `currency`.
-    pub fn sum_of_journey(&self, currency: Option<Currency>) -> Option<f64> {
-        match self {
-            TallyState::Count { journey, .. } | TallyState::Visits { journey, .. } => Some(*journey as f64),
-            TallyState::Number { journey, .. } => Some(*journey),
-            TallyState::Money { journey, .. } => currency.map(|currency| amount(journey, currency)),
+            TallyState::Count { customer, journey } | TallyState::Visits { customer, journey, .. } => {
+                Some(*extent.of(customer, journey) as f64)
+            }
+            TallyState::Number { customer, journey } => Some(*extent.of(customer, journey)),
+            TallyState::Money { customer, journey } => Some(amount(extent.of(customer, journey), currency?)),
             TallyState::Last { .. } => None,
         }
     }
