@@ -20,4 +20,5 @@ mod oracle;
 mod restarts;
 mod shop;
 mod silence;
+mod standby;
 mod story;

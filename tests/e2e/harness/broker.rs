@@ -163,6 +163,10 @@ fn settings(home: &Path, port: u16, controller: u16, proxies: &[Proxy]) -> Strin
          transaction.state.log.min.isr=1\n\
          transaction.state.log.num.partitions=4\n\
          group.initial.rebalance.delay.ms=0\n\
+         group.consumer.min.session.timeout.ms=6000\n\
+         group.consumer.session.timeout.ms=6000\n\
+         group.consumer.min.heartbeat.interval.ms=500\n\
+         group.consumer.heartbeat.interval.ms=500\n\
          auto.create.topics.enable=false\n",
         home.display()
     )

@@ -164,6 +164,11 @@ impl Service {
         self.wait_for_end(Duration::from_secs(5))
     }
 
+    /// Tells a standby to take the place of its member.
+    pub(crate) fn take_over(&self) {
+        self.signal("-USR1");
+    }
+
     fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill starts");
         assert!(sent.success(), "{} has ended before:\n{}", self.name, self.log());
