@@ -19,5 +19,7 @@ mod observability;
 mod oracle;
 mod restarts;
 mod shop;
+mod shopper;
 mod silence;
 mod story;
+mod told;
