@@ -22,8 +22,8 @@ fn a_standby_takes_the_place_of_a_killed_member_and_nothing_is_lost_or_doubled()
     let mut shop = Shop::open(kafka, "standby", &["app", "web"], 6);
     shop.setup.model = model("shop.yaml");
     let standby = || Service::start(&Setup { arguments: vec!["--standby"], ..shop.setup.clone() });
-    let mut active = shop.serve();
-    let mut waiting = standby();
+    // The one that works, and the one that stands by.
+    let mut both = vec![shop.serve(), standby()];
     let reader = Reader::of(&shop.direct, &shop.setup.output_topics(&OUTPUTS));
     let begin = now_millis() + 500;
     let written = AtomicBool::new(false);
@@ -35,30 +35,33 @@ fn a_standby_takes_the_place_of_a_killed_member_and_nothing_is_lost_or_doubled()
             end
         });
         while !written.load(Ordering::Acquire) {
-            waiting.wait_for_line("standing by", SOON);
-            wait::until_true("the standby to know somebody", SOON, || waiting.metric("sillage_standby_customers") > 100.0);
-            assert!(!waiting.is_ready(), "a standby serves nobody");
-            active.kill();
+            both[1].wait_for_line("standing by", SOON);
+            wait::until_true("the standby to know somebody", SOON, || both[1].metric("sillage_standby_customers") > 100.0);
+            assert!(!both[1].is_ready(), "a standby serves nobody");
+            both.remove(0).kill();
             let decided = now_millis();
-            waiting.take_over();
+            both[0].take_over();
             let by_standby = |record: &crate::harness::clients::Published| record.timestamp > decided;
             let read = reader.until("the standby's first commit", SOON, |read| {
                 written.load(Ordering::Acquire) || read.iter().any(by_standby)
             });
             taken.extend(read.iter().map(|record| record.timestamp).filter(|at| *at > decided).min().map(|at| at - decided));
-            active = std::mem::replace(&mut waiting, standby());
+            both.push(standby());
         }
         writing.join().expect("the load is written")
     });
-    drop(waiting);
     let expected = expected(&customers, begin, end + ALL_PASSED);
     let total = expected.values().map(Vec::len).sum::<usize>();
     reader.until("as many outcomes as the oracle tells", SOON * 4, |read| read.len() >= total);
     let published = reader.to_the_end();
-    let ended = active.terminate();
-    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    for service in both {
+        let ended = service.terminate();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    }
     compare(&customers, &expected, &published);
-    say(&format!("standby: {TOUCHPOINTS} touchpoints, {total} outcomes; from the decision to the first commit: {taken:?} ms"));
+    say(&format!(
+        "standby: {TOUCHPOINTS} touchpoints, {total} outcomes; from the decision to the first commit: {taken:?} ms"
+    ));
     assert!(taken.len() >= 2 && taken.iter().all(|after| *after < TAKEN_OVER), "{taken:?}");
 }
 
