@@ -13,6 +13,7 @@ mod journeys;
 mod judge;
 mod laws;
 mod model_check;
+mod model_diff;
 mod ready_made;
 mod real_data;
 mod reference;
