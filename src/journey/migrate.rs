@@ -154,8 +154,7 @@ impl Passage {
             let keeps_evidence = same_evidence(old, of, new, &new.friction[at]);
             Some(Rule { index: at as RuleIndex, keeps_evidence })
         };
-        let tallies: Vec<Option<usize>> =
-            old.tallies.iter().map(|tally| place(Section::Tallies, &tally.name)).collect();
+        let tallies: Vec<Option<usize>> = old.tallies.iter().map(|tally| place(Section::Tallies, &tally.name)).collect();
         let mut anew = vec![false; new.tallies.len()];
         for (before, at) in old.tallies.iter().zip(&tallies).filter(|_| !old.names_only) {
             if let Some(at) = at {
@@ -292,8 +291,7 @@ impl Passage {
         let Some(ways) = ways else { return Some(Counted { stage: *stage, ..counted }) };
         let way = ways.get(usize::from(counted.demand))?.as_ref()?;
         let part = |part: u8| *way.parts.get(usize::from(part))?;
-        let seen: Vec<(Timestamp, u8)> =
-            counted.seen.into_iter().filter_map(|(at, old)| Some((at, part(old)?))).collect();
+        let seen: Vec<(Timestamp, u8)> = counted.seen.into_iter().filter_map(|(at, old)| Some((at, part(old)?))).collect();
         (!seen.is_empty()).then_some(Counted { stage: *stage, demand: way.demand, seen })
     }
 

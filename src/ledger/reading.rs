@@ -8,6 +8,7 @@ use crate::port::ShardId;
 use crate::shard::Progress;
 use crate::touchpoint::Identity;
 use crate::wire::pages::{self, Entry, Head, Mark};
+use crate::wire::succession;
 
 /// Why a log cannot be taken as it is read.
 #[derive(Debug)]
@@ -27,7 +28,11 @@ pub struct Reading {
     part: u32,
     /// What has come of an entry that goes on on the next page.
     open: Vec<u8>,
+    /// As of the last commit that was read as a whole, under its models.
     latest: HashMap<Identity, Customer>,
+    /// What the commit being read says so far: under which models it was written, its last page tells.
+    said: Vec<Entry>,
+    models: Vec<Mark>,
     progress: Option<Progress>,
     /// The first commit that is there as a whole.
     first: Option<u64>,
@@ -57,16 +62,26 @@ impl Reading {
         self.progress.as_ref()
     }
 
-    /// The state, when everything is read.
+    /// The models that the last commit read as a whole was written under.
+    pub fn models(&self) -> &[Mark] {
+        &self.models
+    }
+
+    /// The state, when everything is read, brought over to the models that run now.
     ///
     /// # Errors
-    /// The log's head is missing.
-    pub fn finish(self) -> Result<(Vec<Customer>, Option<Progress>), Unfit> {
+    /// The log's head is missing, or these models may not follow.
+    pub fn finish(mut self, ledger: &Ledger) -> Result<(Vec<Customer>, Option<Progress>), Unfit> {
         if let Some(first) = self.first.filter(|first| *first > self.needed_from.max(1) && self.needed_from > 0) {
             let needed = self.needed_from;
             return Err(Unfit::Hole(format!(
                 "the state log begins with commit {first}, and is needed from commit {needed}: somebody has deleted its head"
             )));
+        }
+        if self.progress.is_some()
+            && let Some(migration) = succession::admit(&self.models, &ledger.models).map_err(Unfit::Wrong)?
+        {
+            self.latest.values_mut().for_each(|customer| migration.migrate(customer));
         }
         Ok((self.latest.into_values().collect(), self.progress))
     }
@@ -90,26 +105,21 @@ impl Reading {
         }
         let last = head.progress.is_some();
         self.part = if last { 0 } else { head.part + 1 };
-        if last {
-            self.ends(ledger, head)?;
-        }
         let carried = self.carried(&page.carried, !begun).map_err(Unfit::Wrong)?;
-        for entry in carried.into_iter().chain(page.entries) {
-            match entry {
-                Entry::Customer(customer) => drop(self.latest.insert(customer.identity.clone(), *customer)),
-                Entry::Gone(who) => drop(self.latest.remove(&who)),
-            }
-        }
+        self.said.extend(carried.into_iter().chain(page.entries));
         self.open.extend(page.open);
-        if last && !self.open.is_empty() {
+        if !last {
+            return Ok(());
+        }
+        if !self.open.is_empty() {
             return Err(Unfit::Wrong("a commit of the state log ends within a customer".to_owned()));
         }
-        Ok(())
+        self.ends(ledger, head)
     }
 
     /// The last page of a commit.
     fn ends(&mut self, ledger: &Ledger, head: Head) -> Result<(), Unfit> {
-        check(ledger, head.partitions, &head.inputs, &head.models).map_err(Unfit::Wrong)?;
+        check(ledger, head.partitions, &head.inputs).map_err(Unfit::Wrong)?;
         let Some(progress) = head.progress else { return Ok(()) };
         if let Some(before) = &self.progress
             && progress.sequence != before.sequence + 1
@@ -121,6 +131,21 @@ impl Reading {
         self.first.get_or_insert(if whole { progress.sequence } else { progress.sequence + 1 });
         self.needed_from = head.needed_from;
         self.progress = Some(progress);
+        self.apply(head.models).map_err(Unfit::Wrong)
+    }
+
+    /// What the commit says, which was written under these models; what is known from before is brought over to them first.
+    fn apply(&mut self, models: Vec<Mark>) -> Result<(), String> {
+        if let Some(migration) = succession::step(&self.models, &models)? {
+            self.latest.values_mut().for_each(|customer| migration.migrate(customer));
+        }
+        self.models = models;
+        for entry in self.said.drain(..) {
+            match entry {
+                Entry::Customer(customer) => drop(self.latest.insert(customer.identity.clone(), *customer)),
+                Entry::Gone(who) => drop(self.latest.remove(&who)),
+            }
+        }
         Ok(())
     }
 
@@ -143,7 +168,7 @@ impl Reading {
 }
 
 /// Whether the log is about what runs now.
-fn check(ledger: &Ledger, partitions: u32, inputs: &[String], models: &[Mark]) -> Result<(), String> {
+fn check(ledger: &Ledger, partitions: u32, inputs: &[String]) -> Result<(), String> {
     if partitions != ledger.partitions {
         return Err(format!(
             "the state log was written when the inputs had {partitions} partitions, and now they have {}: \
@@ -157,15 +182,6 @@ fn check(ledger: &Ledger, partitions: u32, inputs: &[String], models: &[Mark]) -
             "the state log was written with the inputs {}, and now they are {}",
             inputs.join(", "),
             ledger.inputs.join(", ")
-        ));
-    }
-    let structures = |marks: &[Mark]| -> Vec<String> { marks.iter().map(|mark| mark.structure.clone()).collect() };
-    let (written, running) = (structures(models), structures(&ledger.models));
-    if written != running {
-        return Err(format!(
-            "the state log holds journeys of other models ({}) than those that run now ({})",
-            written.join("; "),
-            running.join("; ")
         ));
     }
     Ok(())
@@ -254,7 +270,7 @@ mod tests {
         hole(&[page("a", 0, 6, Some(7)), page("b", 1, 6, Some(8))], 1);
         let other = take(&mut Reading::of(0), &[page("a", 0, 5, Some(7))]);
         assert!(matches!(other, Err((0, Unfit::Wrong(_)))), "{other:?}");
-        let renamed = check(&ledger(), 6, &["old".to_owned()], &[]);
+        let renamed = check(&ledger(), 6, &["old".to_owned()]);
         assert!(renamed.is_err_and(|reason| reason.contains("the inputs old, and now they are in")));
     }
 }

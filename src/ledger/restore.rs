@@ -76,7 +76,7 @@ impl Restoring {
             Seen::Page(offset, Err(unfit)) => self.again(ledger, reader, unfit, &format!("offset {offset}")),
             Seen::Nothing(Some(position)) if position >= self.end => {
                 let shard = self.reading.shard();
-                match std::mem::replace(&mut self.reading, Reading::of(shard)).finish() {
+                match std::mem::replace(&mut self.reading, Reading::of(shard)).finish(ledger) {
                     Ok((customers, progress)) => Ok(Step::Done(Restored { customers, progress })),
                     Err(unfit) => self.again(ledger, reader, unfit, "its beginning"),
                 }

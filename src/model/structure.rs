@@ -232,8 +232,9 @@ impl Structure {
     /// A text that is neither.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.starts_with('{') {
-            return serde_json::from_str(text)
-                .map_err(|error| format!("the structure of a model cannot be read ({error}); use the Sillage that wrote it"));
+            return serde_json::from_str(text).map_err(|error| {
+                format!("the structure of a model cannot be read ({error}); use the Sillage that wrote it")
+            });
         }
         names(text).ok_or_else(|| "the structure of a model cannot be read; use the Sillage that wrote it".to_owned())
     }

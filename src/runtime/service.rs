@@ -174,7 +174,7 @@ impl Life {
         let connection = Arc::new(log.connection.clone());
         let facts = self.reach(&connection, log.create)?;
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
-        Crew::on_kafka(&connection, facts, self.config.workers, &job, &self.stop, &crew::bare()).map_err(Ended::Unable)
+        Crew::on_kafka(&connection, facts, &self.config.retired, self.config.workers, &job, &self.stop, &crew::bare()).map_err(Ended::Unable)
     }
 
     /// Creates or verifies the topics, trying again with growing pauses while no broker answers.

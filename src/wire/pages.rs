@@ -71,7 +71,7 @@ pub struct Mark {
     pub name: String,
     /// The author's version.
     pub version: u32,
-    /// What running journeys depend on (`Model::structure`).
+    /// What running journeys refer to (`Model::structure`); empty for a model that is gone for good.
     pub structure: String,
 }
 
@@ -79,6 +79,16 @@ impl Mark {
     /// How the state log names a model.
     pub fn of(model: &Model) -> Self {
         Mark { name: model.name.to_string(), version: model.version, structure: model.structure() }
+    }
+
+    /// Says that a model is gone for good, and its journeys with it: those who read on need not miss it.
+    pub fn retired(name: &str) -> Self {
+        Mark { name: name.to_owned(), version: 0, structure: String::new() }
+    }
+
+    /// Whether it says so.
+    pub fn is_retired(&self) -> bool {
+        self.structure.is_empty()
     }
 }
 

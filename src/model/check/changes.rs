@@ -28,9 +28,7 @@ pub(super) fn check(written: &Written, episodes: &[Checked<'_>], faults: &mut Fa
         }
         if let Some(place) = told.insert((section.as_str(), &old.value), &old.place) {
             let cause = format!("what becomes of the {} {} is said twice", section.one(), quoted(&old.value));
-            faults.push(
-                Diagnostic::error("M092", &old.place, cause, "keep one of the two").see(place, "said here as well"),
-            );
+            faults.push(Diagnostic::error("M092", &old.place, cause, "keep one of the two").see(place, "said here as well"));
         }
         changes.removed.push((*section, old.value.as_str().into(), to.as_ref().map(|to| to.value.as_str().into())));
     }

@@ -25,7 +25,12 @@ pub(super) fn between(old: &Model, new: &Model, after: &Structure) -> Vec<Change
         let kind = &new.episodes[place];
         let mut told = episodes(before, kind, &words);
         told.extend(types(&words, "opened", |roles| roles.episodes[at].opens, |roles| roles.episodes[place].opens));
-        told.extend(types(&words, "completed", |roles| roles.episodes[at].completes, |roles| roles.episodes[place].completes));
+        told.extend(types(
+            &words,
+            "completed",
+            |roles| roles.episodes[at].completes,
+            |roles| roles.episodes[place].completes,
+        ));
         say(Section::Episodes, &kind.name, told);
     }
     for (at, before) in old.friction.iter().enumerate() {

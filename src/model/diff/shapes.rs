@@ -62,7 +62,9 @@ impl Step<'_> {
                     let cause = format!("{all} become one {}, {}", section.one(), quoted(name));
                     let help = match section {
                         Section::Stages => "let one go on under `renamed`, and say under `removed` where the others go on",
-                        Section::Episodes | Section::Ids => "let one go on under `renamed`, and list the others under `removed`",
+                        Section::Episodes | Section::Ids => {
+                            "let one go on under `renamed`, and list the others under `removed`"
+                        }
                         Section::Friction | Section::Tallies | Section::Segments => "let one go on under `renamed`",
                     };
                     let at = At::New(vec!["renamed".into(), section.as_str().into(), several[0].into()]);
@@ -82,7 +84,9 @@ impl Step<'_> {
             },
             Section::Episodes if declared => "gone; open ones are forgotten, and nothing more is told of them".to_owned(),
             Section::Episodes => "gone, and some may be open".to_owned(),
-            Section::Friction => "gone; what was gathered is forgotten, and what waits for an answer waits no more".to_owned(),
+            Section::Friction => {
+                "gone; what was gathered is forgotten, and what waits for an answer waits no more".to_owned()
+            }
             Section::Tallies => "gone; what it summed up is forgotten".to_owned(),
             Section::Segments => "gone; customers are told apart anew at their next touchpoint".to_owned(),
             Section::Ids => "gone".to_owned(),
@@ -111,7 +115,8 @@ impl Step<'_> {
         };
         let key = section.as_str();
         let new = renamed.unwrap_or("NEW-NAME");
-        let help = format!("if it is called otherwise now, write `renamed: {{ {key}: {{ {name}: {new} }} }}`; else {otherwise}");
+        let help =
+            format!("if it is called otherwise now, write `renamed: {{ {key}: {{ {name}: {new} }} }}`; else {otherwise}");
         Refused { code, cause, help, at: At::Old(vec![key.into(), name.into()]) }
     }
 
