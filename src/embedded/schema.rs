@@ -14,6 +14,7 @@ use super::books::Books;
 use super::ids::Ids;
 use super::{MAX_PARTITIONS, Settings, succession};
 use crate::model::Model;
+use crate::wire::pages::Mark;
 
 /// Goes up with every change of the tables.
 const VERSION: i64 = 1;
@@ -146,7 +147,7 @@ fn make(connection: &mut Connection, settings: &Settings, models: &[Arc<Model>])
         transaction.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", params![name, value])
     };
     set("partitions", &settings.partitions)?;
-    set("models", &succession::text(&succession::marks(settings, models)))?;
+    set("models", &succession::text(&Mark::all(models, &settings.retired)))?;
     set("published", &0)?;
     set("loading", &0)?;
     set("seed", &Uuid::new_v4().as_u64_pair().1.cast_signed())?;

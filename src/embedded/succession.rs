@@ -17,12 +17,6 @@ use crate::wire::{state, succession};
 const BATCH: usize = 500;
 
 /// What a store says of the models that it is written under.
-pub(super) fn marks(settings: &Settings, models: &[Arc<Model>]) -> Vec<Mark> {
-    let running = models.iter().map(|model| Mark::of(model));
-    running.chain(settings.retired.iter().map(|name| Mark::retired(name))).collect()
-}
-
-/// The same as it stands in the store.
 pub(super) fn text(marks: &[Mark]) -> String {
     // Names, numbers and texts: there is nothing in them that JSON cannot hold.
     serde_json::to_string(marks).unwrap_or_default()
@@ -33,7 +27,7 @@ pub(super) fn follow(connection: &mut Connection, settings: &Settings, models: &
     let fault = |error: rusqlite::Error| format!("cannot read the store: {error}");
     let select = "SELECT value FROM meta WHERE name = 'models'";
     let stored: String = connection.query_row(select, [], |row| row.get(0)).map_err(fault)?;
-    let running = marks(settings, models);
+    let running = Mark::all(models, &settings.retired);
     let given = text(&running);
     if stored == given {
         return Ok(());

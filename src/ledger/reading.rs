@@ -189,7 +189,10 @@ fn check(ledger: &Ledger, partitions: u32, inputs: &[String]) -> Result<(), Stri
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::model::Model;
     use crate::shard::Position;
     use crate::time::Timestamp;
     use crate::wire::Format;
@@ -272,5 +275,117 @@ mod tests {
         assert!(matches!(other, Err((0, Unfit::Wrong(_)))), "{other:?}");
         let renamed = check(&ledger(), 6, &["old".to_owned()]);
         assert!(renamed.is_err_and(|reason| reason.contains("the inputs old, and now they are in")));
+    }
+
+    /// Who deletes from the topic beside Sillage takes customers away that nobody would miss.
+    #[test]
+    fn a_log_whose_head_somebody_has_deleted_is_no_whole_log() {
+        let needing = |customer: &str, sequence: u64, needed_from: u64| {
+            let position = Position { offset: 0, log_time: Timestamp::MIN };
+            let progress = Some(Progress { positions: vec![position], stream_time: None, sequence });
+            let inputs = vec!["in".to_owned()];
+            let (models, attempt) = (Vec::new(), "a".to_owned());
+            let head = Head { part: 0, partitions: 6, inputs, models, progress, attempt, needed_from };
+            let mut draft = Draft::default();
+            draft.add(&Customer::new(Identity::customer(customer))).expect("added");
+            draft.add_gone(&Identity::customer("gone"));
+            draft.finish(&head).expect("a page")
+        };
+        let pages = [needing("gone", 4, 0), needing("a", 5, 2), needing("b", 6, 5), needing("c", 7, 5)];
+        let finished = |pages: &[Vec<u8>]| {
+            let mut reading = Reading::of(0);
+            take(&mut reading, pages).expect("in order");
+            reading.finish(&ledger())
+        };
+        let (customers, progress) = finished(&pages[1..]).expect("from commit 5 on all is there");
+        assert_eq!((customers.len(), progress.map(|progress| progress.sequence)), (3, Some(7)));
+        let short = finished(&pages[2..]);
+        assert!(matches!(&short, Err(Unfit::Hole(reason)) if reason.contains("is needed from commit 5")), "{short:?}");
+        // Nobody knows yet from where on it is needed.
+        assert!(finished(&pages[..1]).is_ok());
+    }
+
+    /// A model of the shop by its version: a stage is renamed, then one comes between, then one more.
+    fn shop(version: usize) -> Arc<Model> {
+        let stages = [
+            "looking: { enter: a }, buying: { enter: b }",
+            "browsing: { enter: a }, buying: { enter: b } }\nrenamed: { stages: { looking: browsing }",
+            "browsing: { enter: a }, asking: { enter: c }, buying: { enter: b }",
+        ];
+        let stages = stages[version - 1];
+        let text = format!("sillage: 1\nmodel: shop\nversion: {version}\nstages: {{ {stages} }}\n");
+        let (model, faults) = crate::model::load("shop.yaml", &text);
+        Arc::new(model.unwrap_or_else(|| panic!("{faults:?}")))
+    }
+
+    /// A commit with a customer who does something under that version for the first time.
+    fn commit(sequence: u64, version: usize, who: &str, does: &str) -> Vec<u8> {
+        let mut customer = Customer::new(Identity::customer(who));
+        let touchpoint = crate::touchpoint::Touchpoint {
+            id: "t".into(),
+            id_given: false,
+            identity: customer.identity.clone(),
+            linked: None,
+            event_time: Timestamp::from_millis(0),
+            kind: does.into(),
+            channel: None,
+            session: None,
+            properties: Vec::new(),
+        };
+        let at = touchpoint.event_time;
+        let moment = crate::journey::Moment { log_time: at, counts_from: at, stream_time: at };
+        customer.apply(&[shop(version)], &touchpoint, moment, 0, &mut 0, &mut Vec::new());
+        let position = Position { offset: 0, log_time: Timestamp::MIN };
+        let progress = Some(Progress { positions: vec![position], stream_time: None, sequence });
+        let head = Head {
+            part: 0,
+            partitions: 6,
+            inputs: vec!["in".to_owned()],
+            models: vec![Mark::of(&shop(version))],
+            progress,
+            attempt: "a".to_owned(),
+            needed_from: 0,
+        };
+        let mut draft = Draft::default();
+        draft.add(&customer).expect("added");
+        draft.finish(&head).expect("a page")
+    }
+
+    /// Where everybody stands under that version, once these commits are read.
+    fn stands(commits: &[Vec<u8>], version: usize) -> Result<String, String> {
+        let ledger = Ledger { models: vec![Mark::of(&shop(version))], ..ledger() };
+        let mut reading = Reading::of(0);
+        let why = |unfit| match unfit {
+            Unfit::Hole(reason) | Unfit::Wrong(reason) => reason,
+        };
+        commits.iter().try_for_each(|page| reading.take(&ledger, page)).map_err(why)?;
+        let (mut customers, _) = reading.finish(&ledger).map_err(why)?;
+        customers.sort_by(|one, other| one.identity.cmp(&other.identity));
+        let stage = |customer: &Customer| {
+            let stage = customer.journeys[0].stage().expect("entered one");
+            format!("{} {}", customer.identity.id, shop(version).stage_name(stage))
+        };
+        Ok(customers.iter().map(stage).collect::<Vec<_>>().join(", "))
+    }
+
+    #[test]
+    fn a_log_written_under_several_versions_is_read_as_one_wherever_it_was_cut() {
+        let log = [
+            commit(1, 1, "anna", "a"),
+            commit(2, 1, "ben", "b"),
+            // The process died after its first commit under the new names, and the one after it knows two versions.
+            commit(3, 2, "carla", "a"),
+            commit(4, 3, "dora", "c"),
+            commit(5, 3, "anna", "b"),
+        ];
+        assert_eq!(stands(&log[..2], 1).as_deref(), Ok("anna looking, ben buying"));
+        assert_eq!(stands(&log[..2], 2).as_deref(), Ok("anna browsing, ben buying"));
+        assert_eq!(stands(&log[..3], 2).as_deref(), Ok("anna browsing, ben buying, carla browsing"));
+        assert_eq!(stands(&log[..3], 3).as_deref(), Ok("anna browsing, ben buying, carla browsing"));
+        assert_eq!(stands(&log, 3).as_deref(), Ok("anna buying, ben buying, carla browsing, dora asking"));
+        assert_eq!(stands(&log[2..], 3).as_deref(), Ok("anna buying, carla browsing, dora asking"));
+        // Version 3 alone does not say what became of the first names; a worker that was rolled back knows less than the log.
+        assert!(stands(&log[..2], 3).is_err_and(|reason| reason.contains("(D001)")));
+        assert!(stands(&log, 2).is_err_and(|reason| reason.contains("version 3 of the model shop, and this is version 2")));
     }
 }

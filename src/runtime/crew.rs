@@ -40,29 +40,29 @@ pub fn bare() -> Wrap {
 pub struct Crew(Vec<JoinHandle<Result<(), String>>>);
 
 impl Crew {
-    /// Workers on Kafka that write through what `wrap` makes of their sinks. The models in `retired` are gone for good.
+    /// Workers on Kafka that write through what `wrap` makes of their sinks.
     ///
     /// # Errors
     /// A thread that cannot be started.
     pub fn on_kafka(
         connection: &Arc<kafka::Connection>,
         facts: kafka::Facts,
-        retired: &[String],
         workers: usize,
         job: &Job,
+        followed: kafka::Followed,
         stop: &Stop,
         wrap: &Wrap,
     ) -> Result<Self, String> {
-        let running = job.models.iter().map(|model| Mark::of(model));
-        let models: Vec<Mark> = running.chain(retired.iter().map(|name| Mark::retired(name))).collect();
+        let followed = Arc::new(followed);
         Self::start(workers, |worker| {
+            let followed = Arc::clone(&followed);
             let (connection, job, stop, wrap) = (Arc::clone(connection), job.clone(), stop.clone(), Arc::clone(wrap));
-            let models = models.clone();
             Box::new(move || {
                 let now = Arc::clone(&job.now);
+                let models = Mark::all(&job.models, &job.retired);
                 let mut job = job;
                 job.settings.state_log = StateLog::Changes;
-                kafka::drive(&connection, &facts, models, worker, &now, &stop.0, |sink| seat(job, wrap(sink)))
+                kafka::drive(&connection, &facts, models, &followed, worker, &now, &stop.0, |sink| seat(job, wrap(sink)))
             })
         })
     }

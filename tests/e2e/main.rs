@@ -10,6 +10,7 @@ mod harness;
 
 mod backlog;
 mod bad_records;
+mod changed;
 mod commands;
 mod commits;
 mod killed;
@@ -19,5 +20,8 @@ mod observability;
 mod oracle;
 mod restarts;
 mod shop;
+mod shopper;
 mod silence;
+mod standby;
 mod story;
+mod told;

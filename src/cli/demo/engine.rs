@@ -68,6 +68,7 @@ impl Log {
             brokers: brokers.clone(),
             group: prefix.clone(),
             instance: "demo".to_owned(),
+            protocol: kafka::Protocol::Classic,
             inputs: vec![format!("{prefix}.{INPUT}")],
             output: prefix,
             format: Format::Json,
@@ -107,7 +108,9 @@ impl Log {
     fn crew(&self, job: &Job, stop: &Stop, wrap: &Wrap) -> Result<Crew, String> {
         match self {
             Log::Embedded(store) => Crew::on_store(store, WORKERS, job, stop, wrap),
-            Log::Kafka(topics) => Crew::on_kafka(&topics.connection, topics.facts, &[], WORKERS, job, stop, wrap),
+            Log::Kafka(topics) => {
+                Crew::on_kafka(&topics.connection, topics.facts, WORKERS, job, kafka::Followed::default(), stop, wrap)
+            }
         }
     }
 }
@@ -177,6 +180,7 @@ fn job(plan: &Plan, now: &Now) -> Job {
     let settings = shard::Settings::default();
     Job {
         models: Arc::from([Arc::clone(&plan.model)]),
+        retired: Arc::default(),
         settings: shard::Settings { settle: scaled(settings.settle), max_delay: scaled(settings.max_delay), ..settings },
         format: Format::Json,
         mapping: None,
