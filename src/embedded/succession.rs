@@ -25,21 +25,30 @@ pub(super) fn text(marks: &[Mark]) -> String {
 /// Sees to it that the store is about these models.
 pub(super) fn follow(connection: &mut Connection, settings: &Settings, models: &[Arc<Model>]) -> Result<(), String> {
     let fault = |error: rusqlite::Error| format!("cannot read the store: {error}");
-    let select = "SELECT value FROM meta WHERE name = 'models'";
-    let stored: String = connection.query_row(select, [], |row| row.get(0)).map_err(fault)?;
+    let before = said(connection)?;
     let running = Mark::all(models, &settings.retired);
     let given = text(&running);
-    if stored == given {
+    if before == given {
         return Ok(());
     }
     let customers = connection.query_row("SELECT 1 FROM customers LIMIT 1", [], |_| Ok(())).optional().map_err(fault)?;
     let migration = match customers {
         None => None,
-        Some(()) => succession::admit(&read(&stored)?, &running)
+        Some(()) => succession::admit(&stored(connection)?, &running)
             .map_err(|reason| format!("{reason} (the store in {})", settings.dir.display()))?,
     };
     bring_over(connection, migration.as_ref(), &given)
         .map_err(|reason| format!("cannot bring the store in {} over to the new models: {reason}", settings.dir.display()))
+}
+
+/// The models that a store is written under.
+pub(super) fn stored(connection: &Connection) -> Result<Vec<Mark>, String> {
+    read(&said(connection)?)
+}
+
+fn said(connection: &Connection) -> Result<String, String> {
+    let select = "SELECT value FROM meta WHERE name = 'models'";
+    connection.query_row(select, [], |row| row.get(0)).map_err(|error| format!("cannot read the store: {error}"))
 }
 
 /// Until journeys could go on under other models, a store kept the structures alone.

@@ -34,6 +34,14 @@ pub fn admit(written: &[Mark], running: &[Mark]) -> Result<Option<Migration>, St
     Ok(step.migration())
 }
 
+/// Whether what was written under some models can be read under others as it stands.
+///
+/// # Errors
+/// A mark that cannot be read.
+pub fn is_same(written: &[Mark], running: &[Mark]) -> Result<bool, String> {
+    Ok(step(written, running)?.is_none())
+}
+
 /// A model as written.
 struct Known<'a> {
     mark: &'a Mark,
