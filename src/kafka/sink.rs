@@ -21,6 +21,7 @@ use super::topics::Facts;
 use crate::journey::{Customer, Outcome};
 use crate::port::{Origin, ShardId, Sink, Verdict};
 use crate::shard::{Progress, Unusable};
+use crate::touchpoint::Identity;
 use crate::wire::pages::Mark;
 use crate::wire::{self, outputs};
 
@@ -295,6 +296,12 @@ impl Sink for KafkaSink {
             .insert(Header { key: "sillage-xxh3-128", value: Some(&format!("{hash:032x}")) });
         self.send(&topic, None, None, Some(headers));
     }
+
+    fn forget(&mut self, _shard: ShardId, _who: &Identity) -> usize {
+        0
+    }
+
+    fn announce(&mut self, _who: &Identity) {}
 
     fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
         match self.state.add(shard, customer) {

@@ -22,6 +22,7 @@ use crate::kafka::{self, Trouble};
 use crate::lookup::Lookup;
 use crate::model::Model;
 use crate::partitioner::Partitioner;
+use crate::http::NotAsked;
 use crate::{http, metrics};
 
 /// Between two looks at the workers and the clock.
@@ -163,6 +164,7 @@ impl Life {
             topics: topics.into(),
             partitions,
             partitioner,
+            erase_on: self.config.erase_on.clone(),
             commit_interval: self.config.commit_interval,
             stale_after: self.config.stale_after,
             now: self.clock.handle(),
@@ -222,6 +224,14 @@ impl Life {
         }
     }
 
+    /// Asks the log for erasures on behalf of the HTTP side.
+    fn eraser(&self, store: Option<&Arc<Store>>) -> http::Erase {
+        match store.cloned() {
+            Some(store) => Arc::new(move |who| store.erase(who).map_err(NotAsked::Refused)),
+            None => Arc::new(|_| Err(NotAsked::Unreachable("not on Kafka yet".to_owned()))),
+        }
+    }
+
     fn serve(&mut self, store: Option<Arc<Store>>) -> Result<(watch::Sender<bool>, JoinHandle<()>), Ended> {
         let listener = self.listener.take().ok_or_else(|| Ended::Unable("HTTP is served already".to_owned()))?;
         let (stop, mut stopped) = watch::channel(false);
@@ -244,6 +254,7 @@ impl Life {
             },
             lookup: Arc::clone(&self.lookup),
             models: Arc::clone(&self.models),
+            erase: self.eraser(store.as_ref()),
             store,
             mapping: self.config.fields.clone(),
             format: self.config.input_format,

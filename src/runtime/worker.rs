@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use tracing::{debug, info, warn};
 
 use crate::journey::Outcome;
@@ -13,13 +14,15 @@ use crate::metrics::{self, ShardMeters, WorkerMeters};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
-use crate::shard::{Action, Body, Buffered, Customers, Input, Settings, Shard, StateLog, Unusable};
+use crate::shard::{Action, Body, Buffered, Customers, Erasure, Input, Settings, Shard, StateLog, Told, Unusable};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
-use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping};
+use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping, erasures};
 
 /// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed.
 const PAGE_BYTES: usize = 256;
+/// A shard that owes a turn to those who have gone makes a step of it so often, be there touchpoints or not.
+const STEP: Span = Span::from_secs(10);
 
 /// What a worker needs to know beside its log.
 #[derive(Clone)]
@@ -40,6 +43,8 @@ pub struct Job {
     pub partitions: u32,
     /// How the inputs are partitioned.
     pub partitioner: Partitioner,
+    /// A touchpoint of this type asks for its customer to be erased (rule 28).
+    pub erase_on: Option<CompactString>,
     /// How often to commit while there is something to commit.
     pub commit_interval: Span,
     /// An absence decided so long after its deadline is marked stale (rule 24).
@@ -64,6 +69,7 @@ pub struct Worker {
     places: BTreeMap<ShardId, Place>,
     last_commit: Timestamp,
     last_measure: Timestamp,
+    last_step: Timestamp,
     seated: bool,
     meters: WorkerMeters,
     actions: Vec<Action>,
@@ -82,6 +88,7 @@ impl Worker {
             places: BTreeMap::new(),
             last_commit,
             last_measure: last_commit,
+            last_step: last_commit,
             seated: false,
             meters: WorkerMeters::default(),
             actions: Vec::new(),
@@ -112,13 +119,14 @@ impl Worker {
                 if home.is_some_and(|home| home != origin.shard) {
                     self.meters.misrouted();
                 }
+                if self.job.erase_on.as_ref() == Some(&touchpoint.kind) {
+                    let mut who = vec![touchpoint.identity];
+                    who.extend(touchpoint.linked.map(Identity::anonymous));
+                    return Body::Erasure(Box::new(Erasure { who, told: Told::Here }));
+                }
                 Body::Touchpoint(Box::new(touchpoint))
             }
-            Err(reason) => Body::Unusable(Box::new(Unusable {
-                reason,
-                key: record.key.map(<[u8]>::to_vec),
-                value: record.value.map(<[u8]>::to_vec),
-            })),
+            Err(reason) => unusable(reason, record),
         }
     }
 
@@ -143,8 +151,9 @@ impl Worker {
                     debug!(shard, offset, reason = record.reason, "a record cannot be used");
                     self.sink.dead_letter(Origin { shard, input, offset }, &record);
                 }
+                Action::Announce(who) => self.sink.announce(&who),
                 // Prepare's answers are taken by `commit` itself.
-                Action::Remember(_) | Action::Commit(_) => {}
+                Action::Remember(_) | Action::Forget(_) | Action::Commit(_) => {}
             }
         }
     }
@@ -161,10 +170,15 @@ impl Worker {
     /// Commits what all shards have decided, or undoes it. The shards in `leaving` are forgotten before anybody decides
     /// further: what they decided next would be written without an owner to commit it. Says whether it went through.
     fn commit(&mut self, leaving: &[ShardId]) -> bool {
-        let dirty: Vec<ShardId> =
-            self.places.iter().filter(|(_, place)| place.shard.is_dirty()).map(|(shard, _)| *shard).collect();
         let begun = (self.job.now)();
         self.last_commit = begun;
+        let stepping = begun.since(self.last_step) >= STEP;
+        if stepping {
+            self.last_step = begun;
+        }
+        let takes_part = |place: &Place| place.shard.is_dirty() || (stepping && place.shard.owes_a_turn());
+        let dirty: Vec<ShardId> =
+            self.places.iter().filter(|(_, place)| takes_part(place)).map(|(shard, _)| *shard).collect();
         if dirty.is_empty() {
             self.forget(leaving);
             return true;
@@ -181,16 +195,20 @@ impl Worker {
             for action in actions {
                 match action {
                     Action::Remember(who) => changed += remember(self.sink.as_mut(), *id, &mut place.shard, &who),
+                    Action::Forget(who) => changed += self.sink.forget(*id, &who),
                     Action::Commit(done) => progress.push((*id, done)),
-                    Action::Publish { .. } | Action::DeadLetter { .. } => {}
+                    Action::Publish { .. } | Action::DeadLetter { .. } | Action::Announce(_) => {}
                 }
             }
-            // Two thirds as much is written anew, so that the log is bounded by two and a half times the state.
+            // Two thirds as much is written anew, so that the log is bounded by two and a half times the state; and so many
+            // customers as are owed to those who have gone.
             let mut owed = changed * 2 / 3;
-            while owed > 0
+            let mut step = if stepping && place.shard.owes_a_turn() { place.shard.step() } else { 0 };
+            while (owed > 0 || step > 0)
                 && let Some(who) = place.shard.refresh()
             {
                 owed = owed.saturating_sub(remember(self.sink.as_mut(), *id, &mut place.shard, &who).max(1));
+                step = step.saturating_sub(1);
             }
             self.sink.keep_from(*id, place.shard.needed_from());
         }
@@ -278,6 +296,11 @@ impl Worker {
     }
 }
 
+fn unusable(reason: String, record: &RawRecord<'_>) -> Body {
+    let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
+    Body::Unusable(Box::new(Unusable { reason, key, value }))
+}
+
 /// Hands a customer's state to the log; returns the bytes that a log of changes grew by.
 fn remember(sink: &mut dyn Sink, id: ShardId, shard: &mut Shard<SharedCustomers>, who: &Identity) -> usize {
     shard.customers().entry(who, |entry| entry.latest().map_or(0, |customer| sink.remember(id, customer)))
@@ -319,6 +342,20 @@ impl Seat for Worker {
             self.meters.late();
         }
         let body = self.decode(&record, log_time);
+        let record = Buffered { offset: origin.offset, log_time, body };
+        self.handle(origin.shard, Input::Record { input: origin.input, record });
+    }
+
+    fn control(&mut self, record: RawRecord<'_>) {
+        let origin = record.origin;
+        let receipt = (self.job.now)();
+        let Some(place) = self.places.get_mut(&origin.shard) else { return };
+        let log_time = place.shard.log_time(origin.input, record.timestamp, receipt);
+        let whom = record.value.ok_or_else(|| "the record has no value".to_owned()).and_then(erasures::decode);
+        let body = match whom {
+            Ok(who) => Body::Erasure(Box::new(Erasure { who: vec![who], told: Told::Everyone })),
+            Err(reason) => unusable(reason, &record),
+        };
         let record = Buffered { offset: origin.offset, log_time, body };
         self.handle(origin.shard, Input::Record { input: origin.input, record });
     }
@@ -384,6 +421,10 @@ mod tests {
         fn remember(&mut self, _: ShardId, _: &Customer) -> usize {
             100
         }
+        fn forget(&mut self, _: ShardId, _: &Identity) -> usize {
+            10
+        }
+        fn announce(&mut self, _: &Identity) {}
         fn keep_from(&mut self, _: ShardId, sequence: u64) {
             *self.needed_from.lock().expect("one thread") = sequence;
         }
@@ -409,6 +450,7 @@ mod tests {
             topics: Arc::from(["in".to_owned()]),
             partitions: 1,
             partitioner: Partitioner::Unknown,
+            erase_on: None,
             commit_interval: Span::from_millis(0),
             stale_after: Span::from_secs(300),
             now: Arc::new(|| NOW),

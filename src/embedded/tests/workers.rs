@@ -48,6 +48,11 @@ impl Seat for Watched {
         self.watch.records.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn control(&mut self, record: RawRecord<'_>) {
+        self.worker.control(record);
+        self.watch.records.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn caught_up(&mut self, shard: ShardId, input: usize, position: i64, at: Timestamp) {
         self.worker.caught_up(shard, input, position, at);
         self.told.insert(shard, at);
@@ -102,6 +107,7 @@ impl Running {
             topics: Arc::new([INPUT.to_owned()]),
             partitions: settings.partitions,
             partitioner: Partitioner::Murmur2,
+            erase_on: None,
             commit_interval,
             stale_after: Span::from_days(3_650),
             now: Arc::clone(now),
