@@ -11,7 +11,7 @@ use crate::kafka::{Connection, Create, Stamps, Start};
 use crate::partitioner::Partitioner;
 use crate::shard::{self, Undo};
 use crate::time::{Span, Timestamp};
-use crate::wire::{Format, Limits, Mapping};
+use crate::wire::{Format, Limits, Mapping, outputs};
 use crate::yaml::{Bounds, Node, Reader, Value};
 
 /// Every key of the file, in the order of the documentation.
@@ -83,7 +83,7 @@ const OWN_PROPERTIES: &[(&str, &str)] = &[
     ("enable.idempotence", "transactions need it"),
     ("acks", "transactions need all"),
     ("partitioner", "outcomes are partitioned as Kafka's Java client does"),
-    ("group.instance.id", "it must differ between workers; static membership comes with durable state"),
+    ("group.instance.id", "it derives from `instance` and the worker"),
     ("partition.assignment.strategy", "all inputs must go to the same member, which only range promises"),
     ("message.max.bytes", "it follows from the inputs' limit"),
     ("transaction.timeout.ms", "it is bounded so that a crash holds readers up for seconds only"),
@@ -243,11 +243,12 @@ impl File<'_> {
     fn forget_after(&self, faults: &mut Faults) -> Option<Span> {
         let usual = Span::from_days(400);
         let value = self.get("forget_after");
-        if value.and_then(Value::as_text) == Some("never") {
+        let history = self.number("history", 20, 0..=1_000, &mut Faults::default());
+        if value.and_then(Value::as_text) == Some("never") || (value.is_none() && history == 0) {
             return None;
         }
         let after = self.span("forget_after", usual, &(Span::from_days(7)..=Span::from_days(3_650)), faults);
-        if let Some(value) = value.filter(|_| self.number("history", 20, 0..=1_000, &mut Faults::default()) == 0) {
+        if let Some(value) = value.filter(|_| history == 0) {
             let cause = "without a history nobody knows how long a customer has been away";
             let help = "write `history: 1` or more, or `forget_after: never`";
             faults.error("C015", value.place(), cause, help);
@@ -465,7 +466,7 @@ fn check_outputs(inputs: &[Spanned<String>], output: &Spanned<String>, faults: &
         let Some(rest) = input.value.strip_prefix(output.value.as_str()).and_then(|rest| rest.strip_prefix('.')) else {
             continue;
         };
-        if crate::wire::outputs::ALL.contains(&rest) {
+        if outputs::ALL.contains(&rest) || matches!(rest, outputs::STATE | outputs::CONTROL) {
             let cause = format!("{} would be read and written", quoted(&input.value));
             faults.error("C010", &input.place, cause, "give the outputs another prefix with `output`");
         }

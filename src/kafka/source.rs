@@ -14,8 +14,9 @@ use tracing::warn;
 use super::ends::{Asked, End, Ends};
 use super::rebalance::{Desk, GroupConsumer};
 use super::restore::Restorer;
-use super::sink::Membership;
+use super::transactions::Membership;
 use super::{Connection, client};
+use crate::ledger::Ledger;
 use crate::port::{Now, Origin, RawRecord, Seat, Stamped};
 use crate::time::Timestamp;
 
@@ -24,21 +25,25 @@ const WAIT: Duration = Duration::from_millis(10);
 /// Records taken between two looks at the time.
 const ROUND: usize = 500;
 
+#[expect(clippy::too_many_arguments, reason = "the parts of a worker, put together in one place")]
 pub(super) fn drive(
     connection: &Arc<Connection>,
+    worker: usize,
     membership: &Membership,
     seat: Arc<Mutex<dyn Seat>>,
     restorer: Restorer,
+    ledger: Arc<Ledger>,
     now: &Now,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), String> {
-    let desk = Desk::new(Arc::clone(connection), seat, restorer, Arc::clone(stop));
-    let made = client::consumer(connection).create_with_context(desk);
+    let desk = Desk::new(Arc::clone(connection), seat, restorer, ledger, Arc::clone(stop));
+    let made = client::consumer(connection, worker).create_with_context(desk);
     let consumer: Arc<GroupConsumer> = Arc::new(made.map_err(|error| format!("cannot make a consumer: {error}"))?);
     membership.set(&consumer);
     let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(|error| format!("cannot subscribe: {error}"))?;
-    let mut source = Source { connection, consumer: &consumer, ends: Ends::start(connection, now)? };
+    let (topics, ends) = (consumer.context().topics().to_vec(), Ends::start(connection, now)?);
+    let mut source = Source { connection, topics, consumer: &consumer, ends };
     let ended = loop {
         if stop.load(Ordering::Acquire) {
             break Ok(());
@@ -47,13 +52,15 @@ pub(super) fn drive(
             break Err(reason);
         }
     };
-    let released = consumer.context().release();
-    consumer.unsubscribe();
-    ended.and(released)
+    // A static member does not leave its group: whoever comes back by its name within the session time-out finds its shards
+    // as they were, and nobody is disturbed.
+    ended.and(consumer.context().release())
 }
 
 struct Source<'a> {
     connection: &'a Connection,
+    /// The inputs, and after them the control topic.
+    topics: Vec<String>,
     consumer: &'a Arc<GroupConsumer>,
     ends: Ends,
 }
@@ -72,24 +79,32 @@ impl Source<'_> {
         if let Some(reason) = self.consumer.context().failure() {
             return Err(reason);
         }
+        self.consumer.context().seat_restored(self.consumer)?;
         self.tell_ends()?;
         self.consumer.context().seat().turn()?;
+        self.consumer.context().set_parked_aside(self.consumer)?;
         self.steer()
     }
 
     fn hand_over(&self, record: &BorrowedMessage<'_>) -> Result<(), String> {
         let topic = record.topic();
-        let input = self.connection.inputs.iter().position(|input| input == topic);
+        let input = self.topics.iter().position(|input| input == topic);
         let input = input.ok_or_else(|| format!("a record of {topic} came, which is no input"))?;
         // A record without a timestamp is as old as its receipt.
         let timestamp = record.timestamp().to_millis().map_or(Timestamp::MAX, Timestamp::from_millis);
-        self.consumer.context().seat().record(RawRecord {
+        let record = RawRecord {
             origin: Origin { shard: record.partition().unsigned_abs(), input, offset: record.offset() },
             timestamp,
             stamped: Stamped::OnEntry,
             key: record.key(),
             value: record.payload(),
-        });
+        };
+        let mut seat = self.consumer.context().seat();
+        if input < self.connection.inputs.len() {
+            seat.record(record);
+        } else {
+            seat.control(record);
+        }
         Ok(())
     }
 
@@ -150,9 +165,10 @@ impl Source<'_> {
         let mut paused = self.consumer.context().paused();
         let seat = self.consumer.context().seat();
         for shard in owned {
-            for (input, topic) in self.connection.inputs.iter().enumerate() {
+            for (input, topic) in self.topics.iter().enumerate() {
                 let waiting = seat.buffered(shard, input);
-                if waiting == 0 {
+                // The end of the control topic proves nothing, and nobody waits for it.
+                if waiting == 0 && input < self.connection.inputs.len() {
                     dry.push((input, shard));
                 }
                 if waiting > self.connection.buffered_records && paused.insert((input, shard)) {

@@ -18,8 +18,9 @@ use super::crew::{self, Crew, Stop};
 use super::worker::Job;
 use crate::config::{Config, KafkaLog, Log};
 use crate::embedded::{self, Store};
+use crate::kafka::erase::Eraser;
 use crate::kafka::{self, Trouble};
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, Missing};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::http::NotAsked;
@@ -175,9 +176,6 @@ impl Life {
     fn on_kafka(&self, log: &KafkaLog) -> Result<Crew, Ended> {
         let connection = Arc::new(log.connection.clone());
         let facts = self.reach(&connection, log.create)?;
-        warn!(
-            "on Kafka, journeys live in memory only: after a restart or a rebalance they begin anew (the state log comes later)"
-        );
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
         Crew::on_kafka(&connection, facts, self.config.workers, &job, &self.stop, &crew::bare()).map_err(Ended::Unable)
     }
@@ -226,9 +224,13 @@ impl Life {
 
     /// Asks the log for erasures on behalf of the HTTP side.
     fn eraser(&self, store: Option<&Arc<Store>>) -> http::Erase {
-        match store.cloned() {
-            Some(store) => Arc::new(move |who| store.erase(who).map_err(NotAsked::Refused)),
-            None => Arc::new(|_| Err(NotAsked::Unreachable("not on Kafka yet".to_owned()))),
+        match (&self.config.log, store.cloned()) {
+            (Log::Kafka(log), _) => {
+                let eraser = Eraser::new(log.connection.clone());
+                Arc::new(move |who| eraser.ask(who).map(drop).map_err(NotAsked::Unreachable))
+            }
+            (Log::Embedded(_), Some(store)) => Arc::new(move |who| store.erase(who).map_err(NotAsked::Refused)),
+            (Log::Embedded(_), None) => Arc::new(|_| Err(NotAsked::Unreachable("the store is not open".to_owned()))),
         }
     }
 
@@ -245,7 +247,7 @@ impl Life {
                 Arc::new(move || match (stop.is_set(), lookup.seated() >= workers) {
                     (true, _) => Err("stopping".to_owned()),
                     (false, false) => Err("the log has not given every worker its shards yet".to_owned()),
-                    (false, true) => Ok(()),
+                    (false, true) => whole(&lookup),
                 })
             },
             alive: {
@@ -279,6 +281,20 @@ impl Life {
             }
         });
         Ok((stop, serving))
+    }
+}
+
+/// Whether everything that this process was given runs.
+fn whole(lookup: &Lookup) -> Result<(), String> {
+    let missing = lookup.missing();
+    let parked = missing.iter().find_map(|(shard, why)| match why {
+        Missing::Parked(reason) => Some(format!("partition {shard} is parked: {reason}")),
+        Missing::Awaited => None,
+    });
+    match (parked, missing.len()) {
+        (Some(parked), _) => Err(parked),
+        (None, 0) => Ok(()),
+        (None, awaited) => Err(format!("the state of {awaited} partitions is still being read")),
     }
 }
 

@@ -116,6 +116,13 @@ impl Entry {
         [self.armed, self.spare]
     }
 
+    /// The image as of the transactions up to `committed`, taken out.
+    pub fn into_image(self, committed: u64) -> Option<Customer> {
+        let changed = self.is_changing() && self.transaction <= committed;
+        let image = if changed { self.pending } else { self.committed };
+        image.map(|customer| *customer)
+    }
+
     /// Sees to it that the wheel asks at `deadline` or before; says whether it must be told.
     pub fn arm(&mut self, deadline: Timestamp) -> bool {
         if deadline == Timestamp::MAX {

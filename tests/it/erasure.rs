@@ -253,8 +253,14 @@ fn a_new_owner_forgets_at_the_same_instant_and_a_shorter_age_applies_from_its_st
 
 #[derive(Clone, Copy, Debug)]
 enum Deed {
-    Touch { who: u8, kind: usize, cart: Option<u8> },
-    Erase { who: u8 },
+    Touch {
+        who: u8,
+        kind: usize,
+        cart: Option<u8>,
+    },
+    Erase {
+        who: u8,
+    },
     /// Time passes.
     Wait,
 }
@@ -270,7 +276,8 @@ enum Fate {
 const KINDS: [&str; 4] = ["page.viewed", "cart.added", "order.completed", "weather.changed"];
 
 fn deeds() -> impl Strategy<Value = Vec<(Deed, i64)>> {
-    let touch = (0..4_u8, 0..KINDS.len(), prop::option::of(0..2_u8)).prop_map(|(who, kind, cart)| Deed::Touch { who, kind, cart });
+    let touch =
+        (0..4_u8, 0..KINDS.len(), prop::option::of(0..2_u8)).prop_map(|(who, kind, cart)| Deed::Touch { who, kind, cart });
     let deed = prop_oneof![6 => touch, 2 => (0..4_u8).prop_map(|who| Deed::Erase { who }), 1 => Just(Deed::Wait)];
     let gap = prop_oneof![4 => 0..600_000_i64, 2 => prop::sample::select(vec![0_i64, 1_800_000, 86_400_000]), 1 => 0..400_000_000_i64];
     prop::collection::vec((deed, gap), 1..40)

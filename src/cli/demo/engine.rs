@@ -107,7 +107,7 @@ impl Log {
     fn crew(&self, job: &Job, stop: &Stop, wrap: &Wrap) -> Result<Crew, String> {
         match self {
             Log::Embedded(store) => Crew::on_store(store, WORKERS, job, stop, wrap),
-            Log::Kafka(topics) => Crew::on_kafka(&topics.connection, topics.facts, WORKERS, job, stop, wrap),
+            Log::Kafka(topics) => Crew::on_kafka(&topics.connection, topics.facts.clone(), WORKERS, job, stop, wrap),
         }
     }
 }

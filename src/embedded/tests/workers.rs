@@ -13,7 +13,7 @@ use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Now, RawRecord, Seat, ShardId};
 use crate::runtime::worker::{Job, Worker};
-use crate::shard;
+use crate::shard::{self, Progress};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 use crate::wire::{Format, Limits};
@@ -41,6 +41,22 @@ struct Watched {
 impl Seat for Watched {
     fn assigned(&mut self, shards: Vec<Assignment>) {
         self.worker.assigned(shards);
+    }
+
+    fn awaiting(&mut self, shards: &[ShardId]) {
+        self.worker.awaiting(shards);
+    }
+
+    fn park(&mut self, shard: ShardId, reason: String) {
+        self.worker.park(shard, reason);
+    }
+
+    fn take_parked(&mut self) -> Vec<ShardId> {
+        self.worker.take_parked()
+    }
+
+    fn kept(&self, shard: ShardId) -> Option<Progress> {
+        self.worker.kept(shard)
     }
 
     fn record(&mut self, record: RawRecord<'_>) {
@@ -183,6 +199,75 @@ fn stories(outcomes: Vec<(String, serde_json::Value)>) -> BTreeMap<String, Vec<(
 
 fn count(outcomes: &[(String, serde_json::Value)], topic: &str, customer: &str) -> usize {
     outcomes.iter().filter(|(of, value)| of == topic && value["customer_id"] == customer).count()
+}
+
+/// Whether a file of the store holds these bytes.
+fn holds(store: &Settings, file: &str, bytes: &str) -> bool {
+    let found = std::fs::read(store.dir.join(file)).unwrap_or_default();
+    found.windows(bytes.len()).any(|window| window == bytes.as_bytes())
+}
+
+#[test]
+fn an_erased_customer_leaves_the_store_and_is_not_abandoned() {
+    let (dir, clock) = (tempfile::tempdir().expect("a directory"), Clock::at(at(0)));
+    let settings = Settings { keep_touchpoints: Span::from_secs(60), ..settings(&dir) };
+    let running = Running::start(&settings, &[shop()], &clock.now(), 2, Span::ZERO);
+    running.append(vec![entry("erasmus", "1", at(0), "cart.added"), entry("bob", "1", at(0), "cart.added")]);
+    running.settle(at(0));
+    let who = Identity::customer("erasmus");
+    assert!(running.lookup.customer(&who).is_some());
+    clock.set(at(10));
+    running.store.erase(&who).expect("asked for");
+    running.settle(at(10));
+    assert!(running.lookup.customer(&who).is_none());
+    clock.set(at(3_600));
+    running.settle(at(3_600));
+    assert_eq!(
+        (count(&running.outcomes(), "abandonments", "erasmus"), count(&running.outcomes(), "abandonments", "bob")),
+        (0, 1)
+    );
+    // What came in goes by retention; then the file holds the name no more, while bob's is there.
+    clock.set(at(7_200));
+    let raw = |store: &Store| {
+        let connection = super::super::schema::reader(&store.settings).expect("a reader");
+        connection.query_row("SELECT count(*) FROM touchpoints", [], |row| row.get::<_, i64>(0)).expect("counted")
+    };
+    wait_until("retention has deleted the touchpoints", || raw(&running.store) == 0);
+    drop(running.stop());
+    assert!(holds(&settings, "sillage.db", "bob") && !holds(&settings, "sillage.db", "erasmus"));
+}
+
+/// Whoever is asked for while nobody works is erased when somebody does; a kill before the commit changes nothing.
+#[test]
+fn an_erasure_outlives_a_kill() {
+    let (dir, clock) = (tempfile::tempdir().expect("a directory"), Clock::at(at(0)));
+    let settings = settings(&dir);
+    let running = Running::start(&settings, &[shop()], &clock.now(), 1, Span::ZERO);
+    running.append(vec![entry("ada", "1", at(0), "cart.added")]);
+    running.settle(at(0));
+    running.watch.cut.store(true, Ordering::SeqCst);
+    clock.set(at(1));
+    running.store.erase(&Identity::customer("ada")).expect("asked for");
+    running.kill();
+    let running = Running::start(&settings, &[shop()], &clock.now(), 2, Span::ZERO);
+    running.settle(at(1));
+    assert!(running.lookup.customer(&Identity::customer("ada")).is_none());
+    running.append(vec![entry("ada", "2", at(1), "cart.added")]);
+    running.settle(at(1));
+    let ada = running.lookup.customer(&Identity::customer("ada")).expect("anew");
+    assert_eq!((ada.touchpoints, ada.journeys[0].number), (1, 1));
+}
+
+#[test]
+fn while_a_history_is_loaded_nobody_can_ask_and_links_are_erased_in_its_time() {
+    let (dir, clock) = (tempfile::tempdir().expect("a directory"), Clock::at(at(10_000)));
+    let settings = settings(&dir);
+    let running = Running::start(&settings, &[shop()], &clock.now(), 2, Span::ZERO);
+    running.store.begin_history(at(0)).expect("open");
+    let refused = running.store.erase(&Identity::customer("ada"));
+    assert!(matches!(refused, Err(Refusal::Loading(_))), "{refused:?}");
+    running.store.end_history().expect("ended");
+    running.store.erase(&Identity::customer("ada")).expect("asked for");
 }
 
 /// Forty steps of ten minutes, in each of which some of twenty customers do something.

@@ -1,0 +1,116 @@
+//! Whether a shard's committed offsets and its state log agree, and where it goes on (rule 23).
+
+use super::{Bookmark, Ledger};
+use crate::port::ShardId;
+use crate::shard::{Position, Progress};
+use crate::time::Timestamp;
+use crate::wire::outputs;
+
+/// The committed offsets of a shard, by input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The offset, and what stands beside it; each may be missing, or somebody else's.
+    pub offsets: Vec<(Option<i64>, Option<Bookmark>)>,
+}
+
+/// Where a shard goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seating {
+    /// Where its last commit left it.
+    At(Progress),
+    /// The same, but the group has lost its offsets.
+    Recovered(Progress),
+    /// Nothing was ever committed of it: at offsets that somebody set, or where `start` says.
+    Fresh,
+}
+
+impl Found {
+    /// The last commit as the offsets tell it; `None` where they are not all of one commit of ours.
+    pub fn progress(&self) -> Option<Progress> {
+        let (_, first) = self.offsets.first()?;
+        let first = first.as_ref()?;
+        let position = |(offset, mark): &(Option<i64>, Option<Bookmark>)| {
+            let mark = mark.as_ref().filter(|mark| mark.sequence == first.sequence)?;
+            Some(Position { offset: (*offset)?, log_time: mark.log_time })
+        };
+        let positions = self.offsets.iter().map(position).collect::<Option<_>>()?;
+        Some(Progress { positions, stream_time: first.stream_time, sequence: first.sequence })
+    }
+
+    /// Adds the control topic's committed offset. It never decides whether offsets and state agree: what is read of that topic
+    /// twice does no harm, and an installation from before there was one begins at its beginning.
+    pub fn with_control(mut self, offset: Option<i64>, mark: Option<Bookmark>) -> Self {
+        let first = self.offsets.iter().find_map(|(_, mark)| mark.clone());
+        let control = match (first, mark) {
+            (None, _) => (None, None),
+            (Some(first), Some(mark)) if mark.sequence == first.sequence => (offset.or(Some(0)), Some(mark)),
+            (Some(first), _) => (offset.or(Some(0)), Some(Bookmark { log_time: Timestamp::MIN, ..first })),
+        };
+        self.offsets.push(control);
+        self
+    }
+
+    fn sequence(&self) -> Option<u64> {
+        self.offsets.iter().filter_map(|(_, mark)| Some(mark.as_ref()?.sequence)).max()
+    }
+}
+
+/// Judges. `state` is how far the state log says that the shard has come; `None` where it holds nothing.
+///
+/// # Errors
+/// They disagree: why, and what to do.
+pub fn seating(ledger: &Ledger, shard: ShardId, state: Option<Progress>, found: &Found) -> Result<Seating, String> {
+    let (group, log) = (&ledger.group, ledger.topic(outputs::STATE));
+    let remedy = "see docs/kafka.md, \"When the state log does not fit\"";
+    let Some(progress) = state else {
+        return match found.sequence() {
+            Some(sequence) if sequence > 0 => Err(format!(
+                "partition {shard}: commit {sequence} is in the offsets of group {group}, but the state log {log} holds \
+                 nothing; {remedy}"
+            )),
+            Some(_) | None => Ok(Seating::Fresh),
+        };
+    };
+    if found.offsets.iter().all(|(offset, _)| offset.is_none()) {
+        return Ok(Seating::Recovered(progress));
+    }
+    let of_this_commit = |mark: &Option<Bookmark>| mark.as_ref().is_some_and(|mark| mark.sequence == progress.sequence);
+    if found.offsets.iter().all(|(_, mark)| of_this_commit(mark)) {
+        return Ok(Seating::At(progress));
+    }
+    Err(format!(
+        "partition {shard}: the offsets of group {group} are {}, the state log {log} is at commit {}; {remedy}",
+        found.sequence().map_or("not Sillage's (set by hand?)".to_owned(), |sequence| format!("of commit {sequence}")),
+        progress.sequence
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(sequence: u64) -> Bookmark {
+        Bookmark { sequence, attempt: "a".to_owned(), stream_time: None, log_time: Timestamp::from_millis(5) }
+    }
+
+    #[test]
+    fn the_control_topic_never_keeps_a_shard_from_its_state() {
+        let inputs = |offsets: &[(Option<i64>, Option<u64>)]| Found {
+            offsets: offsets.iter().map(|(offset, sequence)| (*offset, sequence.map(mark))).collect(),
+        };
+        for (what, found, control, expected) in [
+            ("as committed", inputs(&[(Some(3), Some(7))]), (Some(9), Some(7)), Some(vec![3, 9])),
+            ("no control topic yet", inputs(&[(Some(3), Some(7))]), (None, None), Some(vec![3, 0])),
+            ("another commit's", inputs(&[(Some(3), Some(7))]), (Some(9), Some(4)), Some(vec![3, 9])),
+            ("offsets set by hand", inputs(&[(Some(3), None)]), (Some(9), Some(4)), None),
+            ("offsets deleted", inputs(&[(None, None)]), (Some(9), Some(4)), None),
+        ] {
+            let found = found.with_control(control.0, control.1.map(mark));
+            let offsets = found.progress().map(|progress| progress.positions.iter().map(|at| at.offset).collect::<Vec<_>>());
+            assert_eq!(offsets, expected, "{what}");
+            if expected.is_none() {
+                assert_eq!(found.sequence(), None, "{what}: nothing is said of a commit");
+            }
+        }
+    }
+}
