@@ -12,6 +12,7 @@ mod backlog;
 mod bad_records;
 mod commands;
 mod commits;
+mod erasure;
 mod killed;
 mod lifecycle;
 mod load;

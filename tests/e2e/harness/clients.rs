@@ -52,6 +52,18 @@ pub(crate) fn create_topic(brokers: &str, name: &str, partitions: i32, settings:
     }
 }
 
+/// Deletes a topic, and waits until it is gone.
+pub(crate) fn delete_topic(brokers: &str, name: &str) {
+    let admin: AdminClient<DefaultClientContext> = config(brokers).create().expect("a client");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let options = AdminOptions::new().operation_timeout(Some(CALL));
+    let answers = runtime.block_on(admin.delete_topics(&[name], &options)).expect("an answer");
+    for answer in answers {
+        answer.unwrap_or_else(|(name, code)| panic!("topic {name} cannot be deleted: {code}"));
+    }
+    super::wait::until_true("the topic to be gone", CALL, || !topics(brokers).iter().any(|topic| topic == name));
+}
+
 /// Commits an offset for a group from outside, as somebody does who sets it by hand. The group must be empty.
 pub(crate) fn set_offset(brokers: &str, group: &str, topic: &str, partition: i32, offset: i64) {
     let client: BaseConsumer = config(brokers).set("group.id", group).create().expect("a client");
