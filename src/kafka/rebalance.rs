@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::client::{self, Patience};
 use super::ends::Asked;
 use super::restore::Restorer;
-use super::{Connection, Start};
+use super::{Connection, Protocol, Start};
 use crate::ledger::{self, Found, Ledger, Seating};
 use crate::metrics;
 use crate::port::{Assignment, Known, Seat, ShardId};
@@ -68,15 +68,17 @@ struct Plan {
     positions: TopicPartitionList,
     /// Shards that run at once.
     ready: Vec<Assignment>,
-    /// Shards whose state must be read first.
-    awaited: BTreeSet<ShardId>,
-    /// What the committed offsets say of them.
+    /// Shards whose state must be read first, and what the committed offsets say of them.
     found: BTreeMap<ShardId, Found>,
     /// Shards that cannot be used, and why.
     parked: Vec<(ShardId, String)>,
 }
 
 impl Plan {
+    fn shards(&self) -> BTreeSet<ShardId> {
+        shards_of(&self.positions).iter().map(|shard| shard.unsigned_abs()).collect()
+    }
+
     fn at(&mut self, topics: &[String], shard: ShardId, positions: &[Position]) -> Result<(), String> {
         for (topic, position) in topics.iter().zip(positions) {
             let added = self.positions.add_partition_offset(topic, shard as i32, Offset::Offset(position.offset));
@@ -139,31 +141,39 @@ impl Desk {
     }
 
     fn assign(&self, consumer: &GroupConsumer, given: &TopicPartitionList) -> Result<(), String> {
+        let fault = |error| format!("cannot take partitions: {error}");
         if let Some(reason) = self.lopsided(given) {
             // Taken as nothing: a topic created a moment ago may not be known to every member yet.
             warn!(reason, "partitions are not taken; waiting for the next assignment");
             self.fail(reason, MENDING);
-            return consumer.assign(&TopicPartitionList::new()).map_err(|error| format!("cannot take nothing: {error}"));
+            return self.take(consumer, &TopicPartitionList::new()).map_err(fault);
         }
         open(&self.failed).take();
         let plan = self.plan(consumer, given)?;
-        consumer.assign(&plan.positions).map_err(|error| format!("cannot take partitions: {error}"))?;
+        self.take(consumer, &plan.positions).map_err(fault)?;
         // The client may remember what was paused before the partitions went and came back.
         consumer.resume(&plan.positions).map_err(|error| format!("cannot resume partitions: {error}"))?;
-        open(&self.paused).clear();
-        self.pause(consumer, plan.awaited.iter().chain(plan.parked.iter().map(|(shard, _)| shard)))?;
+        open(&self.paused).retain(|(_, shard)| !plan.shards().contains(shard));
+        self.pause(consumer, plan.found.keys().chain(plan.parked.iter().map(|(shard, _)| shard)))?;
         open(&self.owned).extend(plan.ready.iter().map(|assignment| assignment.shard));
         info!(shards = shards_of(given).len(), ready = plan.ready.len(), "partitions assigned");
+        let awaited: Vec<ShardId> = plan.found.keys().copied().collect();
         let mut seat = self.seat();
         seat.assigned(plan.ready);
-        seat.awaiting(&plan.awaited.iter().copied().collect::<Vec<_>>());
+        seat.awaiting(&awaited);
         plan.parked.into_iter().for_each(|(shard, reason)| seat.park(shard, reason));
         drop(seat);
-        if !plan.awaited.is_empty() {
-            self.restorer.order(plan.awaited.iter().copied().collect());
-        }
-        *open(&self.awaited) = plan.found;
+        open(&self.awaited).extend(plan.found);
+        self.restorer.order(awaited);
         Ok(())
+    }
+
+    /// Answers the group: instead of all that was there, or beside it, as its protocol wants.
+    fn take(&self, consumer: &GroupConsumer, positions: &TopicPartitionList) -> KafkaResult<()> {
+        match self.connection.protocol {
+            Protocol::Classic => consumer.assign(positions),
+            Protocol::Consumer => consumer.incremental_assign(positions),
+        }
     }
 
     /// Seats the shards whose state has been read meanwhile. To be called between polls.
@@ -256,7 +266,6 @@ impl Desk {
                 }
                 Some(progress) => {
                     plan.at(&self.topics, shard, &progress.positions)?;
-                    plan.awaited.insert(shard);
                     plan.found.insert(shard, found);
                 }
                 None => unknown.push(shard),
@@ -267,17 +276,21 @@ impl Desk {
         Ok(plan)
     }
 
-    /// What retention has deleted of the control topic cannot be heard any more; the inputs must not wait for that.
+    /// What retention has deleted of the control topic cannot be heard any more, and one that was made anew is read from its
+    /// beginning; the inputs must not wait for that.
     fn skip_deleted_controls(&self, consumer: &GroupConsumer, positions: &mut TopicPartitionList) -> Result<(), String> {
         let control = self.ledger.control();
         let partitions: Vec<(String, i32)> =
             shards_of(positions).into_iter().map(|shard| (control.clone(), shard)).collect();
         let firsts = self.look_up(consumer, &partitions, Offset::Beginning)?;
+        let ends = self.look_up(consumer, &partitions, Offset::End)?;
         for (topic, shard) in &partitions {
             let first = firsts.find_partition(topic, *shard).and_then(|elem| number(&elem));
+            let end = ends.find_partition(topic, *shard).and_then(|elem| number(&elem));
             let Some(mut position) = positions.find_partition(topic, *shard) else { continue };
             let (Some(first), Some(at)) = (first, number(&position)) else { continue };
-            if at < first {
+            let is_anew = end.is_some_and(|end| at > end);
+            if at < first || is_anew {
                 if at > 0 {
                     warn!(shard, "erasures that were asked for are not in the control topic any more; ask for them again");
                 }
@@ -431,7 +444,13 @@ impl Desk {
     fn revoke(&self, consumer: &GroupConsumer, taken: &TopicPartitionList) {
         let going: BTreeSet<ShardId> = taken.elements().iter().map(|elem| elem.partition().unsigned_abs()).collect();
         self.restorer.cancel();
-        open(&self.awaited).clear();
+        let awaited: Vec<ShardId> = {
+            let mut awaited = open(&self.awaited);
+            awaited.retain(|shard, _| !going.contains(shard));
+            awaited.keys().copied().collect()
+        };
+        // What stays is read from the beginning once more; it is rare that anything does.
+        self.restorer.order(awaited);
         open(&self.owned).retain(|shard| !going.contains(shard));
         open(&self.paused).retain(|(_, shard)| !going.contains(shard));
         if !going.is_empty() {
@@ -446,9 +465,25 @@ impl Desk {
                 self.seat().revoking(&going);
             }
         }
-        if let Err(error) = consumer.unassign() {
+        let given_back = match self.connection.protocol {
+            Protocol::Classic => consumer.unassign(),
+            Protocol::Consumer => self.with_controls(consumer, taken).and_then(|all| consumer.incremental_unassign(&all)),
+        };
+        if let Err(error) = given_back {
             self.fail(format!("cannot give partitions back: {error}"), Duration::ZERO);
         }
+    }
+
+    /// What is given back, and the control topic's partitions that were taken along with it.
+    fn with_controls(&self, consumer: &GroupConsumer, taken: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+        let (control, assigned) = (self.ledger.control(), consumer.assignment()?);
+        let mut all = taken.clone();
+        for shard in shards_of(taken) {
+            if assigned.find_partition(&control, shard).is_some() && all.find_partition(&control, shard).is_none() {
+                all.add_partition(&control, shard);
+            }
+        }
+        Ok(all)
     }
 
     fn fail(&self, reason: String, hope: Duration) {

@@ -65,7 +65,14 @@ impl<T: Transactions> LedgerSink<T> {
 
     fn send_page(&mut self, shard: ShardId, page: &[u8]) {
         let topic = self.ledger.topic(outputs::STATE);
-        self.send(Outgoing { topic: &topic, page_of: Some(shard), partition: None, key: None, value: Some(page), headers: &[] });
+        self.send(Outgoing {
+            topic: &topic,
+            page_of: Some(shard),
+            partition: None,
+            key: None,
+            value: Some(page),
+            headers: &[],
+        });
     }
 
     fn remembered(&mut self, shard: ShardId, added: Result<(usize, Vec<Vec<u8>>), String>) -> usize {

@@ -49,10 +49,13 @@ impl Crew {
         facts: kafka::Facts,
         workers: usize,
         job: &Job,
+        followed: kafka::Followed,
         stop: &Stop,
         wrap: &Wrap,
     ) -> Result<Self, String> {
+        let followed = Arc::new(followed);
         Self::start(workers, |worker| {
+            let followed = Arc::clone(&followed);
             let (connection, job, stop, wrap) = (Arc::clone(connection), job.clone(), stop.clone(), Arc::clone(wrap));
             let facts = facts.clone();
             Box::new(move || {
@@ -61,7 +64,7 @@ impl Crew {
                 let mut job = job;
                 job.settings.state_log = StateLog::Changes;
                 job.settings.control = Control::LastInput;
-                kafka::drive(&connection, &facts, models, worker, &now, &stop.0, |sink| seat(job, wrap(sink)))
+                kafka::drive(&connection, &facts, models, &followed, worker, &now, &stop.0, |sink| seat(job, wrap(sink)))
             })
         })
     }

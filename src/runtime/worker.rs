@@ -15,9 +15,7 @@ use crate::metrics::{self, ShardMeters, WorkerMeters};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
-use crate::shard::{
-    Action, Body, Buffered, Customers, Erasure, Input, Progress, Settings, Shard, StateLog, Told, Unusable,
-};
+use crate::shard::{Action, Body, Buffered, Customers, Erasure, Input, Progress, Settings, Shard, StateLog, Told, Unusable};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping, erasures};
@@ -155,7 +153,10 @@ impl Worker {
         }));
         if let Err(panic) = &went {
             let place = match self.places.get(&shard).and_then(|place| place.shard.applying()) {
-                Some((input, offset)) => format!("{}, partition {shard}, offset {offset}", self.job.topics[input]),
+                Some((input, offset)) => {
+                    let topic = self.job.topics.get(input).map_or("the control topic", String::as_str);
+                    format!("{topic}, partition {shard}, offset {offset}")
+                }
                 None => format!("partition {shard}"),
             };
             let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
@@ -474,108 +475,4 @@ impl Seat for Worker {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::journey::Customer;
-    use crate::shard::Position;
-
-    /// A log of changes that takes everything; notes from which commit on it is needed.
-    #[derive(Default)]
-    struct Changes {
-        needed_from: Arc<Mutex<u64>>,
-        /// What was published, and whether as stale.
-        published: Arc<Mutex<Vec<(String, bool)>>>,
-    }
-
-    impl Sink for Changes {
-        fn publish(&mut self, _: ShardId, outcome: &Outcome, stale: bool) {
-            self.published.lock().expect("one thread").push((outcome.to_string(), stale));
-        }
-        fn dead_letter(&mut self, _: Origin, _: &Unusable) {}
-        fn remember(&mut self, _: ShardId, _: &Customer) -> usize {
-            100
-        }
-        fn forget(&mut self, _: ShardId, _: &Identity) -> usize {
-            10
-        }
-        fn announce(&mut self, _: &Identity) {}
-        fn keep_from(&mut self, _: ShardId, sequence: u64) {
-            *self.needed_from.lock().expect("one thread") = sequence;
-        }
-        fn commit(&mut self, _: &[(ShardId, Progress)]) -> Verdict {
-            Verdict::Committed
-        }
-        fn abort(&mut self) -> Verdict {
-            Verdict::Aborted("asked for".to_owned())
-        }
-    }
-
-    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
-
-    fn job(rest: &str) -> Job {
-        let text = format!("sillage: 1\nmodel: m\nstages:\n  visit: {{ enter: page.viewed }}\n{rest}");
-        let (model, _) = crate::model::load("m.yaml", &text);
-        Job {
-            models: model.into_iter().map(Arc::new).collect(),
-            settings: Settings { state_log: StateLog::Changes, ..Settings::default() },
-            format: Format::Json,
-            mapping: None,
-            limits: Limits::default(),
-            topics: Arc::from(["in".to_owned()]),
-            partitions: 1,
-            partitioner: Partitioner::Unknown,
-            erase_on: None,
-            commit_interval: Span::from_millis(0),
-            stale_after: Span::from_secs(300),
-            now: Arc::new(|| NOW),
-            lookup: Arc::new(Lookup::default()),
-        }
-    }
-
-    /// A shard that gets nothing but records that cannot be used writes a page with each commit, all the same.
-    #[test]
-    fn a_log_of_changes_is_cut_though_no_customer_changes() {
-        let needed_from = Arc::new(Mutex::new(0));
-        let sink = Changes { needed_from: Arc::clone(&needed_from), ..Changes::default() };
-        let mut worker = Worker::new(job(""), Box::new(sink));
-        let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
-        let customers = (0..3).map(|number| Customer::new(Identity::customer(format!("c{number}")))).collect();
-        worker.assigned(vec![Assignment {
-            shard: 0,
-            progress: Progress { positions, ..Progress::default() },
-            customers: Known::Restored(customers),
-        }]);
-        for offset in 0..20 {
-            let origin = Origin { shard: 0, input: 0, offset };
-            let (stamped, value) = (Stamped::OnEntry, Some(&b"no JSON"[..]));
-            worker.record(RawRecord { origin, timestamp: NOW, stamped, key: None, value });
-            worker.turn().expect("the sink takes everything");
-        }
-        assert!(*needed_from.lock().expect("one thread") > 10, "{needed_from:?}");
-    }
-
-    /// After a long outage nobody is to offer a chat about a question that was asked hours ago (rule 24).
-    #[test]
-    fn friction_of_an_absence_is_stale_after_an_outage_and_that_of_a_touchpoint_is_not() {
-        let published = Arc::new(Mutex::new(Vec::new()));
-        let sink = Changes { published: Arc::clone(&published), ..Changes::default() };
-        let rules = "friction:\n  unanswered: { after: question.asked, missing: question.answered, within: 2m }\n  \
-                     error: { on: error.shown }\n";
-        let mut worker = Worker::new(job(rules), Box::new(sink));
-        let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
-        let progress = Progress { positions, ..Progress::default() };
-        worker.assigned(vec![Assignment { shard: 0, progress, customers: Known::Restored(Vec::new()) }]);
-        for (offset, (kind, hours)) in (0..).zip([("question.asked", 6), ("error.shown", 5)]) {
-            let timestamp = NOW - Span::from_secs(hours * 3_600);
-            let value = format!(r#"{{"customer_id":"c","occurred_at":"{timestamp}","type":"{kind}"}}"#);
-            let origin = Origin { shard: 0, input: 0, offset };
-            let (stamped, value) = (Stamped::OnEntry, Some(value.as_bytes()));
-            worker.record(RawRecord { origin, timestamp, stamped, key: None, value });
-        }
-        let published = published.lock().expect("one thread");
-        let said: Vec<(&str, bool)> = published.iter().map(|(said, stale)| (said.as_str(), *stale)).collect();
-        assert_eq!(said, [("friction unanswered", true), ("friction error", false)]);
-    }
-}
+mod tests;

@@ -90,9 +90,4 @@ impl<C: Customers> Shard<C> {
     pub fn step(&self) -> usize {
         self.turn.step()
     }
-
-    /// The log as restored holds somebody who has gone.
-    pub fn owe_a_turn(&mut self) {
-        self.turn.owe();
-    }
 }

@@ -253,6 +253,10 @@ impl<C: Customers> Shard<C> {
             self.arm(&who, deadline);
         }
         self.turn = Turn::beginning(roster, self.committed.sequence);
+        if walked && self.committed.sequence > 0 {
+            // The log may name somebody who has gone; whether it does is not told.
+            self.turn.owe();
+        }
     }
 
     /// The next customer whose state is to be written anew in the transaction being committed, though it did not change;

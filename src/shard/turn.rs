@@ -228,7 +228,7 @@ mod tests {
             // They are in the state until the commit, as far as the turn is concerned.
             let leaving: BTreeSet<usize> = step.go.iter().map(|number| number % self.customers.max(1)).collect();
             let leaving: Vec<usize> = leaving.into_iter().filter(|number| state.contains_key(number)).collect();
-            leaving.iter().for_each(|number| drop(written.insert(*number, None)));
+            written.extend(leaving.iter().map(|number| (*number, None)));
             for _ in 0..step.refresh {
                 let Some(next) = self.turn.next() else { break };
                 let number: usize = next.id[1..].parse().expect("a number");

@@ -102,7 +102,11 @@ impl World {
     pub(crate) fn take_outcomes(&mut self) -> Vec<Outcome> {
         let published = |action| match action {
             Action::Publish { outcome, .. } => Some(*outcome),
-            Action::DeadLetter { .. } | Action::Remember(_) | Action::Forget(_) | Action::Announce(_) | Action::Commit(_) => None,
+            Action::DeadLetter { .. }
+            | Action::Remember(_)
+            | Action::Forget(_)
+            | Action::Announce(_)
+            | Action::Commit(_) => None,
         };
         std::mem::take(&mut self.actions).into_iter().filter_map(published).collect()
     }
