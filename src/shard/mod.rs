@@ -264,7 +264,7 @@ impl<C: Customers> Shard<C> {
     pub fn refresh(&mut self) -> Option<Identity> {
         loop {
             let who = self.turn.next()?;
-            if self.leaving == 0 || !self.customers.entry(&who, |entry| entry.is_leaving()) {
+            if self.leaving == 0 || self.customers.entry(&who, |entry| entry.latest().is_some()) {
                 return Some(who);
             }
         }

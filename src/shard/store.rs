@@ -181,3 +181,40 @@ impl Customers for PlainCustomers {
         self.0.values().for_each(&mut work);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is one for each customer, so what erasing needs must not make it larger.
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Entry>(), 40);
+        assert_eq!(
+            size_of::<Option<Identity>>(),
+            size_of::<Identity>(),
+            "a hole in the roster takes no more than a customer"
+        );
+    }
+
+    #[test]
+    fn readers_see_who_is_erased_until_that_is_committed() {
+        let who = Identity::customer("a");
+        let mut entry = Entry::default();
+        entry.restore(Customer::new(who.clone()));
+        assert!(entry.erase(7) && !entry.erase(7));
+        assert_eq!((entry.image(6).is_some(), entry.image(7).is_some(), entry.latest().is_some()), (true, false, false));
+        assert!(entry.is_leaving() && !entry.is_vacant());
+        let mut undone = entry.clone();
+        undone.undo(7);
+        assert_eq!(undone.latest(), Some(&Customer::new(who.clone())));
+        let (again, first) = entry.change(&who, 7);
+        again.touchpoints = 1;
+        assert!(!first && !entry.is_leaving());
+        assert_eq!(entry.image(7).map(|customer| customer.touchpoints), Some(1));
+        entry.erase(7);
+        assert_eq!(entry.clone().into_image(6), Some(Customer::new(who)));
+        entry.fold(7);
+        assert!(entry.is_vacant());
+    }
+}

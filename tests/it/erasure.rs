@@ -20,7 +20,7 @@ sillage: 1
 model: baskets
 stages:
   look: { enter: page.viewed, quiet: 1d }
-  decide: { enter: { count: 3, of: cart.added, within: 2d } }
+  decide: { enter: { 3 of: cart.added, within: 2d } }
 episodes:
   basket: { known by: [cart_id, customer], opens: cart.added, completes: order.completed, abandoned after: 30m, recovered within: 2h }
 ";
