@@ -109,8 +109,9 @@ impl Log {
         match self {
             Log::Embedded(store) => Crew::on_store(store, WORKERS, job, stop, wrap),
             Log::Kafka(topics) => {
-                let facts = topics.facts.clone();
-                Crew::on_kafka(&topics.connection, facts, WORKERS, job, kafka::Followed::default(), stop, wrap)
+                let entrance = Arc::new(kafka::Entrance::default());
+                entrance.open();
+                Crew::on_kafka(&topics.connection, topics.facts.clone(), WORKERS, job, &entrance, stop, wrap)
             }
         }
     }
