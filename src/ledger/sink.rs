@@ -9,7 +9,8 @@ use super::{Bookmark, Failure, Ledger, Outgoing, Position, Transactions, Went};
 use crate::journey::{Customer, Outcome};
 use crate::port::{Origin, ShardId, Sink, Verdict};
 use crate::shard::{Progress, Unusable};
-use crate::wire::{self, outputs};
+use crate::touchpoint::Identity;
+use crate::wire::{self, erasures, outputs};
 
 /// Headers and framing take at most this much beside key and value.
 const OVERHEAD: usize = 2_048;
@@ -23,6 +24,7 @@ pub struct LedgerSink<T> {
     trouble: Option<String>,
     /// Names this sink among all that ever used its transactional id.
     name: String,
+    compacted: Vec<String>,
     attempts: u64,
     buffer: Vec<u8>,
     state: StateWriter,
@@ -36,12 +38,19 @@ impl<T: Transactions> LedgerSink<T> {
             state: StateWriter::new(Arc::clone(&ledger)),
             ledger,
             log,
+            compacted: Vec::new(),
             begun: false,
             trouble: None,
             name,
             attempts: 0,
             buffer: Vec::new(),
         }
+    }
+
+    /// Output topics that keep the latest record of each key, against all advice: they hear of customers gone.
+    pub fn with_compacted(mut self, topics: Vec<String>) -> Self {
+        self.compacted = topics;
+        self
     }
 
     /// Sends in the open transaction, beginning one. What fails ends the transaction.
@@ -56,7 +65,14 @@ impl<T: Transactions> LedgerSink<T> {
 
     fn send_page(&mut self, shard: ShardId, page: &[u8]) {
         let topic = self.ledger.topic(outputs::STATE);
-        self.send(Outgoing { topic: &topic, page_of: Some(shard), key: None, value: Some(page), headers: &[] });
+        self.send(Outgoing {
+            topic: &topic,
+            page_of: Some(shard),
+            partition: None,
+            key: None,
+            value: Some(page),
+            headers: &[],
+        });
     }
 
     fn remembered(&mut self, shard: ShardId, added: Result<(usize, Vec<Vec<u8>>), String>) -> usize {
@@ -84,8 +100,8 @@ impl<T: Transactions> LedgerSink<T> {
 
     /// Commits what was sent, with the offsets.
     fn commit_all(&mut self, progress: &[(ShardId, Progress)], attempt: &str) -> Verdict {
-        let ledger = Arc::clone(&self.ledger);
-        match self.log.send_offsets(&offsets(&ledger, progress, attempt)) {
+        let topics = self.ledger.topics();
+        match self.log.send_offsets(&offsets(&topics, progress, attempt)) {
             Ok(()) => {}
             Err(Failure::Abort(reason)) => return self.undo(reason),
             // Something may still be on its way, and must not land in the next transaction. A commit was not asked for.
@@ -166,16 +182,16 @@ impl<T: Transactions> Sink for LedgerSink<T> {
         let topic = self.ledger.topic(outputs::of(&outcome.what));
         let headers: &[_] = if stale { &[("sillage-stale", "true")] } else { &[] };
         let key = Some(outcome.identity.id.as_bytes());
-        self.send(Outgoing { topic: &topic, page_of: None, key, value: Some(&buffer), headers });
+        self.send(Outgoing { topic: &topic, page_of: None, partition: None, key, value: Some(&buffer), headers });
         self.buffer = buffer;
     }
 
     fn dead_letter(&mut self, origin: Origin, record: &Unusable) {
         let topic = self.ledger.topic(outputs::DEAD_LETTERS);
-        let ledger = Arc::clone(&self.ledger);
+        let topics = self.ledger.topics();
         let (partition, offset) = (origin.shard.to_string(), origin.offset.to_string());
         let mut headers = vec![
-            ("sillage-topic", ledger.inputs[origin.input].as_str()),
+            ("sillage-topic", topics.get(origin.input).map_or("", String::as_str)),
             ("sillage-partition", partition.as_str()),
             ("sillage-offset", offset.as_str()),
             ("sillage-reason", record.reason.as_str()),
@@ -183,17 +199,36 @@ impl<T: Transactions> Sink for LedgerSink<T> {
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
         let size = value.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);
         if size + OVERHEAD <= self.ledger.dead_letter_bytes {
-            return self.send(Outgoing { topic: &topic, page_of: None, key, value, headers: &headers });
+            return self.send(Outgoing { topic: &topic, page_of: None, partition: None, key, value, headers: &headers });
         }
         let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(value.unwrap_or_default()));
         let size = size.to_string();
         headers.extend([("sillage-size", size.as_str()), ("sillage-xxh3-128", hash.as_str())]);
-        self.send(Outgoing { topic: &topic, page_of: None, key: None, value: None, headers: &headers });
+        self.send(Outgoing { topic: &topic, page_of: None, partition: None, key: None, value: None, headers: &headers });
     }
 
     fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
         let added = self.state.add(shard, customer);
         self.remembered(shard, added)
+    }
+
+    fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {
+        for topic in self.compacted.clone() {
+            // What a compacted topic says of somebody goes only by a record without a value.
+            let key = Some(who.id.as_bytes());
+            self.send(Outgoing { topic: &topic, page_of: None, partition: None, key, value: None, headers: &[] });
+        }
+        let added = self.state.add_gone(shard, who);
+        self.remembered(shard, added)
+    }
+
+    /// To every partition: whose shard knows the customer is not known here.
+    fn announce(&mut self, who: &Identity) {
+        let (topic, value) = (self.ledger.control(), erasures::encode(who));
+        for partition in 0..self.ledger.partitions {
+            let (partition, value) = (Some(partition), Some(value.as_slice()));
+            self.send(Outgoing { topic: &topic, page_of: None, partition, key: None, value, headers: &[] });
+        }
     }
 
     fn keep_from(&mut self, shard: ShardId, sequence: u64) {
@@ -232,10 +267,11 @@ impl<T: Transactions> Sink for LedgerSink<T> {
     }
 }
 
-fn offsets<'a>(ledger: &'a Ledger, progress: &[(ShardId, Progress)], attempt: &str) -> Vec<Position<'a>> {
+/// Of a log without a control topic, positions are fewer than topics.
+fn offsets<'a>(topics: &'a [String], progress: &[(ShardId, Progress)], attempt: &str) -> Vec<Position<'a>> {
     let mut offsets = Vec::new();
     for (shard, progress) in progress {
-        for (input, (topic, position)) in ledger.inputs.iter().zip(&progress.positions).enumerate() {
+        for (input, (topic, position)) in topics.iter().zip(&progress.positions).enumerate() {
             let bookmark = Bookmark::of(progress, position, attempt);
             offsets.push(Position { input, shard: *shard, offset: position.offset, bookmark, topic });
         }

@@ -13,6 +13,7 @@ mod bad_records;
 mod changed;
 mod commands;
 mod commits;
+mod erasure;
 mod killed;
 mod lifecycle;
 mod load;
