@@ -83,7 +83,7 @@ impl Restoring {
             Seen::Page(offset, Err(unfit)) => self.again(ledger, reader, unfit, &format!("offset {offset}")),
             Seen::Nothing(Some(position)) if position >= self.end => {
                 let (shard, needed_from) = (self.reading.shard(), self.reading.needed_from());
-                match std::mem::replace(&mut self.reading, Reading::of(shard)).finish() {
+                match std::mem::replace(&mut self.reading, Reading::of(shard)).finish(ledger) {
                     Ok((customers, progress)) => Ok(Step::Done(Restored { customers, progress, needed_from })),
                     Err(unfit) => self.again(ledger, reader, unfit, "its beginning"),
                 }

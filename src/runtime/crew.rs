@@ -53,7 +53,7 @@ impl Crew {
         stop: &Stop,
         wrap: &Wrap,
     ) -> Result<Self, String> {
-        let models = job.models.iter().map(|model| Mark::of(model)).collect();
+        let models = Mark::all(&job.models, &job.retired);
         let ledger = Arc::new(connection.ledger(&facts, models));
         Self::start(workers, |worker| {
             let (ledger, entrance) = (Arc::clone(&ledger), Arc::clone(entrance));

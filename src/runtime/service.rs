@@ -167,6 +167,7 @@ impl Life {
     fn job(&self, topics: Vec<String>, partitions: u32, partitioner: Partitioner) -> Job {
         Job {
             models: Arc::clone(&self.models),
+            retired: self.config.retired.clone().into(),
             settings: self.config.shard.clone(),
             format: self.config.input_format,
             mapping: self.config.fields.clone(),
@@ -207,7 +208,7 @@ impl Life {
         let Some(standby) = &self.standby else { return Ok(()) };
         let decision = Decision::awaited(standby, &self.runtime, &self.stop);
         let decision = decision.map_err(|error| format!("cannot listen for signals: {error}"))?;
-        let ledger = connection.ledger(facts, self.models.iter().map(|model| Mark::of(model)).collect());
+        let ledger = connection.ledger(facts, Mark::all(&self.models, &self.config.retired));
         kafka::follow(connection, &ledger, &entrance.followed, &|| decision.is_taken() || self.stop.is_set())?;
         if !self.stop.is_set() {
             warn!(instance = connection.instance, "taking over");

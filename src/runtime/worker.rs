@@ -20,7 +20,8 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping, erasures};
 
-/// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed.
+/// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed; and by what
+/// stands there of the models.
 const PAGE_BYTES: usize = 256;
 /// A shard that owes a turn to those who have gone makes a step of it so often, be there touchpoints or not.
 const STEP: Span = Span::from_secs(10);
@@ -30,6 +31,8 @@ const STEP: Span = Span::from_secs(10);
 pub struct Job {
     /// The models, in the order of the configuration.
     pub models: Arc<[Arc<Model>]>,
+    /// The names of models that are gone for good.
+    pub retired: Arc<[String]>,
     /// Time, limits, undo.
     pub settings: Settings,
     /// How inputs are encoded.
@@ -74,6 +77,7 @@ struct Kept {
 pub struct Worker {
     job: Job,
     sink: Box<dyn Sink>,
+    page_bytes: usize,
     places: BTreeMap<ShardId, Place>,
     /// What was given up last, as committed: it often comes back at once, and then need not be read from the log.
     kept: BTreeMap<ShardId, Kept>,
@@ -93,9 +97,11 @@ impl Worker {
     /// A worker without shards.
     pub fn new(job: Job, sink: Box<dyn Sink>) -> Self {
         let last_commit = (job.now)();
+        let page_bytes = PAGE_BYTES + job.models.iter().map(|model| model.structure().len()).sum::<usize>();
         Worker {
             job,
             sink,
+            page_bytes,
             places: BTreeMap::new(),
             kept: BTreeMap::new(),
             parked: Vec::new(),
@@ -231,7 +237,7 @@ impl Worker {
             let mut actions = Vec::new();
             place.shard.handle(Input::Prepare, &mut actions);
             let mut changed = match self.job.settings.state_log {
-                StateLog::Changes => PAGE_BYTES,
+                StateLog::Changes => self.page_bytes,
                 StateLog::Latest => 0,
             };
             for action in actions {

@@ -182,6 +182,7 @@ fn job(plan: &Plan, now: &Now) -> Job {
     let settings = shard::Settings::default();
     Job {
         models: Arc::from([Arc::clone(&plan.model)]),
+        retired: Arc::default(),
         settings: shard::Settings { settle: scaled(settings.settle), max_delay: scaled(settings.max_delay), ..settings },
         format: Format::Json,
         mapping: None,

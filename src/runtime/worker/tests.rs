@@ -62,6 +62,7 @@ fn job(rest: &str) -> Job {
     let (model, _) = crate::model::load("m.yaml", &text);
     Job {
         models: model.into_iter().map(Arc::new).collect(),
+        retired: Arc::default(),
         settings: Settings { state_log: StateLog::Changes, ..Settings::default() },
         format: Format::Json,
         mapping: None,
