@@ -278,3 +278,75 @@ fn offsets<'a>(topics: &'a [String], progress: &[(ShardId, Progress)], attempt: 
     }
     offsets
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::wire::Format;
+    use crate::wire::pages::{self, Entry};
+
+    /// Keeps what is written: topic, partition, key, value.
+    #[derive(Default)]
+    struct Paper(Vec<(String, Option<ShardId>, Option<Vec<u8>>, Option<Vec<u8>>)>);
+
+    impl Transactions for Paper {
+        fn begin(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+        fn send(&mut self, record: Outgoing<'_>) -> Result<(), String> {
+            let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
+            self.0.push((record.topic.to_owned(), record.page_of.or(record.partition), key, value));
+            Ok(())
+        }
+        fn send_offsets(&mut self, _: &[Position<'_>]) -> Result<(), Failure> {
+            Ok(())
+        }
+        fn commit(&mut self) -> Result<Went, Failure> {
+            Ok(Went::Smoothly)
+        }
+        fn abort(&mut self) -> Result<Went, Failure> {
+            Ok(Went::Smoothly)
+        }
+        fn replace(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+        fn committed(&mut self, _: &[ShardId]) -> Result<BTreeMap<ShardId, Bookmark>, String> {
+            Ok(BTreeMap::new())
+        }
+        fn take_first_pages(&mut self) -> BTreeMap<ShardId, i64> {
+            BTreeMap::new()
+        }
+        fn cut(&mut self, _: ShardId, _: i64) {}
+    }
+
+    #[test]
+    fn an_erasure_reaches_every_partition_and_leaves_a_note_where_something_would_stay() {
+        let ledger = Ledger {
+            group: "shop".to_owned(),
+            inputs: vec!["in".to_owned()],
+            output: "out".to_owned(),
+            partitions: 3,
+            format: Format::Json,
+            dead_letter_bytes: 1,
+            models: Vec::new(),
+        };
+        let sink = LedgerSink::new(Arc::new(ledger), Paper::default(), "test".to_owned());
+        let mut sink = sink.with_compacted(vec!["out.transitions".to_owned()]);
+        let who = Identity::customer("c-17");
+        sink.announce(&who);
+        assert!(sink.forget(1, &who) > 4);
+        assert_eq!(sink.commit(&[(1, Progress::default())]), Verdict::Committed);
+        let written = &sink.log.0;
+        let orders: Vec<_> = written.iter().filter(|record| record.0 == "out.control").collect();
+        assert_eq!(orders.iter().map(|record| record.1).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+        assert!(orders.iter().all(|record| erasures::decode(record.3.as_deref().expect("a value")) == Ok(who.clone())));
+        let tombstone = ("out.transitions".to_owned(), None, Some(b"c-17".to_vec()), None);
+        assert!(written.contains(&tombstone), "{written:?}");
+        let (topic, shard, _, page) = written.last().expect("a page");
+        assert_eq!((topic.as_str(), *shard), ("out.state", Some(1)));
+        let page = pages::read(page.as_deref().expect("a value")).expect("a page");
+        assert_eq!(page.entries, [Entry::Gone(who)]);
+    }
+}

@@ -188,7 +188,8 @@ impl Life {
         let facts = self.reach(&connection, log.create)?;
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
         let entrance = Arc::new(kafka::Entrance::default());
-        let crew = Crew::on_kafka(&connection, facts.clone(), self.config.workers, &job, &entrance, &self.stop, &crew::bare());
+        let crew =
+            Crew::on_kafka(&connection, facts.clone(), self.config.workers, &job, &entrance, &self.stop, &crew::bare());
         let crew = crew.map_err(Ended::Unable)?;
         if let Err(reason) = self.stand_by(&connection, &facts, &entrance) {
             self.stop.set();
