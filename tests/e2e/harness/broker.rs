@@ -113,6 +113,15 @@ impl Broker {
         self.end("-KILL");
     }
 
+    /// Kills the process, if there is one; does not wait for it.
+    pub(crate) fn end_at_once(&self) {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(child) = process.as_mut() {
+            // It may have ended by itself.
+            let _ = child.kill();
+        }
+    }
+
     /// A proxy that nobody has yet.
     pub(crate) fn claim_proxy(&self) -> Proxy {
         let claimed = self.proxies.lock().unwrap_or_else(PoisonError::into_inner).pop();
