@@ -3,17 +3,18 @@
 //! One worker owns whole shards and one sink; nobody else writes their state. It runs on whatever thread drives the log.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::journey::Outcome;
-use crate::lookup::{Lookup, SharedCustomers};
+use crate::lookup::{Lookup, Missing, SharedCustomers};
 use crate::metrics::{self, ShardMeters, WorkerMeters};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
-use crate::port::{Assignment, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
-use crate::shard::{Action, Body, Buffered, Customers, Input, Settings, Shard, StateLog, Unusable};
+use crate::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
+use crate::shard::{Action, Body, Buffered, Customers, Input, Progress, Settings, Shard, StateLog, Unusable};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping};
@@ -62,6 +63,9 @@ pub struct Worker {
     job: Job,
     sink: Box<dyn Sink>,
     places: BTreeMap<ShardId, Place>,
+    /// What was given up last, as committed: it often comes back at once, and then need not be read from the log.
+    kept: BTreeMap<ShardId, (Progress, SharedCustomers)>,
+    parked: Vec<ShardId>,
     last_commit: Timestamp,
     last_measure: Timestamp,
     seated: bool,
@@ -80,6 +84,8 @@ impl Worker {
             job,
             sink,
             places: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            parked: Vec::new(),
             last_commit,
             last_measure: last_commit,
             seated: false,
@@ -124,11 +130,37 @@ impl Worker {
 
     /// Hands an input to a shard and obeys; commits when its transaction is full.
     fn handle(&mut self, shard: ShardId, input: Input) {
-        let Some(place) = self.places.get_mut(&shard) else { return };
-        place.shard.handle(input, &mut self.actions);
-        self.obey(shard);
+        self.tell(shard, input);
         // One that does not go through is not tried again here: the log may have to tell first that the shard is gone.
         while self.places.get(&shard).is_some_and(|place| place.shard.is_full()) && self.commit(&[]) {}
+    }
+
+    /// Hands an input to a shard and obeys. A shard that breaks an invariant is parked, so that a record on which it would
+    /// panic again at every start does not take the others with it; says whether it went well.
+    fn tell(&mut self, shard: ShardId, input: Input) -> bool {
+        let went = catch_unwind(AssertUnwindSafe(|| {
+            let Some(place) = self.places.get_mut(&shard) else { return };
+            place.shard.handle(input, &mut self.actions);
+            self.obey(shard);
+        }));
+        if let Err(panic) = &went {
+            let place = match self.places.get(&shard).and_then(|place| place.shard.applying()) {
+                Some((input, offset)) => format!("{}, partition {shard}, offset {offset}", self.job.topics[input]),
+                None => format!("partition {shard}"),
+            };
+            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let said = said.unwrap_or("it does not say what");
+            self.actions.clear();
+            self.break_off(shard, format!("an invariant was broken at {place}: {said}"));
+        }
+        went.is_ok()
+    }
+
+    /// Parks a shard that cannot go on, and undoes the transaction that it has a part in.
+    fn break_off(&mut self, shard: ShardId, reason: String) {
+        self.parked.push(shard);
+        self.lost(&[shard]);
+        self.park(shard, reason);
     }
 
     fn obey(&mut self, shard: ShardId) {
@@ -166,7 +198,7 @@ impl Worker {
         let begun = (self.job.now)();
         self.last_commit = begun;
         if dirty.is_empty() {
-            self.forget(leaving);
+            self.keep(leaving);
             return true;
         }
         let mut progress = Vec::with_capacity(dirty.len());
@@ -233,7 +265,7 @@ impl Worker {
                 place.meters.applied(counts.applied);
             }
         }
-        self.forget(leaving);
+        self.keep(leaving);
         self.finish(dirty, || Input::Committed);
         for id in dirty {
             if let Some(place) = self.places.get_mut(id) {
@@ -245,21 +277,36 @@ impl Worker {
     /// Tells the shards how the transaction ended, and obeys what they decide next.
     fn finish(&mut self, shards: &[ShardId], input: impl Fn() -> Input) {
         for id in shards {
-            if let Some(place) = self.places.get_mut(id) {
-                place.shard.handle(input(), &mut self.actions);
-                self.obey(*id);
-            }
+            self.tell(*id, input());
         }
     }
 
     fn forget(&mut self, shards: &[ShardId]) {
         for id in shards {
+            self.job.lookup.remove(*id);
             if let Some(mut place) = self.places.remove(id) {
                 place.meters.gone();
                 self.meters.assigned(-1);
-                self.job.lookup.remove(*id);
             }
         }
+        self.shortfall();
+    }
+
+    /// Gives shards up of which everything is committed, and keeps their state.
+    fn keep(&mut self, shards: &[ShardId]) {
+        for id in shards {
+            if let Some(place) = self.places.get_mut(id) {
+                place.shard.retire();
+                let kept = (place.shard.committed().clone(), place.shard.customers().clone());
+                self.kept.insert(*id, kept);
+            }
+        }
+        self.forget(shards);
+    }
+
+    /// Tells what was given to this process and does not run.
+    fn shortfall(&self) {
+        metrics::missing(&self.job.lookup.missing());
     }
 
     fn measure(&mut self, now: Timestamp) {
@@ -290,6 +337,11 @@ impl Seat for Worker {
         }
         let now = (self.job.now)();
         for Assignment { shard: id, progress, customers } in shards {
+            let kept = self.kept.remove(&id).map(|(_, customers)| customers.take());
+            let customers = match customers {
+                Known::Restored(customers) => customers,
+                Known::Kept => kept.unwrap_or_default(),
+            };
             info!(shard = id, customers = customers.len(), "shard assigned");
             let customers = SharedCustomers::restored(customers);
             self.job.lookup.add(id, customers.clone());
@@ -305,6 +357,28 @@ impl Seat for Worker {
                 self.meters.assigned(1);
             }
         }
+        self.shortfall();
+    }
+
+    fn awaiting(&mut self, shards: &[ShardId]) {
+        // What was kept and has not come back by now is with somebody else.
+        self.kept.clear();
+        shards.iter().for_each(|shard| self.job.lookup.miss(*shard, Missing::Awaited));
+        self.shortfall();
+    }
+
+    fn park(&mut self, shard: ShardId, reason: String) {
+        error!(shard, reason, "the shard is parked; the others go on");
+        self.job.lookup.miss(shard, Missing::Parked(reason));
+        self.shortfall();
+    }
+
+    fn take_parked(&mut self) -> Vec<ShardId> {
+        std::mem::take(&mut self.parked)
+    }
+
+    fn kept(&self, shard: ShardId) -> Option<Progress> {
+        self.kept.get(&shard).map(|(progress, _)| progress.clone())
     }
 
     fn record(&mut self, record: RawRecord<'_>) {
@@ -361,99 +435,4 @@ impl Seat for Worker {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use super::*;
-    use crate::journey::Customer;
-    use crate::shard::{Position, Progress};
-
-    /// A log of changes that takes everything; notes from which commit on it is needed.
-    #[derive(Default)]
-    struct Changes {
-        needed_from: Arc<Mutex<u64>>,
-        /// What was published, and whether as stale.
-        published: Arc<Mutex<Vec<(String, bool)>>>,
-    }
-
-    impl Sink for Changes {
-        fn publish(&mut self, _: ShardId, outcome: &Outcome, stale: bool) {
-            self.published.lock().expect("one thread").push((outcome.to_string(), stale));
-        }
-        fn dead_letter(&mut self, _: Origin, _: &Unusable) {}
-        fn remember(&mut self, _: ShardId, _: &Customer) -> usize {
-            100
-        }
-        fn keep_from(&mut self, _: ShardId, sequence: u64) {
-            *self.needed_from.lock().expect("one thread") = sequence;
-        }
-        fn commit(&mut self, _: &[(ShardId, Progress)]) -> Verdict {
-            Verdict::Committed
-        }
-        fn abort(&mut self) -> Verdict {
-            Verdict::Aborted("asked for".to_owned())
-        }
-    }
-
-    const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
-
-    fn job(rest: &str) -> Job {
-        let text = format!("sillage: 1\nmodel: m\nstages:\n  visit: {{ enter: page.viewed }}\n{rest}");
-        let (model, _) = crate::model::load("m.yaml", &text);
-        Job {
-            models: model.into_iter().map(Arc::new).collect(),
-            settings: Settings { state_log: StateLog::Changes, ..Settings::default() },
-            format: Format::Json,
-            mapping: None,
-            limits: Limits::default(),
-            topics: Arc::from(["in".to_owned()]),
-            partitions: 1,
-            partitioner: Partitioner::Unknown,
-            commit_interval: Span::from_millis(0),
-            stale_after: Span::from_secs(300),
-            now: Arc::new(|| NOW),
-            lookup: Arc::new(Lookup::default()),
-        }
-    }
-
-    /// A shard that gets nothing but records that cannot be used writes a page with each commit, all the same.
-    #[test]
-    fn a_log_of_changes_is_cut_though_no_customer_changes() {
-        let needed_from = Arc::new(Mutex::new(0));
-        let sink = Changes { needed_from: Arc::clone(&needed_from), ..Changes::default() };
-        let mut worker = Worker::new(job(""), Box::new(sink));
-        let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
-        let customers = (0..3).map(|number| Customer::new(Identity::customer(format!("c{number}")))).collect();
-        worker.assigned(vec![Assignment { shard: 0, progress: Progress { positions, ..Progress::default() }, customers }]);
-        for offset in 0..20 {
-            let origin = Origin { shard: 0, input: 0, offset };
-            let (stamped, value) = (Stamped::OnEntry, Some(&b"no JSON"[..]));
-            worker.record(RawRecord { origin, timestamp: NOW, stamped, key: None, value });
-            worker.turn().expect("the sink takes everything");
-        }
-        assert!(*needed_from.lock().expect("one thread") > 10, "{needed_from:?}");
-    }
-
-    /// After a long outage nobody is to offer a chat about a question that was asked hours ago (rule 24).
-    #[test]
-    fn friction_of_an_absence_is_stale_after_an_outage_and_that_of_a_touchpoint_is_not() {
-        let published = Arc::new(Mutex::new(Vec::new()));
-        let sink = Changes { published: Arc::clone(&published), ..Changes::default() };
-        let rules = "friction:\n  unanswered: { after: question.asked, missing: question.answered, within: 2m }\n  \
-                     error: { on: error.shown }\n";
-        let mut worker = Worker::new(job(rules), Box::new(sink));
-        let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
-        let progress = Progress { positions, ..Progress::default() };
-        worker.assigned(vec![Assignment { shard: 0, progress, customers: Vec::new() }]);
-        for (offset, (kind, hours)) in (0..).zip([("question.asked", 6), ("error.shown", 5)]) {
-            let timestamp = NOW - Span::from_secs(hours * 3_600);
-            let value = format!(r#"{{"customer_id":"c","occurred_at":"{timestamp}","type":"{kind}"}}"#);
-            let origin = Origin { shard: 0, input: 0, offset };
-            let (stamped, value) = (Stamped::OnEntry, Some(value.as_bytes()));
-            worker.record(RawRecord { origin, timestamp, stamped, key: None, value });
-        }
-        let published = published.lock().expect("one thread");
-        let said: Vec<(&str, bool)> = published.iter().map(|(said, stale)| (said.as_str(), *stale)).collect();
-        assert_eq!(said, [("friction unanswered", true), ("friction error", false)]);
-    }
-}
+mod tests;

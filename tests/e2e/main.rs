@@ -23,5 +23,6 @@ mod restarts;
 mod shop;
 mod shopper;
 mod silence;
+mod standby;
 mod story;
 mod told;

@@ -224,6 +224,10 @@ fn settings(home: &Path, place: &Place, proxies: &[Proxy]) -> String {
          transaction.state.log.min.isr={least}\n\
          transaction.state.log.num.partitions={INTERNAL_PARTITIONS}\n\
          group.initial.rebalance.delay.ms=0\n\
+         group.consumer.min.session.timeout.ms=6000\n\
+         group.consumer.session.timeout.ms=6000\n\
+         group.consumer.min.heartbeat.interval.ms=500\n\
+         group.consumer.heartbeat.interval.ms=500\n\
          auto.create.topics.enable=false\n{}",
         place.number,
         voters.join(","),

@@ -163,6 +163,11 @@ impl Service {
         self.wait_for_end(Duration::from_secs(5))
     }
 
+    /// Tells a standby to take the place of its member.
+    pub(crate) fn take_over(&self) {
+        self.signal("-USR1");
+    }
+
     /// Stops it where it stands, as a machine does that is suspended.
     pub(crate) fn freeze(&self) {
         self.signal("-STOP");
