@@ -113,12 +113,10 @@ impl Broker {
         self.end("-KILL");
     }
 
-    /// Kills the process, if there is one; does not wait for it.
+    /// Kills the process if there is one.
     pub(crate) fn end_at_once(&self) {
-        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(child) = process.as_mut() {
-            // It may have ended by itself.
-            let _ = child.kill();
+        if self.process.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            self.kill();
         }
     }
 
