@@ -57,6 +57,11 @@ impl Reading {
         self.progress.as_ref()
     }
 
+    /// From which commit on the log is needed, as its last page says.
+    pub fn needed_from(&self) -> u64 {
+        self.needed_from
+    }
+
     /// The state, when everything is read.
     ///
     /// # Errors

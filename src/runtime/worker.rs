@@ -58,13 +58,20 @@ struct Place {
     since: Timestamp,
 }
 
+/// A shard as it was given up.
+struct Kept {
+    progress: Progress,
+    customers: SharedCustomers,
+    needed_from: u64,
+}
+
 /// A worker.
 pub struct Worker {
     job: Job,
     sink: Box<dyn Sink>,
     places: BTreeMap<ShardId, Place>,
     /// What was given up last, as committed: it often comes back at once, and then need not be read from the log.
-    kept: BTreeMap<ShardId, (Progress, SharedCustomers)>,
+    kept: BTreeMap<ShardId, Kept>,
     parked: Vec<ShardId>,
     last_commit: Timestamp,
     last_measure: Timestamp,
@@ -297,8 +304,8 @@ impl Worker {
         for id in shards {
             if let Some(place) = self.places.get_mut(id) {
                 place.shard.retire();
-                let kept = (place.shard.committed().clone(), place.shard.customers().clone());
-                self.kept.insert(*id, kept);
+                let (progress, needed_from) = (place.shard.committed().clone(), place.shard.needed_from());
+                self.kept.insert(*id, Kept { progress, customers: place.shard.customers().clone(), needed_from });
             }
         }
         self.forget(shards);
@@ -336,11 +343,15 @@ impl Seat for Worker {
             self.job.lookup.seat();
         }
         let now = (self.job.now)();
-        for Assignment { shard: id, progress, customers } in shards {
-            let kept = self.kept.remove(&id).map(|(_, customers)| customers.take());
-            let customers = match customers {
-                Known::Restored(customers) => customers,
-                Known::Kept => kept.unwrap_or_default(),
+        for Assignment { shard: id, progress, customers, needed_from } in shards {
+            let kept = self.kept.remove(&id);
+            let (customers, needed_from) = match (customers, kept) {
+                (Known::Restored(customers), _) => (customers, needed_from),
+                (Known::Kept, Some(kept)) => (kept.customers.take(), kept.needed_from),
+                (Known::Kept, None) => {
+                    self.park(id, "its state was not kept; please report this, and start again".to_owned());
+                    continue;
+                }
             };
             info!(shard = id, customers = customers.len(), "shard assigned");
             let customers = SharedCustomers::restored(customers);
@@ -348,6 +359,7 @@ impl Seat for Worker {
             let models = Arc::clone(&self.job.models);
             let mut meters = ShardMeters::new(id, self.job.models.iter().map(Arc::as_ref));
             let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress);
+            shard.needs_from(needed_from);
             shard.handle(Input::Clock(now), &mut self.actions);
             if shard.is_held() {
                 warn!(shard = id, "stream time is ahead of this machine's clock: the shard waits until the clock is there");
@@ -378,7 +390,7 @@ impl Seat for Worker {
     }
 
     fn kept(&self, shard: ShardId) -> Option<Progress> {
-        self.kept.get(&shard).map(|(progress, _)| progress.clone())
+        self.kept.get(&shard).map(|kept| kept.progress.clone())
     }
 
     fn record(&mut self, record: RawRecord<'_>) {

@@ -109,7 +109,9 @@ impl Log {
         match self {
             Log::Embedded(store) => Crew::on_store(store, WORKERS, job, stop, wrap),
             Log::Kafka(topics) => {
-                Crew::on_kafka(&topics.connection, topics.facts, WORKERS, job, kafka::Followed::default(), stop, wrap)
+                let entrance = Arc::new(kafka::Entrance::default());
+                entrance.open();
+                Crew::on_kafka(&topics.connection, topics.facts, WORKERS, job, &entrance, stop, wrap)
             }
         }
     }
