@@ -19,6 +19,7 @@ mod reference;
 mod scenarios;
 mod schema;
 mod shard;
+mod simulation;
 mod tidy;
 mod two_models;
 mod world;
