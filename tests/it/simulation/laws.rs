@@ -259,8 +259,10 @@ impl Truth {
         for (input, position) in positions.iter().enumerate() {
             let log = brokers.log((input, shard));
             let mut running = self.log_times[input];
+            // Beyond the position, of what is certain to be read.
+            let mut ahead = i64::MIN;
             for (offset, record, fate) in log.from(self.positions[input]).filter(|(_, _, fate)| *fate != Fate::Aborted) {
-                let log_time = running.max(record.stamp);
+                let log_time = running.max(ahead).max(record.stamp);
                 if offset < *position {
                     if fate == Fate::Open {
                         return broken("only what is committed is read", format!("input {input} of shard {shard}: {offset}"));
@@ -273,6 +275,8 @@ impl Truth {
                         stream_time.unwrap_or_default()
                     );
                     return broken("nothing is decided early", how);
+                } else if fate == Fate::Committed {
+                    ahead = log_time;
                 }
             }
             self.log_times[input] = running;
