@@ -233,6 +233,15 @@ impl Brokers {
         self.offsets.get(&place)
     }
 
+    /// The group has been empty for too long. Not while a transaction would bring some back.
+    pub(super) fn forget_offsets(&mut self) -> bool {
+        let pending = self.offsets.keys().any(|place| self.committed(*place).is_err());
+        if !pending {
+            self.offsets.clear();
+        }
+        !pending
+    }
+
     /// Commits offsets outside of any transaction.
     pub(super) fn commit_plainly(&mut self, offsets: &[(Place, Committed)]) {
         self.offsets.extend(offsets.iter().cloned());

@@ -1,10 +1,11 @@
-//! Deliberate defects of the simulated shell. Each must be caught, or the simulation proves little.
+//! Deliberate defects of the simulated shell: traps that Kafka and its clients set, walked into. Each must be caught, or the
+//! simulation proves little.
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Defect {
     /// The offsets are committed beside the transaction.
     OffsetsOutside,
-    /// A restore reads to the last stable offset, taken when the committed offsets are known.
+    /// A restore reads to the last stable offset, which may lag behind the committed offsets (KAFKA-10167).
     StaleEnd,
     /// An aborted transaction is not undone in memory.
     NoUndo,
@@ -16,25 +17,27 @@ pub(super) enum Defect {
     OldEnd,
     /// An input of which nothing comes counts as at its end.
     SlowInputIgnored,
-    /// The end of an input is where the last stable offset is, whatever stands open behind it.
+    /// The end of an input is where the last stable offset is, whatever transaction stands open behind it.
     OpenTransactionsIgnored,
-    /// The producer stays after a commit that went roughly.
+    /// The producer stays after a commit that went roughly: a delayed request can end, or fill, a later transaction (Jepsen).
     ProducerKept,
-    /// The coordinator takes offsets of whoever sends them.
+    /// Offsets are taken of whoever sends them, whatever generation of the group it knows.
     ZombiesUnfenced,
     /// What this worker kept of a shard is used, whoever has committed since.
     KeptUnasked,
-    /// The state log's end is taken before the committed offsets are asked for.
-    EndBeforeOffsets,
     /// The state log is cut up to the last commit, needed or not.
     CutTooFar,
     /// Committed offsets are read while a transaction that changes them is under way.
     UnstableOffsets,
-    /// Shards that were lost are committed for.
+    /// A shard begins anew with log times at every assignment.
     LogTimeForgotten,
+    /// A position counts records only, and sticks behind the marker that ends a transaction.
+    PositionsOfRecords,
+    /// A record that was not delivered does not keep its transaction from being committed.
+    FailedSendIgnored,
 }
 
-pub(super) const ALL: [Defect; 15] = [
+pub(super) const ALL: [Defect; 16] = [
     Defect::OffsetsOutside,
     Defect::StaleEnd,
     Defect::NoUndo,
@@ -46,8 +49,9 @@ pub(super) const ALL: [Defect; 15] = [
     Defect::ProducerKept,
     Defect::ZombiesUnfenced,
     Defect::KeptUnasked,
-    Defect::EndBeforeOffsets,
     Defect::CutTooFar,
     Defect::UnstableOffsets,
     Defect::LogTimeForgotten,
+    Defect::PositionsOfRecords,
+    Defect::FailedSendIgnored,
 ];

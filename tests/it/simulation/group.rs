@@ -1,8 +1,10 @@
-//! The fake group coordinator: members, generations, the range assignor; dynamic and static members.
+//! The fake group coordinator: members, generations, the range assignor; dynamic and static members, and members whose shards
+//! the brokers deal one by one (KIP-848).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::log::Millis;
+use super::weather::Seats;
 
 pub(super) type MemberId = u64;
 
@@ -19,10 +21,14 @@ struct Member {
     joined: bool,
     shards: Vec<u32>,
     beat: Millis,
+    /// Where the brokers deal: what it has, and as of which epoch.
+    has: BTreeSet<u32>,
+    epoch: u32,
 }
 
 #[derive(Debug)]
 pub(super) struct Group {
+    seats: Seats,
     generation: u32,
     members: BTreeMap<MemberId, Member>,
     /// A new generation is being put together, until then at the latest.
@@ -41,11 +47,15 @@ pub(super) enum Standing {
     /// It waits for the others.
     Waiting,
     Seated(u32, Vec<u32>),
+    /// The brokers deal: these are to be given back.
+    Gives(Vec<u32>),
+    /// The brokers deal: the epoch, and what comes.
+    Takes(u32, Vec<u32>),
 }
 
 impl Group {
-    pub(super) fn new(shards: u32) -> Self {
-        Group { generation: 0, members: BTreeMap::new(), preparing: None, shards, names: 0 }
+    pub(super) fn new(seats: Seats, shards: u32) -> Self {
+        Group { seats, generation: 0, members: BTreeMap::new(), preparing: None, shards, names: 0 }
     }
 
     /// A member comes. One that has the instance of another takes its place, and nobody is disturbed.
@@ -55,7 +65,8 @@ impl Group {
         let before = before.map(|(id, _)| *id).and_then(|id| self.members.remove(&id));
         let shards = before.as_ref().map(|member| member.shards.clone()).unwrap_or_default();
         let quiet = before.is_some() && self.preparing.is_none();
-        self.members.insert(self.names, Member { instance, joined: !quiet, shards, beat: now });
+        let (has, epoch) = (BTreeSet::new(), 0);
+        self.members.insert(self.names, Member { instance, joined: !quiet, shards, beat: now, has, epoch });
         if !quiet {
             self.prepare(now);
         }
@@ -69,7 +80,34 @@ impl Group {
     }
 
     fn prepare(&mut self, now: Millis) {
-        self.preparing.get_or_insert(now + REBALANCE);
+        match self.seats {
+            Seats::Loose | Seats::Fixed => self.preparing = self.preparing.or(Some(now + REBALANCE)),
+            Seats::Dealt => {
+                self.generation += 1;
+                self.deal();
+            }
+        }
+    }
+
+    /// The member has given these back.
+    pub(super) fn given(&mut self, id: MemberId, shards: &[u32]) {
+        if let Some(member) = self.members.get_mut(&id) {
+            member.has.retain(|shard| !shards.contains(shard));
+        }
+    }
+
+    /// What a member of a group in which the brokers deal is to do.
+    pub(super) fn heartbeat(&mut self, id: MemberId) -> Standing {
+        let held: BTreeSet<u32> = self.members.values().flat_map(|member| member.has.iter().copied()).collect();
+        let Some(member) = self.members.get_mut(&id) else { return Standing::Stranger };
+        let gives: Vec<u32> = member.has.iter().copied().filter(|shard| !member.shards.contains(shard)).collect();
+        if !gives.is_empty() {
+            return Standing::Gives(gives);
+        }
+        member.epoch = self.generation;
+        let takes: Vec<u32> = member.shards.iter().copied().filter(|shard| !held.contains(shard)).collect();
+        member.has.extend(&takes);
+        Standing::Takes(member.epoch, takes)
     }
 
     /// The member has given everything back.
@@ -130,7 +168,11 @@ impl Group {
 
     /// Whether offsets of this member and generation are taken.
     pub(super) fn accepts(&self, id: MemberId, generation: u32) -> bool {
-        self.members.contains_key(&id) && self.generation == generation
+        let epoch = |member: &Member| match self.seats {
+            Seats::Loose | Seats::Fixed => self.generation,
+            Seats::Dealt => member.epoch,
+        };
+        self.members.get(&id).is_some_and(|member| epoch(member) == generation)
     }
 
     pub(super) fn generation(&self) -> u32 {

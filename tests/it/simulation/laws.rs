@@ -11,7 +11,9 @@ use sillage::journey::What;
 use sillage::ledger::{Bookmark, Ledger};
 use sillage::lookup::Lookup;
 use sillage::model::Model;
-use sillage::shard::{Action, Body, Buffered, Customers, Input, PlainCustomers, Position, Progress, Settings, Shard, Unusable};
+use sillage::shard::{
+    Action, Body, Buffered, Customers, Input, PlainCustomers, Position, Progress, Settings, Shard, Unusable,
+};
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::Identity;
 use sillage::wire::{self, Arrival, Format, Limits, pages};
@@ -36,6 +38,7 @@ struct Truth {
     fed: Offset,
     /// What the fold has said since the last commit.
     said: Vec<Action>,
+    state_expected: BTreeMap<String, Vec<u8>>,
     /// The state log, put together: everybody's latest state.
     state: BTreeMap<String, Vec<u8>>,
 }
@@ -44,7 +47,19 @@ pub(super) struct Laws {
     shards: Vec<Truth>,
     ledger: Arc<Ledger>,
     settle: Span,
+    clocks: Clocks,
 }
+
+/// Whether log times are a function of what stands in the inputs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Clocks {
+    Right,
+    /// They hang on the clock of whoever received the record: the process tells.
+    Wrong,
+}
+
+/// The log time at which a process was handed a record.
+type Noted<'a> = &'a dyn Fn(Place, Offset) -> Option<Millis>;
 
 fn broken<T>(law: &'static str, how: String) -> Result<T, Broken> {
     Err(Broken { law, how })
@@ -52,7 +67,9 @@ fn broken<T>(law: &'static str, how: String) -> Result<T, Broken> {
 
 impl Laws {
     pub(super) fn new(models: &Arc<[Arc<Model>]>, settings: &Settings, ledger: &Arc<Ledger>, weather: &Weather) -> Self {
-        let settings = Settings { decisions_per_transaction: usize::MAX, ..settings.clone() };
+        let clocks = if weather.skew == 0 { Clocks::Right } else { Clocks::Wrong };
+        let most = if clocks == Clocks::Wrong { settings.decisions_per_transaction } else { usize::MAX };
+        let settings = Settings { decisions_per_transaction: most, ..settings.clone() };
         let truth = |_| {
             let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
             let progress = Progress { positions, ..Progress::default() };
@@ -65,10 +82,12 @@ impl Laws {
                 fold: Shard::new(Arc::clone(models), settings.clone(), PlainCustomers::default(), progress),
                 fed: 0,
                 said: Vec::new(),
+                state_expected: BTreeMap::new(),
                 state: BTreeMap::new(),
             }
         };
-        Laws { shards: (0..weather.shards).map(truth).collect(), ledger: Arc::clone(ledger), settle: settings.settle }
+        let shards = (0..weather.shards).map(truth).collect();
+        Laws { shards, ledger: Arc::clone(ledger), settle: settings.settle, clocks }
     }
 
     pub(super) fn all_have_begun(&self) -> bool {
@@ -77,13 +96,20 @@ impl Laws {
 
     /// A record entered: nobody may have decided beyond it.
     pub(super) fn arrived(&self, (input, shard): Place, log_time: Millis) -> Option<Broken> {
-        let reached = self.shards[shard as usize].stream_time.filter(|reached| *reached > log_time)?;
-        let how = format!("shard {shard} was decided up to {reached} before a record of input {input} entered at {log_time}");
+        let reached = self.shards[shard as usize].stream_time;
+        let reached = reached.filter(|reached| *reached > log_time && self.clocks == Clocks::Right)?;
+        let how =
+            format!("shard {shard} was decided up to {reached} before a record of input {input} entered at {log_time}");
         Some(Broken { law: "nothing is decided early", how })
     }
 
     /// A transaction is committed.
-    pub(super) fn committed(&mut self, brokers: &Brokers, ended: &Ended) -> Result<(), Broken> {
+    pub(super) fn committed(
+        &mut self,
+        brokers: &Brokers,
+        ended: &Ended,
+        log_times: &dyn Fn(&str, Place, Offset) -> Option<Millis>,
+    ) -> Result<(), Broken> {
         let state = brokers.topic(&self.ledger.topic("state"));
         let mut offsets: BTreeMap<u32, BTreeMap<usize, &Committed>> = BTreeMap::new();
         for ((input, shard), committed) in &ended.offsets {
@@ -107,13 +133,16 @@ impl Laws {
         }
         for shard in written.keys().chain(pages.keys()) {
             if !offsets.contains_key(shard) {
-                return broken("all of a commit, or nothing", format!("something of shard {shard} is committed without offsets"));
+                return broken(
+                    "all of a commit, or nothing",
+                    format!("something of shard {shard} is committed without offsets"),
+                );
             }
         }
         for (shard, offsets) in offsets {
             let pages = pages.remove(&shard).unwrap_or_default();
             let written = written.remove(&shard).unwrap_or_default();
-            self.shard_committed(brokers, shard, &offsets, &pages, &written)?;
+            self.shard_committed(brokers, shard, &offsets, &pages, &written, log_times)?;
         }
         Ok(())
     }
@@ -124,7 +153,8 @@ impl Laws {
             let sequence = Bookmark::parse(&committed.metadata).map_or(0, |mark| mark.sequence);
             let known = self.shards[*shard as usize].sequence;
             if sequence != known {
-                let how = format!("the offsets of shard {shard} are of commit {sequence}, everything else of commit {known}");
+                let how =
+                    format!("the offsets of shard {shard} are of commit {sequence}, everything else of commit {known}");
                 return broken("all of a commit, or nothing", how);
             }
         }
@@ -143,34 +173,41 @@ impl Laws {
         offsets: &BTreeMap<usize, &Committed>,
         pages: &[&[u8]],
         written: &[Written],
+        log_times: &dyn Fn(&str, Place, Offset) -> Option<Millis>,
     ) -> Result<(), Broken> {
         let ledger = Arc::clone(&self.ledger);
-        let settle = self.settle;
+        let (settle, clocks) = (self.settle, self.clocks);
         let truth = &mut self.shards[shard as usize];
         let marks: Vec<Bookmark> = offsets.values().filter_map(|committed| Bookmark::parse(&committed.metadata)).collect();
         let Some(first) = marks.first().filter(|_| marks.len() == truth.positions.len()) else {
             return broken("all of a commit, or nothing", format!("shard {shard} is committed without some of its inputs"));
         };
         if marks.iter().any(|mark| (mark.sequence, &mark.attempt) != (first.sequence, &first.attempt)) {
-            return broken("all of a commit, or nothing", format!("the offsets of shard {shard} are of several commits: {marks:?}"));
+            return broken(
+                "all of a commit, or nothing",
+                format!("the offsets of shard {shard} are of several commits: {marks:?}"),
+            );
         }
         if first.sequence != truth.sequence + 1 {
             let how = format!("commit {} of shard {shard} follows commit {}", first.sequence, truth.sequence);
             return broken("commits follow each other", how);
         }
-        let positions: Vec<Offset> = offsets.values().map(|committed| committed.offset).collect();
-        let log_times: Vec<Millis> = marks.iter().map(|mark| mark.log_time.as_millis()).collect();
+        let noted = |place: Place, offset: Offset| log_times(&first.attempt, place, offset);
+        let position =
+            |(committed, mark): (&&Committed, &Bookmark)| Position { offset: committed.offset, log_time: mark.log_time };
         let progress = Progress {
-            positions: positions
-                .iter()
-                .zip(&marks)
-                .map(|(offset, mark)| Position { offset: *offset, log_time: mark.log_time })
-                .collect(),
+            positions: offsets.values().zip(&marks).map(position).collect(),
             stream_time: first.stream_time,
             sequence: first.sequence,
         };
         truth.pages(shard, pages, &progress)?;
-        truth.follow(brokers, &ledger, shard, &positions, &log_times, first.stream_time.map(Timestamp::as_millis))?;
+        if clocks == Clocks::Wrong
+            && let Some(reached) = first.stream_time
+        {
+            truth.reach(reached.as_millis(), settle);
+        }
+        let noted: Option<Noted<'_>> = if clocks == Clocks::Wrong { Some(&noted) } else { None };
+        truth.follow(brokers, &ledger, shard, &progress, noted)?;
         truth.decided(&ledger, settle, shard, written)?;
         truth.sequence = first.sequence;
         truth.compare_state(shard)
@@ -204,7 +241,8 @@ impl Laws {
                 let log = brokers.log((input, shard as u32));
                 let left = log.from(*position).filter(|(_, _, fate)| *fate == Fate::Committed).count();
                 if left > 0 {
-                    let how = format!("{left} records of input {input}, partition {shard} are not applied from {position} on");
+                    let how =
+                        format!("{left} records of input {input}, partition {shard} are not applied from {position} on");
                     return broken("everything is applied in the end", how);
                 }
             }
@@ -251,25 +289,29 @@ impl Truth {
         brokers: &Brokers,
         ledger: &Ledger,
         shard: u32,
-        positions: &[Offset],
-        log_times: &[Millis],
-        stream_time: Option<Millis>,
+        progress: &Progress,
+        noted: Option<Noted<'_>>,
     ) -> Result<(), Broken> {
+        let stream_time = progress.stream_time.map(Timestamp::as_millis);
         let mut applied = Vec::new();
-        for (input, position) in positions.iter().enumerate() {
+        for (input, position) in progress.positions.iter().enumerate() {
             let log = brokers.log((input, shard));
             let mut running = self.log_times[input];
             // Beyond the position, of what is certain to be read.
             let mut ahead = i64::MIN;
             for (offset, record, fate) in log.from(self.positions[input]).filter(|(_, _, fate)| *fate != Fate::Aborted) {
-                let log_time = running.max(ahead).max(record.stamp);
-                if offset < *position {
+                let entered = noted.map_or(Some(record.stamp), |noted| noted((input, shard), offset));
+                let log_time = running.max(ahead).max(entered.unwrap_or(i64::MIN));
+                if offset < position.offset {
                     if fate == Fate::Open {
-                        return broken("only what is committed is read", format!("input {input} of shard {shard}: {offset}"));
+                        return broken(
+                            "only what is committed is read",
+                            format!("input {input} of shard {shard}: {offset}"),
+                        );
                     }
                     running = log_time;
                     applied.push(((log_time, input, offset), record));
-                } else if stream_time.is_some_and(|reached| reached > log_time) {
+                } else if noted.is_none() && stream_time.is_some_and(|reached| reached > log_time) {
                     let how = format!(
                         "shard {shard} is decided up to {}, with offset {offset} of input {input}, log time {log_time}, left out",
                         stream_time.unwrap_or_default()
@@ -280,20 +322,24 @@ impl Truth {
                 }
             }
             self.log_times[input] = running;
-            if running != log_times[input] {
-                let how = format!("input {input} of shard {shard}: {} is not {running}", log_times[input]);
+            if running != position.log_time.as_millis() {
+                let how = format!("input {input} of shard {shard}: {} is not {running}", position.log_time.as_millis());
                 return broken("log time is a running maximum", how);
             }
         }
         applied.sort_by_key(|(key, _)| *key);
         if let (Some(latest), Some((first, _))) = (self.latest, applied.first())
             && *first < latest
+            && noted.is_none()
         {
             let how = format!("shard {shard}: {first:?} is applied after {latest:?}");
             return broken("records are applied in order", how);
         }
         if stream_time < self.stream_time || applied.last().is_some_and(|((last, ..), _)| stream_time < Some(*last)) {
-            return broken("stream time never goes back", format!("shard {shard}: {stream_time:?} after {:?}", self.stream_time));
+            return broken(
+                "stream time never goes back",
+                format!("shard {shard}: {stream_time:?} after {:?}", self.stream_time),
+            );
         }
         self.latest = applied.last().map(|(key, _)| *key).or(self.latest);
         let mut actions = Vec::new();
@@ -304,31 +350,36 @@ impl Truth {
             let value = record.value.as_deref().unwrap_or_default();
             let body = match wire::decode(Format::Json, None, value, &arrival) {
                 Ok(decoded) => Body::Touchpoint(Box::new(decoded.touchpoint)),
-                Err(reason) => Body::Unusable(Box::new(Unusable {
-                    reason,
-                    key: record.key.clone(),
-                    value: record.value.clone(),
-                })),
+                Err(reason) => {
+                    Body::Unusable(Box::new(Unusable { reason, key: record.key.clone(), value: record.value.clone() }))
+                }
             };
             let record = Buffered { offset: self.fed, log_time, body };
             self.fed += 1;
             self.fold.handle(Input::Record { input: 0, record }, &mut actions);
         }
-        self.positions = positions.to_vec();
+        self.positions = progress.positions.iter().map(|position| position.offset).collect();
         self.stream_time = stream_time;
         self.said.extend(actions);
         Ok(())
     }
 
+    /// Time goes on.
+    fn reach(&mut self, reached: Millis, settle: Span) {
+        let at = Timestamp::from_millis(reached) + settle;
+        self.fold.handle(Input::CaughtUp { input: 0, position: self.fed, at }, &mut self.said);
+    }
+
     /// What was published is what was decided.
     fn decided(&mut self, ledger: &Ledger, settle: Span, shard: u32, written: &[Written]) -> Result<(), Broken> {
-        let mut actions = std::mem::take(&mut self.said);
         if let Some(reached) = self.stream_time {
-            let at = Timestamp::from_millis(reached) + settle;
-            self.fold.handle(Input::CaughtUp { input: 0, position: self.fed, at }, &mut actions);
+            self.reach(reached, settle);
         }
+        let mut actions = std::mem::take(&mut self.said);
         self.fold.handle(Input::Prepare, &mut actions);
-        self.fold.handle(Input::Committed, &mut actions);
+        self.state_expected = self.encoded();
+        // What is decided next belongs to the next commit.
+        self.fold.handle(Input::Committed, &mut self.said);
         let mut expected: Vec<Written> = Vec::new();
         for action in actions {
             match action {
@@ -365,22 +416,29 @@ impl Truth {
         Ok(())
     }
 
-    fn compare_state(&mut self, shard: u32) -> Result<(), Broken> {
-        let mut expected = BTreeMap::new();
+    /// Everybody's latest state, as it should be.
+    fn encoded(&mut self) -> BTreeMap<String, Vec<u8>> {
+        let mut all = BTreeMap::new();
         self.fold.customers().each(|entry| {
             if let Some(customer) = entry.latest() {
                 let mut bytes = Vec::new();
                 if wire::state::encode(customer, &mut bytes).is_ok() {
-                    expected.insert(customer.identity.id.to_string(), bytes);
+                    all.insert(customer.identity.id.to_string(), bytes);
                 }
             }
         });
+        all
+    }
+
+    fn compare_state(&mut self, shard: u32) -> Result<(), Broken> {
+        let expected = std::mem::take(&mut self.state_expected);
         if expected == self.state {
             return Ok(());
         }
         let differs = |(name, bytes): (&String, &Vec<u8>)| (self.state.get(name) != Some(bytes)).then(|| name.clone());
         let who: Vec<String> = expected.iter().filter_map(differs).collect();
-        let how = format!("shard {shard}, commit {}: {who:?} (of {} and {})", self.sequence, expected.len(), self.state.len());
+        let how =
+            format!("shard {shard}, commit {}: {who:?} (of {} and {})", self.sequence, expected.len(), self.state.len());
         broken("the state is what the records come to", how)
     }
 }

@@ -1,5 +1,6 @@
 //! What goes wrong: processes are killed, frozen, cut off, stopped and started, alone and together.
 
+use super::group::SESSION;
 use super::log::Millis;
 use super::world::{Event, Host, ProcessId, Sim, State};
 
@@ -13,6 +14,7 @@ enum Fault {
     Outage,
     Leave,
     Join,
+    Exodus,
 }
 
 impl Sim {
@@ -29,6 +31,7 @@ impl Sim {
             (Fault::Outage, weather.outages),
             (Fault::Leave, weather.leaves),
             (Fault::Join, weather.joins),
+            (Fault::Exodus, weather.exodus),
         ];
         let bag: Vec<Fault> = kinds.iter().flat_map(|(kind, count)| vec![*kind; *count as usize]).collect();
         let living: Vec<ProcessId> = state.hosts.iter().filter(|(_, host)| !host.dead).map(|(id, _)| *id).collect();
@@ -57,7 +60,8 @@ impl Sim {
                 if let Some(host) = state.hosts.get_mut(&whom) {
                     host.frozen_until = until;
                 }
-                if state.dice.happens(350) {
+                let crowd = state.hosts.values().filter(|host| !host.dead).count();
+                if crowd <= self.weather.workers && state.dice.happens(350) {
                     // Whoever supervises it has given it up, and starts another in its place.
                     let (wait, rest) = (state.dice.between(20, 1_500), state.dice.between(20, 1_500));
                     state.at(now + wait, Event::Start(number));
@@ -82,6 +86,17 @@ impl Sim {
                 if let Some(host) = state.hosts.get_mut(&whom) {
                     host.stopping = true;
                 }
+            }
+            Fault::Exodus => {
+                state.tell(now, || "everybody goes".to_owned());
+                let all: Vec<(ProcessId, usize)> = state.hosts.iter().map(|(id, host)| (*id, host.number)).collect();
+                let gone = now + SESSION + state.dice.between(100, 3_000);
+                for (id, number) in all {
+                    self.kill(state, id);
+                    let wait = state.dice.between(1, 300);
+                    state.at(gone + wait, Event::Start(number));
+                }
+                state.at(gone, Event::Forget);
             }
             Fault::Join => {
                 let next = (0..4).find(|number| state.hosts.values().all(|host| host.number != *number || host.dead));
@@ -112,7 +127,8 @@ impl Sim {
         }
         let id = state.brokers.fresh() as ProcessId;
         let behind = !state.calm && state.laws.all_have_begun() && state.dice.happens(self.weather.hour_behind);
-        let skew = if behind { -HOUR + state.dice.between(0, HOUR / 2) } else { state.dice.between(-5, 25) };
+        let off = if state.calm { 0 } else { state.dice.between(-self.weather.skew, self.weather.skew) };
+        let skew = if behind { -HOUR + state.dice.between(0, HOUR / 2) } else { off + state.dice.between(-5, 25) };
         state.tell(now, || format!("process {id} starts as worker {number}, its clock off by {skew} ms"));
         let host = Host {
             number,
@@ -140,7 +156,7 @@ impl Sim {
             newest.insert(host.number, *id);
         }
         let kept = |(id, host): (&ProcessId, &Host)| {
-            host.skew > -HOUR / 3 && host.number < self.weather.workers && newest.get(&host.number) == Some(id)
+            host.skew.abs() <= 30 && host.number < self.weather.workers && newest.get(&host.number) == Some(id)
         };
         let gone: Vec<ProcessId> = state.hosts.iter().filter(|host| !kept(*host)).map(|(id, _)| *id).collect();
         gone.into_iter().for_each(|id| self.kill(state, id));

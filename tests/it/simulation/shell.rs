@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use sillage::journey::{Customer, Outcome};
-use sillage::ledger::{self, Found, LedgerSink, Look, Restored, Restoring, Seating, StateReader, Step, Transactions};
+use sillage::ledger::{
+    self, Found, LedgerSink, Look, Reading, Restored, Restoring, Seating, StateReader, Step, Transactions,
+};
 use sillage::lookup::Lookup;
 use sillage::partitioner::Partitioner;
 use sillage::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
@@ -19,7 +21,8 @@ use super::defects::Defect;
 use super::group::Standing;
 use super::log::{Millis, Offset, Seen};
 use super::transactions::SimTransactions;
-use super::world::{ProcessId, Sim};
+use super::weather::Seats;
+use super::world::{Broken, ProcessId, Sim};
 
 /// A record is handed over so long after it entered, at least: longer than a host's clock may be behind.
 const LATENCY: Millis = 8;
@@ -48,6 +51,10 @@ pub(super) struct Process {
     asked: Millis,
     /// Inputs that are fetched slowly, until when.
     slow: BTreeMap<Place, Millis>,
+    /// What was read of state logs while this process stood by, and where reading goes on.
+    followed: BTreeMap<ShardId, (Reading, Offset)>,
+    /// By input: the running maximum behind log times.
+    log_times: BTreeMap<Place, Millis>,
 }
 
 struct Restore {
@@ -87,6 +94,7 @@ impl Process {
             now: Arc::clone(&now),
             lookup: Arc::clone(&lookup),
         };
+        let followed = follow(sim, id)?;
         let mut transactions = SimTransactions::new(Arc::clone(sim), id, number);
         transactions.replace()?;
         let sink = LedgerSink::new(Arc::clone(&sim.ledger), transactions, format!("p{id}"));
@@ -110,6 +118,8 @@ impl Process {
             question: None,
             asked: 0,
             slow: BTreeMap::new(),
+            followed,
+            log_times: BTreeMap::new(),
         })
     }
 
@@ -126,6 +136,7 @@ impl Process {
         self.tell_ends();
         self.worker.turn()?;
         for shard in self.worker.take_parked() {
+            self.broken("no shard is parked", || format!("shard {shard} panicked"));
             self.owned.remove(&shard);
             self.aside.insert(shard);
         }
@@ -141,7 +152,7 @@ impl Process {
         let now = self.sim.now();
         let state = &mut *self.sim.state();
         let joined = state.hosts.get(&self.id).and_then(|host| host.joined);
-        if let Some(member) = joined.filter(|_| !self.sim.weather.fixed_seats) {
+        if let Some(member) = joined.filter(|_| self.sim.weather.seats != Seats::Fixed) {
             state.group.leave(member, now);
         }
         Err("asked to stop".to_owned())
@@ -150,9 +161,12 @@ impl Process {
     /// Sees to its place in the group.
     fn attend(&mut self) -> Result<(), String> {
         let (standing, joined, seated) = {
-            let state = self.sim.state();
+            let state = &mut *self.sim.state();
             let Some(host) = state.hosts.get(&self.id) else { return Err("killed".to_owned()) };
-            let standing = host.joined.map_or(Standing::Stranger, |member| state.group.standing(member));
+            let standing = host.joined.map_or(Standing::Stranger, |member| match self.sim.weather.seats {
+                Seats::Loose | Seats::Fixed => state.group.standing(member),
+                Seats::Dealt => state.group.heartbeat(member),
+            });
             (standing, host.joined, host.member)
         };
         match standing {
@@ -160,18 +174,30 @@ impl Process {
                 if joined.is_some() {
                     self.tell(|| "is of the group no more".to_owned());
                     self.set_member(None, None);
-                    self.revoke(Going::Lost);
-                    if self.sim.weather.fixed_seats && self.is_replaced() {
+                    self.revoke(Going::Lost, &self.shards());
+                    if self.sim.weather.seats == Seats::Fixed && self.is_replaced() {
                         return Err("another member has its instance id".to_owned());
                     }
                 }
                 let now = self.sim.now();
-                let instance = self.sim.weather.fixed_seats.then_some(self.number);
+                let instance = (self.sim.weather.seats == Seats::Fixed).then_some(self.number);
                 let member = self.sim.state().group.join(instance, now);
                 self.set_member(Some(member), None);
             }
+            Standing::Gives(shards) => {
+                self.revoke(Going::Revoked, &shards);
+                if let Some(member) = joined {
+                    self.sim.state().group.given(member, &shards);
+                }
+            }
+            Standing::Takes(epoch, shards) => {
+                self.set_member(joined, joined.map(|member| (member, epoch)));
+                if !shards.is_empty() {
+                    self.assign(&shards)?;
+                }
+            }
             Standing::Asked => {
-                self.revoke(Going::Revoked);
+                self.revoke(Going::Revoked, &self.shards());
                 let state = &mut *self.sim.state();
                 if let Some(member) = joined {
                     state.group.rejoin(member);
@@ -180,7 +206,7 @@ impl Process {
             Standing::Waiting => {}
             Standing::Seated(generation, shards) => {
                 if seated.is_none_or(|(_, known)| known != generation) {
-                    self.revoke(Going::Revoked);
+                    self.revoke(Going::Revoked, &self.shards());
                     self.set_member(joined, joined.map(|member| (member, generation)));
                     self.assign(&shards)?;
                 }
@@ -205,29 +231,39 @@ impl Process {
         self.sim.state().tell(now, || format!("process {} {}", self.id, what()));
     }
 
-    fn revoke(&mut self, going: Going) {
+    /// Everything that it has.
+    fn shards(&self) -> Vec<ShardId> {
         let shards: BTreeSet<ShardId> = self.positions.keys().map(|(_, shard)| *shard).collect();
-        let shards: Vec<ShardId> = shards.into_iter().collect();
+        shards.into_iter().collect()
+    }
+
+    fn revoke(&mut self, going: Going, shards: &[ShardId]) {
+        let stays = |shard: &ShardId| !shards.contains(shard);
+        self.awaited.retain(|shard, _| stays(shard));
+        self.owned.retain(stays);
+        self.paused.retain(|(_, shard)| stays(shard));
+        self.aside.retain(stays);
+        // What stays is read from the beginning once more.
+        let awaited: Vec<ShardId> = self.awaited.keys().copied().collect();
+        let ends = self.state_ends(&awaited);
         self.restores.clear();
-        self.awaited.clear();
-        self.owned.clear();
-        self.paused.clear();
-        self.aside.clear();
+        for shard in awaited {
+            let restore = self.restore(shard, ends[&shard]);
+            self.restores.push_back(restore);
+        }
         if !shards.is_empty() {
             self.tell(|| format!("gives up {shards:?} ({going:?})"));
             match going {
-                Going::Revoked => self.worker.revoking(&shards),
-                Going::Lost => self.worker.lost(&shards),
+                Going::Revoked => self.worker.revoking(shards),
+                Going::Lost => self.worker.lost(shards),
             }
         }
-        self.positions.clear();
+        self.positions.retain(|(_, shard), _| stays(shard));
     }
 
     fn assign(&mut self, shards: &[ShardId]) -> Result<(), String> {
-        let early = self.state_ends(shards);
         let found = self.sim.committed(self.id, shards)?;
-        let late = self.state_ends(shards);
-        let ends = if self.sim.has(Defect::EndBeforeOffsets) { early } else { late };
+        let ends = self.state_ends(shards);
         let (mut ready, mut awaited) = (Vec::new(), Vec::new());
         for (shard, offsets) in found {
             let found = Found { offsets };
@@ -241,7 +277,8 @@ impl Process {
                     self.aside.insert(shard);
                     self.awaited.insert(shard, found);
                     awaited.push(shard);
-                    self.restores.push_back(self.restore(shard, ends[&shard]));
+                    let restore = self.restore(shard, ends[&shard]);
+                    self.restores.push_back(restore);
                 }
                 None => ready.extend(self.unknown(shard, &found, ends[&shard])?),
             }
@@ -301,7 +338,17 @@ impl Process {
     fn park(&mut self, shard: ShardId, reason: String) {
         self.tell(|| format!("parks {shard}: {reason}"));
         self.aside.insert(shard);
+        self.broken("no shard is parked", || reason.clone());
         self.worker.park(shard, reason);
+    }
+
+    /// A law is broken, unless this process is no member any more and only does not know it yet.
+    fn broken(&self, law: &'static str, how: impl FnOnce() -> String) {
+        let state = &mut *self.sim.state();
+        let member = state.hosts.get(&self.id).and_then(|host| host.member);
+        if member.is_some_and(|(member, generation)| state.group.accepts(member, generation)) {
+            state.broken.get_or_insert_with(|| Broken { law, how: how() });
+        }
     }
 
     fn assigned(&mut self, mut assignments: Vec<Assignment>) {
@@ -311,6 +358,11 @@ impl Process {
         }
         let seated: Vec<(ShardId, Progress)> =
             assignments.iter().map(|assignment| (assignment.shard, assignment.progress.clone())).collect();
+        for (shard, progress) in &seated {
+            for (input, position) in progress.positions.iter().enumerate() {
+                self.log_times.insert((input, *shard), position.log_time.as_millis());
+            }
+        }
         self.worker.assigned(assignments);
         let state = &mut *self.sim.state();
         let member = state.hosts.get(&self.id).and_then(|host| host.member);
@@ -334,10 +386,13 @@ impl Process {
         shards.iter().map(end).collect()
     }
 
-    fn restore(&self, shard: ShardId, end: Offset) -> Restore {
-        let topic = self.sim.state().brokers.topic(&self.sim.ledger.topic("state"));
-        let reader = Reader { sim: Arc::clone(&self.sim), process: self.id, place: (topic, shard), position: 0 };
-        Restore { shard, restoring: Restoring::begin(shard, end), reader, since: self.sim.now() }
+    fn restore(&mut self, shard: ShardId, end: Offset) -> Restore {
+        let (restoring, position) = match self.followed.remove(&shard) {
+            Some((reading, next)) => (Restoring::go_on(reading, end), next),
+            None => (Restoring::begin(shard, end), 0),
+        };
+        let reader = Reader::of(&self.sim, self.id, shard, position);
+        Restore { shard, restoring, reader, since: self.sim.now() }
     }
 
     /// Goes on with the restores, one after the other, a few pages a round.
@@ -362,12 +417,13 @@ impl Process {
 
     fn seat(&mut self, shard: ShardId, restored: Result<Restored, String>) {
         let Some(found) = self.awaited.remove(&shard) else { return };
-        let seated = restored.and_then(|restored| match ledger::seating(&self.sim.ledger, shard, restored.progress, &found)? {
-            Seating::At(progress) | Seating::Recovered(progress) => {
-                Ok(Assignment { shard, progress, customers: Known::Restored(restored.customers) })
-            }
-            Seating::Fresh => Err(format!("partition {shard}: the committed offsets are of no commit")),
-        });
+        let seated =
+            restored.and_then(|restored| match ledger::seating(&self.sim.ledger, shard, restored.progress, &found)? {
+                Seating::At(progress) | Seating::Recovered(progress) => {
+                    Ok(Assignment { shard, progress, customers: Known::Restored(restored.customers) })
+                }
+                Seating::Fresh => Err(format!("partition {shard}: the committed offsets are of no commit")),
+            });
         match seated {
             Ok(assignment) => {
                 self.tell(|| format!("has restored {shard}: commit {}", assignment.progress.sequence));
@@ -406,12 +462,18 @@ impl Process {
             match state.brokers.log(place).look(position, self.sim.now() - LATENCY) {
                 Seen::Record(offset, record) => (offset, record.clone()),
                 Seen::Nothing(position) => {
-                    self.positions.insert(place, position);
+                    if !self.sim.has(Defect::PositionsOfRecords) {
+                        self.positions.insert(place, position);
+                    }
                     return false;
                 }
             }
         };
         self.positions.insert(place, offset + 1);
+        let entered = record.stamp.min((self.now)().as_millis());
+        let log_time = self.log_times.entry(place).or_insert(entered);
+        *log_time = entered.max(*log_time);
+        self.sim.state().log_times.insert((self.id, place, offset), *log_time);
         self.worker.record(RawRecord {
             origin: Origin { shard: place.1, input: place.0, offset },
             timestamp: Timestamp::from_millis(record.stamp),
@@ -520,6 +582,54 @@ struct Reader {
     process: ProcessId,
     place: Place,
     position: Offset,
+}
+
+impl Reader {
+    fn of(sim: &Arc<Sim>, process: ProcessId, shard: ShardId, position: Offset) -> Self {
+        let topic = sim.state().brokers.topic(&sim.ledger.topic("state"));
+        Reader { sim: Arc::clone(sim), process, place: (topic, shard), position }
+    }
+}
+
+/// Stands by for a while: reads all state logs as they grow.
+fn follow(sim: &Arc<Sim>, id: ProcessId) -> Result<BTreeMap<ShardId, (Reading, Offset)>, String> {
+    let mut followed = BTreeMap::new();
+    let until = {
+        let state = &mut *sim.state();
+        if state.calm || !state.dice.happens(sim.weather.standby) {
+            return Ok(followed);
+        }
+        sim.now() + state.dice.between(0, 2_500)
+    };
+    let mut readers: Vec<Reader> = (0..sim.weather.shards).map(|shard| Reader::of(sim, id, shard, 0)).collect();
+    while sim.now() < until {
+        for reader in &mut readers {
+            let shard = reader.place.1;
+            let pages = sim.state().dice.between(1, 30);
+            for _ in 0..pages {
+                let came = reader.look(|look| match look {
+                    Look::Page(offset, bytes) => {
+                        let (reading, next) = followed.entry(shard).or_insert_with(|| (Reading::of(shard), 0));
+                        *next = offset + 1;
+                        Some(reading.take(&sim.ledger, bytes))
+                    }
+                    Look::Nothing(_) => None,
+                })?;
+                match came {
+                    Some(Ok(())) => {}
+                    Some(Err(_)) => {
+                        // The log was cut under the reader: once more from its beginning.
+                        followed.insert(shard, (Reading::of(shard), 0));
+                        reader.rewind()?;
+                    }
+                    None => break,
+                }
+            }
+        }
+        let wait = sim.state().dice.between(5, 60);
+        sim.wait(id, wait)?;
+    }
+    Ok(followed)
 }
 
 impl StateReader for Reader {

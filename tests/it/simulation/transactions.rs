@@ -37,11 +37,15 @@ pub(super) struct SimTransactions {
 enum Way {
     Well,
     /// It takes effect late, and once more later still.
-    Slow { again: Option<Millis> },
+    Slow {
+        again: Option<Millis>,
+    },
     /// It takes effect, and nobody hears of it.
     AnswerLost,
     /// It gets lost, or lands after nobody waits any more.
-    Lost { lands: Option<Millis> },
+    Lost {
+        lands: Option<Millis>,
+    },
 }
 
 impl SimTransactions {
@@ -123,7 +127,7 @@ impl SimTransactions {
         let now = self.sim.now();
         let state = &mut *self.sim.state();
         let fails = !state.calm && state.dice.happens(self.sim.weather.failed_send);
-        self.failed |= fails;
+        self.failed |= fails && !self.sim.has(Defect::FailedSendIgnored);
         if fails && state.dice.happens(500) {
             return Ok(());
         }

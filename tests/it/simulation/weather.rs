@@ -12,8 +12,7 @@ pub(super) struct Weather {
     pub(super) inputs: usize,
     pub(super) customers: usize,
     pub(super) touches: usize,
-    /// Workers keep their place in the group over a restart.
-    pub(super) fixed_seats: bool,
+    pub(super) seats: Seats,
     pub(super) decisions_per_transaction: usize,
     /// How long a worker sleeps between two rounds, at most.
     pub(super) round: Millis,
@@ -42,10 +41,27 @@ pub(super) struct Weather {
     pub(super) outages: u32,
     pub(super) leaves: u32,
     pub(super) joins: u32,
+    /// Everybody goes, and the group forgets its offsets.
+    pub(super) exodus: u32,
+    /// Of processes that follow the state logs before they begin, in a thousand.
+    pub(super) standby: u32,
     /// Between two faults, at most; 0: none.
     pub(super) pause: Millis,
     /// Hosts an hour behind, in a thousand.
     pub(super) hour_behind: u32,
+    /// By so much a host's clock, and a record's stamp, may be off either way.
+    pub(super) skew: Millis,
+}
+
+/// How members keep their places in the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seats {
+    /// Every generation anew.
+    Loose,
+    /// A member that comes back by its name finds its shards as they were.
+    Fixed,
+    /// The brokers deal, and ask back only what goes elsewhere (KIP-848).
+    Dealt,
 }
 
 impl Weather {
@@ -56,14 +72,15 @@ impl Weather {
         let (slow_call, lost_call, failed_send) = (maybe(500, 120), maybe(500, 80), maybe(300, 8));
         let slow_input = maybe(500, 40);
         let (kills, freezes, cuts, outages) = (maybe(600, 4), maybe(500, 4), maybe(400, 3), maybe(300, 2));
-        let (leaves, joins, hour_behind) = (maybe(500, 4), maybe(400, 3), maybe(300, 300));
+        let (leaves, joins, exodus) = (maybe(500, 4), maybe(400, 3), maybe(150, 2));
+        let (hour_behind, standby) = (maybe(300, 300), maybe(300, 600));
         let mut weather = Weather {
             workers: dice.between(1, 3) as usize,
             shards: dice.between(1, 3) as u32,
             inputs: dice.between(1, 3) as usize,
             customers: dice.between(3, 12) as usize,
             touches: dice.between(60, 240) as usize,
-            fixed_seats: dice.happens(400),
+            seats: dice.pick(&[Seats::Loose, Seats::Fixed, Seats::Dealt]),
             decisions_per_transaction: if dice.happens(300) { dice.between(1, 20) as usize } else { 20_000 },
             round: dice.pick(&[15, 30, 60]),
             marker: dice.pick(&[0, 20, 150, 600]),
@@ -84,18 +101,27 @@ impl Weather {
             outages,
             leaves,
             joins,
-            pause: dice.pick(&[300, 800, 2_000]),
+            exodus,
+            standby,
+            pause: dice.pick(&[500, 1_500, 4_000]),
             hour_behind,
+            skew: 0,
         };
         match sky {
             Sky::Clear => weather.clear(),
             Sky::Stormy => {}
+            // Whoever judges must know what was decided at which log time: one decision a commit.
+            Sky::WrongClocks => {
+                (weather.hour_behind, weather.decisions_per_transaction) = (0, 1);
+                weather.skew = dice.pick(&[200, 3_000, 20_000]);
+                weather.touches = weather.touches.min(100);
+            }
         }
         weather
     }
 
     fn clear(&mut self) {
-        (self.pause, self.marker, self.hour_behind) = (0, 20, 0);
+        (self.pause, self.marker, self.hour_behind, self.standby) = (0, 20, 0, 0);
         (self.slow_call, self.lost_call, self.failed_send, self.slow_input) = (0, 0, 0, 0);
     }
 }
@@ -105,6 +131,8 @@ impl Weather {
 pub(super) enum Sky {
     Clear,
     Stormy,
+    /// The same, and clocks of hosts and of those who stamp records are far off, either way.
+    WrongClocks,
 }
 
 /// What is run.

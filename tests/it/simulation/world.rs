@@ -53,6 +53,7 @@ pub(super) enum Event {
     Fault,
     Kill(ProcessId),
     Start(usize),
+    Forget,
     Calm,
 }
 
@@ -86,6 +87,8 @@ pub(super) struct State {
     pub(super) laws: Laws,
     pub(super) load: Load,
     pub(super) calm: bool,
+    /// Of the records that were handed over to a process: log time by its worker clock.
+    pub(super) log_times: BTreeMap<(ProcessId, Place, i64), Millis>,
     pub(super) broken: Option<Broken>,
     pub(super) trace: Option<VecDeque<String>>,
     /// Of everything that happened, so that two runs can be told apart.
@@ -132,11 +135,12 @@ impl Sim {
         let state = State {
             dice,
             brokers,
-            group: Group::new(weather.shards),
+            group: Group::new(weather.seats, weather.shards),
             hosts: BTreeMap::new(),
             laws,
             load,
             calm: false,
+            log_times: BTreeMap::new(),
             broken: None,
             trace: traced.then(VecDeque::new),
             hash: 0,
@@ -227,7 +231,11 @@ impl Sim {
     }
 
     /// The committed offsets of shards, by input; waits while a transaction is about to change them.
-    pub(super) fn committed(self: &Arc<Self>, id: ProcessId, shards: &[ShardId]) -> Result<BTreeMap<ShardId, Offsets>, String> {
+    pub(super) fn committed(
+        self: &Arc<Self>,
+        id: ProcessId,
+        shards: &[ShardId],
+    ) -> Result<BTreeMap<ShardId, Offsets>, String> {
         let begun = self.now();
         loop {
             let wait = self.state().dice.between(1, 12);
@@ -341,7 +349,9 @@ impl Sim {
             }
             Event::Group => {
                 let generation = state.group.generation();
-                for host in state.hosts.values().filter(|host| !host.dead && host.frozen_until <= now && host.cut_until <= now) {
+                for host in
+                    state.hosts.values().filter(|host| !host.dead && host.frozen_until <= now && host.cut_until <= now)
+                {
                     if let Some(member) = host.joined {
                         state.group.beat(member, now);
                     }
@@ -362,7 +372,16 @@ impl Sim {
                 state.brokers.log_mut(place).mark(now, producer, fate);
             }
             Event::Fault => self.fault(state),
-            Event::Kill(id) => self.kill(state, id),
+            Event::Kill(id) => {
+                let number = state.hosts.get(&id).map(|host| host.number);
+                self.kill(state, id);
+                number.into_iter().for_each(|number| state.at(now + 50, Event::Start(number)));
+            }
+            Event::Forget => {
+                if state.group.members() == 0 && state.brokers.forget_offsets() {
+                    state.tell(now, || "the group's offsets are forgotten".to_owned());
+                }
+            }
             Event::Start(number) => return self.start(state, number),
             Event::Calm => self.calm(state),
         }
@@ -391,7 +410,8 @@ impl Sim {
             state.arrived += 1;
             let producer = self.upstream(state, place);
             let regress = state.dice.between(0, self.weather.regress);
-            let stamp = now - regress;
+            let off = state.dice.between(-self.weather.skew, self.weather.skew / 2);
+            let stamp = now - regress + if state.dice.happens(300) { off } else { 0 };
             let record = Record { key: Some(key), value: Some(value), headers: Vec::new(), stamp };
             let offset = state.brokers.log_mut(place).append(now, record, producer);
             state.tell(now, || format!("input {place:?}: offset {offset}, stamped {stamp}"));
@@ -444,7 +464,12 @@ impl State {
     }
 
     fn committed(&mut self, ended: &Ended) {
-        if let Err(broken) = self.laws.committed(&self.brokers, ended) {
+        // An attempt to commit is named after its process.
+        let log_times = |attempt: &str, place: Place, offset: i64| {
+            let process: ProcessId = attempt.strip_prefix('p')?.split('-').next()?.parse().ok()?;
+            self.log_times.get(&(process, place, offset)).copied()
+        };
+        if let Err(broken) = self.laws.committed(&self.brokers, ended, &log_times) {
             self.broken.get_or_insert(broken);
         }
     }
