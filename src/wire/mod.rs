@@ -4,7 +4,7 @@
 //!
 //! `written` says what a record means, whatever its format (`json`, `mapping`, `avro`); `outcome` lists what is
 //! published, field by field, and `fields` turns that into bytes of either format. `state` is a
-//! customer's state as bytes, `pages` what the state log is made of.
+//! customer's state as bytes, `pages` what the state log is made of, `succession` how it goes on under other models.
 
 mod avro;
 mod fields;
@@ -15,6 +15,7 @@ mod outcome;
 pub mod outputs;
 pub mod pages;
 pub mod state;
+pub mod succession;
 #[cfg(test)]
 mod tests;
 mod written;
