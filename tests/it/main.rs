@@ -6,6 +6,7 @@ mod diagnostics;
 mod documentation;
 mod explain;
 mod expressions;
+mod golden;
 mod graph;
 mod http;
 mod init;

@@ -1,0 +1,72 @@
+//! What a typical customer takes: bytes in the state log, and bytes in the memory of a worker.
+//!
+//! `cargo bench --bench state`. Memory is what the process grows by, as the kernel counts it, when it comes to hold many such
+//! customers in the map that workers use; so it includes the map, its keys, and what the allocator needs for itself. Customers
+//! live in two ways, which differ in what their queues have room for: told (grown touchpoint by touchpoint) and restored
+//! (read back from the log at a start).
+
+#[path = "../tests/it/golden/story.rs"]
+mod story;
+
+use sillage::journey::Customer;
+use sillage::lookup::SharedCustomers;
+use sillage::touchpoint::Identity;
+use sillage::wire::state;
+
+/// So many customers; one page of memory is then less than a byte of each.
+const CUSTOMERS: usize = 20_000;
+
+fn main() {
+    let model = story::model();
+    let touchpoints = story::touchpoints();
+    let (typical, told) = story::customer(&model, &touchpoints);
+    let bytes = encoded(&typical);
+    println!(
+        "typical customer: {} touchpoints, {} outcomes, {} in the history, {} episodes remembered",
+        touchpoints.len(),
+        told.len(),
+        typical.history.len(),
+        typical.journeys[0].episodes.len()
+    );
+    println!("in the log      {:>6} bytes", bytes.len());
+    let restored = |number| Customer { identity: who(number), ..state::decode(&bytes).expect("readable") };
+    println!("in memory       {:>6} bytes each of {CUSTOMERS}, restored", grown_by(restored));
+    let touchpoints: Vec<_> = touchpoints;
+    let lived = |number| {
+        let mut own = touchpoints.clone();
+        own.iter_mut().for_each(|touchpoint| touchpoint.identity = who(number));
+        story::customer(&model, &own).0
+    };
+    println!("in memory       {:>6} bytes each of {CUSTOMERS}, grown touchpoint by touchpoint", grown_by(lived));
+}
+
+fn who(number: usize) -> Identity {
+    Identity::customer(format!("customer-{number:06}"))
+}
+
+fn encoded(customer: &Customer) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    state::encode(customer, &mut bytes).expect("written");
+    bytes
+}
+
+/// Resident bytes that each of many customers adds.
+fn grown_by(make: impl Fn(usize) -> Customer) -> usize {
+    // What is made only on the way leaves its room behind for what is kept; a first round pays for that.
+    drop((0..CUSTOMERS / 20).map(&make).collect::<Vec<_>>());
+    let before = resident();
+    let mut held = Vec::new();
+    for first in (0..CUSTOMERS).step_by(1_000) {
+        held.push(SharedCustomers::restored((first..first + 1_000).map(&make).collect()));
+    }
+    let after = resident();
+    drop(held);
+    (after - before) / CUSTOMERS
+}
+
+/// Resident memory of this process, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a resident size");
+    line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1_024
+}
