@@ -17,27 +17,48 @@ use sillage::wire::state;
 const CUSTOMERS: usize = 20_000;
 
 fn main() {
-    let model = story::model();
-    let touchpoints = story::touchpoints();
+    match std::env::args().find(|argument| ["restored", "grown"].contains(&argument.as_str())).as_deref() {
+        None => tell(),
+        Some(how) => println!("{}", measure(how)),
+    }
+}
+
+fn tell() {
+    let (touchpoints, model) = (story::touchpoints(), story::model());
     let (typical, told) = story::customer(&model, &touchpoints);
-    let bytes = encoded(&typical);
     println!(
-        "typical customer: {} touchpoints, {} outcomes, {} in the history, {} episodes remembered",
+        "typical customer: {} touchpoints, {} outcomes, {} in the history, {} episode remembered",
         touchpoints.len(),
         told.len(),
         typical.history.len(),
         typical.journeys[0].episodes.len()
     );
-    println!("in the log      {:>6} bytes", bytes.len());
-    let restored = |number| Customer { identity: who(number), ..state::decode(&bytes).expect("readable") };
-    println!("in memory       {:>6} bytes each of {CUSTOMERS}, restored", grown_by(restored));
-    let touchpoints: Vec<_> = touchpoints;
-    let lived = |number| {
-        let mut own = touchpoints.clone();
-        own.iter_mut().for_each(|touchpoint| touchpoint.identity = who(number));
-        story::customer(&model, &own).0
-    };
-    println!("in memory       {:>6} bytes each of {CUSTOMERS}, grown touchpoint by touchpoint", grown_by(lived));
+    println!("in the log: {} bytes", encoded(&typical).len());
+    for how in ["restored", "grown"] {
+        // Each in a process of its own: what one frees, another would fill.
+        let this = std::env::current_exe().expect("this program");
+        let ended = std::process::Command::new(this).arg(how).output().expect("it starts");
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+        println!("in memory: {} bytes each of {CUSTOMERS}, {how}", String::from_utf8_lossy(&ended.stdout).trim());
+    }
+}
+
+/// Bytes that each of many customers takes.
+fn measure(how: &str) -> usize {
+    let (touchpoints, model) = (story::touchpoints(), story::model());
+    let bytes = encoded(&story::customer(&model, &touchpoints).0);
+    match how {
+        "restored" => grown_by(|number| {
+            let mut customer = state::decode(&bytes).expect("readable");
+            customer.identity = who(number);
+            customer
+        }),
+        _ => grown_by(|number| {
+            let mut own = touchpoints.clone();
+            own.iter_mut().for_each(|touchpoint| touchpoint.identity = who(number));
+            story::customer(&model, &own).0
+        }),
+    }
 }
 
 fn who(number: usize) -> Identity {
@@ -52,15 +73,13 @@ fn encoded(customer: &Customer) -> Vec<u8> {
 
 /// Resident bytes that each of many customers adds.
 fn grown_by(make: impl Fn(usize) -> Customer) -> usize {
-    // What is made only on the way leaves its room behind for what is kept; a first round pays for that.
-    drop((0..CUSTOMERS / 20).map(&make).collect::<Vec<_>>());
     let before = resident();
     let mut held = Vec::new();
     for first in (0..CUSTOMERS).step_by(1_000) {
         held.push(SharedCustomers::restored((first..first + 1_000).map(&make).collect()));
     }
     let after = resident();
-    drop(held);
+    assert_eq!(held.len() * 1_000, CUSTOMERS);
     (after - before) / CUSTOMERS
 }
 
