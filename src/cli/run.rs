@@ -32,7 +32,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn configuration(file: Option<&std::path::Path>) -> Result<Config, Failure> {
+/// Reads the configuration of a command that works on what `sillage run` works on.
+pub(super) fn configuration(file: Option<&std::path::Path>) -> Result<Config, Failure> {
     let text = match file {
         Some(file) => files::text(file)?,
         None => String::new(),

@@ -4,9 +4,10 @@
 //!
 //! `written` says what a record means, whatever its format (`json`, `mapping`, `avro`); `outcome` lists what is
 //! published, field by field, and `fields` turns that into bytes of either format. `state` is a
-//! customer's state as bytes, `pages` what the state log is made of.
+//! customer's state as bytes, `pages` what the state log is made of, `export` a whole state as lines.
 
 mod avro;
+pub mod export;
 mod fields;
 mod journeys;
 mod json;
