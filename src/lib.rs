@@ -11,6 +11,7 @@
 //! The shell obeys what the shard decides.
 //! - [`wire`]: bytes to touchpoints, outcomes to bytes. [`generate`]: synthetic load.
 //! - [`port`]: the two traits between a worker and its log. [`lookup`]: journeys for readers. [`metrics`]: the catalogue.
+//! - [`ledger`]: what a log with transactions must be asked so that nothing is lost or doubled, whoever the client.
 //! - [`kafka`], [`embedded`]: the two real logs. [`http`]: what is served. [`config`]: one YAML file, checked.
 //! - [`runtime`]: the worker, the one clock, the life of the service. [`cli`]: the commands.
 
@@ -23,6 +24,7 @@ pub mod generate;
 pub mod http;
 pub mod journey;
 pub mod kafka;
+pub mod ledger;
 pub mod lookup;
 pub mod metrics;
 pub mod model;

@@ -25,6 +25,13 @@ struct Shelf {
 pub struct SharedCustomers(Arc<Shelf>);
 
 impl SharedCustomers {
+    /// Takes the customers out, as last committed.
+    pub fn take(&self) -> Vec<Customer> {
+        let committed = self.0.committed.load(Ordering::Acquire);
+        let who: Vec<Identity> = self.0.entries.iter().map(|entry| entry.key().clone()).collect();
+        who.iter().filter_map(|who| self.0.entries.remove(who)?.1.into_image(committed)).collect()
+    }
+
     /// A shard's customers as restored from the log.
     pub fn restored(customers: Vec<Customer>) -> Self {
         let shared = SharedCustomers::default();
@@ -61,7 +68,17 @@ impl Customers for SharedCustomers {
 #[derive(Debug, Default)]
 pub struct Lookup {
     shelves: RwLock<BTreeMap<ShardId, SharedCustomers>>,
+    missing: RwLock<BTreeMap<ShardId, Missing>>,
     seated: AtomicUsize,
+}
+
+/// Why a shard that this process was given cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// Its state is being read from the log.
+    Awaited,
+    /// It is parked, for this reason.
+    Parked(String),
 }
 
 impl Lookup {
@@ -75,13 +92,26 @@ impl Lookup {
         self.seated.load(Ordering::Acquire)
     }
 
+    /// Notes that a shard which this process was given cannot be read.
+    pub fn miss(&self, shard: ShardId, why: Missing) {
+        self.shelves.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
+        self.missing.write().unwrap_or_else(PoisonError::into_inner).insert(shard, why);
+    }
+
+    /// The shards that this process was given and that cannot be read.
+    pub fn missing(&self) -> BTreeMap<ShardId, Missing> {
+        self.missing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Makes a shard readable.
     pub fn add(&self, shard: ShardId, customers: SharedCustomers) {
+        self.missing.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
         self.shelves.write().unwrap_or_else(PoisonError::into_inner).insert(shard, customers);
     }
 
     /// Takes a shard away.
     pub fn remove(&self, shard: ShardId) {
+        self.missing.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
         self.shelves.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
     }
 

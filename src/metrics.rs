@@ -3,10 +3,13 @@
 //! Labels come from closed sets (the model, the partitions, fixed words), never from a customer, a URL or a session
 //! (rule 27).
 
+use std::collections::BTreeMap;
+
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::journey::{Outcome, Subject, What};
+use crate::lookup::Missing;
 use crate::model::Model;
 use crate::port::ShardId;
 use crate::shard::Counts;
@@ -27,6 +30,7 @@ const LAG: &str = "sillage_lag_records";
 const BEHIND: &str = "sillage_stream_time_behind_seconds";
 const ARMED: &str = "sillage_deadlines_armed";
 const ASSIGNED: &str = "sillage_shards_assigned";
+const MISSING: &str = "sillage_shards_missing";
 const COMMIT_SECONDS: &str = "sillage_commit_seconds";
 const EVENT_LATENCY: &str = "sillage_latency_event_to_commit_seconds";
 const LOG_LATENCY: &str = "sillage_latency_log_to_commit_seconds";
@@ -76,6 +80,10 @@ fn describe() {
     );
     describe_gauge!(ARMED, "Customers with an armed deadline, by partition.");
     describe_gauge!(ASSIGNED, "Shards that this process owns.");
+    describe_gauge!(
+        MISSING,
+        "Shards that this process was given and that do not run, by why: their state is still being read, or they are parked."
+    );
     describe_histogram!(COMMIT_SECONDS, "Seconds that a commit takes.");
     describe_histogram!(
         EVENT_LATENCY,
@@ -83,6 +91,13 @@ fn describe() {
     );
     describe_histogram!(LOG_LATENCY, "Seconds from log time to the commit of an outcome.");
     describe_gauge!(BUILD_INFO, "Always 1; the version is in the label.");
+}
+
+/// The shards that this process was given and that do not run.
+pub fn missing(missing: &BTreeMap<ShardId, Missing>) {
+    let parked = missing.values().filter(|why| matches!(why, Missing::Parked(_))).count();
+    gauge!(MISSING, "why" => "parked").set(parked as f64);
+    gauge!(MISSING, "why" => "restoring").set((missing.len() - parked) as f64);
 }
 
 /// The metrics of one shard.

@@ -58,8 +58,17 @@ pub struct Assignment {
     pub shard: ShardId,
     /// Where its last commit left it, with a position for every input.
     pub progress: Progress,
-    /// Its customers as of that commit; empty where the log keeps no state.
-    pub customers: Vec<Customer>,
+    /// Its customers as of that commit.
+    pub customers: Known,
+}
+
+/// The customers of a shard that a worker is given.
+#[derive(Debug)]
+pub enum Known {
+    /// Read from the log; nobody where it keeps no state.
+    Restored(Vec<Customer>),
+    /// Those that this worker kept when it gave the shard up ([`Seat::kept`]): nobody has committed since.
+    Kept,
 }
 
 /// How a commit ended.
@@ -95,6 +104,14 @@ pub trait Sink: Send {
 pub trait Seat: Send {
     /// These shards are the worker's from now on.
     fn assigned(&mut self, shards: Vec<Assignment>);
+    /// These shards are the worker's as soon as their state has been read; until then readers are told to come again.
+    fn awaiting(&mut self, shards: &[ShardId]);
+    /// A shard that the worker was given cannot be used: it is parked, the others go on.
+    fn park(&mut self, shard: ShardId, reason: String);
+    /// The shards that the worker itself had to park since this was last asked: the log should pause their inputs.
+    fn take_parked(&mut self) -> Vec<ShardId>;
+    /// How far the state of a shard had come that this worker gave up last and still has.
+    fn kept(&self, shard: ShardId) -> Option<Progress>;
     /// The next record of one of its inputs.
     fn record(&mut self, record: RawRecord<'_>);
     /// A query sent at `at` showed that `position` is the end of this input, and all before it has been handed over (rule 4).

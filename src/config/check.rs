@@ -81,7 +81,7 @@ const OWN_PROPERTIES: &[(&str, &str)] = &[
     ("enable.idempotence", "transactions need it"),
     ("acks", "transactions need all"),
     ("partitioner", "outcomes are partitioned as Kafka's Java client does"),
-    ("group.instance.id", "it must differ between workers; static membership comes with durable state"),
+    ("group.instance.id", "it derives from `instance` and the worker"),
     ("partition.assignment.strategy", "all inputs must go to the same member, which only range promises"),
     ("message.max.bytes", "it follows from the inputs' limit"),
     ("transaction.timeout.ms", "it is bounded so that a crash holds readers up for seconds only"),

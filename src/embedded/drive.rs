@@ -11,7 +11,7 @@ use super::books::{Books, ShardBook, key, offset};
 use super::sink::Trouble;
 use super::{INPUT, Store, schema};
 use crate::metrics;
-use crate::port::{Assignment, Now, Origin, RawRecord, Seat, ShardId, Stamped};
+use crate::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Stamped};
 use crate::time::Timestamp;
 use crate::wire::state;
 
@@ -84,7 +84,7 @@ impl<'a> Driver<'a> {
         let mut assignments = Vec::with_capacity(books.len());
         for (book, (shard, handed)) in books.iter().zip(self.shards.iter().zip(&mut self.handed)) {
             *handed = book.position.offset;
-            let customers = restore(&self.reader, *shard)?;
+            let customers = Known::Restored(restore(&self.reader, *shard)?);
             assignments.push(Assignment { shard: *shard, progress: book.progress(), customers });
         }
         seat(&self.seat).assigned(assignments);

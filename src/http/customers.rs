@@ -26,7 +26,12 @@ pub(super) async fn get(
     if app.service.lookup.shards() == 0 {
         return Err(Problem::new(Kind::NoShard, "The log has not given this process a shard yet; come again later."));
     }
-    let Some(customer) = app.service.lookup.customer(&Identity { id: id.into(), kind }) else {
+    let found = app.service.lookup.customer(&Identity { id: id.into(), kind });
+    if found.is_none() && !app.service.lookup.missing().is_empty() {
+        let detail = "The customer may be in a partition whose state is still being read, or that is parked; see /readyz.";
+        return Err(Problem::new(Kind::NoShard, detail));
+    }
+    let Some(customer) = found else {
         let detail = match kind {
             IdentityKind::Customer => "No customer of this id is known here; for an anonymous id add ?kind=anonymous.",
             IdentityKind::Anonymous => "No anonymous customer of this id is known here.",

@@ -14,6 +14,7 @@ use rdkafka::{ClientContext, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use super::Connection;
+use crate::ledger::Bookmark;
 
 /// How long a transaction may stay open before the broker aborts it.
 const TRANSACTION_TIMEOUT_MILLIS: u32 = 10_000;
@@ -34,7 +35,12 @@ pub(super) fn base(connection: &Connection) -> ClientConfig {
     config
 }
 
-pub(super) fn consumer(connection: &Connection) -> ClientConfig {
+/// The name of a worker among all of its group, for its place in the group and for its transactions.
+fn member(connection: &Connection, worker: usize) -> String {
+    format!("{}-{worker}", connection.instance)
+}
+
+pub(super) fn consumer(connection: &Connection, worker: usize) -> ClientConfig {
     let mut config = base(connection);
     let defaults = [
         ("session.timeout.ms", "45000"),
@@ -50,6 +56,8 @@ pub(super) fn consumer(connection: &Connection) -> ClientConfig {
     config
         .set("partition.assignment.strategy", "range")
         .set("group.id", &connection.group)
+        // Static membership: whoever comes back within the session time-out moves nobody's shards.
+        .set("group.instance.id", member(connection, worker))
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         // A position that retention has deleted must be seen, not silently skipped.
@@ -68,7 +76,7 @@ pub(super) fn producer(connection: &Connection, worker: usize, max_bytes: usize)
     let mut config = base(connection);
     unless_given(&mut config, connection, &[("linger.ms", "5"), ("compression.type", "lz4")]);
     config
-        .set("transactional.id", format!("{}-{}-{worker}", connection.group, connection.instance))
+        .set("transactional.id", format!("{}-{}", connection.group, member(connection, worker)))
         .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MILLIS.to_string())
         .set("message.max.bytes", max_bytes.to_string())
         .set("partitioner", "murmur2_random");
@@ -118,6 +126,13 @@ impl Patience {
 pub(super) fn whole(answer: TopicPartitionList) -> KafkaResult<TopicPartitionList> {
     answer.elements().iter().try_for_each(TopicPartitionListElem::error)?;
     Ok(answer)
+}
+
+/// The bookmark beside a committed offset. Somebody else's metadata can be any bytes, and the client's accessor panics at what
+/// is not UTF-8; in a callback out of C that would end the process.
+pub(super) fn bookmark(offset: &TopicPartitionListElem<'_>) -> Option<Bookmark> {
+    let text = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| offset.metadata().to_owned()));
+    text.ok().and_then(|text| Bookmark::parse(&text))
 }
 
 /// The context of a client that has nothing to tell but errors; remembers whether its connections were disturbed.

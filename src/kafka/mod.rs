@@ -1,25 +1,25 @@
 //! The real log: Apache Kafka through rdkafka.
 //!
-//! One consumer and one transactional producer per worker. Offsets, outcomes and dead letters commit in one transaction; the
-//! offsets' metadata carry stream time and the commit's name, so that an uncertain commit can be looked up (rule 22). The
-//! state log is written in the same transactions (`state_log`) and read when a shard comes (`restore`).
-//! Knows nothing of models or journeys beyond publishing what the worker hands over.
+//! One consumer and one transactional producer per worker. What has to be asked of them, and in which order, so that nothing
+//! is lost or doubled, stands in [`crate::ledger`]; here is how rdkafka is asked: `transactions` commits, `rebalance` answers
+//! when partitions come and go, `restore` reads the state log, `cutter` cuts it, `ends` knows where the inputs end, `source`
+//! polls. Knows nothing of models or journeys.
 
-mod bookmark;
 mod client;
+mod cutter;
 mod ends;
 pub mod produce;
 mod rebalance;
 mod restore;
-mod sink;
 mod source;
-mod state_log;
 mod topics;
+mod transactions;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
+use crate::ledger::{Ledger, LedgerSink};
 use crate::port::{Now, Seat, Sink};
 use crate::time::Timestamp;
 use crate::wire::Format;
@@ -76,9 +76,28 @@ pub fn drive(
     stop: &Arc<AtomicBool>,
     seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn Seat>>,
 ) -> Result<(), String> {
-    let membership = Arc::new(sink::Membership::default());
-    let sink = sink::KafkaSink::new(Arc::clone(connection), facts, models.clone(), worker, Arc::clone(&membership), stop)?;
-    let seat = seat(Box::new(sink));
-    let restorer = restore::Restorer::new(Arc::clone(connection), facts.partitions, models, stop);
-    source::drive(connection, &membership, seat, restorer, now, stop)
+    let ledger = Arc::new(connection.ledger(facts, models));
+    let membership = Arc::new(transactions::Membership::default());
+    // Before anything is read: it ends what a predecessor left open, which would block the question for the offsets.
+    let log = transactions::KafkaTransactions::open(Arc::clone(connection), facts, worker, Arc::clone(&membership), stop)?;
+    // Names this process's attempts to commit among those of all that ever used the transactional id.
+    let name = uuid::Uuid::new_v4().simple().to_string();
+    let seat = seat(Box::new(LedgerSink::new(Arc::clone(&ledger), log, name)));
+    let restorer = restore::Restorer::start(Arc::clone(connection), Arc::clone(&ledger), stop)?;
+    source::drive(connection, worker, &membership, seat, restorer, ledger, now, stop)
+}
+
+impl Connection {
+    /// What the ledger of this connection is about.
+    pub fn ledger(&self, facts: &Facts, models: Vec<Mark>) -> Ledger {
+        Ledger {
+            group: self.group.clone(),
+            inputs: self.inputs.clone(),
+            output: self.output.clone(),
+            partitions: facts.partitions,
+            format: self.format,
+            dead_letter_bytes: facts.dead_letter_bytes,
+            models,
+        }
+    }
 }

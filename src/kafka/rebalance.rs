@@ -1,7 +1,7 @@
 //! Partitions come and go: answered inside the rebalance callback, and nowhere else (see kafka traps: a deferred answer can
 //! wipe a newer assignment). Partitions that go are committed for first; partitions that come are looked up first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,16 +15,15 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tracing::{info, warn};
 
-use super::bookmark::Bookmark;
 use super::client::{self, Patience};
 use super::ends::Asked;
 use super::restore::Restorer;
 use super::{Connection, Start};
+use crate::ledger::{self, Found, Ledger, Seating};
 use crate::metrics;
-use crate::port::{Assignment, Seat, ShardId};
+use crate::port::{Assignment, Known, Seat, ShardId};
 use crate::shard::{Position, Progress};
 use crate::time::Timestamp;
-use crate::wire::outputs;
 
 /// A worker's consumer.
 pub(super) type GroupConsumer = BaseConsumer<Desk>;
@@ -44,8 +43,11 @@ pub(super) struct Desk {
     owned: Mutex<BTreeSet<ShardId>>,
     /// Inputs of owned shards that deliver nothing for now, because too much of theirs waits.
     paused: Mutex<BTreeSet<Asked>>,
+    /// Shards whose state is being read, and what the committed offsets say of them.
+    awaited: Mutex<BTreeMap<ShardId, Found>>,
     failed: Mutex<Option<Failed>>,
     restorer: Restorer,
+    ledger: Arc<Ledger>,
     stop: Arc<AtomicBool>,
 }
 
@@ -54,6 +56,31 @@ struct Failed {
     reason: String,
     /// The next assignment may mend it, if it comes before this.
     hopeless_from: Instant,
+}
+
+/// What an assignment comes to.
+#[derive(Default)]
+struct Plan {
+    /// Where each partition goes on.
+    positions: TopicPartitionList,
+    /// Shards that run at once.
+    ready: Vec<Assignment>,
+    /// Shards whose state must be read first.
+    awaited: BTreeSet<ShardId>,
+    /// What the committed offsets say of them.
+    found: BTreeMap<ShardId, Found>,
+    /// Shards that cannot be used, and why.
+    parked: Vec<(ShardId, String)>,
+}
+
+impl Plan {
+    fn at(&mut self, connection: &Connection, shard: ShardId, positions: &[Position]) -> Result<(), String> {
+        for (topic, position) in connection.inputs.iter().zip(positions) {
+            let added = self.positions.add_partition_offset(topic, shard as i32, Offset::Offset(position.offset));
+            added.map_err(|error| format!("cannot start at offset {}: {error}", position.offset))?;
+        }
+        Ok(())
+    }
 }
 
 fn open<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -65,10 +92,11 @@ impl Desk {
         connection: Arc<Connection>,
         seat: Arc<Mutex<dyn Seat>>,
         restorer: Restorer,
+        ledger: Arc<Ledger>,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let (owned, paused, failed) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Desk { connection, seat, owned, paused, failed, restorer, stop }
+        let (owned, paused, awaited, failed) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        Desk { connection, seat, owned, paused, awaited, failed, restorer, ledger, stop }
     }
 
     pub(super) fn seat(&self) -> MutexGuard<'_, dyn Seat + 'static> {
@@ -109,17 +137,77 @@ impl Desk {
             return consumer.assign(&TopicPartitionList::new()).map_err(|error| format!("cannot take nothing: {error}"));
         }
         open(&self.failed).take();
-        let (assignments, positions) = self.places(consumer, given)?;
-        consumer.assign(&positions).map_err(|error| format!("cannot take partitions: {error}"))?;
+        let plan = self.plan(consumer, given)?;
+        consumer.assign(&plan.positions).map_err(|error| format!("cannot take partitions: {error}"))?;
         // The client may remember what was paused before the partitions went and came back.
-        consumer.resume(&positions).map_err(|error| format!("cannot resume partitions: {error}"))?;
+        consumer.resume(&plan.positions).map_err(|error| format!("cannot resume partitions: {error}"))?;
         open(&self.paused).clear();
-        open(&self.owned).extend(assignments.iter().map(|assignment| assignment.shard));
-        if !assignments.is_empty() {
-            info!(shards = assignments.len(), "partitions assigned");
+        self.pause(consumer, plan.awaited.iter().chain(plan.parked.iter().map(|(shard, _)| shard)))?;
+        open(&self.owned).extend(plan.ready.iter().map(|assignment| assignment.shard));
+        info!(shards = shards_of(given).len(), ready = plan.ready.len(), "partitions assigned");
+        let mut seat = self.seat();
+        seat.assigned(plan.ready);
+        seat.awaiting(&plan.awaited.iter().copied().collect::<Vec<_>>());
+        plan.parked.into_iter().for_each(|(shard, reason)| seat.park(shard, reason));
+        drop(seat);
+        if !plan.awaited.is_empty() {
+            self.restorer.order(plan.awaited.iter().copied().collect());
         }
-        self.seat().assigned(assignments);
+        *open(&self.awaited) = plan.found;
         Ok(())
+    }
+
+    /// Seats the shards whose state has been read meanwhile. To be called between polls.
+    pub(super) fn seat_restored(&self, consumer: &GroupConsumer) -> Result<(), String> {
+        for (shard, restored) in self.restorer.results() {
+            let Some(found) = open(&self.awaited).remove(&shard) else { continue };
+            let seated = restored.and_then(|restored| {
+                match ledger::seating(&self.ledger, shard, restored.progress, &found)? {
+                    Seating::At(progress) | Seating::Recovered(progress) => {
+                        Ok(Assignment { shard, progress, customers: Known::Restored(restored.customers) })
+                    }
+                    // Offsets with bookmarks are of a shard that something was committed of.
+                    Seating::Fresh => Err(format!("partition {shard}: the committed offsets are of no commit")),
+                }
+            });
+            match seated {
+                Ok(assignment) => {
+                    self.seat().assigned(vec![assignment]);
+                    open(&self.owned).insert(shard);
+                    consumer.resume(&self.partitions_of([&shard])).map_err(|error| format!("cannot resume: {error}"))?;
+                }
+                Err(reason) => self.seat().park(shard, reason),
+            }
+        }
+        Ok(())
+    }
+
+    /// Pauses the inputs of shards that the worker had to park. To be called between polls.
+    pub(super) fn set_parked_aside(&self, consumer: &GroupConsumer) -> Result<(), String> {
+        let parked = self.seat().take_parked();
+        if parked.is_empty() {
+            return Ok(());
+        }
+        open(&self.owned).retain(|shard| !parked.contains(shard));
+        self.pause(consumer, &parked)
+    }
+
+    fn pause<'a>(&self, consumer: &GroupConsumer, shards: impl IntoIterator<Item = &'a ShardId>) -> Result<(), String> {
+        let partitions = self.partitions_of(shards);
+        if partitions.count() == 0 {
+            return Ok(());
+        }
+        consumer.pause(&partitions).map_err(|error| format!("cannot pause partitions: {error}"))
+    }
+
+    fn partitions_of<'a>(&self, shards: impl IntoIterator<Item = &'a ShardId>) -> TopicPartitionList {
+        let mut partitions = TopicPartitionList::new();
+        for shard in shards {
+            for topic in &self.connection.inputs {
+                partitions.add_partition(topic, *shard as i32);
+            }
+        }
+        partitions
     }
 
     /// All inputs have equally many partitions and `range` deals them alike, so a shard comes with a partition of every input,
@@ -136,96 +224,85 @@ impl Desk {
         shards.iter().find_map(missing)
     }
 
-    /// Where each given shard goes on.
-    fn places(
-        &self,
-        consumer: &GroupConsumer,
-        given: &TopicPartitionList,
-    ) -> Result<(Vec<Assignment>, TopicPartitionList), String> {
+    /// Where each given shard goes on, and what has to be done before.
+    fn plan(&self, consumer: &GroupConsumer, given: &TopicPartitionList) -> Result<Plan, String> {
         let shards = shards_of(given);
-        let mut asked = TopicPartitionList::new();
-        for shard in &shards {
-            for topic in &self.connection.inputs {
-                asked.add_partition(topic, *shard);
-            }
-        }
+        let mut plan = Plan::default();
         if shards.is_empty() {
-            return Ok((Vec::new(), asked));
+            return Ok(plan);
         }
+        let numbers: Vec<ShardId> = shards.iter().map(|shard| shard.unsigned_abs()).collect();
+        let asked = self.partitions_of(&numbers);
         let committed = self.persistently("the committed offsets", || {
             consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole)
         })?;
-        // After the committed offsets: the state log has come at least as far as they (see `restore`).
-        let numbers: Vec<ShardId> = shards.iter().map(|shard| shard.unsigned_abs()).collect();
-        let mut states = self.restorer.restore(&numbers)?;
-        let mut positions = TopicPartitionList::new();
-        let mut assignments = Vec::new();
-        let mut fresh = TopicPartitionList::new();
-        for shard in shards {
-            let restored = states.remove(&shard.unsigned_abs()).unwrap_or_default();
-            match self.agreed(shard, restored.progress, &committed)? {
-                Some(progress) => {
-                    for (topic, position) in self.connection.inputs.iter().zip(&progress.positions) {
-                        let added = positions.add_partition_offset(topic, shard, Offset::Offset(position.offset));
-                        added.map_err(|error| format!("cannot start at offset {}: {error}", position.offset))?;
-                    }
-                    let customers = restored.customers;
-                    assignments.push(Assignment { shard: shard.unsigned_abs(), progress, customers });
+        let mut unknown = Vec::new();
+        for shard in numbers {
+            let found = self.found(&committed, shard);
+            match found.progress() {
+                Some(progress) if self.seat().kept(shard).as_ref() == Some(&progress) => {
+                    plan.at(&self.connection, shard, &progress.positions)?;
+                    plan.ready.push(Assignment { shard, progress, customers: Known::Kept });
                 }
-                None => {
+                Some(progress) => {
+                    plan.at(&self.connection, shard, &progress.positions)?;
+                    plan.awaited.insert(shard);
+                    plan.found.insert(shard, found);
+                }
+                None => unknown.push(shard),
+            }
+        }
+        self.plan_unknown(consumer, &unknown, &committed, &mut plan)?;
+        Ok(plan)
+    }
+
+    /// Shards whose committed offsets do not say where they go on: never seen before as a rule, so there is hardly anything to
+    /// read, and their first positions hang on it.
+    fn plan_unknown(
+        &self,
+        consumer: &GroupConsumer,
+        shards: &[ShardId],
+        committed: &TopicPartitionList,
+        plan: &mut Plan,
+    ) -> Result<(), String> {
+        let mut fresh = TopicPartitionList::new();
+        for (shard, restored) in self.restorer.restore(shards) {
+            let seated = restored.and_then(|restored| {
+                let seating = ledger::seating(&self.ledger, shard, restored.progress, &self.found(committed, shard))?;
+                Ok((seating, restored.customers))
+            });
+            match seated {
+                Ok((Seating::At(progress) | Seating::Recovered(progress), customers)) => {
+                    warn!(shard, "the group has no offsets: they are taken from the state log");
+                    plan.at(&self.connection, shard, &progress.positions)?;
+                    plan.ready.push(Assignment { shard, progress, customers: Known::Restored(customers) });
+                }
+                Ok((Seating::Fresh, _)) => {
                     for topic in &self.connection.inputs {
-                        let found = committed.find_partition(topic, shard).map_or(Offset::Invalid, |found| found.offset());
-                        let added = fresh.add_partition_offset(topic, shard, found);
+                        let found = committed.find_partition(topic, shard as i32);
+                        let found = found.map_or(Offset::Invalid, |found| found.offset());
+                        let added = fresh.add_partition_offset(topic, shard as i32, found);
                         added.map_err(|error| format!("cannot start partition {shard} of {topic}: {error}"))?;
                     }
                 }
+                Err(reason) => {
+                    // Somewhere, since it is paused there.
+                    let nowhere = Position { offset: 0, log_time: Timestamp::MIN };
+                    plan.at(&self.connection, shard, &vec![nowhere; self.connection.inputs.len()])?;
+                    plan.parked.push((shard, reason));
+                }
             }
         }
-        self.begin_fresh(consumer, &fresh, &mut assignments, &mut positions)?;
-        Ok((assignments, positions))
+        self.begin_fresh(consumer, &fresh, &mut plan.ready, &mut plan.positions)
     }
 
-    /// Where the state log says that a shard goes on, if the committed offsets agree; `None` for a shard that nothing was
-    /// ever committed of (rule 23).
-    fn agreed(
-        &self,
-        shard: i32,
-        state: Option<Progress>,
-        committed: &TopicPartitionList,
-    ) -> Result<Option<Progress>, String> {
-        let found = |topic: &String| committed.find_partition(topic, shard);
-        let marks: Vec<Option<Bookmark>> =
-            self.connection.inputs.iter().map(|topic| found(topic).as_ref().and_then(Bookmark::beside)).collect();
-        let none = self.connection.inputs.iter().all(|topic| found(topic).and_then(|elem| number(&elem)).is_none());
-        let remedy = "see docs/kafka.md, \"When the state log does not fit\"";
-        let Some(progress) = state else {
-            return match marks.iter().flatten().map(|mark| mark.sequence).max() {
-                Some(sequence) if sequence > 0 => Err(format!(
-                    "partition {shard}: commit {sequence} is in the offsets of group {}, but the state log {}.{} holds nothing; \
-                     {remedy}",
-                    self.connection.group,
-                    self.connection.output,
-                    outputs::STATE
-                )),
-                Some(_) | None => Ok(None),
-            };
+    /// What the committed offsets say of a shard.
+    fn found(&self, committed: &TopicPartitionList, shard: ShardId) -> Found {
+        let of = |topic: &String| {
+            let elem = committed.find_partition(topic, shard as i32);
+            elem.map_or((None, None), |elem| (number(&elem), client::bookmark(&elem)))
         };
-        if none {
-            warn!(shard, "the group has no offsets: they are taken from the state log");
-            return Ok(Some(progress));
-        }
-        if marks.iter().all(|mark| mark.as_ref().is_some_and(|mark| mark.sequence == progress.sequence)) {
-            return Ok(Some(progress));
-        }
-        let said = marks.iter().flatten().map(|mark| mark.sequence).max();
-        Err(format!(
-            "partition {shard}: the offsets of group {} are {}, the state log {}.{} is at commit {}; {remedy}",
-            self.connection.group,
-            said.map_or("not Sillage's (set by hand?)".to_owned(), |sequence| format!("of commit {sequence}")),
-            self.connection.output,
-            outputs::STATE,
-            progress.sequence
-        ))
+        Found { offsets: self.connection.inputs.iter().map(of).collect() }
     }
 
     /// Shards that nothing was ever committed of (`fresh`, with what the group's offsets say): at offsets that somebody set, or
@@ -249,7 +326,8 @@ impl Desk {
                 let added = positions.add_partition_offset(topic, shard, Offset::Offset(offset));
                 added.map_err(|error| format!("cannot start at offset {offset}: {error}"))?;
             }
-            assignments.push(Assignment { shard: shard.unsigned_abs(), progress, customers: Vec::new() });
+            let customers = Known::Restored(Vec::new());
+            assignments.push(Assignment { shard: shard.unsigned_abs(), progress, customers });
         }
         Ok(())
     }
@@ -315,11 +393,12 @@ impl Desk {
 
     fn revoke(&self, consumer: &GroupConsumer, taken: &TopicPartitionList) {
         let going: BTreeSet<ShardId> = taken.elements().iter().map(|elem| elem.partition().unsigned_abs()).collect();
-        let mut owned = open(&self.owned);
-        let going: Vec<ShardId> = owned.extract_if(.., |shard| going.contains(shard)).collect();
-        drop(owned);
+        self.restorer.cancel();
+        open(&self.awaited).clear();
+        open(&self.owned).retain(|shard| !going.contains(shard));
         open(&self.paused).retain(|(_, shard)| !going.contains(shard));
         if !going.is_empty() {
+            let going: Vec<ShardId> = going.into_iter().collect();
             info!(shards = going.len(), "partitions revoked");
             for (topic, shard) in
                 self.connection.inputs.iter().flat_map(|topic| going.iter().map(move |shard| (topic, shard)))

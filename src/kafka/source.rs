@@ -14,8 +14,9 @@ use tracing::warn;
 use super::ends::{Asked, End, Ends};
 use super::rebalance::{Desk, GroupConsumer};
 use super::restore::Restorer;
-use super::sink::Membership;
+use super::transactions::Membership;
 use super::{Connection, client};
+use crate::ledger::Ledger;
 use crate::port::{Now, Origin, RawRecord, Seat, Stamped};
 use crate::time::Timestamp;
 
@@ -24,16 +25,19 @@ const WAIT: Duration = Duration::from_millis(10);
 /// Records taken between two looks at the time.
 const ROUND: usize = 500;
 
+#[expect(clippy::too_many_arguments, reason = "the parts of a worker, put together in one place")]
 pub(super) fn drive(
     connection: &Arc<Connection>,
+    worker: usize,
     membership: &Membership,
     seat: Arc<Mutex<dyn Seat>>,
     restorer: Restorer,
+    ledger: Arc<Ledger>,
     now: &Now,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), String> {
-    let desk = Desk::new(Arc::clone(connection), seat, restorer, Arc::clone(stop));
-    let made = client::consumer(connection).create_with_context(desk);
+    let desk = Desk::new(Arc::clone(connection), seat, restorer, ledger, Arc::clone(stop));
+    let made = client::consumer(connection, worker).create_with_context(desk);
     let consumer: Arc<GroupConsumer> = Arc::new(made.map_err(|error| format!("cannot make a consumer: {error}"))?);
     membership.set(&consumer);
     let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
@@ -47,9 +51,9 @@ pub(super) fn drive(
             break Err(reason);
         }
     };
-    let released = consumer.context().release();
-    consumer.unsubscribe();
-    ended.and(released)
+    // A static member does not leave its group: whoever comes back by its name within the session time-out finds its shards
+    // as they were, and nobody is disturbed.
+    ended.and(consumer.context().release())
 }
 
 struct Source<'a> {
@@ -72,8 +76,10 @@ impl Source<'_> {
         if let Some(reason) = self.consumer.context().failure() {
             return Err(reason);
         }
+        self.consumer.context().seat_restored(self.consumer)?;
         self.tell_ends()?;
         self.consumer.context().seat().turn()?;
+        self.consumer.context().set_parked_aside(self.consumer)?;
         self.steer()
     }
 

@@ -19,7 +19,7 @@ use super::worker::Job;
 use crate::config::{Config, KafkaLog, Log};
 use crate::embedded::{self, Store};
 use crate::kafka::{self, Trouble};
-use crate::lookup::Lookup;
+use crate::lookup::{Lookup, Missing};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::{http, metrics};
@@ -173,9 +173,6 @@ impl Life {
     fn on_kafka(&self, log: &KafkaLog) -> Result<Crew, Ended> {
         let connection = Arc::new(log.connection.clone());
         let facts = self.reach(&connection, log.create)?;
-        warn!(
-            "on Kafka, journeys live in memory only: after a restart or a rebalance they begin anew (the state log comes later)"
-        );
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
         Crew::on_kafka(&connection, facts, self.config.workers, &job, &self.stop, &crew::bare()).map_err(Ended::Unable)
     }
@@ -235,7 +232,7 @@ impl Life {
                 Arc::new(move || match (stop.is_set(), lookup.seated() >= workers) {
                     (true, _) => Err("stopping".to_owned()),
                     (false, false) => Err("the log has not given every worker its shards yet".to_owned()),
-                    (false, true) => Ok(()),
+                    (false, true) => whole(&lookup),
                 })
             },
             alive: {
@@ -268,6 +265,20 @@ impl Life {
             }
         });
         Ok((stop, serving))
+    }
+}
+
+/// Whether everything that this process was given runs.
+fn whole(lookup: &Lookup) -> Result<(), String> {
+    let missing = lookup.missing();
+    let parked = missing.iter().find_map(|(shard, why)| match why {
+        Missing::Parked(reason) => Some(format!("partition {shard} is parked: {reason}")),
+        Missing::Awaited => None,
+    });
+    match (parked, missing.len()) {
+        (Some(parked), _) => Err(parked),
+        (None, 0) => Ok(()),
+        (None, awaited) => Err(format!("the state of {awaited} partitions is still being read")),
     }
 }
 

@@ -3,17 +3,18 @@
 //! One worker owns whole shards and one sink; nobody else writes their state. It runs on whatever thread drives the log.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::journey::Outcome;
-use crate::lookup::{Lookup, SharedCustomers};
+use crate::lookup::{Lookup, Missing, SharedCustomers};
 use crate::metrics::{self, ShardMeters, WorkerMeters};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
-use crate::port::{Assignment, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
-use crate::shard::{Action, Body, Buffered, Customers, Input, Settings, Shard, StateLog, Unusable};
+use crate::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
+use crate::shard::{Action, Body, Buffered, Customers, Input, Progress, Settings, Shard, StateLog, Unusable};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping};
@@ -62,6 +63,9 @@ pub struct Worker {
     job: Job,
     sink: Box<dyn Sink>,
     places: BTreeMap<ShardId, Place>,
+    /// What was given up last, as committed: it often comes back at once, and then need not be read from the log.
+    kept: BTreeMap<ShardId, (Progress, SharedCustomers)>,
+    parked: Vec<ShardId>,
     last_commit: Timestamp,
     last_measure: Timestamp,
     seated: bool,
@@ -80,6 +84,8 @@ impl Worker {
             job,
             sink,
             places: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            parked: Vec::new(),
             last_commit,
             last_measure: last_commit,
             seated: false,
@@ -124,11 +130,37 @@ impl Worker {
 
     /// Hands an input to a shard and obeys; commits when its transaction is full.
     fn handle(&mut self, shard: ShardId, input: Input) {
-        let Some(place) = self.places.get_mut(&shard) else { return };
-        place.shard.handle(input, &mut self.actions);
-        self.obey(shard);
+        self.tell(shard, input);
         // One that does not go through is not tried again here: the log may have to tell first that the shard is gone.
         while self.places.get(&shard).is_some_and(|place| place.shard.is_full()) && self.commit(&[]) {}
+    }
+
+    /// Hands an input to a shard and obeys. A shard that breaks an invariant is parked, so that a record on which it would
+    /// panic again at every start does not take the others with it; says whether it went well.
+    fn tell(&mut self, shard: ShardId, input: Input) -> bool {
+        let went = catch_unwind(AssertUnwindSafe(|| {
+            let Some(place) = self.places.get_mut(&shard) else { return };
+            place.shard.handle(input, &mut self.actions);
+            self.obey(shard);
+        }));
+        if let Err(panic) = &went {
+            let place = match self.places.get(&shard).and_then(|place| place.shard.applying()) {
+                Some((input, offset)) => format!("{}, partition {shard}, offset {offset}", self.job.topics[input]),
+                None => format!("partition {shard}"),
+            };
+            let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+            let said = said.unwrap_or("it does not say what");
+            self.actions.clear();
+            self.break_off(shard, format!("an invariant was broken at {place}: {said}"));
+        }
+        went.is_ok()
+    }
+
+    /// Parks a shard that cannot go on, and undoes the transaction that it has a part in.
+    fn break_off(&mut self, shard: ShardId, reason: String) {
+        self.parked.push(shard);
+        self.lost(&[shard]);
+        self.park(shard, reason);
     }
 
     fn obey(&mut self, shard: ShardId) {
@@ -166,7 +198,7 @@ impl Worker {
         let begun = (self.job.now)();
         self.last_commit = begun;
         if dirty.is_empty() {
-            self.forget(leaving);
+            self.keep(leaving);
             return true;
         }
         let mut progress = Vec::with_capacity(dirty.len());
@@ -233,7 +265,7 @@ impl Worker {
                 place.meters.applied(counts.applied);
             }
         }
-        self.forget(leaving);
+        self.keep(leaving);
         self.finish(dirty, || Input::Committed);
         for id in dirty {
             if let Some(place) = self.places.get_mut(id) {
@@ -245,21 +277,36 @@ impl Worker {
     /// Tells the shards how the transaction ended, and obeys what they decide next.
     fn finish(&mut self, shards: &[ShardId], input: impl Fn() -> Input) {
         for id in shards {
-            if let Some(place) = self.places.get_mut(id) {
-                place.shard.handle(input(), &mut self.actions);
-                self.obey(*id);
-            }
+            self.tell(*id, input());
         }
     }
 
     fn forget(&mut self, shards: &[ShardId]) {
         for id in shards {
+            self.job.lookup.remove(*id);
             if let Some(mut place) = self.places.remove(id) {
                 place.meters.gone();
                 self.meters.assigned(-1);
-                self.job.lookup.remove(*id);
             }
         }
+        self.shortfall();
+    }
+
+    /// Gives shards up of which everything is committed, and keeps their state.
+    fn keep(&mut self, shards: &[ShardId]) {
+        for id in shards {
+            if let Some(place) = self.places.get_mut(id) {
+                place.shard.retire();
+                let kept = (place.shard.committed().clone(), place.shard.customers().clone());
+                self.kept.insert(*id, kept);
+            }
+        }
+        self.forget(shards);
+    }
+
+    /// Tells what was given to this process and does not run.
+    fn shortfall(&self) {
+        metrics::missing(&self.job.lookup.missing());
     }
 
     fn measure(&mut self, now: Timestamp) {
@@ -290,6 +337,11 @@ impl Seat for Worker {
         }
         let now = (self.job.now)();
         for Assignment { shard: id, progress, customers } in shards {
+            let kept = self.kept.remove(&id).map(|(_, customers)| customers.take());
+            let customers = match customers {
+                Known::Restored(customers) => customers,
+                Known::Kept => kept.unwrap_or_default(),
+            };
             info!(shard = id, customers = customers.len(), "shard assigned");
             let customers = SharedCustomers::restored(customers);
             self.job.lookup.add(id, customers.clone());
@@ -305,6 +357,28 @@ impl Seat for Worker {
                 self.meters.assigned(1);
             }
         }
+        self.shortfall();
+    }
+
+    fn awaiting(&mut self, shards: &[ShardId]) {
+        // What was kept and has not come back by now is with somebody else.
+        self.kept.clear();
+        shards.iter().for_each(|shard| self.job.lookup.miss(*shard, Missing::Awaited));
+        self.shortfall();
+    }
+
+    fn park(&mut self, shard: ShardId, reason: String) {
+        error!(shard, reason, "the shard is parked; the others go on");
+        self.job.lookup.miss(shard, Missing::Parked(reason));
+        self.shortfall();
+    }
+
+    fn take_parked(&mut self) -> Vec<ShardId> {
+        std::mem::take(&mut self.parked)
+    }
+
+    fn kept(&self, shard: ShardId) -> Option<Progress> {
+        self.kept.get(&shard).map(|(progress, _)| progress.clone())
     }
 
     fn record(&mut self, record: RawRecord<'_>) {
@@ -366,7 +440,7 @@ mod tests {
 
     use super::*;
     use crate::journey::Customer;
-    use crate::shard::{Position, Progress};
+    use crate::shard::Position;
 
     /// A log of changes that takes everything; notes from which commit on it is needed.
     #[derive(Default)]
@@ -424,7 +498,11 @@ mod tests {
         let mut worker = Worker::new(job(""), Box::new(sink));
         let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
         let customers = (0..3).map(|number| Customer::new(Identity::customer(format!("c{number}")))).collect();
-        worker.assigned(vec![Assignment { shard: 0, progress: Progress { positions, ..Progress::default() }, customers }]);
+        worker.assigned(vec![Assignment {
+            shard: 0,
+            progress: Progress { positions, ..Progress::default() },
+            customers: Known::Restored(customers),
+        }]);
         for offset in 0..20 {
             let origin = Origin { shard: 0, input: 0, offset };
             let (stamped, value) = (Stamped::OnEntry, Some(&b"no JSON"[..]));
@@ -444,7 +522,7 @@ mod tests {
         let mut worker = Worker::new(job(rules), Box::new(sink));
         let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
         let progress = Progress { positions, ..Progress::default() };
-        worker.assigned(vec![Assignment { shard: 0, progress, customers: Vec::new() }]);
+        worker.assigned(vec![Assignment { shard: 0, progress, customers: Known::Restored(Vec::new()) }]);
         for (offset, (kind, hours)) in (0..).zip([("question.asked", 6), ("error.shown", 5)]) {
             let timestamp = NOW - Span::from_secs(hours * 3_600);
             let value = format!(r#"{{"customer_id":"c","occurred_at":"{timestamp}","type":"{kind}"}}"#);

@@ -180,6 +180,8 @@ pub struct Shard<C> {
     touched: Vec<Identity>,
     decisions: usize,
     counts: Counts,
+    /// The record being applied: input and offset.
+    applying: Option<(usize, i64)>,
     /// By model and stage: journeys that stand there, as committed, and the change since.
     population: Vec<Vec<i64>>,
     moved: Vec<Vec<i64>>,
@@ -208,6 +210,7 @@ impl<C: Customers> Shard<C> {
             touched: Vec::new(),
             decisions: 0,
             counts: Counts::default(),
+            applying: None,
             scratch: Vec::new(),
             committed: progress,
         };
@@ -268,6 +271,11 @@ impl<C: Customers> Shard<C> {
         }
     }
 
+    /// The transaction is committed and the shard is given up: like [`Input::Committed`], but nothing more is decided.
+    pub fn retire(&mut self) {
+        self.settle_committed();
+    }
+
     /// Whether the open transaction holds anything worth committing.
     pub fn is_dirty(&self) -> bool {
         self.decisions > 0
@@ -311,6 +319,12 @@ impl<C: Customers> Shard<C> {
     /// Whether nothing is decided because stream time is ahead of the worker clock (rule 5): another owner's clock was ahead.
     pub fn is_held(&self) -> bool {
         self.held
+    }
+
+    /// The record, by input and offset, that was being applied when `handle` did not come back (it panicked); otherwise that
+    /// applied last.
+    pub fn applying(&self) -> Option<(usize, i64)> {
+        self.applying
     }
 
     /// By model and stage: journeys that stand there, as committed.
@@ -393,6 +407,7 @@ impl<C: Customers> Shard<C> {
     }
 
     fn apply(&mut self, input: usize, record: Buffered, actions: &mut Vec<Action>) {
+        self.applying = Some((input, record.offset));
         self.decisions += 1;
         self.counts.applied += 1;
         match &record.body {

@@ -86,6 +86,12 @@ impl Entry {
         self.pending = None;
     }
 
+    /// The image as of the transactions up to `committed`, taken out.
+    pub fn into_image(self, committed: u64) -> Option<Customer> {
+        let pending = self.pending.filter(|(transaction, _)| *transaction <= committed);
+        pending.map(|(_, customer)| customer).or(self.committed).map(|customer| *customer)
+    }
+
     /// Sees to it that the wheel asks at `deadline` or before; says whether it must be told.
     pub fn arm(&mut self, deadline: Timestamp) -> bool {
         if deadline == Timestamp::MAX {

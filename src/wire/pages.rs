@@ -1,7 +1,7 @@
 //! What the state log is made of: pages, one or a few per shard and commit, each with a version and a checksum.
 //!
 //! All pages of a commit stand in one transaction with its outcomes and offsets. The last one says how far the shard had
-//! come; the others only hold customers. Reading pages in order, the latest state of each customer is the shard's state.
+//! come; the others only hold customers. Reading pages in order, the latest that is said of each customer is the shard's state.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,10 +9,16 @@ use super::state;
 use crate::journey::Customer;
 use crate::model::Model;
 use crate::shard::Progress;
+use crate::touchpoint::Identity;
 
-/// The version of a page's layout. Version 2: magic, version, checksum of the rest, how many bytes belong to a customer who
-/// began on a page before, head, then customers, each with its length; the last may go on on the next page.
-const VERSION: u8 = 2;
+/// The version of a page's layout: magic, version, checksum of the rest, how many bytes belong to an entry that began on a
+/// page before, head, then entries, each with its length; the last may go on on the next page. An entry is a customer's state
+/// or, where the length has its top bit set ([`GONE`]), the key of a customer who is gone.
+const VERSION: u8 = 3;
+/// Version 2 had no `needed_from` in its head, and nobody was ever gone.
+const BEFORE: u8 = 2;
+/// In the length of an entry: it holds a customer's key alone.
+const GONE: u32 = 1 << 31;
 const MAGIC: [u8; 3] = *b"SLG";
 /// Magic, version and checksum stand before the rest.
 const PREFIX: usize = 8;
@@ -35,6 +41,27 @@ pub struct Head {
     pub progress: Option<Progress>,
     /// Names the attempt to commit, so that it can be told from another.
     pub attempt: String,
+    /// The log is needed from this commit on once this page is in it; 0 where nobody knows. A log that begins later has lost
+    /// its head to somebody else.
+    pub needed_from: u64,
+}
+
+/// A head as version 2 wrote it.
+#[derive(Deserialize)]
+struct HeadBefore {
+    part: u32,
+    partitions: u32,
+    inputs: Vec<String>,
+    models: Vec<Mark>,
+    progress: Option<Progress>,
+    attempt: String,
+}
+
+impl From<HeadBefore> for Head {
+    fn from(head: HeadBefore) -> Self {
+        let HeadBefore { part, partitions, inputs, models, progress, attempt } = head;
+        Head { part, partitions, inputs, models, progress, attempt, needed_from: 0 }
+    }
 }
 
 /// A model as the state log names it.
@@ -60,37 +87,63 @@ impl Mark {
 pub struct Page {
     /// Its head.
     pub head: Head,
-    /// The end, or a further part, of a customer who began on a page before.
+    /// The end, or a further part, of an entry that began on a page before.
     pub carried: Vec<u8>,
-    /// The customers on it, in the order they were written.
-    pub customers: Vec<Customer>,
-    /// The beginning of one who goes on on the next page.
+    /// What it says of customers, in the order it was written.
+    pub entries: Vec<Entry>,
+    /// The beginning of an entry that goes on on the next page.
     pub open: Vec<u8>,
 }
 
-/// A customer put together of pieces; `None` where some are still to come.
+/// What a page says of a customer.
+#[derive(Debug, PartialEq)]
+pub enum Entry {
+    /// The customer's state.
+    Customer(Box<Customer>),
+    /// The customer is gone.
+    Gone(Identity),
+}
+
+/// An entry put together of pieces; `None` where some are still to come.
 ///
 /// # Errors
 /// What is wrong with the bytes, and what to do.
-pub fn joined(pieces: &[u8]) -> Result<Option<Customer>, String> {
+pub fn joined(pieces: &[u8]) -> Result<Option<Entry>, String> {
     match first(pieces) {
-        Some((one, [])) => state::decode(one).map(Some),
+        Some((one, [])) => one.read().map(Some),
         Some(_) => Err("a page of the state log holds more of a customer than there is".to_owned()),
         None => Ok(None),
     }
 }
 
-/// The first customer's bytes and what follows; `None` where that goes on elsewhere.
-fn first(entries: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (length, after) = entries.split_first_chunk::<4>()?;
-    after.split_at_checked(u32::from_le_bytes(*length) as usize)
+/// An entry's bytes, and whether they are those of a customer gone.
+struct Raw<'a> {
+    bytes: &'a [u8],
+    gone: bool,
 }
 
-/// The customers of a page being written.
+impl Raw<'_> {
+    fn read(&self) -> Result<Entry, String> {
+        if self.gone {
+            return state::identity(self.bytes).map(Entry::Gone);
+        }
+        state::decode(self.bytes).map(|customer| Entry::Customer(Box::new(customer)))
+    }
+}
+
+/// The first entry and what follows; `None` where that goes on elsewhere.
+fn first(entries: &[u8]) -> Option<(Raw<'_>, &[u8])> {
+    let (length, after) = entries.split_first_chunk::<4>()?;
+    let length = u32::from_le_bytes(*length);
+    let (bytes, after) = after.split_at_checked((length & !GONE) as usize)?;
+    Some((Raw { bytes, gone: length & GONE != 0 }, after))
+}
+
+/// The entries of a page being written.
 #[derive(Debug, Default)]
 pub struct Draft {
     entries: Vec<u8>,
-    /// How many bytes at the beginning belong to a customer who began on a page before.
+    /// How many bytes at the beginning belong to an entry that began on a page before.
     carried: usize,
     one: Vec<u8>,
 }
@@ -106,6 +159,15 @@ impl Draft {
         self.entries.extend_from_slice(&(self.one.len() as u32).to_le_bytes());
         self.entries.extend_from_slice(&self.one);
         Ok(self.one.len() + 4)
+    }
+
+    /// Adds that a customer is gone; returns its bytes.
+    pub fn add_gone(&mut self, who: &Identity) -> usize {
+        self.one.clear();
+        state::key(who, &mut self.one);
+        self.entries.extend_from_slice(&(self.one.len() as u32 | GONE).to_le_bytes());
+        self.entries.extend_from_slice(&self.one);
+        self.one.len() + 4
     }
 
     /// Whether it should be sent before anything is added.
@@ -128,10 +190,20 @@ impl Draft {
         postcard::to_io(head, &mut page).map_err(|error| format!("cannot write a page of the state log: {error}"))?;
         page.extend(self.entries.drain(..taken));
         self.carried = self.entries.len();
-        let checksum = crc32fast::hash(&page[PREFIX..]);
+        let checksum = checksum(VERSION, &page[PREFIX..]);
         page[PREFIX - 4..PREFIX].copy_from_slice(&checksum.to_le_bytes());
         Ok(page)
     }
+}
+
+/// The version is part of it since version 3, so that damage does not make a page of one version one of another.
+fn checksum(version: u8, rest: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    if version > BEFORE {
+        hasher.update(&[version]);
+    }
+    hasher.update(rest);
+    hasher.finalize()
 }
 
 /// Reads a page.
@@ -145,26 +217,30 @@ pub fn read(bytes: &[u8]) -> Result<Page, String> {
     if prefix[..3] != MAGIC {
         return Err("this is no page of a state log; is the topic used by something else?".to_owned());
     }
-    if prefix[3] != VERSION {
+    if !(BEFORE..=VERSION).contains(&prefix[3]) {
         return Err(format!(
-            "a page of the state log has version {}, and this Sillage knows version {VERSION}; use the Sillage that wrote it",
+            "a page of the state log has version {}, and this Sillage knows versions {BEFORE} to {VERSION}; \
+             use the Sillage that wrote it",
             prefix[3]
         ));
     }
-    if prefix[4..] != crc32fast::hash(rest).to_le_bytes() {
+    if prefix[4..] != checksum(prefix[3], rest).to_le_bytes() {
         return Err("a page of the state log is damaged (its checksum is wrong)".to_owned());
     }
     let cut = || "a page of the state log is cut off".to_owned();
     let (carried, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
-    let (head, entries) = postcard::take_from_bytes::<Head>(rest)
-        .map_err(|error| format!("a page of the state log cannot be read: {error}"))?;
-    let (carried, mut entries) = entries.split_at_checked(u32::from_le_bytes(*carried) as usize).ok_or_else(cut)?;
-    let mut customers = Vec::new();
-    while let Some((one, after)) = first(entries) {
-        customers.push(state::decode(one)?);
-        entries = after;
+    let head = match prefix[3] {
+        BEFORE => postcard::take_from_bytes::<HeadBefore>(rest).map(|(head, rest)| (Head::from(head), rest)),
+        _ => postcard::take_from_bytes::<Head>(rest),
+    };
+    let (head, rest) = head.map_err(|error| format!("a page of the state log cannot be read: {error}"))?;
+    let (carried, mut rest) = rest.split_at_checked(u32::from_le_bytes(*carried) as usize).ok_or_else(cut)?;
+    let mut entries = Vec::new();
+    while let Some((one, after)) = first(rest) {
+        entries.push(one.read()?);
+        rest = after;
     }
-    Ok(Page { head, carried: carried.to_vec(), customers, open: entries.to_vec() })
+    Ok(Page { head, carried: carried.to_vec(), entries, open: rest.to_vec() })
 }
 
 #[cfg(test)]
@@ -186,7 +262,12 @@ mod tests {
                 sequence: 7,
             }),
             attempt: "a-1".to_owned(),
+            needed_from: 5,
         }
+    }
+
+    fn states(customers: Vec<Customer>) -> Vec<Entry> {
+        customers.into_iter().map(|customer| Entry::Customer(Box::new(customer))).collect()
     }
 
     #[test]
@@ -196,9 +277,13 @@ mod tests {
         for customer in &customers {
             assert!(draft.add(customer).expect("added") > 4);
         }
+        let gone = Identity::anonymous("g");
+        assert_eq!(draft.add_gone(&gone), 6);
         let bytes = draft.finish(&head()).expect("a page");
         let page = read(&bytes).expect("readable");
-        assert_eq!((page.head, page.customers), (head(), customers));
+        let mut entries = states(customers);
+        entries.push(Entry::Gone(gone));
+        assert_eq!((page.head, page.entries), (head(), entries));
         for place in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[place] ^= 1;
@@ -206,7 +291,7 @@ mod tests {
             assert!(read(&bytes[..place]).is_err(), "cut at {place}");
         }
         let empty = draft.finish(&head()).expect("a page");
-        assert_eq!(read(&empty).expect("readable").customers, []);
+        assert_eq!(read(&empty).expect("readable").entries, []);
     }
 
     #[test]
@@ -241,15 +326,15 @@ mod tests {
             let page = read(page).expect("readable");
             open.extend(page.carried);
             if !open.is_empty()
-                && let Some(customer) = joined(&open).expect("of one piece")
+                && let Some(entry) = joined(&open).expect("of one piece")
             {
-                found.push(customer);
+                found.push(entry);
                 open.clear();
             }
-            found.extend(page.customers);
+            found.extend(page.entries);
             open.extend(page.open);
         }
         assert!(open.is_empty());
-        assert_eq!(found, [small("a"), large, small("b")]);
+        assert_eq!(found, states(vec![small("a"), large, small("b")]));
     }
 }

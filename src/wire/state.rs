@@ -16,6 +16,21 @@ pub fn key(identity: &Identity, key: &mut Vec<u8>) {
     key.extend_from_slice(identity.id.as_bytes());
 }
 
+/// Whose key this is.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn identity(key: &[u8]) -> Result<Identity, String> {
+    let wrong = || "the key of a customer cannot be read; restore the state from a backup".to_owned();
+    let (kind, id) = key.split_first().ok_or_else(wrong)?;
+    let id = std::str::from_utf8(id).map_err(|_| wrong())?;
+    match kind {
+        b'c' => Ok(Identity::customer(id)),
+        b'a' => Ok(Identity::anonymous(id)),
+        _ => Err(wrong()),
+    }
+}
+
 /// Appends a customer's state to `bytes`; where that fails, part of it.
 ///
 /// # Errors
@@ -73,6 +88,7 @@ mod tests {
         let keys = [Identity::customer("123"), Identity::anonymous("123")].map(|identity| {
             let mut bytes = Vec::new();
             key(&identity, &mut bytes);
+            assert_eq!(super::identity(&bytes), Ok(identity));
             bytes
         });
         assert_ne!(keys[0], keys[1]);

@@ -19,6 +19,7 @@ const ARROW: &[&[&str]] = &[
     &["port"],
     &["lookup"],
     &["metrics"],
+    &["ledger"],
     &["kafka", "embedded"],
     &["http"],
     &["config"],

@@ -318,6 +318,20 @@ impl Seat for Witness {
         }
     }
 
+    fn awaiting(&mut self, _: &[ShardId]) {}
+
+    fn park(&mut self, shard: ShardId, reason: String) {
+        panic!("shard {shard}: {reason}");
+    }
+
+    fn take_parked(&mut self) -> Vec<ShardId> {
+        Vec::new()
+    }
+
+    fn kept(&self, _: ShardId) -> Option<Progress> {
+        None
+    }
+
     fn record(&mut self, record: RawRecord<'_>) {
         let mut seen = self.seen.lock().expect("unpoisoned");
         let seen = seen.get_mut(&record.origin.shard).expect("assigned");

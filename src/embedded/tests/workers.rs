@@ -13,7 +13,7 @@ use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Now, RawRecord, Seat, ShardId};
 use crate::runtime::worker::{Job, Worker};
-use crate::shard;
+use crate::shard::{self, Progress};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 use crate::wire::{Format, Limits};
@@ -41,6 +41,22 @@ struct Watched {
 impl Seat for Watched {
     fn assigned(&mut self, shards: Vec<Assignment>) {
         self.worker.assigned(shards);
+    }
+
+    fn awaiting(&mut self, shards: &[ShardId]) {
+        self.worker.awaiting(shards);
+    }
+
+    fn park(&mut self, shard: ShardId, reason: String) {
+        self.worker.park(shard, reason);
+    }
+
+    fn take_parked(&mut self) -> Vec<ShardId> {
+        self.worker.take_parked()
+    }
+
+    fn kept(&self, shard: ShardId) -> Option<Progress> {
+        self.worker.kept(shard)
     }
 
     fn record(&mut self, record: RawRecord<'_>) {

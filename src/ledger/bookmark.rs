@@ -1,10 +1,8 @@
 //! What is written beside each committed offset: stream time, log time, and which commit it was.
 //!
-//! ASCII only: metadata that is not UTF-8 would panic in the client's accessor.
+//! ASCII only: metadata that is not UTF-8 makes rust-rdkafka's accessor panic.
 
 use std::fmt;
-
-use rdkafka::topic_partition_list::TopicPartitionListElem;
 
 use crate::shard::{Position, Progress};
 use crate::time::Timestamp;
@@ -13,7 +11,7 @@ const VERSION: &str = "sillage1";
 
 /// The metadata of a committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Bookmark {
+pub struct Bookmark {
     /// The shard's commit sequence number.
     pub sequence: u64,
     /// Names the attempt, so that a commit of unknown end can be recognised.
@@ -25,7 +23,8 @@ pub(super) struct Bookmark {
 }
 
 impl Bookmark {
-    pub(super) fn of(progress: &Progress, position: &Position, attempt: &str) -> Self {
+    /// The bookmark of a position as of a commit.
+    pub fn of(progress: &Progress, position: &Position, attempt: &str) -> Self {
         Bookmark {
             sequence: progress.sequence,
             attempt: attempt.to_owned(),
@@ -34,15 +33,8 @@ impl Bookmark {
         }
     }
 
-    /// The bookmark beside a committed offset. Somebody else's metadata can be any bytes, and the client's accessor panics at
-    /// what is not UTF-8; in a callback out of C that would end the process.
-    pub(super) fn beside(offset: &TopicPartitionListElem<'_>) -> Option<Self> {
-        let text = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| offset.metadata().to_owned()));
-        text.ok().and_then(|text| Bookmark::parse(&text))
-    }
-
     /// Reads what [`fmt::Display`] wrote; `None` for anything else, such as offsets reset by hand.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split(' ');
         if parts.next()? != VERSION {
             return None;

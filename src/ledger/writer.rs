@@ -1,35 +1,21 @@
-//! Writing the state log: pages of changed customers in every transaction, and cutting what is needed no more (rule 23).
+//! Writing the state log: pages of changed customers in every transaction, and what is needed no more (rule 23).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::{Offset, TopicPartitionList};
-use tracing::{debug, warn};
-
-use super::Connection;
-use super::client::{self, Plain};
+use super::Ledger;
 use crate::journey::Customer;
 use crate::port::ShardId;
 use crate::shard::Progress;
-use crate::wire::outputs;
-use crate::wire::pages::{Draft, Head, Mark};
+use crate::wire::pages::{Draft, Head};
 
-/// How long the brokers may take to cut the log; what was not cut then is cut with the next.
-const CALL: Duration = Duration::from_secs(30);
 /// So many commits are told apart by their offsets at most; what can be cut is found to that precision.
 const MAX_MARKS: usize = 256;
 
 /// The state log of the shards that one worker owns.
 pub(super) struct StateWriter {
-    models: Vec<Mark>,
-    inputs: Vec<String>,
-    partitions: u32,
+    ledger: Arc<Ledger>,
     shards: BTreeMap<ShardId, Writing>,
-    cutter: Cutter,
 }
 
 /// What is being written of one shard.
@@ -45,19 +31,22 @@ struct Writing {
 }
 
 impl StateWriter {
-    pub(super) fn new(connection: &Arc<Connection>, partitions: u32, models: Vec<Mark>) -> Result<Self, String> {
-        let (inputs, cutter) = (connection.inputs.clone(), Cutter::start(connection)?);
-        Ok(StateWriter { models, inputs, partitions, shards: BTreeMap::new(), cutter })
+    pub(super) fn new(ledger: Arc<Ledger>) -> Self {
+        StateWriter { ledger, shards: BTreeMap::new() }
     }
 
     /// Adds a customer's state to the shard's page; returns its bytes, and the pages that are full.
     pub(super) fn add(&mut self, shard: ShardId, customer: &Customer) -> Result<(usize, Vec<Vec<u8>>), String> {
         let bytes = self.shards.entry(shard).or_default().draft.add(customer)?;
+        Ok((bytes, self.full(shard)?))
+    }
+
+    fn full(&mut self, shard: ShardId) -> Result<Vec<Vec<u8>>, String> {
         let mut full = Vec::new();
         while self.shards.entry(shard).or_default().draft.is_full() {
             full.push(self.page(shard, None, "")?);
         }
-        Ok((bytes, full))
+        Ok(full)
     }
 
     /// The last page of a commit.
@@ -71,12 +60,13 @@ impl StateWriter {
         let writing = self.shards.entry(shard).or_default();
         let head = Head {
             part: writing.part,
-            partitions: self.partitions,
+            partitions: self.ledger.partitions,
             // Once a commit is enough.
-            inputs: if progress.is_some() { self.inputs.clone() } else { Vec::new() },
-            models: if progress.is_some() { self.models.clone() } else { Vec::new() },
+            inputs: if progress.is_some() { self.ledger.inputs.clone() } else { Vec::new() },
+            models: if progress.is_some() { self.ledger.models.clone() } else { Vec::new() },
             progress,
             attempt: attempt.to_owned(),
+            needed_from: writing.needed_from,
         };
         writing.part += 1;
         writing.draft.finish(&head)
@@ -87,17 +77,22 @@ impl StateWriter {
         self.shards.entry(shard).or_default().needed_from = sequence;
     }
 
-    /// The pages are in the log; `first` are the offsets of their first ones. Cuts what is needed no more.
-    pub(super) fn committed(&mut self, progress: &[(ShardId, Progress)], first: &BTreeMap<i32, i64>) {
+    /// The pages are in the log; `first` are the offsets of their first ones. Returns what is needed no more: up to which
+    /// offset a shard's log can be cut.
+    pub(super) fn committed(
+        &mut self,
+        progress: &[(ShardId, Progress)],
+        first: &BTreeMap<ShardId, i64>,
+    ) -> Vec<(ShardId, i64)> {
+        let mut cuts = Vec::new();
         for (shard, progress) in progress {
             let writing = self.shards.entry(*shard).or_default();
-            if let Some(offset) = first.get(&(*shard as i32)) {
+            if let Some(offset) = first.get(shard) {
                 writing.mark(progress.sequence, *offset);
             }
-            if let Some(offset) = writing.cut_now() {
-                self.cutter.cut(*shard, offset);
-            }
+            cuts.extend(writing.cut_now().map(|offset| (*shard, offset)));
         }
+        cuts
     }
 
     /// The pages are not in the log.
@@ -140,64 +135,6 @@ impl Writing {
             self.cut = offset;
             offset
         })
-    }
-}
-
-/// Cuts the state log on a thread of its own: no commit waits for it.
-struct Cutter {
-    orders: Option<Sender<(ShardId, i64)>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Cutter {
-    fn start(connection: &Arc<Connection>) -> Result<Self, String> {
-        let made = client::base(connection).create_with_context(Plain::default());
-        let admin: AdminClient<Plain> = made.map_err(|error| format!("cannot make a client: {error}"))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
-        let topic = format!("{}.{}", connection.output, outputs::STATE);
-        let (orders, incoming) = channel();
-        let thread = std::thread::Builder::new()
-            .name("sillage-cutter".to_owned())
-            .spawn(move || cut_on(&admin, &runtime, &topic, &incoming))
-            .map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Cutter { orders: Some(orders), thread: Some(thread) })
-    }
-
-    fn cut(&self, shard: ShardId, offset: i64) {
-        if let Some(orders) = &self.orders {
-            // The thread ends only with this; what is not cut is cut later.
-            let _ = orders.send((shard, offset));
-        }
-    }
-}
-
-impl Drop for Cutter {
-    fn drop(&mut self) {
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
-            // It holds nothing that could be lost.
-            let _ = thread.join();
-        }
-    }
-}
-
-fn cut_on(admin: &AdminClient<Plain>, runtime: &tokio::runtime::Runtime, topic: &str, orders: &Receiver<(ShardId, i64)>) {
-    while let Ok(first) = orders.recv() {
-        // Several orders about one shard: the last reaches farthest.
-        let all: BTreeMap<ShardId, i64> = std::iter::once(first).chain(orders.try_iter()).collect();
-        let mut cuts = TopicPartitionList::new();
-        for (shard, offset) in &all {
-            if let Err(error) = cuts.add_partition_offset(topic, *shard as i32, Offset::Offset(*offset)) {
-                warn!(%error, "the state log is not cut");
-            }
-        }
-        let options = AdminOptions::new().operation_timeout(Some(CALL));
-        // The answer as a whole can be fine while that about a partition is not.
-        match runtime.block_on(admin.delete_records(&cuts, &options)).and_then(client::whole) {
-            Ok(_) => debug!(shards = all.len(), "the state log is cut"),
-            Err(error) => warn!(%error, "the state log is not cut; it grows until it is"),
-        }
     }
 }
 

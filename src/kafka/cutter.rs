@@ -1,0 +1,76 @@
+//! Cutting the state log behind what is needed (DeleteRecords).
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::{debug, warn};
+
+use super::Connection;
+use super::client::{self, Plain};
+use crate::port::ShardId;
+use crate::wire::outputs;
+
+/// How long the brokers may take to cut the log; what was not cut then is cut with the next.
+const CALL: Duration = Duration::from_secs(30);
+
+/// Cuts the state log on a thread of its own: no commit waits for it.
+pub(super) struct Cutter {
+    orders: Option<Sender<(ShardId, i64)>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Cutter {
+    pub(super) fn start(connection: &Connection) -> Result<Self, String> {
+        let made = client::base(connection).create_with_context(Plain::default());
+        let admin: AdminClient<Plain> = made.map_err(|error| format!("cannot make a client: {error}"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
+        let topic = format!("{}.{}", connection.output, outputs::STATE);
+        let (orders, incoming) = channel();
+        let thread = std::thread::Builder::new()
+            .name("sillage-cutter".to_owned())
+            .spawn(move || cut_on(&admin, &runtime, &topic, &incoming))
+            .map_err(|error| format!("cannot start a thread: {error}"))?;
+        Ok(Cutter { orders: Some(orders), thread: Some(thread) })
+    }
+
+    pub(super) fn cut(&self, shard: ShardId, offset: i64) {
+        if let Some(orders) = &self.orders {
+            // The thread ends only with this; what is not cut is cut later.
+            let _ = orders.send((shard, offset));
+        }
+    }
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        self.orders = None;
+        if let Some(thread) = self.thread.take() {
+            // It holds nothing that could be lost.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn cut_on(admin: &AdminClient<Plain>, runtime: &tokio::runtime::Runtime, topic: &str, orders: &Receiver<(ShardId, i64)>) {
+    while let Ok(first) = orders.recv() {
+        // Several orders about one shard: the last reaches farthest.
+        let all: BTreeMap<ShardId, i64> = std::iter::once(first).chain(orders.try_iter()).collect();
+        let mut cuts = TopicPartitionList::new();
+        for (shard, offset) in &all {
+            if let Err(error) = cuts.add_partition_offset(topic, *shard as i32, Offset::Offset(*offset)) {
+                warn!(%error, "the state log is not cut");
+            }
+        }
+        let options = AdminOptions::new().operation_timeout(Some(CALL));
+        // The answer as a whole can be fine while that about a partition is not.
+        match runtime.block_on(admin.delete_records(&cuts, &options)).and_then(client::whole) {
+            Ok(_) => debug!(shards = all.len(), "the state log is cut"),
+            Err(error) => warn!(%error, "the state log is not cut; it grows until it is"),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! One transactional producer after another, all with the same transactional id: the brokers' side of a worker's commits.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use tracing::warn;
+
+use super::client::{self, Patience, Plain};
+use super::cutter::Cutter;
+use super::rebalance::GroupConsumer;
+use super::{Connection, Facts};
+use crate::ledger::{Bookmark, Failure, Outgoing, Position, Transactions, Went};
+use crate::port::ShardId;
+
+/// How long one call to the transaction coordinator may take before its end counts as unknown.
+const CALL: Duration = Duration::from_secs(15);
+/// How long to try to find out how a commit ended, or to get a producer back, before giving the worker up.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// A commit slower than this may have left a request on its way that could end a later transaction.
+const SLOW: Duration = Duration::from_secs(1);
+/// Between two tries at something that failed.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The consumer whose group the offsets are committed for; set once it exists.
+#[derive(Default)]
+pub(super) struct Membership(OnceLock<Weak<GroupConsumer>>);
+
+impl Membership {
+    pub(super) fn set(&self, consumer: &Arc<GroupConsumer>) {
+        // Set once, by `drive`; a second consumer would be a second worker.
+        let _ = self.0.set(Arc::downgrade(consumer));
+    }
+
+    fn consumer(&self) -> Option<Arc<GroupConsumer>> {
+        self.0.get().and_then(Weak::upgrade)
+    }
+}
+
+/// The Kafka side of a worker's transactions.
+pub(super) struct KafkaTransactions {
+    connection: Arc<Connection>,
+    worker: usize,
+    max_bytes: usize,
+    membership: Arc<Membership>,
+    stop: Arc<AtomicBool>,
+    producer: ThreadedProducer<Plain>,
+    cutter: Cutter,
+}
+
+impl KafkaTransactions {
+    /// With a first producer: it has fenced whoever used the transactional id before, and ended what they left open.
+    pub(super) fn open(
+        connection: Arc<Connection>,
+        facts: &Facts,
+        worker: usize,
+        membership: Arc<Membership>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, String> {
+        let (max_bytes, stop) = (facts.producer_bytes, Arc::clone(stop));
+        let producer = open(&connection, worker, max_bytes, &stop)?;
+        let cutter = Cutter::start(&connection)?;
+        Ok(KafkaTransactions { connection, worker, max_bytes, membership, stop, producer, cutter })
+    }
+
+    /// Waits for all deliveries: the client's own flush inside a commit polls in steps of a tenth of a second.
+    fn drain(&self) -> Result<(), Failure> {
+        let begun = Instant::now();
+        while self.producer.in_flight_count() > 0 {
+            if begun.elapsed() > CALL {
+                return Err(Failure::Unclear("records were not acknowledged in time".to_owned()));
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        Ok(())
+    }
+}
+
+impl Transactions for KafkaTransactions {
+    fn begin(&mut self) -> Result<(), String> {
+        self.producer.begin_transaction().map_err(|error| error.to_string())
+    }
+
+    /// Waits while the queue is full.
+    fn send(&mut self, record: Outgoing<'_>) -> Result<(), String> {
+        let noted = if record.page_of.is_some() { client::NOTED } else { 0 };
+        let mut outgoing: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(record.topic, noted);
+        outgoing.partition = record.page_of.map(|shard| shard as i32);
+        outgoing.key = record.key;
+        outgoing.payload = record.value;
+        let header =
+            |all: OwnedHeaders, (key, value): &(&'static str, &str)| all.insert(Header { key, value: Some(*value) });
+        outgoing.headers = (!record.headers.is_empty())
+            .then(|| record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), header));
+        let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+        while let Err((error, returned)) = self.producer.send(outgoing) {
+            if error != full {
+                return Err(error.to_string());
+            }
+            outgoing = returned;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    fn send_offsets(&mut self, offsets: &[Position<'_>]) -> Result<(), Failure> {
+        let list = listed(offsets).map_err(|error| Failure::Abort(format!("cannot name the offsets: {error}")))?;
+        self.producer.context().was_disturbed();
+        self.drain()?;
+        let consumer = self.membership.consumer();
+        let group = consumer.and_then(|consumer| consumer.group_metadata());
+        let group = group.ok_or_else(|| Failure::Abort("the consumer has left its group".to_owned()))?;
+        retried(|| self.producer.send_offsets_to_transaction(&list, &group, CALL))
+    }
+
+    fn commit(&mut self) -> Result<Went, Failure> {
+        let begun = Instant::now();
+        classified(self.producer.commit_transaction(CALL))?;
+        let rough = begun.elapsed() > SLOW || self.producer.context().was_disturbed();
+        Ok(if rough { Went::Roughly } else { Went::Smoothly })
+    }
+
+    fn abort(&mut self) -> Result<Went, Failure> {
+        let begun = Instant::now();
+        retried(|| self.producer.abort_transaction(CALL))?;
+        Ok(if begun.elapsed() < SLOW { Went::Smoothly } else { Went::Roughly })
+    }
+
+    fn replace(&mut self) -> Result<(), String> {
+        self.producer = open(&self.connection, self.worker, self.max_bytes, &self.stop)?;
+        Ok(())
+    }
+
+    fn committed(&mut self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, Bookmark>, String> {
+        let consumer = self.membership.consumer().ok_or("the consumer is gone")?;
+        let topic = &self.connection.inputs[0];
+        let mut asked = TopicPartitionList::new();
+        for shard in shards {
+            asked.add_partition(topic, *shard as i32);
+        }
+        let patience = Patience::of(PATIENCE, &self.stop);
+        loop {
+            match consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole) {
+                Ok(committed) => {
+                    let mark = |shard: &ShardId| {
+                        let partition = committed.find_partition(topic, *shard as i32)?;
+                        Some((*shard, client::bookmark(&partition)?))
+                    };
+                    return Ok(shards.iter().filter_map(mark).collect());
+                }
+                Err(error) if patience.is_over() => return Err(error.to_string()),
+                Err(_) => std::thread::sleep(PAUSE),
+            }
+        }
+    }
+
+    fn take_first_pages(&mut self) -> BTreeMap<ShardId, i64> {
+        self.producer.context().take_noted().into_iter().map(|(shard, offset)| (shard.unsigned_abs(), offset)).collect()
+    }
+
+    fn cut(&mut self, shard: ShardId, offset: i64) {
+        self.cutter.cut(shard, offset);
+    }
+}
+
+fn listed(offsets: &[Position<'_>]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for position in offsets {
+        let mut offset = list.add_partition(position.topic, position.shard as i32);
+        offset.set_offset(rdkafka::Offset::Offset(position.offset))?;
+        offset.set_metadata(position.bookmark.to_string());
+    }
+    Ok(list)
+}
+
+fn open(
+    connection: &Connection,
+    worker: usize,
+    max_bytes: usize,
+    stop: &Arc<AtomicBool>,
+) -> Result<ThreadedProducer<Plain>, String> {
+    let config = client::producer(connection, worker, max_bytes);
+    let patience = Patience::of(PATIENCE, stop);
+    loop {
+        let producer: ThreadedProducer<Plain> =
+            config.create_with_context(Plain::default()).map_err(|error| format!("cannot make a producer: {error}"))?;
+        match retried(|| producer.init_transactions(CALL)) {
+            Ok(()) => return Ok(producer),
+            Err(Failure::Abort(reason) | Failure::Unclear(reason)) => {
+                if patience.is_over() {
+                    return Err(format!("cannot begin to write transactions: {reason}"));
+                }
+                warn!(reason, "the transaction coordinator does not answer; trying again");
+                std::thread::sleep(PAUSE);
+            }
+        }
+    }
+}
+
+/// Makes a call again with the same arguments while the client calls its failure retriable, for a bounded time.
+fn retried(mut call: impl FnMut() -> KafkaResult<()>) -> Result<(), Failure> {
+    let begun = Instant::now();
+    loop {
+        match call() {
+            Err(KafkaError::Transaction(error)) if error.is_retriable() && begun.elapsed() < CALL => {
+                std::thread::sleep(PAUSE);
+            }
+            result => return classified(result),
+        }
+    }
+}
+
+/// What the client says can be undone is a certain end; everything else is not (rule 22).
+fn classified(result: KafkaResult<()>) -> Result<(), Failure> {
+    match result {
+        Ok(()) => Ok(()),
+        Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => Err(Failure::Abort(error.to_string())),
+        Err(error) => Err(Failure::Unclear(error.to_string())),
+    }
+}

@@ -1,0 +1,244 @@
+//! What a worker writes: one transaction at a time, and certainty about how each commit ended (rules 20 to 22).
+
+use std::sync::Arc;
+
+use tracing::{info, warn};
+
+use super::writer::StateWriter;
+use super::{Bookmark, Failure, Ledger, Outgoing, Position, Transactions, Went};
+use crate::journey::{Customer, Outcome};
+use crate::port::{Origin, ShardId, Sink, Verdict};
+use crate::shard::{Progress, Unusable};
+use crate::wire::{self, outputs};
+
+/// Headers and framing take at most this much beside key and value.
+const OVERHEAD: usize = 2_048;
+
+/// A worker's side of its transactions.
+pub struct LedgerSink<T> {
+    ledger: Arc<Ledger>,
+    log: T,
+    begun: bool,
+    /// Why the open transaction cannot be committed.
+    trouble: Option<String>,
+    /// Names this sink among all that ever used its transactional id.
+    name: String,
+    attempts: u64,
+    buffer: Vec<u8>,
+    state: StateWriter,
+}
+
+impl<T: Transactions> LedgerSink<T> {
+    /// A sink without an open transaction. `name` tells its attempts to commit apart from those of all others: ASCII, without
+    /// spaces.
+    pub fn new(ledger: Arc<Ledger>, log: T, name: String) -> Self {
+        LedgerSink {
+            state: StateWriter::new(Arc::clone(&ledger)),
+            ledger,
+            log,
+            begun: false,
+            trouble: None,
+            name,
+            attempts: 0,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Sends in the open transaction, beginning one. What fails ends the transaction.
+    fn send(&mut self, record: Outgoing<'_>) {
+        if self.trouble.is_some() || !self.begin() {
+            return;
+        }
+        if let Err(reason) = self.log.send(record) {
+            self.trouble = Some(format!("cannot write to {}: {reason}", record.topic));
+        }
+    }
+
+    fn send_page(&mut self, shard: ShardId, page: &[u8]) {
+        let topic = self.ledger.topic(outputs::STATE);
+        self.send(Outgoing { topic: &topic, page_of: Some(shard), key: None, value: Some(page), headers: &[] });
+    }
+
+    fn remembered(&mut self, shard: ShardId, added: Result<(usize, Vec<Vec<u8>>), String>) -> usize {
+        match added {
+            Ok((bytes, full)) => {
+                full.iter().for_each(|page| self.send_page(shard, page));
+                bytes
+            }
+            Err(reason) => {
+                self.trouble.get_or_insert(reason);
+                0
+            }
+        }
+    }
+
+    fn begin(&mut self) -> bool {
+        if !self.begun {
+            match self.log.begin() {
+                Ok(()) => self.begun = true,
+                Err(reason) => self.trouble = Some(format!("cannot begin a transaction: {reason}")),
+            }
+        }
+        self.begun
+    }
+
+    /// Commits what was sent, with the offsets.
+    fn commit_all(&mut self, progress: &[(ShardId, Progress)], attempt: &str) -> Verdict {
+        let ledger = Arc::clone(&self.ledger);
+        match self.log.send_offsets(&offsets(&ledger, progress, attempt)) {
+            Ok(()) => {}
+            Err(Failure::Abort(reason)) => return self.undo(reason),
+            // Something may still be on its way, and must not land in the next transaction. A commit was not asked for.
+            Err(Failure::Unclear(reason)) => return self.replaced(reason),
+        }
+        match self.log.commit() {
+            Ok(went) => {
+                self.begun = false;
+                // A repeated request may still be on its way; a new producer's epoch makes it harmless.
+                match went {
+                    Went::Smoothly => Verdict::Committed,
+                    Went::Roughly => self.replace().map_or_else(Verdict::Lost, |()| Verdict::Committed),
+                }
+            }
+            Err(Failure::Abort(reason)) => self.undo(reason),
+            Err(Failure::Unclear(reason)) => self.resolve(progress, attempt, &reason),
+        }
+    }
+
+    /// Ends the open transaction as undone. A commit was never asked for, so the end is certain.
+    fn undo(&mut self, reason: String) -> Verdict {
+        self.trouble = None;
+        self.forget_pages();
+        if !std::mem::take(&mut self.begun) {
+            // Nothing was written because nothing could be begun: this producer is of no more use.
+            return self.replaced(reason);
+        }
+        match self.log.abort() {
+            Ok(Went::Smoothly) => Verdict::Aborted(reason),
+            Ok(Went::Roughly) | Err(Failure::Abort(_) | Failure::Unclear(_)) => self.replaced(reason),
+        }
+    }
+
+    fn replaced(&mut self, reason: String) -> Verdict {
+        match self.replace() {
+            Ok(()) => Verdict::Aborted(reason),
+            Err(lost) => Verdict::Lost(lost),
+        }
+    }
+
+    /// A new producer with the same transactional id: fences the old one, and ends whatever it left open.
+    fn replace(&mut self) -> Result<(), String> {
+        self.begun = false;
+        self.trouble = None;
+        self.log.replace()
+    }
+
+    /// Finds out how a commit ended: after the new producer's init nothing of the old one can change it any more.
+    fn resolve(&mut self, progress: &[(ShardId, Progress)], attempt: &str, reason: &str) -> Verdict {
+        warn!(reason, "the end of a commit is unknown; asking what was committed");
+        if let Err(lost) = self.replace() {
+            return Verdict::Lost(lost);
+        }
+        let shards: Vec<ShardId> = progress.iter().map(|(shard, _)| *shard).collect();
+        let committed = match self.log.committed(&shards) {
+            Ok(committed) => committed,
+            Err(reason) => return Verdict::Lost(format!("cannot find out how a commit ended: {reason}")),
+        };
+        let applied = progress.iter().all(|(shard, progress)| {
+            let mark = committed.get(shard);
+            mark.is_some_and(|mark| mark.attempt == attempt && mark.sequence == progress.sequence)
+        });
+        info!(applied, "the end of the commit is known");
+        if applied { Verdict::Committed } else { Verdict::Aborted(reason.to_owned()) }
+    }
+
+    fn forget_pages(&mut self) {
+        self.state.aborted();
+        self.log.take_first_pages();
+    }
+}
+
+impl<T: Transactions> Sink for LedgerSink<T> {
+    fn publish(&mut self, _shard: ShardId, outcome: &Outcome, stale: bool) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.clear();
+        wire::encode_outcome(self.ledger.format, outcome, &mut buffer);
+        let topic = self.ledger.topic(outputs::of(&outcome.what));
+        let headers: &[_] = if stale { &[("sillage-stale", "true")] } else { &[] };
+        let key = Some(outcome.identity.id.as_bytes());
+        self.send(Outgoing { topic: &topic, page_of: None, key, value: Some(&buffer), headers });
+        self.buffer = buffer;
+    }
+
+    fn dead_letter(&mut self, origin: Origin, record: &Unusable) {
+        let topic = self.ledger.topic(outputs::DEAD_LETTERS);
+        let ledger = Arc::clone(&self.ledger);
+        let (partition, offset) = (origin.shard.to_string(), origin.offset.to_string());
+        let mut headers = vec![
+            ("sillage-topic", ledger.inputs[origin.input].as_str()),
+            ("sillage-partition", partition.as_str()),
+            ("sillage-offset", offset.as_str()),
+            ("sillage-reason", record.reason.as_str()),
+        ];
+        let (key, value) = (record.key.as_deref(), record.value.as_deref());
+        let size = value.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);
+        if size + OVERHEAD <= self.ledger.dead_letter_bytes {
+            return self.send(Outgoing { topic: &topic, page_of: None, key, value, headers: &headers });
+        }
+        let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(value.unwrap_or_default()));
+        let size = size.to_string();
+        headers.extend([("sillage-size", size.as_str()), ("sillage-xxh3-128", hash.as_str())]);
+        self.send(Outgoing { topic: &topic, page_of: None, key: None, value: None, headers: &headers });
+    }
+
+    fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
+        let added = self.state.add(shard, customer);
+        self.remembered(shard, added)
+    }
+
+    fn keep_from(&mut self, shard: ShardId, sequence: u64) {
+        self.state.keep_from(shard, sequence);
+    }
+
+    fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict {
+        self.begin();
+        self.attempts += 1;
+        let attempt = format!("{}-{}", self.name, self.attempts);
+        for (shard, progress) in progress {
+            match self.state.last_page(*shard, progress, &attempt) {
+                Ok(page) => self.send_page(*shard, &page),
+                Err(reason) => self.trouble = Some(reason),
+            }
+        }
+        if let Some(trouble) = self.trouble.take() {
+            return self.undo(trouble);
+        }
+        let verdict = self.commit_all(progress, &attempt);
+        match &verdict {
+            Verdict::Committed => {
+                let first = self.log.take_first_pages();
+                for (shard, offset) in self.state.committed(progress, &first) {
+                    self.log.cut(shard, offset);
+                }
+            }
+            Verdict::Aborted(_) | Verdict::Lost(_) => self.forget_pages(),
+        }
+        verdict
+    }
+
+    fn abort(&mut self) -> Verdict {
+        let reason = "asked for".to_owned();
+        if self.begun || self.trouble.is_some() { self.undo(reason) } else { Verdict::Aborted(reason) }
+    }
+}
+
+fn offsets<'a>(ledger: &'a Ledger, progress: &[(ShardId, Progress)], attempt: &str) -> Vec<Position<'a>> {
+    let mut offsets = Vec::new();
+    for (shard, progress) in progress {
+        for (input, (topic, position)) in ledger.inputs.iter().zip(&progress.positions).enumerate() {
+            let bookmark = Bookmark::of(progress, position, attempt);
+            offsets.push(Position { input, shard: *shard, offset: position.offset, bookmark, topic });
+        }
+    }
+    offsets
+}
