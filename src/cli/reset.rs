@@ -4,11 +4,16 @@ use std::io::{self, BufRead, IsTerminal};
 
 use clap::ValueEnum;
 
-use super::state::{Setting, Where};
+use super::state::group::{Group, last_commit};
+use super::state::{Setting, Where, settled};
 use super::table::table;
 use super::{Failure, print};
-use crate::config::Log;
+use crate::config::{KafkaLog, Log};
 use crate::embedded;
+use crate::kafka::Start;
+use crate::ledger::Found;
+use crate::port::{ShardId, Sink};
+use crate::shard::{Position, Progress};
 use crate::time::Timestamp;
 
 /// Set back or forward where a stopped service goes on, keeping its journeys or dropping them.
@@ -64,7 +69,7 @@ impl To {
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let setting = args.place.setting()?;
     match &setting.config.log {
-        Log::Kafka(_) => Err(Failure::could_not_run("Kafka comes next")),
+        Log::Kafka(log) => on_kafka(&args, &setting, log),
         Log::Embedded(settings) => on_store(&args, &setting, settings),
     }
 }
@@ -138,4 +143,80 @@ fn on_store(args: &Args, setting: &Setting, settings: &embedded::Settings) -> Re
     };
     store.reset(&plan, fate).map_err(Failure::could_not_run)?;
     print("done\n")
+}
+
+/// What a shard was, and what becomes of it.
+struct Change {
+    customers: u64,
+    progress: Progress,
+    moves: Vec<Move>,
+}
+
+/// In this order, so that a reset that is killed in the middle leaves a shard that is refused rather than a wrong one: first
+/// the state log is cut, where the state is dropped, then one transaction holds the new offsets and a page of each shard.
+fn on_kafka(args: &Args, setting: &Setting, log: &KafkaLog) -> Result<(), Failure> {
+    let group = Group::reach(log, setting.marks(), None)?;
+    group.wait_until_deserted()?;
+    let committed = group.offline.committed().map_err(Failure::could_not_run)?;
+    let start = match args.to {
+        To::Earliest => Start::Earliest,
+        To::Latest => Start::Latest,
+        To::At(instant) => Start::At(instant),
+    };
+    let starts = group.offline.starts(start).map_err(Failure::could_not_run)?;
+    let changes =
+        (0..).zip(committed.iter().zip(&starts)).map(|(shard, (found, to))| change(args, &group, shard, found, to));
+    let changes = changes.collect::<Result<Vec<_>, _>>()?;
+    let customers = changes.iter().map(|change| change.customers).sum();
+    let (mut moves, mut progress) = (Vec::new(), Vec::new());
+    for (shard, change) in (0..).zip(changes) {
+        moves.extend(change.moves);
+        progress.push((shard, change.progress));
+    }
+    confirmed(args, &moves, customers)?;
+    // Somebody may have started the service while this was thought over.
+    group.wait_until_deserted()?;
+    let name = format!("reset-{}", uuid::Uuid::new_v4().simple());
+    let mut sink = group.offline.sink(name).map_err(Failure::could_not_run)?;
+    match args.state {
+        Fate::Keep => {}
+        Fate::Drop => {
+            group.offline.cut_all().map_err(Failure::could_not_run)?;
+            progress.iter().for_each(|(shard, progress)| sink.keep_from(*shard, progress.sequence));
+        }
+    }
+    settled(sink.commit(&progress))?;
+    print("done\n")
+}
+
+fn change(args: &Args, group: &Group, shard: ShardId, found: &Found, to: &[i64]) -> Result<Change, Failure> {
+    let restored = match (group.offline.read(shard), args.state) {
+        (Ok(kept), _) => kept.restored,
+        // A state that cannot be read can still be dropped.
+        (Err(reason), Fate::Drop) => {
+            eprintln!("partition {shard}: {reason}");
+            Default::default()
+        }
+        (Err(reason), Fate::Keep) => return Err(Failure::could_not_run(reason)),
+    };
+    let known = restored.progress;
+    let sequence = known.as_ref().map_or(0, |progress| progress.sequence).max(last_commit(found));
+    let (stream_time, log_times) = match (args.state, &known) {
+        (Fate::Keep, Some(progress)) => {
+            (progress.stream_time, progress.positions.iter().map(|position| position.log_time).collect())
+        }
+        (Fate::Keep, None) | (Fate::Drop, _) => (None, vec![Timestamp::MIN; to.len()]),
+    };
+    let positions = to.iter().zip(log_times).map(|(offset, log_time)| Position { offset: *offset, log_time }).collect();
+    let place = |(input, (topic, to)): (usize, (&String, &i64))| {
+        let committed = found.offsets.get(input).and_then(|(offset, _)| *offset);
+        let logged = known.as_ref().and_then(|progress| progress.positions.get(input)).map(|position| position.offset);
+        Move { what: format!("{topic}, partition {shard}"), from: committed.or(logged), to: *to }
+    };
+    let inputs = &group.offline.ledger().inputs;
+    Ok(Change {
+        customers: restored.customers.len() as u64,
+        progress: Progress { positions, stream_time, sequence: sequence + 1 },
+        moves: inputs.iter().zip(to).enumerate().map(place).collect(),
+    })
 }

@@ -3,11 +3,13 @@
 //! One consumer and one transactional producer per worker. What has to be asked of them, and in which order, so that nothing
 //! is lost or doubled, stands in [`crate::ledger`]; here is how rdkafka is asked: `transactions` commits, `rebalance` answers
 //! when partitions come and go, `restore` reads the state log, `cutter` cuts it, `ends` knows where the inputs end, `source`
-//! polls. Knows nothing of models or journeys.
+//! polls. `offline` and `mover` look at a group, and write for it, while it has no members. Knows nothing of models or journeys.
 
 mod client;
 mod cutter;
 mod ends;
+mod mover;
+mod offline;
 pub mod produce;
 mod rebalance;
 mod restore;
@@ -25,6 +27,8 @@ use crate::time::Timestamp;
 use crate::wire::Format;
 use crate::wire::pages::Mark;
 
+pub use mover::Mover;
+pub use offline::{Extent, Kept, Offline};
 pub use topics::{Create, Facts, Stamps, Trouble, prepare, remove};
 
 /// How to reach the brokers, and what is read and written there.

@@ -38,7 +38,8 @@ pub(super) struct Restorer {
     thread: Option<JoinHandle<()>>,
 }
 
-struct Works {
+/// What reading takes.
+pub(super) struct Works {
     connection: Arc<Connection>,
     ledger: Arc<Ledger>,
     stop: Arc<AtomicBool>,
@@ -53,8 +54,7 @@ struct Order {
 
 impl Restorer {
     pub(super) fn start(connection: Arc<Connection>, ledger: Arc<Ledger>, stop: &Arc<AtomicBool>) -> Result<Self, String> {
-        let works = Works { connection, ledger, stop: Arc::clone(stop), assignment: AtomicU64::new(0) };
-        let works = Arc::new(works);
+        let works = Arc::new(Works::of(connection, ledger, stop));
         let (orders, incoming) = channel();
         let (answer, results) = channel();
         let shared = Arc::clone(&works);
@@ -116,6 +116,10 @@ fn work_on(works: &Works, orders: &Receiver<Order>, answers: &Sender<(u64, Outco
 }
 
 impl Works {
+    pub(super) fn of(connection: Arc<Connection>, ledger: Arc<Ledger>, stop: &Arc<AtomicBool>) -> Self {
+        Works { connection, ledger, stop: Arc::clone(stop), assignment: AtomicU64::new(0) }
+    }
+
     fn is_wanted(&self, assignment: u64) -> bool {
         self.assignment.load(Ordering::Acquire) == assignment
     }
@@ -144,7 +148,7 @@ impl Works {
     }
 
     /// Where each shard's log ends now, uncommitted records included; 0 where there is nothing.
-    fn ends(&self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, i64>, String> {
+    pub(super) fn ends(&self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, i64>, String> {
         let client = self.client("read_uncommitted")?;
         let topic = self.ledger.topic(outputs::STATE);
         let mut asked = TopicPartitionList::new();
@@ -170,7 +174,7 @@ impl Works {
         Ok(shards.iter().filter_map(end).collect())
     }
 
-    fn client(&self, isolation: &str) -> Result<BaseConsumer, String> {
+    pub(super) fn client(&self, isolation: &str) -> Result<BaseConsumer, String> {
         let mut config = client::asking(&self.connection, isolation);
         config.set("group.id", format!("{}-restore", self.connection.group));
         config.set("auto.offset.reset", "earliest").set("enable.auto.offset.store", "false");
@@ -213,10 +217,10 @@ impl Works {
 }
 
 /// Reads one partition of the state log.
-struct Reader {
-    client: BaseConsumer,
-    topic: String,
-    shard: ShardId,
+pub(super) struct Reader {
+    pub(super) client: BaseConsumer,
+    pub(super) topic: String,
+    pub(super) shard: ShardId,
 }
 
 impl Reader {

@@ -2,9 +2,10 @@
 
 use serde_json::json;
 
+use super::group::Group;
 use super::{Setting, Where, shown};
 use crate::cli::{Failure, print};
-use crate::config::Log;
+use crate::config::{KafkaLog, Log};
 use crate::embedded;
 use crate::journey::Customer;
 use crate::port::ShardId;
@@ -61,7 +62,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 
 fn find(setting: &Setting, who: &Identity) -> Result<Option<Found>, Failure> {
     match &setting.config.log {
-        Log::Kafka(_) => Err(Failure::could_not_run("Kafka comes next")),
+        Log::Kafka(log) => on_kafka(setting, log, who),
         Log::Embedded(settings) => {
             let snapshot = embedded::Snapshot::open(settings).map_err(Failure::could_not_run)?;
             setting.check_models(&snapshot.models().map_err(Failure::could_not_run)?, "the store")?;
@@ -70,4 +71,18 @@ fn find(setting: &Setting, who: &Identity) -> Result<Option<Found>, Failure> {
             Ok(found.map(|(shard, customer)| Found { shard, progress: progress(shard), customer }))
         }
     }
+}
+
+/// Reads the customer's partition of the state log; all of them where the partitioner is not known.
+fn on_kafka(setting: &Setting, log: &KafkaLog, who: &Identity) -> Result<Option<Found>, Failure> {
+    let group = Group::reach(log, setting.marks(), None)?;
+    let home = log.partitioner.partition(who.id.as_bytes(), group.offline.ledger().partitions);
+    for shard in group.offline.shards().filter(|shard| home.is_none_or(|home| home == *shard)) {
+        let restored = group.offline.read(shard).map_err(Failure::could_not_run)?.restored;
+        let customer = restored.customers.into_iter().find(|customer| customer.identity == *who);
+        if let (Some(customer), Some(progress)) = (customer, restored.progress) {
+            return Ok(Some(Found { shard, progress, customer }));
+        }
+    }
+    Ok(None)
 }

@@ -2,6 +2,7 @@
 //! that it names.
 
 mod export;
+pub(super) mod group;
 mod import;
 mod inspect;
 mod shown;
@@ -16,6 +17,8 @@ use super::{Failure, files, run};
 use crate::config::Config;
 use crate::model::Model;
 use crate::wire::pages::Mark;
+
+pub(super) use import::settled;
 
 /// Look at journeys where they are kept, check them, and move them to another log.
 #[derive(Debug, clap::Args)]
