@@ -1,10 +1,13 @@
-# Two commands: `make demo` shows the main job on the embedded log, `make test` runs everything.
+# `make demo` shows the main job on the embedded log, `make test` runs everything. `make chaos` breaks three brokers and three
+# workers for half an hour, or for so many MINUTES.
 
 SECONDS ?= 60
 # GNU make lends SECONDS to bash; a plain variable of ours is what the demo gets.
 DEMO_SECONDS := $(SECONDS)
 
-.PHONY: demo test check format
+MINUTES ?= 30
+
+.PHONY: demo test chaos check format
 
 demo: toolchain
 	cargo run --locked -- demo --seconds $(DEMO_SECONDS)
@@ -12,6 +15,10 @@ demo: toolchain
 test: toolchain
 	cargo build --locked --tests
 	cargo test --locked
+
+# The long run of tests/e2e/chaos (its head says what that is), with the release build. SEED=n gives another order.
+chaos: toolchain
+	CHAOS=long CHAOS_MINUTES=$(MINUTES) cargo test --release --locked --test chaos -- --nocapture whatever_happens
 
 # What CI does not need to run, but a commit should pass.
 check: toolchain

@@ -31,6 +31,7 @@ const BEHIND: &str = "sillage_stream_time_behind_seconds";
 const ARMED: &str = "sillage_deadlines_armed";
 const ASSIGNED: &str = "sillage_shards_assigned";
 const MISSING: &str = "sillage_shards_missing";
+const STANDBY: &str = "sillage_standby_customers";
 const COMMIT_SECONDS: &str = "sillage_commit_seconds";
 const EVENT_LATENCY: &str = "sillage_latency_event_to_commit_seconds";
 const LOG_LATENCY: &str = "sillage_latency_log_to_commit_seconds";
@@ -51,6 +52,8 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = builder.install_recorder()?;
     describe();
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    missing(&BTreeMap::new());
+    standing_by(0);
     Ok(handle)
 }
 
@@ -84,6 +87,7 @@ fn describe() {
         MISSING,
         "Shards that this process was given and that do not run, by why: their state is still being read, or they are parked."
     );
+    describe_gauge!(STANDBY, "Customers whose state a standby has read; 0 where the process does not stand by.");
     describe_histogram!(COMMIT_SECONDS, "Seconds that a commit takes.");
     describe_histogram!(
         EVENT_LATENCY,
@@ -98,6 +102,11 @@ pub fn missing(missing: &BTreeMap<ShardId, Missing>) {
     let parked = missing.values().filter(|why| matches!(why, Missing::Parked(_))).count();
     gauge!(MISSING, "why" => "parked").set(parked as f64);
     gauge!(MISSING, "why" => "restoring").set((missing.len() - parked) as f64);
+}
+
+/// So many customers are known to this standby.
+pub fn standing_by(customers: usize) {
+    gauge!(STANDBY).set(customers as f64);
 }
 
 /// The metrics of one shard.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{Failure, files};
 use crate::config::{self, Config, LogFormat, LogLevel, Surroundings};
 use crate::runtime::service::{self, Ended, Patience, Service};
+use crate::runtime::standby::Standby;
 
 /// Run the service.
 #[derive(Debug, clap::Args)]
@@ -15,6 +16,12 @@ pub(super) struct Args {
     /// End with exit code 2 instead of trying again where no broker answers within ten seconds.
     #[arg(long)]
     exit_on_unreachable: bool,
+    /// Stand by for the member with this very configuration: follow the state, and take its place at SIGUSR1.
+    #[arg(long)]
+    standby: bool,
+    /// Stand by, and take its place as well when its HTTP side, such as `http://host:8080`, does not answer three times.
+    #[arg(long, value_name = "URL")]
+    standby_of: Option<String>,
     /// Write the address that HTTP is served on to this file, once it is.
     #[arg(long, value_name = "FILE")]
     announce: Option<PathBuf>,
@@ -25,7 +32,11 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let models = files::models(&config.models)?;
     log_to_stderr(&config);
     let patience = if args.exit_on_unreachable { Patience::None } else { Patience::Endless };
-    match service::run(Service { config, models, patience, announce: args.announce }) {
+    let standby = match args.standby_of {
+        Some(url) => Some(Standby::UntilSilent(url)),
+        None => args.standby.then_some(Standby::UntilAsked),
+    };
+    match service::run(Service { config, models, patience, announce: args.announce, standby }) {
         Ended::Asked => Ok(()),
         Ended::Unable(reason) => Err(Failure::could_not_run(reason)),
         Ended::ClockIsWrong(reason) => Err(Failure::clock_is_wrong(reason)),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::{Config, KafkaLog, Log, LogFormat, LogLevel, Surroundings};
 use crate::diagnostic::{Diagnostic, Faults, Place, Spanned, quoted};
 use crate::embedded;
-use crate::kafka::{Connection, Create, Stamps, Start};
+use crate::kafka::{Connection, Create, Protocol, Stamps, Start};
 use crate::partitioner::Partitioner;
 use crate::shard::{self, Undo};
 use crate::time::{Span, Timestamp};
@@ -21,6 +21,7 @@ pub const KEYS: &[&str] = &[
     "listen",
     "brokers",
     "group",
+    "group_protocol",
     "instance",
     "inputs",
     "output",
@@ -55,6 +56,7 @@ pub(super) const MAPS: &[&str] = &["properties", "fields"];
 /// Keys that mean something on Kafka only, and on the embedded log only.
 const KAFKA_ONLY: &[&str] = &[
     "group",
+    "group_protocol",
     "instance",
     "inputs",
     "output",
@@ -127,6 +129,7 @@ const FORMATS: &[(&str, Format)] = &[("json", Format::Json), ("avro", Format::Av
 const LEVELS: &[(&str, LogLevel)] =
     &[("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+const PROTOCOLS: &[(&str, Protocol)] = &[("classic", Protocol::Classic), ("consumer", Protocol::Consumer)];
 const PARTITIONERS: &[(&str, Partitioner)] =
     &[("murmur2", Partitioner::Murmur2), ("crc32", Partitioner::Crc32), ("unknown", Partitioner::Unknown)];
 
@@ -293,6 +296,7 @@ impl File<'_> {
             brokers: brokers.map_or_else(String::new, |brokers| brokers.value),
             group,
             instance,
+            protocol: self.word("group_protocol", PROTOCOLS, Protocol::Classic, faults),
             inputs: inputs.into_iter().map(|input| input.value).collect(),
             output: output.value,
             format: self.word("output_format", FORMATS, Format::Json, faults),

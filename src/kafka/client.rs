@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
@@ -13,7 +14,7 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
-use super::Connection;
+use super::{Connection, Protocol};
 use crate::ledger::Bookmark;
 
 /// How long a transaction may stay open before the broker aborts it.
@@ -43,7 +44,6 @@ fn member(connection: &Connection, worker: usize) -> String {
 pub(super) fn consumer(connection: &Connection, worker: usize) -> ClientConfig {
     let mut config = base(connection);
     let defaults = [
-        ("session.timeout.ms", "45000"),
         // Small fetches and a short back-off: a full queue otherwise stalls fetching for a second.
         ("fetch.message.max.bytes", "2097152"),
         ("fetch.max.bytes", "8388608"),
@@ -53,11 +53,20 @@ pub(super) fn consumer(connection: &Connection, worker: usize) -> ClientConfig {
         ("statistics.interval.ms", "1000"),
     ];
     unless_given(&mut config, connection, &defaults);
+    // Either way all inputs' partitions of one number go to one member, which nothing but `range` promises.
+    match connection.protocol {
+        Protocol::Classic => {
+            unless_given(&mut config, connection, &[("session.timeout.ms", "45000")]);
+            // Static membership: whoever comes back within the session time-out moves nobody's shards.
+            config.set("partition.assignment.strategy", "range").set("group.instance.id", member(connection, worker));
+        }
+        Protocol::Consumer => {
+            // No static member: after a crash the brokers would refuse its name until the session is over.
+            config.set("group.protocol", "consumer").set("group.remote.assignor", "range");
+        }
+    }
     config
-        .set("partition.assignment.strategy", "range")
         .set("group.id", &connection.group)
-        // Static membership: whoever comes back within the session time-out moves nobody's shards.
-        .set("group.instance.id", member(connection, worker))
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         // A position that retention has deleted must be seen, not silently skipped.
@@ -88,6 +97,17 @@ pub(super) fn asking(connection: &Connection, isolation: &str) -> ClientConfig {
     let mut config = base(connection);
     config.set("isolation.level", isolation).set("enable.auto.commit", "false");
     config
+}
+
+/// A client that reads state logs, committed records only.
+pub(super) fn state_reader(connection: &Connection) -> Result<BaseConsumer, String> {
+    let mut config = asking(connection, "read_committed");
+    config.set("group.id", format!("{}-restore", connection.group));
+    config.set("auto.offset.reset", "earliest").set("enable.auto.offset.store", "false");
+    config.set("fetch.message.max.bytes", "4194304").set("enable.partition.eof", "true");
+    // The end of a log is noticed after so long.
+    config.set("fetch.wait.max.ms", "20");
+    config.create().map_err(|error| format!("cannot make a client: {error}"))
 }
 
 /// Passes librdkafka's log lines on.

@@ -3,11 +3,12 @@
 //! One consumer and one transactional producer per worker. What has to be asked of them, and in which order, so that nothing
 //! is lost or doubled, stands in [`crate::ledger`]; here is how rdkafka is asked: `transactions` commits, `rebalance` answers
 //! when partitions come and go, `restore` reads the state log, `cutter` cuts it, `ends` knows where the inputs end, `source`
-//! polls. `offline` and `mover` look at a group, and write for it, while it has no members. Knows nothing of models or journeys.
+//! polls. Knows nothing of models or journeys.
 
 mod client;
 mod cutter;
 mod ends;
+mod follow;
 mod mover;
 mod offline;
 pub mod produce;
@@ -27,6 +28,7 @@ use crate::time::Timestamp;
 use crate::wire::Format;
 use crate::wire::pages::Mark;
 
+pub use follow::{Followed, follow};
 pub use mover::Mover;
 pub use offline::{Extent, Kept, Offline};
 pub use topics::{Create, Facts, Stamps, Trouble, prepare, remove};
@@ -38,8 +40,11 @@ pub struct Connection {
     pub brokers: String,
     /// The consumer group.
     pub group: String,
-    /// Tells the instances of a group apart; stable across restarts, since the transactional ids derive from it.
+    /// Tells the instances of a group apart; stable across restarts, since the transactional ids and the places in the group
+    /// derive from it.
     pub instance: String,
+    /// Who deals the partitions.
+    pub protocol: Protocol,
     /// Input topics, sorted by name.
     pub inputs: Vec<String>,
     /// Prefix of the output topics.
@@ -52,6 +57,15 @@ pub struct Connection {
     pub properties: BTreeMap<String, String>,
     /// An input is paused when so many of its records wait in a shard.
     pub buffered_records: usize,
+}
+
+/// Who deals the partitions among the members of the group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// A member, all partitions at once (`range`).
+    Classic,
+    /// The brokers, only what changes (KIP-848, with their `range`).
+    Consumer,
 }
 
 /// Where a group without offsets starts (rule 24).
@@ -67,14 +81,16 @@ pub enum Start {
 
 /// Runs one worker's side of Kafka on this thread until `stop` is set or something ends it.
 ///
-/// `seat` makes the worker around the sink that it is given.
+/// `seat` makes the worker around the sink that it is given. `followed` is what a standby knows already.
 ///
 /// # Errors
 /// The reason why the worker cannot go on.
+#[expect(clippy::too_many_arguments, reason = "the parts of a worker, put together in one place")]
 pub fn drive(
     connection: &Arc<Connection>,
     facts: &Facts,
     models: Vec<Mark>,
+    followed: &Arc<Followed>,
     worker: usize,
     now: &Now,
     stop: &Arc<AtomicBool>,
@@ -87,7 +103,7 @@ pub fn drive(
     // Names this process's attempts to commit among those of all that ever used the transactional id.
     let name = uuid::Uuid::new_v4().simple().to_string();
     let seat = seat(Box::new(LedgerSink::new(Arc::clone(&ledger), log, name)));
-    let restorer = restore::Restorer::start(Arc::clone(connection), Arc::clone(&ledger), stop)?;
+    let restorer = restore::Restorer::start(Arc::clone(connection), Arc::clone(&ledger), Arc::clone(followed), stop)?;
     source::drive(connection, worker, &membership, seat, restorer, ledger, now, stop)
 }
 

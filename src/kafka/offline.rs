@@ -15,7 +15,7 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{self, Patience, Plain};
 use super::mover::Mover;
-use super::restore::{Reader, Works};
+use super::restore::Reader;
 use super::{Connection, Facts, Start};
 use crate::ledger::{Found, Ledger, LedgerSink, Look, Restored, Restoring, StateReader, Step};
 use crate::port::ShardId;
@@ -38,7 +38,6 @@ pub struct Offline {
     facts: Facts,
     /// Belongs to the group without ever joining it.
     consumer: BaseConsumer,
-    works: Works,
     stop: Arc<AtomicBool>,
 }
 
@@ -74,8 +73,7 @@ impl Offline {
         let consumer = config.create().map_err(|error| format!("cannot make a client: {error}"))?;
         let ledger = Arc::new(connection.ledger(&facts, models));
         let stop = Arc::new(AtomicBool::new(false));
-        let works = Works::of(Arc::clone(&connection), Arc::clone(&ledger), &stop);
-        Ok(Offline { connection, ledger, facts, consumer, works, stop })
+        Ok(Offline { connection, ledger, facts, consumer, stop })
     }
 
     /// What the group's ledger is about.
@@ -169,7 +167,7 @@ impl Offline {
         }
         let topic = &self.ledger.inputs[input];
         let fault = |error: KafkaError| format!("cannot read partition {shard} of {topic}: {error}");
-        let client = self.works.client("read_committed")?;
+        let client = client::state_reader(&self.connection)?;
         let mut assigned = TopicPartitionList::new();
         let from = Offset::Offset(from.max(extent.low));
         assigned.add_partition_offset(topic, shard as i32, from).map_err(fault)?;
@@ -193,15 +191,16 @@ impl Offline {
     /// What is wrong with it, or that it cannot be read.
     pub fn read(&self, shard: ShardId) -> Result<Kept, String> {
         let topic = self.ledger.topic(outputs::STATE);
-        let fault = || format!("cannot learn where partition {shard} of {topic} ends");
-        let asked = || self.consumer.fetch_watermarks(&topic, shard as i32, CALL);
-        let (low, _) = self.persistently("where the state log begins", asked)?;
-        let end = *self.works.ends(&[shard])?.get(&shard).ok_or_else(fault)?;
+        // By a client that sees uncommitted records (see `ledger::restore`).
+        let asking = client::asking(&self.connection, "read_uncommitted").create::<BaseConsumer>();
+        let asking = asking.map_err(|error| format!("cannot make a client: {error}"))?;
+        let asked = || asking.fetch_watermarks(&topic, shard as i32, CALL);
+        let (low, end) = self.persistently("where the state log begins and ends", asked)?;
         if low >= end {
             return Ok(Kept::default());
         }
         let mut restoring = Restoring::begin(shard, end);
-        let reader = Reader { client: self.works.client("read_committed")?, topic: topic.clone(), shard };
+        let reader = Reader { client: client::state_reader(&self.connection)?, topic: topic.clone(), shard };
         let mut reader = Counted { reader, pages: 0, bytes: 0 };
         reader.rewind()?;
         let mut patience = Patience::of(PATIENCE, &self.stop);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -18,6 +18,8 @@ use crate::time::Timestamp;
 
 /// How long to wait for a broker's first answer.
 const REACH: Duration = Duration::from_secs(10);
+/// How long to look for a topic.
+const APPEARING: Duration = Duration::from_secs(5);
 /// How long a record may be on its way; after that it is given up, and so is the load.
 const DELIVERY_MILLIS: u32 = 30_000;
 /// How long to wait for the last deliveries: all of them have come or failed before.
@@ -86,15 +88,7 @@ impl Feed {
             .create_with_context(Receipts::default())
             .map_err(|error| format!("cannot make a producer: {error}; check the properties"))?;
         for topic in topics {
-            let metadata = producer.client().fetch_metadata(Some(topic), REACH).map_err(|error| {
-                format!("no broker answers at {brokers}: {error}; is it running, and is the address right?")
-            })?;
-            let found = metadata.topics().iter().find(|found| found.name() == topic);
-            if found.is_none_or(|found| found.error().is_some() || found.partitions().is_empty()) {
-                return Err(format!(
-                    "there is no topic {topic} at {brokers}; create it first, or start the service, which can"
-                ));
-            }
+            find(&producer, brokers, topic)?;
         }
         Ok(Feed { producer })
     }
@@ -136,10 +130,27 @@ impl Feed {
     }
 }
 
+/// Looks for a topic until it is there: one that was created a moment ago may not be known to every broker yet.
+fn find(producer: &ThreadedProducer<Receipts>, brokers: &str, topic: &str) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        let metadata = producer
+            .client()
+            .fetch_metadata(Some(topic), REACH)
+            .map_err(|error| format!("no broker answers at {brokers}: {error}; is it running, and is the address right?"))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        if found.is_some_and(|found| found.error().is_none() && !found.partitions().is_empty()) {
+            return Ok(());
+        }
+        if begun.elapsed() > APPEARING {
+            return Err(format!("there is no topic {topic} at {brokers}; create it first, or start the service, which can"));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use rdkafka::Message;
     use rdkafka::consumer::{BaseConsumer, Consumer};
     use rdkafka::mocking::MockCluster;

@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use super::client::{self, Patience};
 use super::ends::Asked;
 use super::restore::Restorer;
-use super::{Connection, Start};
+use super::{Connection, Protocol, Start};
 use crate::ledger::{self, Found, Ledger, Seating};
 use crate::metrics;
 use crate::port::{Assignment, Known, Seat, ShardId};
@@ -65,15 +65,17 @@ struct Plan {
     positions: TopicPartitionList,
     /// Shards that run at once.
     ready: Vec<Assignment>,
-    /// Shards whose state must be read first.
-    awaited: BTreeSet<ShardId>,
-    /// What the committed offsets say of them.
+    /// Shards whose state must be read first, and what the committed offsets say of them.
     found: BTreeMap<ShardId, Found>,
     /// Shards that cannot be used, and why.
     parked: Vec<(ShardId, String)>,
 }
 
 impl Plan {
+    fn shards(&self) -> BTreeSet<ShardId> {
+        shards_of(&self.positions).iter().map(|shard| shard.unsigned_abs()).collect()
+    }
+
     fn at(&mut self, connection: &Connection, shard: ShardId, positions: &[Position]) -> Result<(), String> {
         for (topic, position) in connection.inputs.iter().zip(positions) {
             let added = self.positions.add_partition_offset(topic, shard as i32, Offset::Offset(position.offset));
@@ -130,31 +132,39 @@ impl Desk {
     }
 
     fn assign(&self, consumer: &GroupConsumer, given: &TopicPartitionList) -> Result<(), String> {
+        let fault = |error| format!("cannot take partitions: {error}");
         if let Some(reason) = self.lopsided(given) {
             // Taken as nothing: a topic created a moment ago may not be known to every member yet.
             warn!(reason, "partitions are not taken; waiting for the next assignment");
             self.fail(reason, MENDING);
-            return consumer.assign(&TopicPartitionList::new()).map_err(|error| format!("cannot take nothing: {error}"));
+            return self.take(consumer, &TopicPartitionList::new()).map_err(fault);
         }
         open(&self.failed).take();
         let plan = self.plan(consumer, given)?;
-        consumer.assign(&plan.positions).map_err(|error| format!("cannot take partitions: {error}"))?;
+        self.take(consumer, &plan.positions).map_err(fault)?;
         // The client may remember what was paused before the partitions went and came back.
         consumer.resume(&plan.positions).map_err(|error| format!("cannot resume partitions: {error}"))?;
-        open(&self.paused).clear();
-        self.pause(consumer, plan.awaited.iter().chain(plan.parked.iter().map(|(shard, _)| shard)))?;
+        open(&self.paused).retain(|(_, shard)| !plan.shards().contains(shard));
+        self.pause(consumer, plan.found.keys().chain(plan.parked.iter().map(|(shard, _)| shard)))?;
         open(&self.owned).extend(plan.ready.iter().map(|assignment| assignment.shard));
         info!(shards = shards_of(given).len(), ready = plan.ready.len(), "partitions assigned");
+        let awaited: Vec<ShardId> = plan.found.keys().copied().collect();
         let mut seat = self.seat();
         seat.assigned(plan.ready);
-        seat.awaiting(&plan.awaited.iter().copied().collect::<Vec<_>>());
+        seat.awaiting(&awaited);
         plan.parked.into_iter().for_each(|(shard, reason)| seat.park(shard, reason));
         drop(seat);
-        if !plan.awaited.is_empty() {
-            self.restorer.order(plan.awaited.iter().copied().collect());
-        }
-        *open(&self.awaited) = plan.found;
+        open(&self.awaited).extend(plan.found);
+        self.restorer.order(awaited);
         Ok(())
+    }
+
+    /// Answers the group: instead of all that was there, or beside it, as its protocol wants.
+    fn take(&self, consumer: &GroupConsumer, positions: &TopicPartitionList) -> KafkaResult<()> {
+        match self.connection.protocol {
+            Protocol::Classic => consumer.assign(positions),
+            Protocol::Consumer => consumer.incremental_assign(positions),
+        }
     }
 
     /// Seats the shards whose state has been read meanwhile. To be called between polls.
@@ -246,7 +256,6 @@ impl Desk {
                 }
                 Some(progress) => {
                     plan.at(&self.connection, shard, &progress.positions)?;
-                    plan.awaited.insert(shard);
                     plan.found.insert(shard, found);
                 }
                 None => unknown.push(shard),
@@ -394,7 +403,13 @@ impl Desk {
     fn revoke(&self, consumer: &GroupConsumer, taken: &TopicPartitionList) {
         let going: BTreeSet<ShardId> = taken.elements().iter().map(|elem| elem.partition().unsigned_abs()).collect();
         self.restorer.cancel();
-        open(&self.awaited).clear();
+        let awaited: Vec<ShardId> = {
+            let mut awaited = open(&self.awaited);
+            awaited.retain(|shard, _| !going.contains(shard));
+            awaited.keys().copied().collect()
+        };
+        // What stays is read from the beginning once more; it is rare that anything does.
+        self.restorer.order(awaited);
         open(&self.owned).retain(|shard| !going.contains(shard));
         open(&self.paused).retain(|(_, shard)| !going.contains(shard));
         if !going.is_empty() {
@@ -411,7 +426,11 @@ impl Desk {
                 self.seat().revoking(&going);
             }
         }
-        if let Err(error) = consumer.unassign() {
+        let given_back = match self.connection.protocol {
+            Protocol::Classic => consumer.unassign(),
+            Protocol::Consumer => consumer.incremental_unassign(taken),
+        };
+        if let Err(error) = given_back {
             self.fail(format!("cannot give partitions back: {error}"), Duration::ZERO);
         }
     }

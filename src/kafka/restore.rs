@@ -16,6 +16,7 @@ use tracing::{info, warn};
 
 use super::Connection;
 use super::client::{self, Patience};
+use super::follow::Followed;
 use crate::ledger::{Ledger, Look, Restored, Restoring, StateReader, Step};
 use crate::port::ShardId;
 use crate::wire::outputs;
@@ -38,10 +39,10 @@ pub(super) struct Restorer {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What reading takes.
-pub(super) struct Works {
+struct Works {
     connection: Arc<Connection>,
     ledger: Arc<Ledger>,
+    followed: Arc<Followed>,
     stop: Arc<AtomicBool>,
     /// Orders of an earlier assignment are of no use any more.
     assignment: AtomicU64,
@@ -53,8 +54,14 @@ struct Order {
 }
 
 impl Restorer {
-    pub(super) fn start(connection: Arc<Connection>, ledger: Arc<Ledger>, stop: &Arc<AtomicBool>) -> Result<Self, String> {
-        let works = Arc::new(Works::of(connection, ledger, stop));
+    pub(super) fn start(
+        connection: Arc<Connection>,
+        ledger: Arc<Ledger>,
+        followed: Arc<Followed>,
+        stop: &Arc<AtomicBool>,
+    ) -> Result<Self, String> {
+        let works = Works { connection, ledger, followed, stop: Arc::clone(stop), assignment: AtomicU64::new(0) };
+        let works = Arc::new(works);
         let (orders, incoming) = channel();
         let (answer, results) = channel();
         let shared = Arc::clone(&works);
@@ -76,7 +83,7 @@ impl Restorer {
     /// Has the state of these shards read, one after the other. To be asked when their committed offsets are known.
     pub(super) fn order(&self, shards: Vec<ShardId>) {
         let assignment = self.works.assignment.load(Ordering::Acquire);
-        if let Some(orders) = &self.orders {
+        if let Some(orders) = self.orders.as_ref().filter(|_| !shards.is_empty()) {
             // The thread ends only with this.
             let _ = orders.send(Order { assignment, shards });
         }
@@ -116,31 +123,33 @@ fn work_on(works: &Works, orders: &Receiver<Order>, answers: &Sender<(u64, Outco
 }
 
 impl Works {
-    pub(super) fn of(connection: Arc<Connection>, ledger: Arc<Ledger>, stop: &Arc<AtomicBool>) -> Self {
-        Works { connection, ledger, stop: Arc::clone(stop), assignment: AtomicU64::new(0) }
-    }
-
     fn is_wanted(&self, assignment: u64) -> bool {
         self.assignment.load(Ordering::Acquire) == assignment
     }
 
     /// One after the other, so that no more than one shard's pages are in memory beside what is restored.
     fn restore(&self, assignment: u64, shards: &[ShardId], mut tell: impl FnMut(Outcome)) {
+        if shards.is_empty() {
+            // The client takes a question about nothing for a fault.
+            return;
+        }
         let begun = Instant::now();
-        let ends = match self.ends(shards) {
-            Ok(ends) => ends,
+        let prepared = self.ends(shards).and_then(|ends| Ok((ends, client::state_reader(&self.connection)?)));
+        let (ends, client) = match prepared {
+            Ok(prepared) => prepared,
             Err(reason) => return shards.iter().for_each(|shard| tell((*shard, Err(reason.clone())))),
         };
+        let mut reader = Reader { client, topic: self.ledger.topic(outputs::STATE), shard: 0 };
         for shard in shards {
             if !self.is_wanted(assignment) {
                 return;
             }
-            let Some(end) = ends.get(shard) else {
-                let topic = self.ledger.topic(outputs::STATE);
-                tell((*shard, Err(format!("cannot learn where partition {shard} of {topic} ends"))));
-                continue;
+            reader.shard = *shard;
+            let read = match ends.get(shard) {
+                Some(end) => self.read(assignment, &mut reader, *end),
+                None => Err(format!("cannot learn where partition {shard} of {} ends", reader.topic)),
             };
-            if let Some(read) = self.read(assignment, *shard, *end).transpose() {
+            if let Some(read) = read.transpose() {
                 tell((*shard, read));
             }
         }
@@ -148,8 +157,10 @@ impl Works {
     }
 
     /// Where each shard's log ends now, uncommitted records included; 0 where there is nothing.
-    pub(super) fn ends(&self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, i64>, String> {
-        let client = self.client("read_uncommitted")?;
+    fn ends(&self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, i64>, String> {
+        let client: BaseConsumer = client::asking(&self.connection, "read_uncommitted")
+            .create()
+            .map_err(|error| format!("cannot make a client: {error}"))?;
         let topic = self.ledger.topic(outputs::STATE);
         let mut asked = TopicPartitionList::new();
         for shard in shards {
@@ -174,23 +185,18 @@ impl Works {
         Ok(shards.iter().filter_map(end).collect())
     }
 
-    pub(super) fn client(&self, isolation: &str) -> Result<BaseConsumer, String> {
-        let mut config = client::asking(&self.connection, isolation);
-        config.set("group.id", format!("{}-restore", self.connection.group));
-        config.set("auto.offset.reset", "earliest").set("enable.auto.offset.store", "false");
-        config.set("fetch.message.max.bytes", "4194304").set("enable.partition.eof", "true");
-        config.create().map_err(|error| format!("cannot make a client: {error}"))
-    }
-
     /// Reads one shard's log to its end; `None` where nobody wants it any more.
-    fn read(&self, assignment: u64, shard: ShardId, end: i64) -> Result<Option<Restored>, String> {
-        let mut restoring = Restoring::begin(shard, end);
-        let mut reader = Reader { client: self.client("read_committed")?, topic: self.ledger.topic(outputs::STATE), shard };
-        reader.rewind()?;
+    fn read(&self, assignment: u64, reader: &mut Reader, end: i64) -> Result<Option<Restored>, String> {
+        let shard = reader.shard;
+        let (mut restoring, from) = match self.followed.take(shard) {
+            Some((reading, next)) => (Restoring::go_on(reading, end), Offset::Offset(next)),
+            None => (Restoring::begin(shard, end), Offset::Beginning),
+        };
+        reader.stand_at(from)?;
         let (begun, mut told) = (Instant::now(), Instant::now());
         let mut patience = Patience::of(PATIENCE, &self.stop);
         loop {
-            match restoring.step(&self.ledger, &mut reader)? {
+            match restoring.step(&self.ledger, reader)? {
                 Step::Done(restored) => {
                     let (customers, seconds) = (restored.customers.len(), begun.elapsed().as_secs_f64());
                     info!(shard, customers, seconds, "shard restored");
@@ -224,6 +230,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
+    fn stand_at(&mut self, offset: Offset) -> Result<(), String> {
+        let mut assigned = TopicPartitionList::new();
+        let added = assigned.add_partition_offset(&self.topic, self.shard as i32, offset);
+        added.and_then(|()| self.client.assign(&assigned)).map_err(|error| self.fault(&error))
+    }
+
     fn fault(&self, error: &KafkaError) -> String {
         format!("cannot read partition {} of {}: {error}", self.shard, self.topic)
     }
@@ -231,9 +243,7 @@ impl Reader {
 
 impl StateReader for Reader {
     fn rewind(&mut self) -> Result<(), String> {
-        let mut assigned = TopicPartitionList::new();
-        let added = assigned.add_partition_offset(&self.topic, self.shard as i32, Offset::Beginning);
-        added.and_then(|()| self.client.assign(&assigned)).map_err(|error| self.fault(&error))
+        self.stand_at(Offset::Beginning)
     }
 
     fn look<R>(&mut self, take: impl FnOnce(Look<'_>) -> R) -> Result<R, String> {

@@ -15,7 +15,7 @@ use super::ends::{Asked, End, Ends};
 use super::rebalance::{Desk, GroupConsumer};
 use super::restore::Restorer;
 use super::transactions::Membership;
-use super::{Connection, client};
+use super::{Connection, Protocol, client};
 use crate::ledger::Ledger;
 use crate::port::{Now, Origin, RawRecord, Seat, Stamped};
 use crate::time::Timestamp;
@@ -51,9 +51,14 @@ pub(super) fn drive(
             break Err(reason);
         }
     };
-    // A static member does not leave its group: whoever comes back by its name within the session time-out finds its shards
-    // as they were, and nobody is disturbed.
-    ended.and(consumer.context().release())
+    let released = consumer.context().release();
+    match connection.protocol {
+        // A static member does not leave its group: whoever comes back by its name within the session time-out finds its
+        // shards as they were, and nobody is disturbed.
+        Protocol::Classic => {}
+        Protocol::Consumer => consumer.unsubscribe(),
+    }
+    ended.and(released)
 }
 
 struct Source<'a> {

@@ -115,8 +115,10 @@ fn unfit(reason: String) -> Trouble {
 /// What a broker could not do now, it may do later; what it refuses must be changed first.
 fn judged(what: &str, error: &KafkaError) -> Trouble {
     use RDKafkaErrorCode as Code;
+    // The client's own question about an error knows no code of what an administrator asked for.
+    let code = if let KafkaError::AdminOp(code) = error { Some(*code) } else { error.rdkafka_error_code() };
     let passing = matches!(
-        error.rdkafka_error_code(),
+        code,
         Some(
             Code::RequestTimedOut
                 | Code::OperationTimedOut
@@ -125,6 +127,9 @@ fn judged(what: &str, error: &KafkaError) -> Trouble {
                 | Code::BrokerTransportFailure
                 | Code::AllBrokersDown
                 | Code::LeaderNotAvailable
+                // Brokers learn of a new topic one after the other.
+                | Code::UnknownTopic
+                | Code::UnknownTopicOrPartition
         )
     );
     let reason = format!("{what}: {error}");
@@ -134,6 +139,14 @@ fn judged(what: &str, error: &KafkaError) -> Trouble {
 fn partitions(metadata: &Metadata, topic: &str) -> u32 {
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
     found.map_or(0, |found| found.partitions().len() as u32)
+}
+
+/// The partitions of a topic that is known to exist. One broker may show it while the next one asked has not heard of it.
+fn shown(topic: &str, partitions: u32) -> Result<u32, Trouble> {
+    if partitions == 0 {
+        return Err(Trouble::Unreachable(format!("not every broker shows topic {topic} yet")));
+    }
+    Ok(partitions)
 }
 
 /// Removes all topics of a connection, inputs and outputs: what the demo leaves behind. Nobody may be using them.
@@ -237,14 +250,17 @@ impl<'a> Setup<'a> {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        Err(unfit("topics were created but the brokers do not show them".to_owned()))
+        Err(Trouble::Unreachable("topics were created but the brokers do not show them yet".to_owned()))
     }
 
     fn equal_partitions(&self, metadata: &Metadata) -> Result<u32, Trouble> {
         let counts: Vec<(&String, u32)> =
             self.connection.inputs.iter().map(|input| (input, partitions(metadata, input))).collect();
+        for (input, count) in &counts {
+            shown(input, *count)?;
+        }
         let first = counts.first().map_or(0, |(_, count)| *count);
-        if first == 0 || counts.iter().any(|(_, count)| *count != first) {
+        if counts.iter().any(|(_, count)| *count != first) {
             let list: Vec<String> = counts.iter().map(|(input, count)| format!("{input} has {count}")).collect();
             return Err(unfit(format!(
                 "all inputs must have equally many partitions, but {}; recreate or repartition them",
@@ -302,7 +318,7 @@ impl<'a> Setup<'a> {
             let settings: Vec<(&str, &str)> = STATE_LOG.iter().copied().chain([("max.message.bytes", &*bytes)]).collect();
             self.create(&[&name], partition_count, &settings)?;
         }
-        let found = partitions(&self.metadata()?, &name);
+        let found = shown(&name, partitions(&self.metadata()?, &name))?;
         if found != partition_count {
             return Err(unfit(format!(
                 "the state log {name} has {found} partitions, but the inputs have {partition_count}; \

@@ -257,4 +257,32 @@ mod tests {
         let renamed = check(&ledger(), 6, &["old".to_owned()], &[]);
         assert!(renamed.is_err_and(|reason| reason.contains("the inputs old, and now they are in")));
     }
+
+    /// Who deletes from the topic beside Sillage takes customers away that nobody would miss.
+    #[test]
+    fn a_log_whose_head_somebody_has_deleted_is_no_whole_log() {
+        let needing = |customer: &str, sequence: u64, needed_from: u64| {
+            let position = Position { offset: 0, log_time: Timestamp::MIN };
+            let progress = Some(Progress { positions: vec![position], stream_time: None, sequence });
+            let inputs = vec!["in".to_owned()];
+            let (models, attempt) = (Vec::new(), "a".to_owned());
+            let head = Head { part: 0, partitions: 6, inputs, models, progress, attempt, needed_from };
+            let mut draft = Draft::default();
+            draft.add(&Customer::new(Identity::customer(customer))).expect("added");
+            draft.add_gone(&Identity::customer("gone"));
+            draft.finish(&head).expect("a page")
+        };
+        let pages = [needing("gone", 4, 0), needing("a", 5, 2), needing("b", 6, 5), needing("c", 7, 5)];
+        let finished = |pages: &[Vec<u8>]| {
+            let mut reading = Reading::of(0);
+            take(&mut reading, pages).expect("in order");
+            reading.finish()
+        };
+        let (customers, progress) = finished(&pages[1..]).expect("from commit 5 on all is there");
+        assert_eq!((customers.len(), progress.map(|progress| progress.sequence)), (3, Some(7)));
+        let short = finished(&pages[2..]);
+        assert!(matches!(&short, Err(Unfit::Hole(reason)) if reason.contains("is needed from commit 5")), "{short:?}");
+        // Nobody knows yet from where on it is needed.
+        assert!(finished(&pages[..1]).is_ok());
+    }
 }

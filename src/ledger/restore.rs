@@ -54,6 +54,11 @@ impl Restoring {
         Restoring { reading: Reading::of(shard), end, readings: READINGS, done }
     }
 
+    /// Goes on with what has been read of a log by somebody who followed it, up to where its reader stands.
+    pub fn go_on(reading: Reading, end: i64) -> Self {
+        Restoring { reading, end, readings: READINGS, done: None }
+    }
+
     /// How many customers are known so far.
     pub fn customers(&self) -> usize {
         self.reading.customers()

@@ -70,3 +70,57 @@ pub fn seating(ledger: &Ledger, shard: ShardId, state: Option<Progress>, found: 
         progress.sequence
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Timestamp;
+    use crate::wire::Format;
+
+    fn ledger() -> Ledger {
+        Ledger {
+            group: "shop".to_owned(),
+            inputs: vec!["app".to_owned(), "web".to_owned()],
+            output: "out".to_owned(),
+            partitions: 1,
+            format: Format::Json,
+            dead_letter_bytes: 1,
+            models: Vec::new(),
+        }
+    }
+
+    fn progress(sequence: u64) -> Progress {
+        let position = |offset| Position { offset, log_time: Timestamp::from_millis(offset) };
+        Progress { positions: vec![position(5), position(9)], stream_time: Some(Timestamp::from_millis(9)), sequence }
+    }
+
+    fn committed(progress: &Progress) -> Found {
+        let of = |position: &Position| (Some(position.offset), Some(Bookmark::of(progress, position, "a-1")));
+        Found { offsets: progress.positions.iter().map(of).collect() }
+    }
+
+    /// Rule 23, case by case: what the state log says, what the offsets say, what follows.
+    #[test]
+    fn offsets_and_state_log_agree_or_the_shard_is_parked() {
+        let (nothing, foreign) = (Found { offsets: vec![(None, None); 2] }, Found { offsets: vec![(Some(3), None); 2] });
+        let torn = Found { offsets: [committed(&progress(7)).offsets, committed(&progress(8)).offsets].concat() };
+        let torn = Found { offsets: vec![torn.offsets[0].clone(), torn.offsets[3].clone()] };
+        let judge = |state: Option<u64>, found: &Found| seating(&ledger(), 0, state.map(progress), found);
+        assert_eq!(judge(Some(7), &committed(&progress(7))), Ok(Seating::At(progress(7))));
+        assert_eq!(judge(Some(7), &nothing), Ok(Seating::Recovered(progress(7))));
+        assert_eq!(judge(None, &nothing), Ok(Seating::Fresh));
+        assert_eq!(judge(None, &foreign), Ok(Seating::Fresh));
+        for (state, found, words) in [
+            (None, committed(&progress(7)), "holds nothing"),
+            (Some(7), foreign, "not Sillage's (set by hand?)"),
+            (Some(7), committed(&progress(6)), "are of commit 6, the state log out.state is at commit 7"),
+            (Some(7), committed(&progress(8)), "are of commit 8, the state log out.state is at commit 7"),
+            (Some(7), torn.clone(), "are of commit 8"),
+        ] {
+            let told = judge(state, &found).expect_err(words);
+            assert!(told.contains(words) && told.contains("When the state log does not fit"), "{told}");
+        }
+        assert_eq!(torn.progress(), None);
+        assert_eq!(committed(&progress(7)).progress(), Some(progress(7)));
+    }
+}

@@ -49,17 +49,20 @@ impl Crew {
         facts: kafka::Facts,
         workers: usize,
         job: &Job,
+        followed: kafka::Followed,
         stop: &Stop,
         wrap: &Wrap,
     ) -> Result<Self, String> {
+        let followed = Arc::new(followed);
         Self::start(workers, |worker| {
+            let followed = Arc::clone(&followed);
             let (connection, job, stop, wrap) = (Arc::clone(connection), job.clone(), stop.clone(), Arc::clone(wrap));
             Box::new(move || {
                 let now = Arc::clone(&job.now);
                 let models = job.models.iter().map(|model| Mark::of(model)).collect();
                 let mut job = job;
                 job.settings.state_log = StateLog::Changes;
-                kafka::drive(&connection, &facts, models, worker, &now, &stop.0, |sink| seat(job, wrap(sink)))
+                kafka::drive(&connection, &facts, models, &followed, worker, &now, &stop.0, |sink| seat(job, wrap(sink)))
             })
         })
     }

@@ -3,4 +3,5 @@
 pub mod clock;
 pub mod crew;
 pub mod service;
+pub mod standby;
 pub mod worker;

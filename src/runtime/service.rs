@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::crew::{self, Crew, Stop};
+use super::standby::{Decision, Standby};
 use super::worker::Job;
 use crate::config::{Config, KafkaLog, Log};
 use crate::embedded::{self, Store};
@@ -22,6 +23,7 @@ use crate::kafka::{self, Trouble};
 use crate::lookup::{Lookup, Missing};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
+use crate::wire::pages::Mark;
 use crate::{http, metrics};
 
 /// Between two looks at the workers and the clock.
@@ -41,6 +43,8 @@ pub struct Service {
     pub patience: Patience,
     /// Where to write the address of the HTTP side.
     pub announce: Option<PathBuf>,
+    /// Stands by for the member with the same configuration; `None` to be that member.
+    pub standby: Option<Standby>,
 }
 
 /// What to do where no broker answers.
@@ -75,6 +79,7 @@ struct Life {
     config: Config,
     models: Arc<[Arc<Model>]>,
     patience: Patience,
+    standby: Option<Standby>,
     runtime: Runtime,
     listener: Option<TcpListener>,
     clock: Arc<Clock>,
@@ -90,7 +95,7 @@ fn unable(what: &str, error: impl std::fmt::Display) -> Ended {
 
 impl Life {
     fn begin(service: Service) -> Result<Self, Ended> {
-        let Service { config, models, patience, announce } = service;
+        let Service { config, models, patience, announce, standby } = service;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|error| unable("cannot start the HTTP side", error))?;
         let metrics = metrics::install().map_err(|error| unable("cannot install the metrics", error))?;
@@ -110,6 +115,7 @@ impl Life {
             config,
             models: models.into(),
             patience,
+            standby,
             runtime,
             listener: Some(listener),
             clock: Clock::starting_now(1.0),
@@ -133,6 +139,9 @@ impl Life {
             Err(ended) => return ended,
         };
         let crew = match (&self.config.log, store) {
+            (Log::Embedded(_), Some(_)) if self.standby.is_some() => {
+                Err(Ended::Unable("the embedded log has no standby: its store belongs to one process".to_owned()))
+            }
             (Log::Embedded(settings), Some(store)) => {
                 let job = self.job(vec![embedded::INPUT.to_owned()], settings.partitions, Partitioner::Unknown);
                 Crew::on_store(&store, self.config.workers, &job, &self.stop, &crew::bare()).map_err(Ended::Unable)
@@ -173,8 +182,25 @@ impl Life {
     fn on_kafka(&self, log: &KafkaLog) -> Result<Crew, Ended> {
         let connection = Arc::new(log.connection.clone());
         let facts = self.reach(&connection, log.create)?;
+        let followed = self.stand_by(&connection, &facts)?;
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
-        Crew::on_kafka(&connection, facts, self.config.workers, &job, &self.stop, &crew::bare()).map_err(Ended::Unable)
+        Crew::on_kafka(&connection, facts, self.config.workers, &job, followed, &self.stop, &crew::bare())
+            .map_err(Ended::Unable)
+    }
+
+    /// Follows the state logs until it is time to take the other's place; at once where nobody is stood by for.
+    fn stand_by(&self, connection: &kafka::Connection, facts: &kafka::Facts) -> Result<kafka::Followed, Ended> {
+        let Some(standby) = &self.standby else { return Ok(kafka::Followed::default()) };
+        let decision = Decision::awaited(standby, &self.runtime, &self.stop);
+        let decision = decision.map_err(|error| unable("cannot listen for signals", error))?;
+        let ledger = connection.ledger(facts, self.models.iter().map(|model| Mark::of(model)).collect());
+        let followed = kafka::follow(connection, &ledger, &|| decision.is_taken() || self.stop.is_set());
+        let followed = followed.map_err(Ended::Unable)?;
+        if self.stop.is_set() {
+            return Err(Ended::Asked);
+        }
+        warn!(instance = connection.instance, "taking over");
+        Ok(followed)
     }
 
     /// Creates or verifies the topics, trying again with growing pauses while no broker answers.

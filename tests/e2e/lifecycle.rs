@@ -65,7 +65,7 @@ fn origins(letters: &[Published]) -> BTreeSet<(String, String, String)> {
 }
 
 #[test]
-fn sigterm_drains_commits_and_leaves() {
+fn sigterm_drains_commits_and_keeps_the_place_in_the_group() {
     let Some(kafka) = kafka() else { return };
     let shop = Shop::open(kafka, "drain", &["web", "app"], PARTITIONS);
     let service = shop.serve();
@@ -78,15 +78,17 @@ fn sigterm_drains_commits_and_leaves() {
         assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
         assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
     });
-    // What is committed is exactly what was published, and the member has left: nobody waits for its session to end.
-    assert_eq!(group(&shop.direct, &shop.setup.group).1, 0);
+    // What is committed is exactly what was published, and its place is kept until its session ends (45 s).
+    assert_eq!(group(&shop.direct, &shop.setup.group).1, 1);
     let letters = dead.to_the_end();
     let applied: i64 =
         shop.setup.inputs.iter().flat_map(|input| committed(&shop.direct, &shop.setup.group, input, PARTITIONS)).sum();
     assert_eq!((letters.len() as i64, origins(&letters).len() as i64), (applied, applied));
     assert!(letters.len() < stream.written(), "the signal came in the middle");
 
+    let begun = Instant::now();
     let service = shop.serve();
+    assert!(begun.elapsed() < Duration::from_secs(10), "the same member has its shards at once: {:?}", begun.elapsed());
     let letters = dead.until("the rest", SOON, |read| read.len() >= stream.written());
     assert_eq!((letters.len(), origins(&letters).len()), (stream.written(), stream.written()));
     assert!(service.terminate().status.success());
@@ -94,9 +96,19 @@ fn sigterm_drains_commits_and_leaves() {
 
 #[test]
 fn workers_that_join_leave_and_die_lose_and_double_nothing() {
+    join_leave_and_die("rebalance", SHORT_SESSION);
+}
+
+/// KIP-848: the brokers deal the shards, and only those that move are given up.
+#[test]
+fn with_the_consumer_protocol_they_lose_and_double_nothing_either() {
+    join_leave_and_die("rebalance-848", "group_protocol: consumer");
+}
+
+fn join_leave_and_die(name: &str, line: &str) {
     let Some(kafka) = kafka() else { return };
-    let mut shop = Shop::open(kafka, "rebalance", &["web", "app"], PARTITIONS);
-    shop.setup.extra.push(SHORT_SESSION.to_owned());
+    let mut shop = Shop::open(kafka, name, &["web", "app"], PARTITIONS);
+    shop.setup.extra.push(line.to_owned());
     let member = |instance: &str| {
         let mut service = Service::start(&Setup { instance: instance.to_owned(), ..shop.setup.clone() });
         service.wait_until_ready(SOON);
@@ -112,9 +124,10 @@ fn workers_that_join_leave_and_die_lose_and_double_nothing() {
     stream.during(|| {
         more("records by one worker", 2_000);
         let second = member("two");
+        wait::until_true("both to have their half", SOON, || {
+            first.metric("sillage_shards_assigned") == 3.0 && second.metric("sillage_shards_assigned") == 3.0
+        });
         more("records by two workers", 4_000);
-        assert_eq!(first.metric("sillage_shards_assigned"), 3.0);
-        assert_eq!(second.metric("sillage_shards_assigned"), 3.0);
         let third = member("three");
         more("records by three workers", 2_000);
         let ended = second.terminate();

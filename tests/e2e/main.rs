@@ -19,5 +19,8 @@ mod observability;
 mod oracle;
 mod restarts;
 mod shop;
+mod shopper;
 mod silence;
+mod standby;
 mod story;
+mod told;

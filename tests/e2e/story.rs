@@ -12,6 +12,7 @@ use crate::harness::{kafka, model, now_millis, say, wait};
 use crate::load::{self, Customer};
 use crate::oracle::{self, Act, Told};
 use crate::shop::{SOON, Shop};
+use crate::told;
 
 const TOUCHPOINTS: usize = 200_000;
 const PARTITIONS: i32 = 6;
@@ -153,7 +154,7 @@ pub(crate) fn compare(customers: &[Customer], expected: &HashMap<String, Vec<Tol
             let answered = abandoned.get(outcome["answers"]["outcome_id"].as_str().expect("an id"));
             assert_eq!(answered, Some(&(who.clone(), outcome["answers"]["at"].clone())), "{outcome}");
         }
-        let told: Vec<Told> = outcomes.iter().map(read).collect();
+        let told: Vec<Told> = outcomes.iter().map(told::read).collect();
         if told != *expected {
             wrong += 1;
             if wrong <= 3 {
@@ -173,50 +174,6 @@ pub(crate) fn compare(customers: &[Customer], expected: &HashMap<String, Vec<Tol
     }
     assert!(by_customer.is_empty(), "outcomes of {} customers that do not exist", by_customer.len());
     assert_eq!(wrong, 0, "customers whose stories differ from the oracle's, of {}", expected.len());
-}
-
-/// A published outcome in the oracle's words.
-fn read(outcome: &Value) -> Told {
-    let text = |field: &str| outcome[field].as_str().map(ToOwned::to_owned);
-    let instant =
-        |value: &Value| value.as_str().map(|text| text.parse::<jiff::Timestamp>().expect("an instant").as_millisecond());
-    let one_of = |field: &str, words: &[&'static str]| {
-        let found = outcome[field].as_str()?;
-        Some(*words.iter().find(|word| **word == found).unwrap_or(&"(another word)"))
-    };
-    const STAGES: [&str; 5] = ["awareness", "consideration", "decision", "retention", "advocacy"];
-    let subject = &outcome["subject"];
-    Told {
-        sequence: outcome["sequence"].as_u64().expect("a number"),
-        kind: one_of("kind", &["transition", "completion", "abandonment", "resumption", "recovery"]).expect("a kind"),
-        journey: outcome["journey"].as_u64().expect("a number"),
-        at: instant(&outcome["at"]).expect("an instant"),
-        cause: text("cause"),
-        from: one_of("from", &STAGES),
-        to: one_of("to", &STAGES),
-        movement: one_of("movement", &["advance", "skip", "regress", "re-enter", "complete"]),
-        time_in_stage: outcome["time_in_stage_ms"].as_i64(),
-        subject: match (subject["stage"].as_str(), subject["episode"].as_str()) {
-            (Some(stage), _) => Some(format!("stage {stage}")),
-            (None, Some(episode)) => Some(format!("{episode} {}", subject["number"])),
-            (None, None) => None,
-        },
-        ids: ids(&subject["ids"]),
-        opened_by: text("opened_by"),
-        opened_at: instant(&outcome["opened_at"]),
-        last_progress: text("last_progress"),
-        last_progress_at: instant(&outcome["last_progress_at"]),
-        progress_count: outcome["progress_count"].as_u64(),
-        answers: instant(&outcome["answers"]["at"]),
-        value: outcome["value"]["amount"].as_f64().map(|amount| amount as i64),
-    }
-}
-
-fn ids(ids: &Value) -> BTreeSet<String> {
-    let named = |(name, ids): (&String, &Value)| -> Vec<String> {
-        ids.as_array().into_iter().flatten().map(|id| format!("{name}={}", id.as_str().unwrap_or("?"))).collect()
-    };
-    ids.as_object().into_iter().flatten().flat_map(named).collect()
 }
 
 fn bytes(published: &[Published]) -> BTreeMap<&[u8], usize> {

@@ -68,6 +68,7 @@ impl Log {
             brokers: brokers.clone(),
             group: prefix.clone(),
             instance: "demo".to_owned(),
+            protocol: kafka::Protocol::Classic,
             inputs: vec![format!("{prefix}.{INPUT}")],
             output: prefix,
             format: Format::Json,
@@ -107,7 +108,9 @@ impl Log {
     fn crew(&self, job: &Job, stop: &Stop, wrap: &Wrap) -> Result<Crew, String> {
         match self {
             Log::Embedded(store) => Crew::on_store(store, WORKERS, job, stop, wrap),
-            Log::Kafka(topics) => Crew::on_kafka(&topics.connection, topics.facts, WORKERS, job, stop, wrap),
+            Log::Kafka(topics) => {
+                Crew::on_kafka(&topics.connection, topics.facts, WORKERS, job, kafka::Followed::default(), stop, wrap)
+            }
         }
     }
 }

@@ -160,10 +160,8 @@ impl Tally {
                 }
                 self.tell(outcome, about, News::Good);
             }
-            What::Friction { about, .. } => {
-                self.counts.frictions += 1;
-                self.tell(outcome, about, News::Bad);
-            }
+            // Counted, not told: there is so much of it that the abandonments would not be seen.
+            What::Friction { .. } => self.counts.frictions += 1,
         }
     }
 

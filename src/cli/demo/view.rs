@@ -163,6 +163,7 @@ pub(super) fn summary(snapshot: &Snapshot, speed: f64) -> Vec<String> {
             grouped(counts.abandonments),
             euros(snapshot.at_stake)
         ),
+        format!("  friction      {:>8}", grouped(counts.frictions)),
         format!("  resumptions   {:>8}", grouped(counts.resumptions)),
         format!(
             "  recoveries    {:>8}   of these, {} bought after all",

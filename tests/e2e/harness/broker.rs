@@ -1,4 +1,5 @@
-//! One Kafka broker (KRaft, broker and controller in one process) on loopback, in a directory of its own.
+//! A Kafka broker (KRaft, broker and controller in one process) on loopback, in a directory of its own: alone, or one of a
+//! cluster.
 //!
 //! A small shell process, the janitor, holds the other end of a pipe: when this process ends, however it ends, the pipe
 //! closes, and the janitor stops the broker and removes its directory.
@@ -16,25 +17,54 @@ use super::{clients, jars, tail, wait};
 /// Any base64 UUID does; a fixed one spares a Java start.
 const CLUSTER: &str = "c2lsbGFnZS1lMmUtdGVzdA";
 
+/// Partitions of the topics that hold groups and transactions: what is there is on the one of its name's hash.
+pub(crate) const INTERNAL_PARTITIONS: i32 = 4;
+
+/// What a broker is among others.
+#[derive(Clone)]
+pub(crate) struct Place {
+    /// 1, 2, ….
+    pub number: usize,
+    /// Of the clients that come directly.
+    pub port: u16,
+    /// The controllers' ports, of broker 1, 2, ….
+    pub controllers: Vec<u16>,
+    /// How many copies internal topics have; one fewer must be in step for a write to be accepted.
+    pub copies: usize,
+    /// Java's options.
+    pub java: &'static [&'static str],
+    /// Further lines of the settings.
+    pub settings: &'static str,
+}
+
 /// A broker, running or not.
 pub(crate) struct Broker {
     home: PathBuf,
     port: u16,
+    options: &'static [&'static str],
     proxies: Mutex<Vec<Proxy>>,
     process: Mutex<Option<Child>>,
     janitor: Child,
 }
 
 impl Broker {
-    /// Chooses ports and formats the directory; does not start.
+    /// A broker that is alone: chooses ports and formats the directory; does not start.
     pub(crate) fn prepare(proxies: usize) -> Broker {
+        let ports = free_ports(2 + proxies);
+        let proxies = ports[2..].iter().map(|upstream| Proxy::before(*upstream)).collect();
+        let (port, controllers) = (ports[0], vec![ports[1]]);
+        let place = Place { number: 1, port, controllers, copies: 1, java: &["-Xmx768m"], settings: "" };
+        Broker::prepare_at(&place, proxies)
+    }
+
+    /// A broker at its place, with these proxies before it: formats the directory; does not start.
+    pub(crate) fn prepare_at(place: &Place, proxies: Vec<Proxy>) -> Broker {
         let home = tempfile::Builder::new().prefix("sillage-e2e-").tempdir().expect("a temporary directory").keep();
         let janitor = janitor(&home);
-        let ports = free_ports(2 + proxies);
-        let proxies: Vec<Proxy> = ports[2..].iter().map(|upstream| Proxy::before(*upstream)).collect();
-        let settings = settings(&home, ports[0], ports[1], &proxies);
+        let settings = settings(&home, place, &proxies);
         std::fs::write(home.join("server.properties"), settings).expect("the settings can be written");
-        let broker = Broker { home, port: ports[0], proxies: Mutex::new(proxies), process: Mutex::new(None), janitor };
+        let (proxies, process) = (Mutex::new(proxies), Mutex::new(None));
+        let broker = Broker { home, port: place.port, options: place.java, proxies, process, janitor };
         let format = ["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", "server.properties"];
         let ended = broker.java(&format).status().expect("java starts");
         assert!(ended.success(), "the broker's directory cannot be formatted:\n{}", broker.log_tail());
@@ -48,11 +78,23 @@ impl Broker {
 
     /// Starts the process and waits until it answers.
     pub(crate) fn start(&self) {
+        self.launch();
+        self.wait_until_it_answers();
+    }
+
+    /// Starts the process; does not wait for anything.
+    pub(crate) fn launch(&self) {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(process.is_none(), "the broker runs already");
         let child = self.java(&["kafka.Kafka", "server.properties"]).spawn().expect("java starts");
         std::fs::write(self.home.join("pid"), child.id().to_string()).expect("the pid can be written");
-        let child = process.insert(child);
+        *process = Some(child);
+    }
+
+    /// Waits until it answers.
+    pub(crate) fn wait_until_it_answers(&self) {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = process.as_mut().expect("it was started");
         let up = || match child.try_wait() {
             Ok(None) => clients::answers(&self.bootstrap()).then_some(true),
             Ok(Some(_)) | Err(_) => Some(false),
@@ -62,7 +104,6 @@ impl Broker {
     }
 
     /// Stops the process in an orderly way.
-    #[expect(dead_code, reason = "the tests so far need only kill")]
     pub(crate) fn stop(&self) {
         self.end("-TERM");
     }
@@ -78,9 +119,14 @@ impl Broker {
         claimed.expect("there are as many proxies as tests that need one; raise PROXIES")
     }
 
+    /// Everything it has logged.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.home.join("broker.log")
+    }
+
     /// The end of the broker's log.
     pub(crate) fn log_tail(&self) -> String {
-        tail(&self.home.join("broker.log"), 40)
+        tail(&self.log(), 40)
     }
 
     fn end(&self, signal: &str) {
@@ -92,9 +138,9 @@ impl Broker {
     }
 
     fn java(&self, arguments: &[&str]) -> Command {
-        let log = || File::options().create(true).append(true).open(self.home.join("broker.log")).expect("a log file");
+        let log = || File::options().create(true).append(true).open(self.log()).expect("a log file");
         let mut command = Command::new("java");
-        command.current_dir(&self.home).args(["-Xmx768m", "-XX:+UseSerialGC", "-cp"]);
+        command.current_dir(&self.home).args(self.options).args(["-XX:+UseSerialGC", "-cp"]);
         command.arg(format!("{}/*", jars::directory().display())).args(arguments);
         command.stdin(Stdio::null()).stdout(log()).stderr(log());
         command
@@ -138,7 +184,11 @@ fn free_ports(count: usize) -> Vec<u16> {
 }
 
 /// Clients follow advertised addresses, so each proxy has a listener of the broker behind it that advertises the proxy.
-fn settings(home: &Path, port: u16, controller: u16, proxies: &[Proxy]) -> String {
+fn settings(home: &Path, place: &Place, proxies: &[Proxy]) -> String {
+    let (port, copies) = (place.port, place.copies);
+    let controller = place.controllers[place.number - 1];
+    let voters: Vec<String> =
+        place.controllers.iter().zip(1..).map(|(port, number)| format!("{number}@127.0.0.1:{port}")).collect();
     let mut listeners = format!("PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}");
     let mut advertised = format!("PLAINTEXT://127.0.0.1:{port}");
     let mut protocols = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT".to_owned();
@@ -149,21 +199,31 @@ fn settings(home: &Path, port: u16, controller: u16, proxies: &[Proxy]) -> Strin
     }
     format!(
         "process.roles=broker,controller\n\
-         node.id=1\n\
-         controller.quorum.voters=1@127.0.0.1:{controller}\n\
+         node.id={}\n\
+         controller.quorum.voters={}\n\
          listeners={listeners}\n\
          advertised.listeners={advertised}\n\
          inter.broker.listener.name=PLAINTEXT\n\
          controller.listener.names=CONTROLLER\n\
          listener.security.protocol.map={protocols}\n\
          log.dirs={}/data\n\
-         offsets.topic.replication.factor=1\n\
-         offsets.topic.num.partitions=4\n\
-         transaction.state.log.replication.factor=1\n\
-         transaction.state.log.min.isr=1\n\
-         transaction.state.log.num.partitions=4\n\
+         default.replication.factor={copies}\n\
+         min.insync.replicas={least}\n\
+         offsets.topic.replication.factor={copies}\n\
+         offsets.topic.num.partitions={INTERNAL_PARTITIONS}\n\
+         transaction.state.log.replication.factor={copies}\n\
+         transaction.state.log.min.isr={least}\n\
+         transaction.state.log.num.partitions={INTERNAL_PARTITIONS}\n\
          group.initial.rebalance.delay.ms=0\n\
-         auto.create.topics.enable=false\n",
-        home.display()
+         group.consumer.min.session.timeout.ms=6000\n\
+         group.consumer.session.timeout.ms=6000\n\
+         group.consumer.min.heartbeat.interval.ms=500\n\
+         group.consumer.heartbeat.interval.ms=500\n\
+         auto.create.topics.enable=false\n{}",
+        place.number,
+        voters.join(","),
+        home.display(),
+        place.settings,
+        least = copies.saturating_sub(1).max(1),
     )
 }

@@ -17,7 +17,8 @@ use rdkafka::{Offset, TopicPartitionList};
 /// How long any one call may take.
 const CALL: Duration = Duration::from_secs(20);
 
-fn config(brokers: &str) -> ClientConfig {
+/// What all clients have in common.
+pub(crate) fn config(brokers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", brokers).set("log_level", "3");
     config
@@ -39,10 +40,15 @@ pub(crate) fn topics(brokers: &str) -> Vec<String> {
     metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
 }
 
-/// Creates a topic.
+/// Creates a topic of which there is one copy.
 pub(crate) fn create_topic(brokers: &str, name: &str, partitions: i32, settings: &[(&str, &str)]) {
+    create_copied_topic(brokers, name, partitions, 1, settings);
+}
+
+/// Creates a topic of which there are so many copies.
+pub(crate) fn create_copied_topic(brokers: &str, name: &str, partitions: i32, copies: i32, settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> = config(brokers).create().expect("a client");
-    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(copies));
     let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let options = AdminOptions::new().operation_timeout(Some(CALL));
@@ -50,6 +56,35 @@ pub(crate) fn create_topic(brokers: &str, name: &str, partitions: i32, settings:
     for answer in answers {
         answer.unwrap_or_else(|(name, code)| panic!("topic {name} cannot be created: {code}"));
     }
+}
+
+/// A partition as the brokers tell it.
+pub(crate) struct Standing {
+    pub topic: String,
+    pub partition: i32,
+    /// Number of the broker that leads it, -1 where none does.
+    pub leader: i32,
+    /// How many copies are in step.
+    pub in_step: usize,
+}
+
+/// All partitions of all topics, internal ones too; nothing where no broker answers.
+pub(crate) fn partitions(brokers: &str) -> Vec<Standing> {
+    let mut config = config(brokers);
+    // Some brokers may be away on purpose.
+    config.set("log_level", "0");
+    let client: BaseConsumer = config.create().expect("a client");
+    let Ok(metadata) = client.fetch_metadata(None, Duration::from_secs(3)) else { return Vec::new() };
+    let of = |topic: &rdkafka::metadata::MetadataTopic| -> Vec<Standing> {
+        let standing = |partition: &rdkafka::metadata::MetadataPartition| Standing {
+            topic: topic.name().to_owned(),
+            partition: partition.id(),
+            leader: partition.leader(),
+            in_step: partition.isr().len(),
+        };
+        topic.partitions().iter().map(standing).collect()
+    };
+    metadata.topics().iter().flat_map(of).collect()
 }
 
 /// Commits an offset for a group from outside, as somebody does who sets it by hand. The group must be empty.

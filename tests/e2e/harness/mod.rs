@@ -2,6 +2,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod clients;
+pub(crate) mod cluster;
 mod jars;
 pub(crate) mod proxy;
 pub(crate) mod service;
@@ -47,30 +48,41 @@ impl Kafka {
     }
 }
 
+static KAFKA: OnceLock<Option<Kafka>> = OnceLock::new();
+
 /// The broker of all tests; `None` where the tests must be skipped, which is said loudly, and refused in CI.
 pub(crate) fn kafka() -> Option<&'static Kafka> {
-    static KAFKA: OnceLock<Option<Kafka>> = OnceLock::new();
-    KAFKA
-        .get_or_init(|| {
-            if let Ok(brokers) = std::env::var("SILLAGE_BROKERS") {
-                return Some(Kafka::Standing(brokers));
-            }
-            if let Some(missing) = jars::missing_tool() {
-                let notice = format!(
-                    "\n*** The end-to-end tests were SKIPPED: `{missing}` is missing and no broker is given.\n\
-                     *** Install it with:  {}\n\
-                     *** or name a broker: SILLAGE_BROKERS=host:port\n",
-                    jars::INSTALL
-                );
-                assert!(std::env::var("CI").is_err(), "{notice}");
-                say(&notice);
-                return None;
-            }
-            let broker = Broker::prepare(PROXIES);
-            broker.start();
-            Some(Kafka::Own(broker))
-        })
-        .as_ref()
+    let found = || {
+        if let Ok(brokers) = std::env::var("SILLAGE_BROKERS") {
+            return Some(Kafka::Standing(brokers));
+        }
+        if !can_run_brokers() {
+            return None;
+        }
+        let broker = Broker::prepare(PROXIES);
+        broker.start();
+        Some(Kafka::Own(broker))
+    };
+    KAFKA.get_or_init(found).as_ref()
+}
+
+/// The broker of all tests, if some test has asked for it.
+fn kafka_so_far() -> Option<&'static Kafka> {
+    KAFKA.get().and_then(Option::as_ref)
+}
+
+/// Whether brokers of our own can be run here; if not, that is said loudly, and refused in CI.
+pub(crate) fn can_run_brokers() -> bool {
+    let Some(missing) = jars::missing_tool() else { return true };
+    let notice = format!(
+        "\n*** The end-to-end tests were SKIPPED: `{missing}` is missing and no broker is given.\n\
+         *** Install it with:  {}\n\
+         *** or name a broker: SILLAGE_BROKERS=host:port\n",
+        jars::INSTALL
+    );
+    assert!(std::env::var("CI").is_err(), "{notice}");
+    say(&notice);
+    false
 }
 
 /// A broker that is not shared, not started yet; `None` where there is no Java to run it.

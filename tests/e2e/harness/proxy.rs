@@ -17,6 +17,8 @@ pub(crate) enum Cut {
     BeforeRequest,
     /// Forward the request, and cut the connection when the broker answers it.
     BeforeAnswer,
+    /// Cut the connection, and let the request arrive so much later all the same: the network had held it.
+    Late(Duration),
 }
 
 /// What happens to everybody else when it happened.
@@ -29,6 +31,7 @@ pub(crate) enum Then {
 }
 
 /// A proxy; the threads behind it live as long as the process.
+#[derive(Clone)]
 pub(crate) struct Proxy {
     address: SocketAddr,
     upstream: u16,
@@ -118,6 +121,18 @@ impl Proxy {
         state.hits = 0;
     }
 
+    /// Whether the armed request came.
+    pub(crate) fn was_hit(&self) -> bool {
+        self.shared.state().hits > 0
+    }
+
+    /// Expects nothing any more; says whether something came.
+    pub(crate) fn disarm(&self) -> bool {
+        let mut state = self.shared.state();
+        state.fault = None;
+        state.hits > 0
+    }
+
     /// Waits until the armed request came and was acted upon.
     pub(crate) fn wait_for_hit(&self, within: Duration) {
         wait::until_true("the request that the proxy waits for", within, || self.shared.state().hits > 0);
@@ -193,6 +208,11 @@ impl Shared {
                     self.hit(&mut state, then);
                     return false;
                 }
+                Cut::Late(by) => {
+                    self.hit(&mut state, then);
+                    deliver_late(connection, frame.to_vec(), by);
+                    return false;
+                }
                 Cut::BeforeAnswer => {
                     let correlation = frame[8..12].try_into().expect("four bytes");
                     *connection.unanswered.lock().unwrap_or_else(PoisonError::into_inner) = Some((correlation, then));
@@ -217,6 +237,20 @@ impl Shared {
         drop(state);
         (&connection.client).write_all(frame).is_ok()
     }
+}
+
+/// Sends a request on a connection of its own: that it came on is gone by then.
+fn deliver_late(connection: &Connection, frame: Vec<u8>, by: Duration) {
+    let Ok(broker) = connection.broker.peer_addr() else { return };
+    spawn("proxy-late", move || {
+        std::thread::sleep(by);
+        // The broker may be away; then the request is lost, as it would be on a network.
+        if let Ok(mut broker) = TcpStream::connect(broker)
+            && broker.write_all(&frame).is_ok()
+        {
+            let _ = read_frame(&mut broker);
+        }
+    });
 }
 
 fn read_frame(stream: &mut TcpStream) -> Option<Vec<u8>> {

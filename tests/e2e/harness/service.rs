@@ -36,8 +36,10 @@ impl Setup {
 /// The running service; killed when dropped.
 pub(crate) struct Service {
     child: Child,
-    home: TempDir,
+    home: PathBuf,
     name: String,
+    /// Removes the home at the end, where nobody else does.
+    _temporary: Option<TempDir>,
 }
 
 /// How it was after it ended.
@@ -49,22 +51,13 @@ pub(crate) struct Ended {
 impl Service {
     /// Starts it; does not wait for anything.
     pub(crate) fn start(setup: &Setup) -> Service {
-        let mut lines = vec![
-            format!("models: [\"{}\"]", setup.model.display()),
-            format!("brokers: \"{}\"", setup.brokers),
-            format!("group: {}", setup.group),
-            format!("instance: {}", setup.instance),
-            format!("inputs: [{}]", setup.inputs.join(", ")),
-            format!("output: {}", setup.output),
-            "output_format: json".to_owned(),
-            format!("start: {}", setup.start),
-            "listen: 127.0.0.1:0".to_owned(),
-            format!("commit_interval: {}", setup.commit_interval),
-            "settle: 50ms".to_owned(),
-            "create_topics: true".to_owned(),
-        ];
-        lines.extend(setup.extra.iter().cloned());
-        Service::launch(home(), &setup.instance, &lines, &setup.arguments)
+        Service::launch(Home::temporary(), &setup.instance, &lines(setup), &setup.arguments)
+    }
+
+    /// Starts it in a folder that stays, where its log goes on; does not wait for anything.
+    pub(crate) fn start_in(folder: &Path, setup: &Setup) -> Service {
+        std::fs::create_dir_all(folder).expect("the folder can be made");
+        Service::launch(Home::Given(folder.to_owned()), &setup.instance, &lines(setup), &setup.arguments)
     }
 
     /// Starts it on the embedded log in this folder.
@@ -74,29 +67,35 @@ impl Service {
             format!("directory: \"{}\"", folder.display()),
             "listen: 127.0.0.1:0".to_owned(),
         ];
-        Service::launch(home(), "embedded", &lines, &[])
+        Service::launch(Home::temporary(), "embedded", &lines, &[])
     }
 
-    fn launch(home: TempDir, name: &str, lines: &[String], arguments: &[&str]) -> Service {
-        let config = home.path().join("sillage.yaml");
+    fn launch(home: Home, name: &str, lines: &[String], arguments: &[&str]) -> Service {
+        let (home, temporary) = match home {
+            Home::Temporary(home) => (home.path().to_owned(), Some(home)),
+            Home::Given(home) => (home, None),
+        };
+        let config = home.join("sillage.yaml");
         std::fs::write(&config, lines.join("\n") + "\n").expect("the configuration can be written");
-        let log = File::create(home.path().join("log")).expect("a log file");
+        let log = File::options().create(true).append(true).open(home.join("log")).expect("a log file");
+        // That of an earlier life is no longer its.
+        let _ = std::fs::remove_file(home.join("address"));
         let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
         let mut command = Command::new(binary);
-        command.arg("run").arg("-c").arg(&config).arg("--announce").arg(home.path().join("address"));
-        command.args(arguments).current_dir(home.path());
+        command.arg("run").arg("-c").arg(&config).arg("--announce").arg(home.join("address"));
+        command.args(arguments).current_dir(&home);
         // The service takes these for settings.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
             command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log file")).stderr(log);
         let child = command.spawn().expect("the service starts");
-        Service { child, home, name: name.to_owned() }
+        Service { child, home, name: name.to_owned(), _temporary: temporary }
     }
 
     /// Everything it has logged.
     pub(crate) fn log(&self) -> String {
-        let text = std::fs::read(self.home.path().join("log")).unwrap_or_default();
+        let text = std::fs::read(self.home.join("log")).unwrap_or_default();
         String::from_utf8_lossy(&text).into_owned()
     }
 
@@ -130,7 +129,7 @@ impl Service {
 
     /// Where it serves HTTP, once it does.
     pub(crate) fn address(&self) -> Option<String> {
-        std::fs::read_to_string(self.home.path().join("address")).ok().filter(|text| !text.is_empty())
+        std::fs::read_to_string(self.home.join("address")).ok().filter(|text| !text.is_empty())
     }
 
     fn get(&self, path: &str) -> Option<String> {
@@ -164,6 +163,26 @@ impl Service {
         self.wait_for_end(Duration::from_secs(5))
     }
 
+    /// Tells a standby to take the place of its member.
+    pub(crate) fn take_over(&self) {
+        self.signal("-USR1");
+    }
+
+    /// Stops it where it stands, as a machine does that is suspended.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("its state")
+    }
+
     fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill starts");
         assert!(sent.success(), "{} has ended before:\n{}", self.name, self.log());
@@ -177,16 +196,44 @@ impl Service {
     }
 }
 
-fn home() -> TempDir {
-    tempfile::Builder::new().prefix("sillage-e2e-run-").tempdir().expect("a temporary directory")
+/// The lines of its configuration.
+fn lines(setup: &Setup) -> Vec<String> {
+    let mut lines = vec![
+        format!("models: [\"{}\"]", setup.model.display()),
+        format!("brokers: \"{}\"", setup.brokers),
+        format!("group: {}", setup.group),
+        format!("instance: {}", setup.instance),
+        format!("inputs: [{}]", setup.inputs.join(", ")),
+        format!("output: {}", setup.output),
+        "output_format: json".to_owned(),
+        format!("start: {}", setup.start),
+        "listen: 127.0.0.1:0".to_owned(),
+        format!("commit_interval: {}", setup.commit_interval),
+        "settle: 50ms".to_owned(),
+        "create_topics: true".to_owned(),
+    ];
+    lines.extend(setup.extra.iter().cloned());
+    lines
+}
+
+/// Where a service runs.
+enum Home {
+    Temporary(TempDir),
+    Given(PathBuf),
+}
+
+impl Home {
+    fn temporary() -> Home {
+        Home::Temporary(tempfile::Builder::new().prefix("sillage-e2e-run-").tempdir().expect("a temporary directory"))
+    }
 }
 
 impl Drop for Service {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = super::tail(&self.home.path().join("log"), 40);
+            let log = super::tail(&self.home.join("log"), 40);
             eprintln!("--- the log of {} ends so:\n{log}", self.name);
-            if let Some(super::Kafka::Own(broker)) = super::kafka() {
+            if let Some(super::Kafka::Own(broker)) = super::kafka_so_far() {
                 eprintln!("--- the broker's log ends so:\n{}", broker.log_tail());
             }
         }

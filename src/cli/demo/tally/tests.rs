@@ -100,6 +100,24 @@ fn a_basket_is_at_stake_once_however_often_it_is_abandoned() {
     assert_eq!(snapshot.latest[5].words, "abandons basket B1 (50 EUR) after 30m");
 }
 
+/// There is much more friction than abandonment; in a list of both nobody would see the baskets left behind.
+#[test]
+fn friction_is_counted_and_crowds_no_abandonment_out() {
+    let mut tally = tally();
+    tally.committed(
+        &[outcome("c", 1, 5_000, What::Abandonment { about: episode("basket", 1), passed: Passed::Silence })],
+        &[],
+    );
+    let friction =
+        What::Friction { about: episode("basket", 1), rule: "declined".into(), evidence: Vec::new(), score: None };
+    for _ in 0..200 {
+        tally.committed(&[outcome("c", 1, 5_000, friction.clone())], &[]);
+    }
+    let snapshot = tally.snapshot(Timestamp::from_millis(0), Duration::from_secs(1));
+    assert_eq!((snapshot.counts.frictions, snapshot.told), (200, 1));
+    assert_eq!(snapshot.latest[0].words, "abandons basket B1 (50 EUR) after 30m");
+}
+
 #[test]
 fn stream_time_is_as_far_behind_as_the_slowest_shard() {
     let mut tally = tally();

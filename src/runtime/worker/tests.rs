@@ -1,0 +1,156 @@
+use std::sync::Mutex;
+
+use super::*;
+use crate::journey::Customer;
+use crate::shard::Position;
+
+/// A log of changes that takes everything; notes from which commit on it is needed.
+#[derive(Default)]
+struct Changes {
+    needed_from: Arc<Mutex<u64>>,
+    /// What was published, and whether as stale.
+    published: Arc<Mutex<Vec<(String, bool)>>>,
+    /// Panics at the first outcome of this shard, as if the shard itself had.
+    breaks_at: Option<ShardId>,
+}
+
+impl Sink for Changes {
+    fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool) {
+        assert!(self.breaks_at != Some(shard), "no stage may be entered here");
+        self.published.lock().expect("one thread").push((outcome.to_string(), stale));
+    }
+    fn dead_letter(&mut self, _: Origin, _: &Unusable) {}
+    fn remember(&mut self, _: ShardId, _: &Customer) -> usize {
+        100
+    }
+    fn keep_from(&mut self, _: ShardId, sequence: u64) {
+        *self.needed_from.lock().expect("one thread") = sequence;
+    }
+    fn commit(&mut self, _: &[(ShardId, Progress)]) -> Verdict {
+        Verdict::Committed
+    }
+    fn abort(&mut self) -> Verdict {
+        Verdict::Aborted("asked for".to_owned())
+    }
+}
+
+const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+/// One shard after the other, each at its beginning.
+fn assigned(shards: std::ops::Range<ShardId>) -> Vec<Assignment> {
+    let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
+    let progress = Progress { positions, ..Progress::default() };
+    let one = |shard| Assignment { shard, progress: progress.clone(), customers: Known::Restored(Vec::new()) };
+    shards.map(one).collect()
+}
+
+/// Hands a touchpoint over.
+fn touch(worker: &mut Worker, (shard, offset): (ShardId, i64), customer: &str, kind: &str, timestamp: Timestamp) {
+    let value = format!(r#"{{"customer_id":"{customer}","occurred_at":"{timestamp}","type":"{kind}"}}"#);
+    let origin = Origin { shard, input: 0, offset };
+    let (stamped, value) = (Stamped::OnEntry, Some(value.as_bytes()));
+    worker.record(RawRecord { origin, timestamp, stamped, key: None, value });
+}
+
+fn job(rest: &str) -> Job {
+    let text = format!("sillage: 1\nmodel: m\nstages:\n  visit: {{ enter: page.viewed }}\n{rest}");
+    let (model, _) = crate::model::load("m.yaml", &text);
+    Job {
+        models: model.into_iter().map(Arc::new).collect(),
+        settings: Settings { state_log: StateLog::Changes, ..Settings::default() },
+        format: Format::Json,
+        mapping: None,
+        limits: Limits::default(),
+        topics: Arc::from(["in".to_owned()]),
+        partitions: 1,
+        partitioner: Partitioner::Unknown,
+        commit_interval: Span::from_millis(0),
+        stale_after: Span::from_secs(300),
+        now: Arc::new(|| NOW),
+        lookup: Arc::new(Lookup::default()),
+    }
+}
+
+/// A shard that gets nothing but records that cannot be used writes a page with each commit, all the same.
+#[test]
+fn a_log_of_changes_is_cut_though_no_customer_changes() {
+    let needed_from = Arc::new(Mutex::new(0));
+    let sink = Changes { needed_from: Arc::clone(&needed_from), ..Changes::default() };
+    let mut worker = Worker::new(job(""), Box::new(sink));
+    let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
+    let customers = (0..3).map(|number| Customer::new(Identity::customer(format!("c{number}")))).collect();
+    worker.assigned(vec![Assignment {
+        shard: 0,
+        progress: Progress { positions, ..Progress::default() },
+        customers: Known::Restored(customers),
+    }]);
+    for offset in 0..20 {
+        let origin = Origin { shard: 0, input: 0, offset };
+        let (stamped, value) = (Stamped::OnEntry, Some(&b"no JSON"[..]));
+        worker.record(RawRecord { origin, timestamp: NOW, stamped, key: None, value });
+        worker.turn().expect("the sink takes everything");
+    }
+    assert!(*needed_from.lock().expect("one thread") > 10, "{needed_from:?}");
+}
+
+/// After a long outage nobody is to offer a chat about a question that was asked hours ago (rule 24).
+#[test]
+fn friction_of_an_absence_is_stale_after_an_outage_and_that_of_a_touchpoint_is_not() {
+    let published = Arc::new(Mutex::new(Vec::new()));
+    let sink = Changes { published: Arc::clone(&published), ..Changes::default() };
+    let rules = "friction:\n  unanswered: { after: question.asked, missing: question.answered, within: 2m }\n  \
+                 error: { on: error.shown }\n";
+    let mut worker = Worker::new(job(rules), Box::new(sink));
+    worker.assigned(assigned(0..1));
+    for (offset, (kind, hours)) in (0..).zip([("question.asked", 6), ("error.shown", 5)]) {
+        touch(&mut worker, (0, offset), "c", kind, NOW - Span::from_secs(hours * 3_600));
+    }
+    let published = published.lock().expect("one thread");
+    let said: Vec<(&str, bool)> = published.iter().map(|(said, stale)| (said.as_str(), *stale)).collect();
+    assert_eq!(said, [("friction unanswered", true), ("friction error", false)]);
+}
+
+/// What a worker gives up with a commit and gets back at once need not be read from the log again; what it had to undo must.
+#[test]
+fn what_was_given_up_with_a_commit_is_kept_as_committed() {
+    let mut worker = Worker::new(job(""), Box::new(Changes::default()));
+    worker.assigned(assigned(0..2));
+    touch(&mut worker, (0, 0), "anna", "page.viewed", NOW);
+    worker.caught_up(0, 0, 1, NOW);
+    touch(&mut worker, (1, 0), "bert", "page.viewed", NOW);
+    worker.revoking(&[0]);
+    worker.lost(&[1]);
+    assert_eq!(worker.kept(1), None);
+    let progress = worker.kept(0).expect("kept");
+    assert_eq!((progress.positions[0].offset, progress.sequence), (1, 1));
+    assert!(worker.job.lookup.customer(&Identity::customer("anna")).is_none(), "it is with nobody now");
+    worker.assigned(vec![Assignment { shard: 0, progress, customers: Known::Kept }]);
+    worker.awaiting(&[1]);
+    assert!(worker.job.lookup.customer(&Identity::customer("anna")).is_some());
+    assert!(worker.job.lookup.customer(&Identity::customer("bert")).is_none());
+    assert_eq!(worker.job.lookup.missing(), BTreeMap::from([(1, Missing::Awaited)]));
+    assert_eq!(worker.kept(0), None);
+}
+
+/// A record on which the shard would panic at every start takes its own shard out of work, and no other.
+#[test]
+fn a_record_that_breaks_an_invariant_parks_its_shard_and_the_others_go_on() {
+    let published = Arc::new(Mutex::new(Vec::new()));
+    let sink = Changes { published: Arc::clone(&published), breaks_at: Some(1), ..Changes::default() };
+    let mut worker = Worker::new(job(""), Box::new(sink));
+    worker.assigned(assigned(0..2));
+    touch(&mut worker, (0, 0), "anna", "page.viewed", NOW);
+    touch(&mut worker, (1, 0), "bert", "page.viewed", NOW);
+    worker.turn().expect("the worker goes on");
+    assert_eq!(worker.take_parked(), [1]);
+    let missing = worker.job.lookup.missing();
+    let Some(Missing::Parked(reason)) = missing.get(&1) else { panic!("{missing:?}") };
+    assert_eq!(reason, "an invariant was broken at in, partition 1, offset 0: no stage may be entered here");
+    // The transaction was undone, and what the other shard had in it decided once more.
+    touch(&mut worker, (0, 1), "carl", "page.viewed", NOW);
+    touch(&mut worker, (1, 1), "dora", "page.viewed", NOW);
+    worker.turn().expect("the worker goes on");
+    assert_eq!(published.lock().expect("one thread").len(), 3);
+    assert!(worker.job.lookup.customer(&Identity::customer("carl")).is_some());
+    assert!(worker.job.lookup.customer(&Identity::customer("bert")).is_none());
+}

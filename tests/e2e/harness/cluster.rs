@@ -1,0 +1,128 @@
+//! Three brokers that are one Kafka: three copies of everything, of which two must be in step. Each has proxies before it, so
+//! that a client can be cut off from all of them or from one.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
+use std::time::Duration;
+
+use super::broker::{Broker, INTERNAL_PARTITIONS, Place};
+use super::clients::{self, Standing};
+use super::proxy::Proxy;
+use super::{now_millis, wait};
+
+pub(crate) const BROKERS: usize = 3;
+
+/// A broker that is gone is missed after five seconds, and copies that lag are left behind soon. Starting often is more
+/// important here than running fast.
+const SETTINGS: &str = "broker.session.timeout.ms=5000\n\
+                        broker.heartbeat.interval.ms=500\n\
+                        replica.lag.time.max.ms=10000\n\
+                        leader.imbalance.check.interval.seconds=20\n\
+                        log.segment.bytes=67108864\n";
+
+pub(crate) struct Cluster {
+    brokers: Vec<Broker>,
+    proxies: Vec<Proxy>,
+}
+
+impl Cluster {
+    /// Starts all brokers and waits until they are one.
+    pub(crate) fn start() -> Cluster {
+        let ports = quiet_ports(BROKERS * 3);
+        let proxies: Vec<Proxy> = ports[..BROKERS].iter().map(|upstream| Proxy::before(*upstream)).collect();
+        let controllers = ports[BROKERS..BROKERS * 2].to_vec();
+        let place = |number: usize| Place {
+            number,
+            port: ports[BROKERS * 2 + number - 1],
+            controllers: controllers.clone(),
+            copies: BROKERS,
+            java: &["-Xmx512m", "-XX:TieredStopAtLevel=1"],
+            settings: SETTINGS,
+        };
+        let prepare = &|number: usize, proxy: Proxy| Broker::prepare_at(&place(number), vec![proxy]);
+        let brokers: Vec<Broker> = std::thread::scope(|scope| {
+            let preparing: Vec<_> =
+                proxies.iter().zip(1..).map(|(proxy, number)| scope.spawn(move || prepare(number, proxy.clone()))).collect();
+            preparing.into_iter().map(|broker| broker.join().expect("a broker is prepared")).collect()
+        });
+        brokers.iter().for_each(Broker::launch);
+        brokers.iter().for_each(Broker::wait_until_it_answers);
+        Cluster { brokers, proxies }
+    }
+
+    /// `host:port` of all, separated by commas.
+    pub(crate) fn bootstrap(&self) -> String {
+        self.brokers.iter().map(Broker::bootstrap).collect::<Vec<_>>().join(",")
+    }
+
+    /// The same through the proxies.
+    pub(crate) fn proxied(&self) -> String {
+        self.proxies.iter().map(Proxy::address).collect::<Vec<_>>().join(",")
+    }
+
+    /// One before each broker.
+    pub(crate) fn proxies(&self) -> &[Proxy] {
+        &self.proxies
+    }
+
+    /// Broker 1, 2, or 3.
+    pub(crate) fn broker(&self, number: usize) -> &Broker {
+        &self.brokers[number - 1]
+    }
+
+    /// The broker that leads this partition, if there is one.
+    pub(crate) fn leader(&self, topic: &str, partition: i32) -> Option<usize> {
+        let all = clients::partitions(&self.bootstrap());
+        let found = all.iter().find(|standing| standing.topic == topic && standing.partition == partition)?;
+        usize::try_from(found.leader).ok().filter(|leader| (1..=BROKERS).contains(leader))
+    }
+
+    /// The broker that coordinates a group.
+    pub(crate) fn group_coordinator(&self, group: &str) -> Option<usize> {
+        self.leader("__consumer_offsets", internal_partition(group))
+    }
+
+    /// The broker that coordinates the transactions of an id.
+    pub(crate) fn transaction_coordinator(&self, id: &str) -> Option<usize> {
+        self.leader("__transaction_state", internal_partition(id))
+    }
+
+    /// Waits until all copies of everything are in step.
+    pub(crate) fn wait_until_whole(&self, within: Duration) {
+        let whole = |standing: &Standing| standing.in_step == BROKERS && standing.leader > 0;
+        wait::until_true("all copies to be in step", within, || {
+            let all = clients::partitions(&self.bootstrap());
+            !all.is_empty() && all.iter().all(whole)
+        });
+    }
+
+    /// Keeps the brokers' logs.
+    pub(crate) fn keep_logs(&self, folder: &Path) {
+        for (broker, number) in self.brokers.iter().zip(1..) {
+            // It is only for whoever looks at a failure.
+            let _ = std::fs::copy(broker.log(), folder.join(format!("broker-{number}.log")));
+        }
+    }
+}
+
+/// Kafka's rule: Java's hash of the name, without its sign, by the number of partitions.
+fn internal_partition(name: &str) -> i32 {
+    let hash = name.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    hash.checked_abs().unwrap_or(0) % INTERNAL_PARTITIONS
+}
+
+/// Free ports that no client gets by chance: a broker that comes back needs its own again, and while it is away the system
+/// could lend it to a connection. Those are taken from 32768 on, at most systems.
+fn quiet_ports(count: usize) -> Vec<u16> {
+    let mut held: BTreeMap<u16, TcpListener> = BTreeMap::new();
+    let mut candidate = 12_000 + (now_millis() % 9_000) as u16 + (std::process::id() % 97) as u16 * 97;
+    while held.len() < count {
+        candidate += 1;
+        assert!(candidate < 32_000, "no free ports below 32000");
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, candidate)) {
+            held.insert(candidate, listener);
+        }
+    }
+    held.into_keys().collect()
+}
