@@ -23,6 +23,8 @@ pub use check::KEYS;
 pub struct Config {
     /// The models' files, in the order in which their outcomes come.
     pub models: Vec<PathBuf>,
+    /// The names of models that are gone for good, with their journeys.
+    pub retired: Vec<String>,
     /// Threads that process shards.
     pub workers: usize,
     /// Where HTTP is served.

@@ -20,8 +20,8 @@ const WIDTH: usize = 120;
 /// So much of a line, in bytes, is kept on each side of a fault; more is never shown.
 const LINE_CONTEXT: usize = 400;
 
-/// Every code with what it stands for; `Y` for how a file is written, `M` for models, `S` for scenarios, `C`
-/// for configuration.
+/// Every code with what it stands for; `Y` for how a file is written, `M` for models, `D` for what a new version of a model
+/// does to running journeys, `S` for scenarios, `C` for configuration.
 pub const CODES: &[(&str, &str)] = &[
     ("Y001", "the file is not YAML"),
     ("Y002", "the file is too large"),
@@ -95,6 +95,9 @@ pub const CODES: &[(&str, &str)] = &[
     ("M081", "a type that looks misspelt"),
     ("M082", "more series of outcomes than dashboards can bear"),
     ("M083", "friction in an episode that is over"),
+    ("M090", "a new name that nothing has"),
+    ("M091", "renamed or removed, and still there"),
+    ("M092", "both renamed and removed"),
     ("M100", "a condition that cannot be read"),
     ("M101", "unknown fact in a condition"),
     ("M102", "an operator or a function on values of the wrong type"),
@@ -104,6 +107,12 @@ pub const CODES: &[(&str, &str)] = &[
     ("M106", "not part of the language of conditions"),
     ("M107", "a number, duration or instant in a condition that cannot be read"),
     ("M108", "a condition that is always true or always false"),
+    ("D001", "a stage is gone, and journeys stand there"),
+    ("D002", "an episode is gone, and some are open"),
+    ("D003", "an id is gone by which episodes are known"),
+    ("D004", "two things become one"),
+    ("D005", "a version that does not go up"),
+    ("D006", "another model"),
     ("S001", "a story's table with other columns"),
     ("S002", "a row with more or fewer cells than columns"),
     ("S003", "a time that cannot be read"),

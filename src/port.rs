@@ -60,6 +60,8 @@ pub struct Assignment {
     pub progress: Progress,
     /// Its customers as of that commit.
     pub customers: Known,
+    /// A log of changes is needed from this commit on, as far as is known; 0 where nothing is.
+    pub needed_from: u64,
 }
 
 /// The customers of a shard that a worker is given.

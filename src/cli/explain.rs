@@ -28,7 +28,9 @@ const PAGES: &[(&str, &str)] = pages! {
     "M060" "M061" "M062" "M063"
     "M070" "M071" "M072" "M073" "M074" "M075" "M076" "M077" "M078" "M079"
     "M080" "M081" "M082" "M083"
+    "M090" "M091" "M092"
     "M100" "M101" "M102" "M103" "M104" "M105" "M106" "M107" "M108"
+    "D001" "D002" "D003" "D004" "D005" "D006"
     "S001" "S002" "S003" "S004" "S005" "S006" "S007" "S008" "S009"
     "S010" "S011" "S012" "S013" "S014"
     "C001" "C002" "C003" "C004" "C005" "C006" "C007" "C008" "C009"
@@ -36,8 +38,13 @@ const PAGES: &[(&str, &str)] = pages! {
 };
 
 /// What the first letter of a code says.
-const KINDS: &[(char, &str)] =
-    &[('Y', "how a file is written"), ('M', "models"), ('S', "scenarios"), ('C', "configuration")];
+const KINDS: &[(char, &str)] = &[
+    ('Y', "how a file is written"),
+    ('M', "models"),
+    ('D', "a new version of a model"),
+    ('S', "scenarios"),
+    ('C', "configuration"),
+];
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let Some(code) = args.code else { return print(&list()) };

@@ -40,7 +40,7 @@ pub struct Cli {
 enum Command {
     /// Write a starter project: a model, its scenarios and a configuration.
     Init(init::Args),
-    /// Check, test, draw and describe models.
+    /// Check, test, compare, draw and describe models.
     Model(model::Args),
     /// Say what a diagnostic's code means and how to mend it; without a code, list them all.
     Explain(explain::Args),

@@ -17,6 +17,7 @@ use crate::yaml::{Bounds, Node, Reader, Value};
 /// Every key of the file, in the order of the documentation.
 pub const KEYS: &[&str] = &[
     "models",
+    "retired",
     "workers",
     "listen",
     "brokers",
@@ -50,7 +51,7 @@ pub const KEYS: &[&str] = &[
     "log_format",
 ];
 /// Keys that hold a list.
-pub(super) const LISTS: &[&str] = &["models", "inputs"];
+pub(super) const LISTS: &[&str] = &["models", "retired", "inputs"];
 /// Keys that hold a map.
 pub(super) const MAPS: &[&str] = &["properties", "fields"];
 /// Keys that mean something on Kafka only, and on the embedded log only.
@@ -96,6 +97,7 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     reader.finish(faults);
     let file = File { values, base, root: &root.place };
     let models = file.models(faults);
+    let retired = file.retired(faults);
     let limits = file.limits(faults);
     let log = file.log(surroundings, faults);
     let shard = file.shard(faults);
@@ -111,6 +113,7 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     // Everything has been asked for by now, so that every fault is told.
     faults.usable().then_some(Config {
         models,
+        retired,
         workers,
         listen,
         log,
@@ -181,6 +184,12 @@ impl File<'_> {
         }
         twice(&paths, faults);
         paths.iter().map(|path| self.base.join(&path.value)).collect()
+    }
+
+    fn retired(&self, faults: &mut Faults) -> Vec<String> {
+        let names = self.get("retired").and_then(|value| value.texts("the name of a model", faults)).unwrap_or_default();
+        twice(&names, faults);
+        names.into_iter().map(|name| name.value).collect()
     }
 
     fn listen(&self, faults: &mut Faults) -> SocketAddr {
@@ -272,6 +281,8 @@ impl File<'_> {
             partitions: self.number("partitions", 4, 1..=1_024, faults) as u32,
             keep_touchpoints: self.span("keep_touchpoints", Span::from_days(7), &keep, faults),
             keep_outcomes: self.span("keep_outcomes", Span::from_days(30), &keep, faults),
+            // What is wrong with them has been told.
+            retired: self.retired(&mut Faults::default()),
             max_bytes: None,
         }
     }

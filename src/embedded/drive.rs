@@ -85,7 +85,7 @@ impl<'a> Driver<'a> {
         for (book, (shard, handed)) in books.iter().zip(self.shards.iter().zip(&mut self.handed)) {
             *handed = book.position.offset;
             let customers = Known::Restored(restore(&self.reader, *shard)?);
-            assignments.push(Assignment { shard: *shard, progress: book.progress(), customers });
+            assignments.push(Assignment { shard: *shard, progress: book.progress(), customers, needed_from: 0 });
         }
         seat(&self.seat).assigned(assignments);
         Ok(())

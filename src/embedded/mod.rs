@@ -5,7 +5,7 @@
 //! decades, its answer to a full disk and to a kill is documented and tested, and anybody can look inside with a tool that
 //! every machine has. One thread writes; what waits for it is grouped into one transaction and answered when that is durable.
 //!
-//! Knows nothing of models beyond their recorded structure, and of touchpoints only whose they are and their ids.
+//! Knows nothing of models beyond what is recorded of them, and of touchpoints only whose they are and their ids.
 
 mod append;
 mod board;
@@ -19,6 +19,7 @@ mod retention;
 mod schema;
 mod sink;
 mod snapshot;
+mod succession;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub keep_touchpoints: Span,
     /// Outcomes and dead letters are kept for so long.
     pub keep_outcomes: Span,
+    /// The names of models that are gone for good, with their journeys.
+    pub retired: Vec<String>,
     /// The store grows to so many bytes; the last eighth is left to the workers' commits. `None`: as far as the disk goes.
     pub max_bytes: Option<u64>,
 }
@@ -81,6 +84,7 @@ impl Settings {
             partitions: 4,
             keep_touchpoints: Span::from_days(7),
             keep_outcomes: Span::from_days(30),
+            retired: Vec::new(),
             max_bytes: None,
         }
     }

@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, params};
 use uuid::Uuid;
 
 use super::books::Books;
 use super::ids::Ids;
-use super::{MAX_PARTITIONS, Settings};
+use super::{MAX_PARTITIONS, Settings, succession};
 use crate::model::Model;
+use crate::wire::pages::Mark;
 
 /// Goes up with every change of the tables.
 const VERSION: i64 = 1;
@@ -97,7 +98,7 @@ pub(super) fn open(settings: &Settings, models: &[Arc<Model>]) -> Result<Opened,
         _ => check_version(&connection, settings)?,
     }
     check_partitions(&connection, settings)?;
-    check_models(&connection, settings, models)?;
+    succession::follow(&mut connection, settings, models)?;
     let books = Books::load(&connection).map_err(fault)?;
     let seed: i64 = meta(&connection, "seed").map_err(fault)?;
     let ids = Ids::load(&connection, seed.cast_unsigned()).map_err(fault)?;
@@ -123,12 +124,6 @@ pub(super) fn check_version(connection: &Connection, settings: &Settings) -> Res
 /// How many partitions the store was made with.
 pub(super) fn partitions(connection: &Connection) -> rusqlite::Result<u32> {
     meta(connection, "partitions")
-}
-
-/// The structures of the models that the journeys run under.
-pub(super) fn stored_models(connection: &Connection) -> Result<Vec<String>, String> {
-    let stored: String = meta(connection, "models").map_err(|error| format!("cannot read the store: {error}"))?;
-    serde_json::from_str(&stored).map_err(|error| format!("cannot read the store: {error}"))
 }
 
 /// A connection that only reads.
@@ -166,7 +161,7 @@ fn make(connection: &mut Connection, settings: &Settings, models: &[Arc<Model>])
         transaction.execute("INSERT INTO meta (name, value) VALUES (?1, ?2)", params![name, value])
     };
     set("partitions", &settings.partitions)?;
-    set("models", &structures(models))?;
+    set("models", &succession::text(&Mark::all(models, &settings.retired)))?;
     set("published", &0)?;
     set("loading", &0)?;
     set("seed", &Uuid::new_v4().as_u64_pair().1.cast_signed())?;
@@ -197,37 +192,4 @@ fn check_partitions(connection: &Connection, settings: &Settings) -> Result<(), 
         settings.dir.display(),
         settings.partitions
     ))
-}
-
-/// Rule 25: the models that the journeys were begun under must be there as they were, in their order; new ones may follow.
-fn check_models(connection: &Connection, settings: &Settings, models: &[Arc<Model>]) -> Result<(), String> {
-    let fault = |error: rusqlite::Error| format!("cannot read the store: {error}");
-    let stored: String = meta(connection, "models").map_err(fault)?;
-    let given = structures(models);
-    if stored == given {
-        return Ok(());
-    }
-    let running = connection.query_row("SELECT 1 FROM customers LIMIT 1", [], |_| Ok(())).optional().map_err(fault)?;
-    let stored: Vec<String> = serde_json::from_str(&stored).map_err(|error| format!("cannot read the store: {error}"))?;
-    if running.is_some() {
-        for (index, stored) in stored.iter().enumerate() {
-            let given = models.get(index).map(|model| model.structure());
-            if given.as_ref() != Some(stored) {
-                let given = given.unwrap_or_else(|| "nothing".to_owned());
-                return Err(format!(
-                    "journeys in {} run under the model \"{stored}\", and \"{given}\" stands in its place now; put the \
-                     earlier model back, keep the order of models and add new ones (with names of their own) at the end, or \
-                     begin with an empty directory",
-                    settings.dir.display()
-                ));
-            }
-        }
-    }
-    connection.execute("UPDATE meta SET value = ?1 WHERE name = 'models'", [given]).map_err(fault)?;
-    Ok(())
-}
-
-fn structures(models: &[Arc<Model>]) -> String {
-    let list = models.iter().map(|model| serde_json::Value::String(model.structure()));
-    serde_json::Value::Array(list.collect()).to_string()
 }

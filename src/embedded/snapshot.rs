@@ -3,12 +3,13 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::books::{Books, key};
-use super::{Settings, schema};
+use super::{Settings, schema, succession};
 use crate::journey::Customer;
 use crate::partitioner::Partitioner;
 use crate::port::ShardId;
 use crate::shard::Progress;
 use crate::touchpoint::Identity;
+use crate::wire::pages::Mark;
 use crate::wire::state;
 
 /// At most so many faults are told of one store.
@@ -65,12 +66,12 @@ impl Snapshot {
         self.books.shards.iter().map(standing).collect()
     }
 
-    /// The structures of the models that the journeys run under.
+    /// The models that the journeys run under.
     ///
     /// # Errors
     /// A store that cannot be read.
-    pub fn models(&self) -> Result<Vec<String>, String> {
-        schema::stored_models(&self.connection)
+    pub fn models(&self) -> Result<Vec<Mark>, String> {
+        succession::stored(&self.connection)
     }
 
     /// A customer and where.
@@ -91,10 +92,10 @@ impl Snapshot {
     ///
     /// # Errors
     /// A store or a state that cannot be read, or what `take` says.
-    pub fn each(&self, mut take: impl FnMut(ShardId, &Customer, &[u8]) -> Result<(), String>) -> Result<(), String> {
+    pub fn each(&self, mut take: impl FnMut(ShardId, Customer, &[u8]) -> Result<(), String>) -> Result<(), String> {
         self.rows(|shard, key, bytes| {
             let customer = state::decode(bytes).map_err(|reason| format!("{}: {reason}", shown(shard, key)))?;
-            take(shard, &customer, bytes)
+            take(shard, customer, bytes)
         })
     }
 

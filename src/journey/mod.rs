@@ -8,6 +8,7 @@ mod entries;
 mod episodes;
 mod facts;
 mod friction;
+mod migrate;
 mod outcome;
 mod sentence;
 mod signs;
@@ -31,6 +32,7 @@ pub use decision::Influence;
 pub use entries::Counted;
 pub use episodes::{Episode, EpisodeId, EpisodeKindState};
 pub use friction::SessionSigns;
+pub use migrate::Migration;
 pub use outcome::{About, Decision, Movement, Outcome, Passed, Subject, What};
 pub use signs::Signs;
 pub use stages::Standing;
@@ -79,7 +81,7 @@ pub struct PastTouchpoint {
 /// One customer's passage through one model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Journey {
-    /// 1, 2, … as the customer re-enters.
+    /// 1, 2, … as the customer re-enters; 0 for the place of a model that has not seen the customer yet.
     pub number: u32,
     /// Event time of the touchpoint that began it.
     pub started_at: Timestamp,
@@ -186,6 +188,11 @@ impl Journey {
         }
     }
 
+    /// Whether the model has seen the customer; until then this keeps a place only, before the journeys of later models.
+    pub fn has_begun(&self) -> bool {
+        self.number > 0
+    }
+
     /// The stage that the journey stands in.
     pub fn stage(&self) -> Option<StageIndex> {
         self.standing.as_ref().map(|standing| standing.stage)
@@ -276,6 +283,9 @@ impl Customer {
         let arrival = Arrival::of(touchpoint, moment, self.touchpoints);
         let mut applied = Applied::Ignored;
         for (model, journey) in models.iter().zip(&mut self.journeys) {
+            if !journey.has_begun() {
+                *journey = Journey::new(model, touchpoint.event_time);
+            }
             let mut teller = Teller::new(model, &self.identity, outcomes);
             let (named, refused_here) = journey.step(model, &arrival, &mut teller);
             *refused += refused_here;

@@ -105,6 +105,23 @@ impl Signs {
         }
     }
 
+    /// As gathered for other rules: `rule` says which one it is now, and whether what was gathered is still evidence for it.
+    /// What cools down goes on cooling.
+    pub(super) fn brought_over(self, rule: impl Fn(RuleIndex) -> Option<(RuleIndex, bool)>) -> Self {
+        let gathered = |mut gathered: Gathered| {
+            let (now, keeps_evidence) = rule(gathered.rule)?;
+            if !keeps_evidence {
+                gathered.seen.clear();
+                gathered.questions.clear();
+                gathered.added.clear();
+            }
+            let added = gathered.added.into_iter();
+            let added = added.filter_map(|added| Some(Added { rule: rule(added.rule)?.0, ..added })).collect();
+            (keeps_evidence || gathered.cooled_at > Timestamp::MIN).then_some(Gathered { rule: now, added, ..gathered })
+        };
+        Signs(self.0.into_iter().filter_map(gathered).collect())
+    }
+
     /// A touchpoint of a count came; the evidence, if that is enough.
     pub(super) fn count(&mut self, rule: RuleIndex, seen: Seen, times: u8, within: Option<Span>) -> Option<Vec<Seen>> {
         let times = usize::from(times);

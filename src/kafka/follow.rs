@@ -32,11 +32,11 @@ impl Followed {
     }
 }
 
-/// Follows the state logs of all shards, until `over`.
+/// Follows the state logs of all shards into `followed`, until `over`.
 ///
 /// # Errors
 /// Why they cannot be read at all. What is wrong in one is told when that shard is taken.
-pub fn follow(connection: &Connection, ledger: &Ledger, over: &dyn Fn() -> bool) -> Result<Followed, String> {
+pub fn follow(connection: &Connection, ledger: &Ledger, followed: &Followed, over: &dyn Fn() -> bool) -> Result<(), String> {
     let client = client::state_reader(connection)?;
     let topic = ledger.topic(outputs::STATE);
     let fault = |error: rdkafka::error::KafkaError| format!("cannot follow {topic}: {error}");
@@ -56,8 +56,9 @@ pub fn follow(connection: &Connection, ledger: &Ledger, over: &dyn Fn() -> bool)
                 *next = record.offset() + 1;
                 if let Err(unfit) = reading.take(ledger, record.payload().unwrap_or_default()) {
                     let (Unfit::Hole(reason) | Unfit::Wrong(reason)) = unfit;
+                    // Nothing is known of it until it is read from its beginning.
+                    shards.remove(&shard);
                     begin_again(&client, &topic, shard, &reason)?;
-                    *reading = Reading::of(shard);
                 }
             }
             // The end of a log for now.
@@ -74,7 +75,8 @@ pub fn follow(connection: &Connection, ledger: &Ledger, over: &dyn Fn() -> bool)
         }
     }
     metrics::standing_by(0);
-    Ok(Followed(Mutex::new(shards)))
+    *followed.0.lock().unwrap_or_else(PoisonError::into_inner) = shards;
+    Ok(())
 }
 
 /// The log was cut under the reader, or something is wrong that is told when the shard is taken: either way, what is known is

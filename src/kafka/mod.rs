@@ -19,8 +19,11 @@ mod topics;
 mod transactions;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
 
 use crate::ledger::{Ledger, LedgerSink};
 use crate::port::{Now, Seat, Sink};
@@ -32,6 +35,9 @@ pub use follow::{Followed, follow};
 pub use mover::Mover;
 pub use offline::{Extent, Kept, Offline};
 pub use topics::{Create, Facts, Stamps, Trouble, prepare, remove};
+
+/// Between two looks at the entrance.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// How to reach the brokers, and what is read and written there.
 #[derive(Clone, Debug)]
@@ -79,32 +85,62 @@ pub enum Start {
     At(Timestamp),
 }
 
+/// What a worker waits for before it takes a place in its group: at once, or when a standby is to take over.
+#[derive(Debug, Default)]
+pub struct Entrance {
+    /// What the standby has read by then.
+    pub followed: Followed,
+    open: AtomicBool,
+}
+
+impl Entrance {
+    /// Lets the workers in.
+    pub fn open(&self) {
+        self.open.store(true, Ordering::Release);
+    }
+
+    /// Waits until it is open, or the service is to stop.
+    fn pass(&self, stop: &AtomicBool) {
+        while !self.open.load(Ordering::Acquire) && !stop.load(Ordering::Acquire) {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
 /// Runs one worker's side of Kafka on this thread until `stop` is set or something ends it.
 ///
-/// `seat` makes the worker around the sink that it is given. `followed` is what a standby knows already.
+/// `seat` makes the worker around the sink that it is given. Clients are made, and get to know the brokers, before the
+/// `entrance` opens.
 ///
 /// # Errors
 /// The reason why the worker cannot go on.
 #[expect(clippy::too_many_arguments, reason = "the parts of a worker, put together in one place")]
 pub fn drive(
-    connection: &Arc<Connection>,
-    facts: &Facts,
-    models: Vec<Mark>,
-    followed: &Arc<Followed>,
     worker: usize,
+    connection: &Arc<Connection>,
+    ledger: &Arc<Ledger>,
+    facts: &Facts,
+    entrance: &Arc<Entrance>,
     now: &Now,
     stop: &Arc<AtomicBool>,
     seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn Seat>>,
 ) -> Result<(), String> {
-    let ledger = Arc::new(connection.ledger(facts, models));
     let membership = Arc::new(transactions::Membership::default());
+    let mut log =
+        transactions::KafkaTransactions::connect(Arc::clone(connection), facts, worker, Arc::clone(&membership), stop)?;
+    let restorer = restore::Restorer::start(Arc::clone(connection), Arc::clone(ledger), Arc::clone(entrance), stop)?;
+    let consumer = source::connect(connection, worker, restorer, ledger, stop)?;
+    membership.set(&consumer);
+    entrance.pass(stop);
+    if stop.load(Ordering::Acquire) {
+        return Ok(());
+    }
     // Before anything is read: it ends what a predecessor left open, which would block the question for the offsets.
-    let log = transactions::KafkaTransactions::open(Arc::clone(connection), facts, worker, Arc::clone(&membership), stop)?;
+    log.begin_for_good()?;
     // Names this process's attempts to commit among those of all that ever used the transactional id.
     let name = uuid::Uuid::new_v4().simple().to_string();
-    let seat = seat(Box::new(LedgerSink::new(Arc::clone(&ledger), log, name)));
-    let restorer = restore::Restorer::start(Arc::clone(connection), Arc::clone(&ledger), Arc::clone(followed), stop)?;
-    source::drive(connection, worker, &membership, seat, restorer, ledger, now, stop)
+    consumer.context().take_seat(seat(Box::new(LedgerSink::new(Arc::clone(ledger), log, name))));
+    source::drive(connection, &consumer, now, stop)
 }
 
 impl Connection {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
@@ -39,12 +39,15 @@ const MENDING: Duration = Duration::from_secs(60);
 /// runs on the polling thread, can always have it.
 pub(super) struct Desk {
     connection: Arc<Connection>,
-    seat: Arc<Mutex<dyn Seat>>,
+    /// Taken before anything is subscribed to, and so before any callback comes.
+    seat: OnceLock<Arc<Mutex<dyn Seat>>>,
     owned: Mutex<BTreeSet<ShardId>>,
     /// Inputs of owned shards that deliver nothing for now, because too much of theirs waits.
     paused: Mutex<BTreeSet<Asked>>,
     /// Shards whose state is being read, and what the committed offsets say of them.
     awaited: Mutex<BTreeMap<ShardId, Found>>,
+    /// Shards of which records came that nobody could take.
+    strayed: Mutex<BTreeSet<ShardId>>,
     failed: Mutex<Option<Failed>>,
     restorer: Restorer,
     ledger: Arc<Ledger>,
@@ -90,19 +93,29 @@ fn open<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Desk {
-    pub(super) fn new(
-        connection: Arc<Connection>,
-        seat: Arc<Mutex<dyn Seat>>,
-        restorer: Restorer,
-        ledger: Arc<Ledger>,
-        stop: Arc<AtomicBool>,
-    ) -> Self {
-        let (owned, paused, awaited, failed) = (Mutex::default(), Mutex::default(), Mutex::default(), Mutex::default());
-        Desk { connection, seat, owned, paused, awaited, failed, restorer, ledger, stop }
+    pub(super) fn new(connection: Arc<Connection>, restorer: Restorer, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) -> Self {
+        let (owned, paused, awaited) = (Mutex::default(), Mutex::default(), Mutex::default());
+        let (strayed, failed) = (Mutex::default(), Mutex::default());
+        let seat = OnceLock::new();
+        Desk { connection, seat, owned, paused, awaited, strayed, failed, restorer, ledger, stop }
+    }
+
+    /// The worker that is told; once.
+    pub(super) fn take_seat(&self, seat: Arc<Mutex<dyn Seat>>) {
+        let _ = self.seat.set(seat);
     }
 
     pub(super) fn seat(&self) -> MutexGuard<'_, dyn Seat + 'static> {
-        open(&self.seat)
+        open(self.seat.get().unwrap_or_else(|| unreachable!("a seat is taken before the consumer subscribes")))
+    }
+
+    /// Whether a record of this shard can be taken. One that cannot is asked for again when the shard is seated.
+    pub(super) fn takes(&self, shard: ShardId) -> bool {
+        let takes = open(&self.owned).contains(&shard);
+        if !takes {
+            open(&self.strayed).insert(shard);
+        }
+        takes
     }
 
     /// The shards that this worker owns.
@@ -174,7 +187,8 @@ impl Desk {
             let seated = restored.and_then(|restored| {
                 match ledger::seating(&self.ledger, shard, restored.progress, &found)? {
                     Seating::At(progress) | Seating::Recovered(progress) => {
-                        Ok(Assignment { shard, progress, customers: Known::Restored(restored.customers) })
+                        let needed_from = restored.needed_from;
+                        Ok(Assignment { shard, progress, customers: Known::Restored(restored.customers), needed_from })
                     }
                     // Offsets with bookmarks are of a shard that something was committed of.
                     Seating::Fresh => Err(format!("partition {shard}: the committed offsets are of no commit")),
@@ -182,12 +196,27 @@ impl Desk {
             });
             match seated {
                 Ok(assignment) => {
+                    self.bring_back(consumer, &assignment)?;
                     self.seat().assigned(vec![assignment]);
                     open(&self.owned).insert(shard);
                     consumer.resume(&self.partitions_of([&shard])).map_err(|error| format!("cannot resume: {error}"))?;
                 }
                 Err(reason) => self.seat().park(shard, reason),
             }
+        }
+        Ok(())
+    }
+
+    /// Goes back to where a shard goes on, if records of it came before anybody could take them.
+    fn bring_back(&self, consumer: &GroupConsumer, assignment: &Assignment) -> Result<(), String> {
+        let shard = assignment.shard;
+        if !open(&self.strayed).remove(&shard) {
+            return Ok(());
+        }
+        warn!(shard, "records came before the state was read; they are read again");
+        for (topic, position) in self.connection.inputs.iter().zip(&assignment.progress.positions) {
+            let sought = consumer.seek(topic, shard as i32, Offset::Offset(position.offset), CALL);
+            sought.map_err(|error| format!("cannot go back to offset {} of {topic}: {error}", position.offset))?;
         }
         Ok(())
     }
@@ -252,7 +281,7 @@ impl Desk {
             match found.progress() {
                 Some(progress) if self.seat().kept(shard).as_ref() == Some(&progress) => {
                     plan.at(&self.connection, shard, &progress.positions)?;
-                    plan.ready.push(Assignment { shard, progress, customers: Known::Kept });
+                    plan.ready.push(Assignment { shard, progress, customers: Known::Kept, needed_from: 0 });
                 }
                 Some(progress) => {
                     plan.at(&self.connection, shard, &progress.positions)?;
@@ -278,15 +307,15 @@ impl Desk {
         for (shard, restored) in self.restorer.restore(shards) {
             let seated = restored.and_then(|restored| {
                 let seating = ledger::seating(&self.ledger, shard, restored.progress, &self.found(committed, shard))?;
-                Ok((seating, restored.customers))
+                Ok((seating, restored.customers, restored.needed_from))
             });
             match seated {
-                Ok((Seating::At(progress) | Seating::Recovered(progress), customers)) => {
+                Ok((Seating::At(progress) | Seating::Recovered(progress), customers, needed_from)) => {
                     warn!(shard, "the group has no offsets: they are taken from the state log");
                     plan.at(&self.connection, shard, &progress.positions)?;
-                    plan.ready.push(Assignment { shard, progress, customers: Known::Restored(customers) });
+                    plan.ready.push(Assignment { shard, progress, customers: Known::Restored(customers), needed_from });
                 }
-                Ok((Seating::Fresh, _)) => {
+                Ok((Seating::Fresh, ..)) => {
                     for topic in &self.connection.inputs {
                         let found = committed.find_partition(topic, shard as i32);
                         let found = found.map_or(Offset::Invalid, |found| found.offset());
@@ -336,7 +365,7 @@ impl Desk {
                 added.map_err(|error| format!("cannot start at offset {offset}: {error}"))?;
             }
             let customers = Known::Restored(Vec::new());
-            assignments.push(Assignment { shard: shard.unsigned_abs(), progress, customers });
+            assignments.push(Assignment { shard: shard.unsigned_abs(), progress, customers, needed_from: 0 });
         }
         Ok(())
     }
@@ -411,6 +440,7 @@ impl Desk {
         // What stays is read from the beginning once more; it is rare that anything does.
         self.restorer.order(awaited);
         open(&self.owned).retain(|shard| !going.contains(shard));
+        open(&self.strayed).retain(|shard| !going.contains(shard));
         open(&self.paused).retain(|(_, shard)| !going.contains(shard));
         if !going.is_empty() {
             let going: Vec<ShardId> = going.into_iter().collect();

@@ -14,9 +14,8 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
-use super::Connection;
 use super::client::{self, Patience};
-use super::follow::Followed;
+use super::{Connection, Entrance};
 use crate::ledger::{Ledger, Look, Restored, Restoring, StateReader, Step};
 use crate::port::ShardId;
 use crate::wire::outputs;
@@ -42,7 +41,7 @@ pub(super) struct Restorer {
 struct Works {
     connection: Arc<Connection>,
     ledger: Arc<Ledger>,
-    followed: Arc<Followed>,
+    entrance: Arc<Entrance>,
     stop: Arc<AtomicBool>,
     /// Orders of an earlier assignment are of no use any more.
     assignment: AtomicU64,
@@ -57,10 +56,10 @@ impl Restorer {
     pub(super) fn start(
         connection: Arc<Connection>,
         ledger: Arc<Ledger>,
-        followed: Arc<Followed>,
+        entrance: Arc<Entrance>,
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, String> {
-        let works = Works { connection, ledger, followed, stop: Arc::clone(stop), assignment: AtomicU64::new(0) };
+        let works = Works { connection, ledger, entrance, stop: Arc::clone(stop), assignment: AtomicU64::new(0) };
         let works = Arc::new(works);
         let (orders, incoming) = channel();
         let (answer, results) = channel();
@@ -188,7 +187,7 @@ impl Works {
     /// Reads one shard's log to its end; `None` where nobody wants it any more.
     fn read(&self, assignment: u64, reader: &mut Reader, end: i64) -> Result<Option<Restored>, String> {
         let shard = reader.shard;
-        let (mut restoring, from) = match self.followed.take(shard) {
+        let (mut restoring, from) = match self.entrance.followed.take(shard) {
             Some((reading, next)) => (Restoring::go_on(reading, end), Offset::Offset(next)),
             None => (Restoring::begin(shard, end), Offset::Beginning),
         };

@@ -1,8 +1,8 @@
 //! The loop that polls a worker's consumer and tells its seat.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
@@ -14,10 +14,9 @@ use tracing::warn;
 use super::ends::{Asked, End, Ends};
 use super::rebalance::{Desk, GroupConsumer};
 use super::restore::Restorer;
-use super::transactions::Membership;
 use super::{Connection, Protocol, client};
 use crate::ledger::Ledger;
-use crate::port::{Now, Origin, RawRecord, Seat, Stamped};
+use crate::port::{Now, Origin, RawRecord, Stamped};
 use crate::time::Timestamp;
 
 /// How long to wait for a first record: deadlines are looked at in between.
@@ -25,24 +24,28 @@ const WAIT: Duration = Duration::from_millis(10);
 /// Records taken between two looks at the time.
 const ROUND: usize = 500;
 
-#[expect(clippy::too_many_arguments, reason = "the parts of a worker, put together in one place")]
-pub(super) fn drive(
+/// A consumer that knows the brokers, but takes no part in its group yet.
+pub(super) fn connect(
     connection: &Arc<Connection>,
     worker: usize,
-    membership: &Membership,
-    seat: Arc<Mutex<dyn Seat>>,
     restorer: Restorer,
-    ledger: Arc<Ledger>,
+    ledger: &Arc<Ledger>,
+    stop: &Arc<AtomicBool>,
+) -> Result<Arc<GroupConsumer>, String> {
+    let desk = Desk::new(Arc::clone(connection), restorer, Arc::clone(ledger), Arc::clone(stop));
+    let made = client::consumer(connection, worker).create_with_context(desk);
+    made.map(Arc::new).map_err(|error| format!("cannot make a consumer: {error}"))
+}
+
+pub(super) fn drive(
+    connection: &Arc<Connection>,
+    consumer: &Arc<GroupConsumer>,
     now: &Now,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), String> {
-    let desk = Desk::new(Arc::clone(connection), seat, restorer, ledger, Arc::clone(stop));
-    let made = client::consumer(connection, worker).create_with_context(desk);
-    let consumer: Arc<GroupConsumer> = Arc::new(made.map_err(|error| format!("cannot make a consumer: {error}"))?);
-    membership.set(&consumer);
     let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(|error| format!("cannot subscribe: {error}"))?;
-    let mut source = Source { connection, consumer: &consumer, ends: Ends::start(connection, now)? };
+    let mut source = Source { connection, consumer, ends: Ends::start(connection, now)? };
     let ended = loop {
         if stop.load(Ordering::Acquire) {
             break Ok(());
@@ -92,10 +95,14 @@ impl Source<'_> {
         let topic = record.topic();
         let input = self.connection.inputs.iter().position(|input| input == topic);
         let input = input.ok_or_else(|| format!("a record of {topic} came, which is no input"))?;
+        let shard = record.partition().unsigned_abs();
+        if !self.consumer.context().takes(shard) {
+            return Ok(());
+        }
         // A record without a timestamp is as old as its receipt.
         let timestamp = record.timestamp().to_millis().map_or(Timestamp::MAX, Timestamp::from_millis);
         self.consumer.context().seat().record(RawRecord {
-            origin: Origin { shard: record.partition().unsigned_abs(), input, offset: record.offset() },
+            origin: Origin { shard, input, offset: record.offset() },
             timestamp,
             stamped: Stamped::OnEntry,
             key: record.key(),

@@ -56,8 +56,8 @@ pub(super) struct KafkaTransactions {
 }
 
 impl KafkaTransactions {
-    /// With a first producer: it has fenced whoever used the transactional id before, and ended what they left open.
-    pub(super) fn open(
+    /// A client that knows the brokers, but has not begun: whoever uses the transactional id now is not disturbed yet.
+    pub(super) fn connect(
         connection: Arc<Connection>,
         facts: &Facts,
         worker: usize,
@@ -65,9 +65,17 @@ impl KafkaTransactions {
         stop: &Arc<AtomicBool>,
     ) -> Result<Self, String> {
         let (max_bytes, stop) = (facts.producer_bytes, Arc::clone(stop));
-        let producer = open(&connection, worker, max_bytes, &stop)?;
+        let producer = create(&client::producer(&connection, worker, max_bytes))?;
         let cutter = Cutter::start(&connection)?;
         Ok(KafkaTransactions { connection, worker, max_bytes, membership, stop, producer, cutter })
+    }
+
+    /// Fences whoever used the transactional id before, and ends what they left open.
+    pub(super) fn begin_for_good(&mut self) -> Result<(), String> {
+        match retried(|| self.producer.init_transactions(CALL)) {
+            Ok(()) => Ok(()),
+            Err(Failure::Abort(_) | Failure::Unclear(_)) => self.replace(),
+        }
     }
 
     /// Waits for all deliveries: the client's own flush inside a commit polls in steps of a tenth of a second.
@@ -196,8 +204,7 @@ fn open(
 pub(super) fn initiated(config: &ClientConfig, stop: &Arc<AtomicBool>) -> Result<ThreadedProducer<Plain>, String> {
     let patience = Patience::of(PATIENCE, stop);
     loop {
-        let producer: ThreadedProducer<Plain> =
-            config.create_with_context(Plain::default()).map_err(|error| format!("cannot make a producer: {error}"))?;
+        let producer = create(&config)?;
         match retried(|| producer.init_transactions(CALL)) {
             Ok(()) => return Ok(producer),
             Err(Failure::Abort(reason) | Failure::Unclear(reason)) => {
@@ -209,6 +216,10 @@ pub(super) fn initiated(config: &ClientConfig, stop: &Arc<AtomicBool>) -> Result
             }
         }
     }
+}
+
+fn create(config: &ClientConfig) -> Result<ThreadedProducer<Plain>, String> {
+    config.create_with_context(Plain::default()).map_err(|error| format!("cannot make a producer: {error}"))
 }
 
 /// Makes a call again with the same arguments while the client calls its failure retriable, for a bounded time.

@@ -8,6 +8,7 @@ use crate::port::ShardId;
 use crate::shard::Progress;
 use crate::touchpoint::Identity;
 use crate::wire::pages::{self, Entry, Head, Mark};
+use crate::wire::succession;
 
 /// Why a log cannot be taken as it is read.
 #[derive(Debug)]
@@ -27,7 +28,11 @@ pub struct Reading {
     part: u32,
     /// What has come of an entry that goes on on the next page.
     open: Vec<u8>,
+    /// As of the last commit that was read as a whole, under its models.
     latest: HashMap<Identity, Customer>,
+    /// What the commit being read says so far: under which models it was written, its last page tells.
+    said: Vec<Entry>,
+    models: Vec<Mark>,
     progress: Option<Progress>,
     /// The first commit that is there as a whole.
     first: Option<u64>,
@@ -57,16 +62,31 @@ impl Reading {
         self.progress.as_ref()
     }
 
-    /// The state, when everything is read.
+    /// From which commit on the log is needed, as its last page says.
+    pub fn needed_from(&self) -> u64 {
+        self.needed_from
+    }
+
+    /// The models that the last commit read as a whole was written under.
+    pub fn models(&self) -> &[Mark] {
+        &self.models
+    }
+
+    /// The state, when everything is read, brought over to the models that run now.
     ///
     /// # Errors
-    /// The log's head is missing.
-    pub fn finish(self) -> Result<(Vec<Customer>, Option<Progress>), Unfit> {
+    /// The log's head is missing, or these models may not follow.
+    pub fn finish(mut self, ledger: &Ledger) -> Result<(Vec<Customer>, Option<Progress>), Unfit> {
         if let Some(first) = self.first.filter(|first| *first > self.needed_from.max(1) && self.needed_from > 0) {
             let needed = self.needed_from;
             return Err(Unfit::Hole(format!(
                 "the state log begins with commit {first}, and is needed from commit {needed}: somebody has deleted its head"
             )));
+        }
+        if self.progress.is_some()
+            && let Some(migration) = succession::admit(&self.models, &ledger.models).map_err(Unfit::Wrong)?
+        {
+            self.latest.values_mut().for_each(|customer| migration.migrate(customer));
         }
         Ok((self.latest.into_values().collect(), self.progress))
     }
@@ -90,26 +110,21 @@ impl Reading {
         }
         let last = head.progress.is_some();
         self.part = if last { 0 } else { head.part + 1 };
-        if last {
-            self.ends(ledger, head)?;
-        }
         let carried = self.carried(&page.carried, !begun).map_err(Unfit::Wrong)?;
-        for entry in carried.into_iter().chain(page.entries) {
-            match entry {
-                Entry::Customer(customer) => drop(self.latest.insert(customer.identity.clone(), *customer)),
-                Entry::Gone(who) => drop(self.latest.remove(&who)),
-            }
-        }
+        self.said.extend(carried.into_iter().chain(page.entries));
         self.open.extend(page.open);
-        if last && !self.open.is_empty() {
+        if !last {
+            return Ok(());
+        }
+        if !self.open.is_empty() {
             return Err(Unfit::Wrong("a commit of the state log ends within a customer".to_owned()));
         }
-        Ok(())
+        self.ends(ledger, head)
     }
 
     /// The last page of a commit.
     fn ends(&mut self, ledger: &Ledger, head: Head) -> Result<(), Unfit> {
-        check(ledger, head.partitions, &head.inputs, &head.models).map_err(Unfit::Wrong)?;
+        check(ledger, head.partitions, &head.inputs).map_err(Unfit::Wrong)?;
         let Some(progress) = head.progress else { return Ok(()) };
         if let Some(before) = &self.progress
             && progress.sequence != before.sequence + 1
@@ -121,6 +136,21 @@ impl Reading {
         self.first.get_or_insert(if whole { progress.sequence } else { progress.sequence + 1 });
         self.needed_from = head.needed_from;
         self.progress = Some(progress);
+        self.apply(head.models).map_err(Unfit::Wrong)
+    }
+
+    /// What the commit says, which was written under these models; what is known from before is brought over to them first.
+    fn apply(&mut self, models: Vec<Mark>) -> Result<(), String> {
+        if let Some(migration) = succession::step(&self.models, &models)? {
+            self.latest.values_mut().for_each(|customer| migration.migrate(customer));
+        }
+        self.models = models;
+        for entry in self.said.drain(..) {
+            match entry {
+                Entry::Customer(customer) => drop(self.latest.insert(customer.identity.clone(), *customer)),
+                Entry::Gone(who) => drop(self.latest.remove(&who)),
+            }
+        }
         Ok(())
     }
 
@@ -143,7 +173,7 @@ impl Reading {
 }
 
 /// Whether the log is about what runs now.
-fn check(ledger: &Ledger, partitions: u32, inputs: &[String], models: &[Mark]) -> Result<(), String> {
+fn check(ledger: &Ledger, partitions: u32, inputs: &[String]) -> Result<(), String> {
     if partitions != ledger.partitions {
         return Err(format!(
             "the state log was written when the inputs had {partitions} partitions, and now they have {}: \
@@ -159,21 +189,15 @@ fn check(ledger: &Ledger, partitions: u32, inputs: &[String], models: &[Mark]) -
             ledger.inputs.join(", ")
         ));
     }
-    let structures = |marks: &[Mark]| -> Vec<String> { marks.iter().map(|mark| mark.structure.clone()).collect() };
-    let (written, running) = (structures(models), structures(&ledger.models));
-    if written != running {
-        return Err(format!(
-            "the state log holds journeys of other models ({}) than those that run now ({})",
-            written.join("; "),
-            running.join("; ")
-        ));
-    }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::model::Model;
     use crate::shard::Position;
     use crate::time::Timestamp;
     use crate::wire::Format;
@@ -254,7 +278,7 @@ mod tests {
         hole(&[page("a", 0, 6, Some(7)), page("b", 1, 6, Some(8))], 1);
         let other = take(&mut Reading::of(0), &[page("a", 0, 5, Some(7))]);
         assert!(matches!(other, Err((0, Unfit::Wrong(_)))), "{other:?}");
-        let renamed = check(&ledger(), 6, &["old".to_owned()], &[]);
+        let renamed = check(&ledger(), 6, &["old".to_owned()]);
         assert!(renamed.is_err_and(|reason| reason.contains("the inputs old, and now they are in")));
     }
 
@@ -276,7 +300,7 @@ mod tests {
         let finished = |pages: &[Vec<u8>]| {
             let mut reading = Reading::of(0);
             take(&mut reading, pages).expect("in order");
-            reading.finish()
+            reading.finish(&ledger())
         };
         let (customers, progress) = finished(&pages[1..]).expect("from commit 5 on all is there");
         assert_eq!((customers.len(), progress.map(|progress| progress.sequence)), (3, Some(7)));
@@ -284,5 +308,89 @@ mod tests {
         assert!(matches!(&short, Err(Unfit::Hole(reason)) if reason.contains("is needed from commit 5")), "{short:?}");
         // Nobody knows yet from where on it is needed.
         assert!(finished(&pages[..1]).is_ok());
+    }
+
+    /// A model of the shop by its version: a stage is renamed, then one comes between, then one more.
+    fn shop(version: usize) -> Arc<Model> {
+        let stages = [
+            "looking: { enter: a }, buying: { enter: b }",
+            "browsing: { enter: a }, buying: { enter: b } }\nrenamed: { stages: { looking: browsing }",
+            "browsing: { enter: a }, asking: { enter: c }, buying: { enter: b }",
+        ];
+        let stages = stages[version - 1];
+        let text = format!("sillage: 1\nmodel: shop\nversion: {version}\nstages: {{ {stages} }}\n");
+        let (model, faults) = crate::model::load("shop.yaml", &text);
+        Arc::new(model.unwrap_or_else(|| panic!("{faults:?}")))
+    }
+
+    /// A commit with a customer who does something under that version for the first time.
+    fn commit(sequence: u64, version: usize, who: &str, does: &str) -> Vec<u8> {
+        let mut customer = Customer::new(Identity::customer(who));
+        let touchpoint = crate::touchpoint::Touchpoint {
+            id: "t".into(),
+            id_given: false,
+            identity: customer.identity.clone(),
+            linked: None,
+            event_time: Timestamp::from_millis(0),
+            kind: does.into(),
+            channel: None,
+            session: None,
+            properties: Vec::new(),
+        };
+        let at = touchpoint.event_time;
+        let moment = crate::journey::Moment { log_time: at, counts_from: at, stream_time: at };
+        customer.apply(&[shop(version)], &touchpoint, moment, 0, &mut 0, &mut Vec::new());
+        let position = Position { offset: 0, log_time: Timestamp::MIN };
+        let progress = Some(Progress { positions: vec![position], stream_time: None, sequence });
+        let head = Head {
+            part: 0,
+            partitions: 6,
+            inputs: vec!["in".to_owned()],
+            models: vec![Mark::of(&shop(version))],
+            progress,
+            attempt: "a".to_owned(),
+            needed_from: 0,
+        };
+        let mut draft = Draft::default();
+        draft.add(&customer).expect("added");
+        draft.finish(&head).expect("a page")
+    }
+
+    /// Where everybody stands under that version, once these commits are read.
+    fn stands(commits: &[Vec<u8>], version: usize) -> Result<String, String> {
+        let ledger = Ledger { models: vec![Mark::of(&shop(version))], ..ledger() };
+        let mut reading = Reading::of(0);
+        let why = |unfit| match unfit {
+            Unfit::Hole(reason) | Unfit::Wrong(reason) => reason,
+        };
+        commits.iter().try_for_each(|page| reading.take(&ledger, page)).map_err(why)?;
+        let (mut customers, _) = reading.finish(&ledger).map_err(why)?;
+        customers.sort_by(|one, other| one.identity.cmp(&other.identity));
+        let stage = |customer: &Customer| {
+            let stage = customer.journeys[0].stage().expect("entered one");
+            format!("{} {}", customer.identity.id, shop(version).stage_name(stage))
+        };
+        Ok(customers.iter().map(stage).collect::<Vec<_>>().join(", "))
+    }
+
+    #[test]
+    fn a_log_written_under_several_versions_is_read_as_one_wherever_it_was_cut() {
+        let log = [
+            commit(1, 1, "anna", "a"),
+            commit(2, 1, "ben", "b"),
+            // The process died after its first commit under the new names, and the one after it knows two versions.
+            commit(3, 2, "carla", "a"),
+            commit(4, 3, "dora", "c"),
+            commit(5, 3, "anna", "b"),
+        ];
+        assert_eq!(stands(&log[..2], 1).as_deref(), Ok("anna looking, ben buying"));
+        assert_eq!(stands(&log[..2], 2).as_deref(), Ok("anna browsing, ben buying"));
+        assert_eq!(stands(&log[..3], 2).as_deref(), Ok("anna browsing, ben buying, carla browsing"));
+        assert_eq!(stands(&log[..3], 3).as_deref(), Ok("anna browsing, ben buying, carla browsing"));
+        assert_eq!(stands(&log, 3).as_deref(), Ok("anna buying, ben buying, carla browsing, dora asking"));
+        assert_eq!(stands(&log[2..], 3).as_deref(), Ok("anna buying, carla browsing, dora asking"));
+        // Version 3 alone does not say what became of the first names; a worker that was rolled back knows less than the log.
+        assert!(stands(&log[..2], 3).is_err_and(|reason| reason.contains("(D001)")));
+        assert!(stands(&log, 2).is_err_and(|reason| reason.contains("version 3 of the model shop, and this is version 2")));
     }
 }

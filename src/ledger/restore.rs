@@ -20,6 +20,8 @@ pub struct Restored {
     pub customers: Vec<Customer>,
     /// As of the last commit; `None` where the log holds nothing.
     pub progress: Option<Progress>,
+    /// From which commit on the log is needed.
+    pub needed_from: u64,
 }
 
 /// A shard's state on its way.
@@ -80,9 +82,9 @@ impl Restoring {
             Seen::Page(_, Ok(())) => Ok(Step::Further),
             Seen::Page(offset, Err(unfit)) => self.again(ledger, reader, unfit, &format!("offset {offset}")),
             Seen::Nothing(Some(position)) if position >= self.end => {
-                let shard = self.reading.shard();
-                match std::mem::replace(&mut self.reading, Reading::of(shard)).finish() {
-                    Ok((customers, progress)) => Ok(Step::Done(Restored { customers, progress })),
+                let (shard, needed_from) = (self.reading.shard(), self.reading.needed_from());
+                match std::mem::replace(&mut self.reading, Reading::of(shard)).finish(ledger) {
+                    Ok((customers, progress)) => Ok(Step::Done(Restored { customers, progress, needed_from })),
                     Err(unfit) => self.again(ledger, reader, unfit, "its beginning"),
                 }
             }

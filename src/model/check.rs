@@ -2,9 +2,10 @@
 //!
 //! Each room below checks one part and hands on what it resolved: [`imports`] the shared files, [`groups`] the types,
 //! [`conditions`] the facts and the lines about them, [`segments`], [`tallies`], [`stages`], [`phases`], [`episodes`],
-//! [`friction`]; [`doubts`] looks at the whole, and [`compile`] puts the [`Model`] together. Knows nothing of customers or
+//! [`friction`], [`changes`] against earlier versions; [`doubts`] looks at the whole, and [`compile`] puts the [`Model`] together. Knows nothing of customers or
 //! time.
 
+mod changes;
 mod compile;
 mod conditions;
 mod doubts;
@@ -53,6 +54,8 @@ pub const MAX_FRICTION: usize = 64;
 pub const MAX_CONDITIONS: usize = 6;
 /// The most types of touchpoints that a model may name.
 pub const MAX_TYPES: usize = 4096;
+/// The most names under `renamed`, and under `removed`: they are written beside the state.
+pub const MAX_CHANGES: usize = 64;
 /// The longest name of a model, stage, episode, group or phase, in bytes.
 pub const MAX_NAME_BYTES: usize = 64;
 /// A recovery window shorter than this and than the absence itself is taken for a slip of the unit.
@@ -115,13 +118,14 @@ fn check(written: &Written, faults: &mut Faults) -> Option<Model> {
     let friction = friction::check(&around, &mut groups, &mut conditions, faults);
     let parts = compile::Parts { friction, ..parts };
     groups.finish(faults);
+    let changes = changes::check(written, &parts.episodes, faults);
     // A line that cannot be read might have used it.
     if faults.usable() {
         tallies::check_use(written, &conditions, faults);
     }
     doubts::check(written, &parts, &groups, faults);
     let name = written.name.as_ref()?;
-    compile::model(&name.value, written.version, parts, conditions, faults)
+    compile::model((&name.value, written.version), parts, changes, conditions, faults)
 }
 
 fn head(written: &Written, faults: &mut Faults) {

@@ -5,10 +5,12 @@
 //! customers, time or topics.
 
 pub mod check;
+mod diff;
 mod friction;
 pub mod graph;
 pub mod schema;
 mod stage;
+mod structure;
 mod types;
 pub mod written;
 
@@ -19,8 +21,10 @@ use crate::time::Span;
 use crate::touchpoint::Currency;
 
 pub use check::{Fragments, load, load_with};
+pub use diff::{Change, Diff, Effect, Refused, Way, between, demands, diff, same_evidence};
 pub use friction::{Friction, MAX_ADDED, RuleIndex, Scope, Sign, Threshold};
 pub use stage::{Demand, Stage};
+pub use structure::{Changes, DemandShape, KindShape, RuleShape, Section, StageShape, Structure, SumShape, TallyShape};
 pub use types::{Enters, EpisodeRole, Evidence, TypeRoles, Types};
 
 /// A stage by its place in the model's order.
@@ -55,6 +59,8 @@ pub struct Model {
     pub facts: Vec<Fact>,
     /// What types of touchpoints mean here.
     pub types: Types,
+    /// What it says about its earlier versions.
+    pub changes: Changes,
 }
 
 /// How long an absence is waited for.
@@ -208,17 +214,8 @@ impl Model {
         self.facts.get(usize::from(slot))
     }
 
-    /// What must stay the same for running journeys to go on under another file of this model (rule 25): names in order.
+    /// What running journeys refer to, as it stands beside their state (rule 25).
     pub fn structure(&self) -> String {
-        let mut parts = vec![
-            ("stages", self.stages.iter().map(|stage| stage.name.as_str()).collect::<Vec<_>>()),
-            ("episodes", self.episodes.iter().map(|kind| kind.name.as_str()).collect()),
-            ("friction", self.friction.iter().map(|rule| rule.name.as_str()).collect()),
-            ("tallies", self.tallies.iter().map(|tally| tally.name.as_str()).collect()),
-            ("segments", self.segments.iter().map(|segment| segment.name.as_str()).collect()),
-        ];
-        parts.retain(|(what, names)| matches!(*what, "stages" | "episodes") || !names.is_empty());
-        let parts: Vec<String> = parts.iter().map(|(what, names)| format!("{what} {}", names.join(", "))).collect();
-        format!("{}: {}", self.name, parts.join("; "))
+        Structure::of(self).text()
     }
 }

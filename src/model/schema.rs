@@ -108,6 +108,8 @@ static MODEL: Closed = Closed {
             "Things inside a journey with an id and a deadline of their own: a basket, a checkout, an order, a ticket.",
         ),
         key("friction", Holds::Named(&Holds::Keys(&FRICTION)), "What shows that something went wrong for the customer."),
+        key("renamed", Holds::Keys(&RENAMED), "What earlier versions of this model called otherwise, for running journeys."),
+        key("removed", Holds::Keys(&REMOVED), "What earlier versions had, and what becomes of the journeys that run there."),
     ],
     required: &["sillage"],
     counted: None,
@@ -209,6 +211,29 @@ static FRICTION: Closed = Closed {
     ],
     required: &[],
     counted: Some(1),
+};
+
+static RENAMED: Closed = Closed {
+    keys: &[
+        key("stages", Holds::Named(&Holds::Name), "Old names of stages, each with the new one."),
+        key("episodes", Holds::Named(&Holds::Name), "Old names of episodes, each with the new one."),
+        key("ids", Holds::ByProperty(&Holds::Text), "Properties in `known by` that touchpoints call otherwise now."),
+        key("friction", Holds::Named(&Holds::Name), "Old names of friction rules, each with the new one."),
+        key("tallies", Holds::Named(&Holds::Name), "Old names of tallies, each with the new one."),
+        key("segments", Holds::Named(&Holds::Name), "Old names of segments, each with the new one."),
+    ],
+    required: &[],
+    counted: None,
+};
+
+static REMOVED: Closed = Closed {
+    keys: &[
+        key("stages", Holds::Named(&Holds::Name), "Stages that are gone, each with the one where journeys go on."),
+        key("episodes", Holds::Names, "Episodes that are gone: open ones are forgotten."),
+        key("ids", Holds::Names, "Properties that no episode is known by any more."),
+    ],
+    required: &[],
+    counted: None,
 };
 
 /// The schema as a document of JSON Schema 2020-12.

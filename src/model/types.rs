@@ -132,6 +132,13 @@ impl Types {
         self.named.values().flat_map(|meanings| &meanings.roles).chain([&self.other])
     }
 
+    /// A mark of the types whose meaning, under whichever conditions, is of some sort: the same for the same types.
+    pub fn mark(&self, fits: impl Fn(&TypeRoles) -> bool) -> u32 {
+        let fitting = self.named().into_iter().filter(|kind| self.named[*kind].roles.iter().any(&fits));
+        let names: Vec<&str> = fitting.collect();
+        xxhash_rust::xxh3::xxh3_64(names.join("\n").as_bytes()) as u32
+    }
+
     /// The types that the model names, sorted.
     pub fn named(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.named.keys().map(CompactString::as_str).collect();

@@ -2,9 +2,10 @@
 //!
 //! Finds unknown keys, missing keys and wrong shapes. Whether the names mean anything is for [`super::check`] to say.
 //! A room for each part of the file: [`basics`] (properties, groups, tallies, segments), [`stage`], [`episode`],
-//! [`friction`], and [`wait`] for spans of all kinds.
+//! [`friction`], [`changes`] (what earlier versions had), and [`wait`] for spans of all kinds.
 
 mod basics;
+mod changes;
 mod episode;
 mod friction;
 mod stage;
@@ -15,6 +16,7 @@ use crate::time::Span;
 use crate::yaml::{Bounds, Entry, Node, Reader, Value};
 
 pub use basics::{Group, Kind, Of, Property, Segment, Sum, Tally, Who};
+pub use changes::Changes;
 pub use episode::Episode;
 pub use friction::{Friction, Sign, Threshold};
 pub use stage::{Stage, Way};
@@ -59,6 +61,8 @@ pub struct Written {
     pub episodes: Vec<Episode>,
     /// The friction rules in order.
     pub friction: Vec<Friction>,
+    /// What it says about its earlier versions.
+    pub changes: Changes,
 }
 
 /// A file that models share: what it says is as if the model said it.
@@ -115,6 +119,8 @@ pub fn read(root: &Node, faults: &mut Faults) -> Option<Written> {
     let stages = reader.required("stages", "stages: { visiting: { enter: page.viewed } }", faults);
     let episodes = reader.optional("episodes");
     let friction = reader.optional("friction");
+    let renamed = reader.optional("renamed");
+    let removed = reader.optional("removed");
     reader.finish(faults);
     Some(Written {
         language: language.and_then(|value| value.integer(0..=u64::MAX, faults)),
@@ -131,6 +137,7 @@ pub fn read(root: &Node, faults: &mut Faults) -> Option<Written> {
         stages: stages.map_or_else(Vec::new, |value| all(&value, "stages", Stage::read, faults)),
         episodes: episodes.map_or_else(Vec::new, |value| all(&value, "episodes", Episode::read, faults)),
         friction: friction.map_or_else(Vec::new, |value| all(&value, "friction rules", Friction::read, faults)),
+        changes: Changes::read(renamed, removed, faults),
     })
 }
 

@@ -49,20 +49,20 @@ impl Crew {
         facts: kafka::Facts,
         workers: usize,
         job: &Job,
-        followed: kafka::Followed,
+        entrance: &Arc<kafka::Entrance>,
         stop: &Stop,
         wrap: &Wrap,
     ) -> Result<Self, String> {
-        let followed = Arc::new(followed);
+        let models = Mark::all(&job.models, &job.retired);
+        let ledger = Arc::new(connection.ledger(&facts, models));
         Self::start(workers, |worker| {
-            let followed = Arc::clone(&followed);
+            let (ledger, entrance) = (Arc::clone(&ledger), Arc::clone(entrance));
             let (connection, job, stop, wrap) = (Arc::clone(connection), job.clone(), stop.clone(), Arc::clone(wrap));
             Box::new(move || {
                 let now = Arc::clone(&job.now);
-                let models = job.models.iter().map(|model| Mark::of(model)).collect();
                 let mut job = job;
                 job.settings.state_log = StateLog::Changes;
-                kafka::drive(&connection, &facts, models, &followed, worker, &now, &stop.0, |sink| seat(job, wrap(sink)))
+                kafka::drive(worker, &connection, &ledger, &facts, &entrance, &now, &stop.0, |sink| seat(job, wrap(sink)))
             })
         })
     }

@@ -165,6 +165,7 @@ impl Life {
     fn job(&self, topics: Vec<String>, partitions: u32, partitioner: Partitioner) -> Job {
         Job {
             models: Arc::clone(&self.models),
+            retired: self.config.retired.clone().into(),
             settings: self.config.shard.clone(),
             format: self.config.input_format,
             mapping: self.config.fields.clone(),
@@ -182,25 +183,34 @@ impl Life {
     fn on_kafka(&self, log: &KafkaLog) -> Result<Crew, Ended> {
         let connection = Arc::new(log.connection.clone());
         let facts = self.reach(&connection, log.create)?;
-        let followed = self.stand_by(&connection, &facts)?;
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
-        Crew::on_kafka(&connection, facts, self.config.workers, &job, followed, &self.stop, &crew::bare())
-            .map_err(Ended::Unable)
+        let entrance = Arc::new(kafka::Entrance::default());
+        let crew = Crew::on_kafka(&connection, facts, self.config.workers, &job, &entrance, &self.stop, &crew::bare());
+        let crew = crew.map_err(Ended::Unable)?;
+        if let Err(reason) = self.stand_by(&connection, &facts, &entrance) {
+            self.stop.set();
+            return Err(Ended::Unable(crew.join().err().unwrap_or(reason)));
+        }
+        entrance.open();
+        Ok(crew)
     }
 
-    /// Follows the state logs until it is time to take the other's place; at once where nobody is stood by for.
-    fn stand_by(&self, connection: &kafka::Connection, facts: &kafka::Facts) -> Result<kafka::Followed, Ended> {
-        let Some(standby) = &self.standby else { return Ok(kafka::Followed::default()) };
+    /// Follows the state logs until it is time to take the other's place; not at all where nobody is stood by for.
+    fn stand_by(
+        &self,
+        connection: &kafka::Connection,
+        facts: &kafka::Facts,
+        entrance: &kafka::Entrance,
+    ) -> Result<(), String> {
+        let Some(standby) = &self.standby else { return Ok(()) };
         let decision = Decision::awaited(standby, &self.runtime, &self.stop);
-        let decision = decision.map_err(|error| unable("cannot listen for signals", error))?;
-        let ledger = connection.ledger(facts, self.models.iter().map(|model| Mark::of(model)).collect());
-        let followed = kafka::follow(connection, &ledger, &|| decision.is_taken() || self.stop.is_set());
-        let followed = followed.map_err(Ended::Unable)?;
-        if self.stop.is_set() {
-            return Err(Ended::Asked);
+        let decision = decision.map_err(|error| format!("cannot listen for signals: {error}"))?;
+        let ledger = connection.ledger(facts, Mark::all(&self.models, &self.config.retired));
+        kafka::follow(connection, &ledger, &entrance.followed, &|| decision.is_taken() || self.stop.is_set())?;
+        if !self.stop.is_set() {
+            warn!(instance = connection.instance, "taking over");
         }
-        warn!(instance = connection.instance, "taking over");
-        Ok(followed)
+        Ok(())
     }
 
     /// Creates or verifies the topics, trying again with growing pauses while no broker answers.

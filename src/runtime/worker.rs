@@ -19,7 +19,8 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping};
 
-/// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed.
+/// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed; and by what
+/// stands there of the models.
 const PAGE_BYTES: usize = 256;
 
 /// What a worker needs to know beside its log.
@@ -27,6 +28,8 @@ const PAGE_BYTES: usize = 256;
 pub struct Job {
     /// The models, in the order of the configuration.
     pub models: Arc<[Arc<Model>]>,
+    /// The names of models that are gone for good.
+    pub retired: Arc<[String]>,
     /// Time, limits, undo.
     pub settings: Settings,
     /// How inputs are encoded.
@@ -58,13 +61,21 @@ struct Place {
     since: Timestamp,
 }
 
+/// A shard as it was given up.
+struct Kept {
+    progress: Progress,
+    customers: SharedCustomers,
+    needed_from: u64,
+}
+
 /// A worker.
 pub struct Worker {
     job: Job,
     sink: Box<dyn Sink>,
+    page_bytes: usize,
     places: BTreeMap<ShardId, Place>,
     /// What was given up last, as committed: it often comes back at once, and then need not be read from the log.
-    kept: BTreeMap<ShardId, (Progress, SharedCustomers)>,
+    kept: BTreeMap<ShardId, Kept>,
     parked: Vec<ShardId>,
     last_commit: Timestamp,
     last_measure: Timestamp,
@@ -80,9 +91,11 @@ impl Worker {
     /// A worker without shards.
     pub fn new(job: Job, sink: Box<dyn Sink>) -> Self {
         let last_commit = (job.now)();
+        let page_bytes = PAGE_BYTES + job.models.iter().map(|model| model.structure().len()).sum::<usize>();
         Worker {
             job,
             sink,
+            page_bytes,
             places: BTreeMap::new(),
             kept: BTreeMap::new(),
             parked: Vec::new(),
@@ -207,7 +220,7 @@ impl Worker {
             let mut actions = Vec::new();
             place.shard.handle(Input::Prepare, &mut actions);
             let mut changed = match self.job.settings.state_log {
-                StateLog::Changes => PAGE_BYTES,
+                StateLog::Changes => self.page_bytes,
                 StateLog::Latest => 0,
             };
             for action in actions {
@@ -297,8 +310,8 @@ impl Worker {
         for id in shards {
             if let Some(place) = self.places.get_mut(id) {
                 place.shard.retire();
-                let kept = (place.shard.committed().clone(), place.shard.customers().clone());
-                self.kept.insert(*id, kept);
+                let (progress, needed_from) = (place.shard.committed().clone(), place.shard.needed_from());
+                self.kept.insert(*id, Kept { progress, customers: place.shard.customers().clone(), needed_from });
             }
         }
         self.forget(shards);
@@ -336,11 +349,15 @@ impl Seat for Worker {
             self.job.lookup.seat();
         }
         let now = (self.job.now)();
-        for Assignment { shard: id, progress, customers } in shards {
-            let kept = self.kept.remove(&id).map(|(_, customers)| customers.take());
-            let customers = match customers {
-                Known::Restored(customers) => customers,
-                Known::Kept => kept.unwrap_or_default(),
+        for Assignment { shard: id, progress, customers, needed_from } in shards {
+            let kept = self.kept.remove(&id);
+            let (customers, needed_from) = match (customers, kept) {
+                (Known::Restored(customers), _) => (customers, needed_from),
+                (Known::Kept, Some(kept)) => (kept.customers.take(), kept.needed_from),
+                (Known::Kept, None) => {
+                    self.park(id, "its state was not kept; please report this, and start again".to_owned());
+                    continue;
+                }
             };
             info!(shard = id, customers = customers.len(), "shard assigned");
             let customers = SharedCustomers::restored(customers);
@@ -348,6 +365,7 @@ impl Seat for Worker {
             let models = Arc::clone(&self.job.models);
             let mut meters = ShardMeters::new(id, self.job.models.iter().map(Arc::as_ref));
             let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress);
+            shard.needs_from(needed_from);
             shard.handle(Input::Clock(now), &mut self.actions);
             if shard.is_held() {
                 warn!(shard = id, "stream time is ahead of this machine's clock: the shard waits until the clock is there");
@@ -378,7 +396,7 @@ impl Seat for Worker {
     }
 
     fn kept(&self, shard: ShardId) -> Option<Progress> {
-        self.kept.get(&shard).map(|(progress, _)| progress.clone())
+        self.kept.get(&shard).map(|kept| kept.progress.clone())
     }
 
     fn record(&mut self, record: RawRecord<'_>) {

@@ -310,5 +310,6 @@ fn nothing() -> Model {
         segments: Vec::new(),
         facts: Vec::new(),
         types: model::Types::default(),
+        changes: model::Changes::default(),
     }
 }

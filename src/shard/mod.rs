@@ -250,6 +250,12 @@ impl<C: Customers> Shard<C> {
         self.turn.needed_from()
     }
 
+    /// What the owner before knew about that: to be told at the beginning, so that a log whose head somebody deletes is found
+    /// out also soon after a start.
+    pub fn needs_from(&mut self, sequence: u64) {
+        self.turn.begun_from(sequence);
+    }
+
     /// The log time of a record that arrives now (rule 2): the running maximum, per input, of the lesser of its timestamp
     /// and the worker clock at receipt.
     pub fn log_time(&mut self, input: usize, timestamp: Timestamp, receipt: Timestamp) -> Timestamp {

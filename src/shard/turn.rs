@@ -44,6 +44,11 @@ impl Turn {
         }
     }
 
+    /// The log was cut by an earlier owner up to this commit at most: it is needed from there on until a turn is made.
+    pub(super) fn begun_from(&mut self, needed_from: u64) {
+        self.needed_from = needed_from;
+    }
+
     /// Another customer came; the transaction writes its state.
     pub(super) fn joined(&mut self, who: &Identity) {
         self.roster.push(who.clone());

@@ -12,13 +12,14 @@ use crate::touchpoint::{Money, Value as Property};
 /// The state of a customer under these models, which must be those it was built with. Instants are RFC 3339 texts; what is
 /// absent is null.
 pub fn customer_json(models: &[Arc<Model>], customer: &Customer) -> Value {
+    let begun = models.iter().zip(&customer.journeys).filter(|(_, journey)| journey.has_begun());
     json!({
         "customer_id": customer.identity.customer_id(),
         "anonymous_id": customer.identity.anonymous_id(),
         "links": &customer.links,
         "touchpoints": customer.touchpoints,
         "history": customer.history.iter().map(|past| past_touchpoint(past)).collect::<Vec<_>>(),
-        "journeys": models.iter().zip(&customer.journeys).map(|(model, journey)| one(model, journey)).collect::<Vec<_>>(),
+        "journeys": begun.map(|(model, journey)| one(model, journey)).collect::<Vec<_>>(),
     })
 }
 

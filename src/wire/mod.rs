@@ -4,7 +4,8 @@
 //!
 //! `written` says what a record means, whatever its format (`json`, `mapping`, `avro`); `outcome` lists what is
 //! published, field by field, and `fields` turns that into bytes of either format. `state` is a
-//! customer's state as bytes, `pages` what the state log is made of, `export` a whole state as lines.
+//! customer's state as bytes, `pages` what the state log is made of, `succession` how it goes on under other models, `export`
+//! a whole state as lines.
 
 mod avro;
 pub mod export;
@@ -16,6 +17,7 @@ mod outcome;
 pub mod outputs;
 pub mod pages;
 pub mod state;
+pub mod succession;
 #[cfg(test)]
 mod tests;
 mod written;

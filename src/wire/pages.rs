@@ -3,6 +3,8 @@
 //! All pages of a commit stand in one transaction with its outcomes and offsets. The last one says how far the shard had
 //! come; the others only hold customers. Reading pages in order, the latest that is said of each customer is the shard's state.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::state;
@@ -71,7 +73,7 @@ pub struct Mark {
     pub name: String,
     /// The author's version.
     pub version: u32,
-    /// What running journeys depend on (`Model::structure`).
+    /// What running journeys refer to (`Model::structure`); empty for a model that is gone for good.
     pub structure: String,
 }
 
@@ -79,6 +81,22 @@ impl Mark {
     /// How the state log names a model.
     pub fn of(model: &Model) -> Self {
         Mark { name: model.name.to_string(), version: model.version, structure: model.structure() }
+    }
+
+    /// What is said of the models that run, and of those that are gone for good.
+    pub fn all(running: &[Arc<Model>], retired: &[String]) -> Vec<Self> {
+        let running = running.iter().map(|model| Mark::of(model));
+        running.chain(retired.iter().map(|name| Mark::retired(name))).collect()
+    }
+
+    /// Says that a model is gone for good, and its journeys with it: those who read on need not miss it.
+    pub fn retired(name: &str) -> Self {
+        Mark { name: name.to_owned(), version: 0, structure: String::new() }
+    }
+
+    /// Whether it says so.
+    pub fn is_retired(&self) -> bool {
+        self.structure.is_empty()
     }
 }
 

@@ -10,6 +10,7 @@ mod harness;
 
 mod backlog;
 mod bad_records;
+mod changed;
 mod commands;
 mod commits;
 mod killed;

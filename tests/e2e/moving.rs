@@ -227,7 +227,7 @@ fn an_import_is_whole_or_nothing_and_goes_nowhere_where_journeys_are_already() {
         assert_eq!((&shown["customer_id"], &shown["journeys"][0]["stage"]["stage"]), (&"c7".into(), &"browsing".into()));
         assert!(target.run(&["state", "verify"], &[], b"").fine().text().contains("all is well"));
     }
-    Configured::kafka(&other).run(&["state", "import"], &[], &export).refused("holds journeys of other models");
+    Configured::kafka(&other).run(&["state", "import"], &[], &export).refused("is not among the models that run now");
 
     // Not while somebody is there.
     let service = shop.serve();

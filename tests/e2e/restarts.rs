@@ -117,7 +117,7 @@ fn without_offsets_a_group_goes_on_where_the_state_log_stands_and_with_foreign_o
 }
 
 /// The service parks its only shard, says why, and is not ready.
-fn parks(setup: &Setup, words: &[&str]) {
+pub(crate) fn parks(setup: &Setup, words: &[&str]) {
     let mut service = Service::start(setup);
     service.wait_for_line("the shard is parked", SOON);
     let log = service.log();
@@ -128,7 +128,7 @@ fn parks(setup: &Setup, words: &[&str]) {
 }
 
 #[test]
-fn journeys_of_another_model_are_refused_with_the_remedy() {
+fn journeys_of_a_model_that_is_missing_are_refused_with_the_remedy() {
     let Some(kafka) = kafka() else { return };
     let mut shop = Shop::open(kafka, "changed", &["web"], 1);
     let service = shop.serve();
@@ -137,5 +137,5 @@ fn journeys_of_another_model_are_refused_with_the_remedy() {
     reader.until("her decision", SOON, |read| !story(read, "anna").is_empty());
     service.terminate();
     shop.setup.model = model("shop.yaml");
-    parks(&shop.setup, &["the state log holds journeys of other models"]);
+    parks(&shop.setup, &["under the model quick, which is not among the models that run now"]);
 }

@@ -3,7 +3,8 @@
 //!
 //! A page is a title (`# M031: …`), prose, the broken example (```` ```yaml ````), what is told (```` ```text ````), and under
 //! a second heading how to mend it, with a mended example (```` ```yaml ````). An example that begins with `# NAME.yaml` is a
-//! file that those after it import, or the model that stories (```` ```markdown ````) name; `# with NAME=value in the
+//! file that those after it import, the model that runs before a change (`old.yaml`), or the model that stories
+//! (```` ```markdown ````) name; `# with NAME=value in the
 //! environment` sets a variable.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,7 +13,7 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use sillage::config::{self, Surroundings};
-use sillage::diagnostic::{CODES, Diagnostic, Style, render};
+use sillage::diagnostic::{CODES, Diagnostic, Source, Style, render};
 use sillage::model::{self, Model};
 use sillage::scenario::{self, Models};
 
@@ -91,6 +92,17 @@ fn faults(code: &str, example: &Example) -> Vec<Diagnostic> {
             });
             let surroundings = Surroundings { variables: variables.collect(), host: "shop-1".to_owned() };
             config::load(Path::new("sillage.yaml"), &example.text, &surroundings).1
+        }
+        Some('D') => {
+            let old = example.imports.get("old.yaml").expect("a page about a change shows the old model");
+            let (before, mut faults) = model::load("old.yaml", old);
+            let (after, new) = model::load("model.yaml", &example.text);
+            faults.extend(new);
+            if let (Some(before), Some(after)) = (before, after) {
+                let sources = (Source::file("old.yaml", old), Source::file("model.yaml", &example.text));
+                faults.extend(model::diff(&before, &after).diagnostics(&sources.0, &sources.1));
+            }
+            faults
         }
         Some('S') => scenario::read("stories.md", &example.text, &mut Beside(&example.imports)).1,
         _ => {

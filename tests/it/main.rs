@@ -1,5 +1,6 @@
 //! All integration tests but those on a real broker, in one binary: librdkafka is linked once.
 
+mod changes;
 mod cli;
 mod configuration;
 mod diagnostics;
@@ -14,6 +15,7 @@ mod journeys;
 mod judge;
 mod laws;
 mod model_check;
+mod model_diff;
 mod ready_made;
 mod real_data;
 mod reference;

@@ -89,6 +89,8 @@ const MAPS: &[(&str, &str, &str)] = &[
     ("/$defs/way", "a way", "{ stages: { x: { enter: { KEY: 1 } } } }"),
     ("/properties/episodes/additionalProperties", "episode", "{ episodes: { x: { KEY: 1 } } }"),
     ("/properties/friction/additionalProperties", "friction", "{ friction: { x: { KEY: 1 } } }"),
+    ("/properties/renamed", "`renamed`", "{ renamed: { KEY: 1 } }"),
+    ("/properties/removed", "`removed`", "{ removed: { KEY: 1 } }"),
 ];
 
 fn keys(map: &Value) -> Vec<String> {
@@ -170,6 +172,10 @@ fn what_is_plainly_wrong_is_refused() {
         (stage("enter: a") + "properties: { nps: integer }", false),
         (stage("enter: a") + "segments: { loyal: customer.purchases >= 3, everyone: true }", true),
         (stage("enter: a") + "episodes: { basket: { opens: cart.added } }", false),
+        (stage("enter: a") + "renamed: { stages: { look: visit }, ids: { Cart_ID: cart_id } }", true),
+        (stage("enter: a") + "renamed: { stages: [look] }", false),
+        (stage("enter: a") + "removed: { stages: { look: visit }, episodes: wish, ids: [a, b] }", true),
+        (stage("enter: a") + "removed: { friction: [a] }", false),
     ] {
         assert_eq!(faults(&schema, &value(&text)).is_empty(), valid, "{text}");
     }

@@ -109,7 +109,9 @@ impl Log {
         match self {
             Log::Embedded(store) => Crew::on_store(store, WORKERS, job, stop, wrap),
             Log::Kafka(topics) => {
-                Crew::on_kafka(&topics.connection, topics.facts, WORKERS, job, kafka::Followed::default(), stop, wrap)
+                let entrance = Arc::new(kafka::Entrance::default());
+                entrance.open();
+                Crew::on_kafka(&topics.connection, topics.facts, WORKERS, job, &entrance, stop, wrap)
             }
         }
     }
@@ -180,6 +182,7 @@ fn job(plan: &Plan, now: &Now) -> Job {
     let settings = shard::Settings::default();
     Job {
         models: Arc::from([Arc::clone(&plan.model)]),
+        retired: Arc::default(),
         settings: shard::Settings { settle: scaled(settings.settle), max_delay: scaled(settings.max_delay), ..settings },
         format: Format::Json,
         mapping: None,

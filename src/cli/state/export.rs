@@ -58,7 +58,7 @@ impl Exported {
 
 fn from_store(setting: &Setting, settings: &embedded::Settings, output: impl Write) -> Result<Exported, Failure> {
     let snapshot = embedded::Snapshot::open(settings).map_err(Failure::could_not_run)?;
-    setting.check_models(&snapshot.models().map_err(Failure::could_not_run)?, "the store")?;
+    let migration = setting.admit(&snapshot.models().map_err(Failure::could_not_run)?, "the store")?;
     let shards = snapshot.shards().into_iter();
     let header = Header {
         written_at: Clock::starting_now(1.0).now(),
@@ -67,7 +67,16 @@ fn from_store(setting: &Setting, settings: &embedded::Settings, output: impl Wri
         shards: shards.map(|shard| Shard { progress: shard.progress, waiting: shard.waiting }).collect(),
     };
     let mut writer = Writer::begin(output, &header).map_err(unwritten).map_err(Failure::could_not_run)?;
-    let each = snapshot.each(|shard, customer, bytes| writer.customer(shard, &customer.identity, bytes).map_err(unwritten));
+    let mut brought_over = Vec::new();
+    let each = snapshot.each(|shard, mut customer, bytes| {
+        let Some(migration) = &migration else {
+            return writer.customer(shard, &customer.identity, bytes).map_err(unwritten);
+        };
+        migration.migrate(&mut customer);
+        brought_over.clear();
+        state::encode(&customer, &mut brought_over)?;
+        writer.customer(shard, &customer.identity, &brought_over).map_err(unwritten)
+    });
     each.map_err(Failure::could_not_run)?;
     Ok(Exported { customers: writer.end().map_err(unwritten).map_err(Failure::could_not_run)?, ..Exported::of(&header) })
 }

@@ -8,6 +8,7 @@ use crate::cli::Failure;
 use crate::cli::ndjson::{self, Line, Lines};
 use crate::config::{KafkaLog, Log};
 use crate::embedded;
+use crate::journey::Migration;
 use crate::port::{ShardId, Sink, Verdict};
 use crate::shard::{Position, Progress};
 use crate::time::Timestamp;
@@ -47,6 +48,8 @@ pub(super) struct Incoming {
     lines: Lines,
     reader: Reader,
     times: StreamTimes,
+    /// To the models of the configuration.
+    migration: Option<Migration>,
 }
 
 impl Incoming {
@@ -57,8 +60,7 @@ impl Incoming {
             Some(Line::TooLong { .. }) | None => return Err(Failure::answer_is_no("the export is empty; export again")),
         };
         let header = reader.header();
-        let structures: Vec<String> = header.models.iter().map(|mark| mark.structure.clone()).collect();
-        setting.check_models(&structures, "the export").map_err(|other| Failure::answer_is_no(other.to_string()))?;
+        let migration = setting.admit(&header.models, "the export")?;
         let waiting: u64 = header.shards.iter().map(|shard| shard.waiting).sum();
         if waiting > 0 && !args.leave_waiting {
             return Err(Failure::answer_is_no(format!(
@@ -67,7 +69,7 @@ impl Incoming {
             )));
         }
         let times = StreamTimes::of(header);
-        Ok(Incoming { lines, reader, times })
+        Ok(Incoming { lines, reader, times, migration })
     }
 
     /// The number of shards of the source.
@@ -83,7 +85,8 @@ impl Incoming {
                 Line::Whole { number, bytes } => (number, bytes),
                 Line::TooLong { number, length } => return Err(format!("line {number} has {length} bytes: no export has")),
             };
-            if let Some(moved) = self.reader.line(bytes).map_err(|reason| format!("line {number}: {reason}"))? {
+            if let Some(mut moved) = self.reader.line(bytes).map_err(|reason| format!("line {number}: {reason}"))? {
+                self.migration.iter().for_each(|migration| migration.migrate(&mut moved.customer));
                 let to = put(&moved)?;
                 self.times.moved(moved.from, to);
             }

@@ -65,10 +65,13 @@ fn find(setting: &Setting, who: &Identity) -> Result<Option<Found>, Failure> {
         Log::Kafka(log) => on_kafka(setting, log, who),
         Log::Embedded(settings) => {
             let snapshot = embedded::Snapshot::open(settings).map_err(Failure::could_not_run)?;
-            setting.check_models(&snapshot.models().map_err(Failure::could_not_run)?, "the store")?;
+            let migration = setting.admit(&snapshot.models().map_err(Failure::could_not_run)?, "the store")?;
             let found = snapshot.customer(who).map_err(Failure::could_not_run)?;
             let progress = |shard: ShardId| snapshot.shards().swap_remove(shard as usize).progress;
-            Ok(found.map(|(shard, customer)| Found { shard, progress: progress(shard), customer }))
+            Ok(found.map(|(shard, mut customer)| {
+                migration.iter().for_each(|migration| migration.migrate(&mut customer));
+                Found { shard, progress: progress(shard), customer }
+            }))
         }
     }
 }

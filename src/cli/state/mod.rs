@@ -15,8 +15,10 @@ use clap::Subcommand;
 
 use super::{Failure, files, run};
 use crate::config::Config;
+use crate::journey::Migration;
 use crate::model::Model;
 use crate::wire::pages::Mark;
+use crate::wire::succession;
 
 pub(super) use import::settled;
 
@@ -73,20 +75,13 @@ impl Where {
 impl Setting {
     /// The models as state logs and exports name them.
     pub(super) fn marks(&self) -> Vec<Mark> {
-        self.models.iter().map(|model| Mark::of(model)).collect()
+        Mark::all(&self.models, &self.config.retired)
     }
 
-    /// Whether the models are those that a state is about, by their structures.
-    pub(super) fn check_models(&self, structures: &[String], whose: &str) -> Result<(), Failure> {
-        let own: Vec<String> = self.models.iter().map(|model| model.structure()).collect();
-        if own == *structures {
-            return Ok(());
-        }
-        Err(Failure::could_not_run(format!(
-            "{whose} holds journeys of other models ({}) than those of the configuration ({}); name the models it was \
-             written with",
-            structures.join("; "),
-            own.join("; ")
-        )))
+    /// How customers are brought over to the configuration's models from those that a state was written under; `None` where
+    /// they stay as they are. Refused where these may not follow those (rule 25).
+    pub(super) fn admit(&self, written: &[Mark], whose: &str) -> Result<Option<Migration>, Failure> {
+        let admitted = succession::admit(written, &self.marks());
+        admitted.map_err(|reason| Failure::answer_is_no(format!("{whose}: {reason}")))
     }
 }

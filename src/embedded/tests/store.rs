@@ -72,32 +72,51 @@ fn other_partitions_are_refused_with_the_remedy() {
 }
 
 #[test]
-fn models_must_keep_their_structure_once_journeys_run() {
+fn models_go_on_once_journeys_run_or_are_refused_with_the_remedy() {
     let (dir, clock) = (dir(), Clock::at(at(0)));
-    let opened = |models: &[_]| Store::open(&settings(&dir), models, &clock.now());
-    let changed = || model("shop", 1, &["looking", "asking", "buying"]);
+    let with = |models: &[_], retired: &[&str]| {
+        let retired = retired.iter().map(|name| (*name).to_owned()).collect();
+        Store::open(&Settings { retired, ..settings(&dir) }, models, &clock.now()).map(drop)
+    };
+    let opened = |models: &[_]| with(models, &[]);
+    let three = |version| model("shop", version, &["looking", "asking", "buying"]);
     opened(&[shop()]).expect("new");
-    opened(&[changed()]).expect("nobody's journey runs yet");
-    let store = opened(&[shop()]).expect("nobody's journey runs yet");
-    assert_eq!(process_everything(&store), Verdict::Committed);
-    drop(store);
+    opened(&[three(1)]).expect("nobody's journey runs yet");
+    opened(&[shop()]).expect("nobody's journey runs yet");
+    assert_eq!(process_everything(&open(&settings(&dir), &clock.now())), Verdict::Committed);
     let other = || model("other", 1, &["looking"]);
-    for (what, models, fine) in [
-        ("another stage", vec![changed()], false),
-        ("another order of models", vec![other(), shop()], false),
-        ("no model", vec![], false),
-        ("another version of the same structure", vec![model("shop", 2, &["looking", "buying"])], true),
-        ("one more model", vec![shop(), other()], true),
-        ("the new one is gone", vec![shop()], false),
+    for (what, models, retired, refused) in [
+        ("another stage, and not another version", vec![three(1)], vec![], Some("write `version: 2`")),
+        ("a stage that is gone", vec![model("shop", 2, &["looking"])], vec![], Some("(D001)")),
+        ("no model", vec![], vec![], Some("list its name under `retired`")),
+        ("another version of the same structure", vec![model("shop", 2, &["looking", "buying"])], vec![], None),
+        ("one more model, before", vec![other(), shop()], vec![], None),
+        ("the new one is missing", vec![shop()], vec![], Some("under the model other")),
+        ("the new one is gone for good", vec![shop()], vec!["other"], None),
+        ("another stage in between", vec![three(2)], vec![], None),
+        ("the version before", vec![shop()], vec![], Some("version 2 of the model shop, and this is version 1")),
     ] {
-        match opened(&models) {
-            Ok(_) => assert!(fine, "{what} must be refused"),
-            Err(reason) => {
-                assert!(!fine, "{what}: {reason}");
-                assert!(reason.contains("put the earlier model back"), "{what}: {reason}");
-            }
+        match (with(&models, &retired), refused) {
+            (Ok(()), None) => {}
+            (Err(reason), Some(told)) => assert!(reason.contains(told), "{what}: {reason}"),
+            (judged, _) => panic!("{what}: {judged:?}"),
         }
     }
+}
+
+#[test]
+fn a_store_from_before_journeys_could_go_on_under_other_models_is_read() {
+    let (dir, clock) = (dir(), Clock::at(at(0)));
+    assert_eq!(process_everything(&open(&settings(&dir), &clock.now())), Verdict::Committed);
+    let before = "[\"shop: stages looking, buying; episodes basket\"]";
+    let raw = rusqlite::Connection::open(settings(&dir).dir.join("sillage.db")).expect("opened");
+    raw.execute("UPDATE meta SET value = ?1 WHERE name = 'models'", [before]).expect("as it was");
+    drop(raw);
+    drop(open(&settings(&dir), &clock.now()));
+    let raw = rusqlite::Connection::open(settings(&dir).dir.join("sillage.db")).expect("opened");
+    let now: String =
+        raw.query_row("SELECT value FROM meta WHERE name = 'models'", [], |row| row.get(0)).expect("the models");
+    assert!(now.contains("\"version\":1"), "{now}");
 }
 
 #[test]

@@ -111,6 +111,7 @@ impl Running {
             (Arc::new(Watch::default()), Arc::new(AtomicBool::new(false)), Arc::new(Lookup::default()));
         let job = Job {
             models: models.into(),
+            retired: Arc::default(),
             settings: shard::Settings { settle: Span::ZERO, ..shard::Settings::default() },
             format: Format::Json,
             mapping: None,

@@ -10,7 +10,7 @@ use super::{MAX_CONDITIONS, episodes, friction, stages, tallies};
 use crate::diagnostic::{Faults, Place};
 use crate::expression::Expression;
 use crate::model::{
-    Enters, EpisodeKind, EpisodeRole, Evidence, Model, RuleIndex, Segment, Stage, StageIndex, TypeRoles, Types,
+    Changes, Enters, EpisodeKind, EpisodeRole, Evidence, Model, RuleIndex, Segment, Stage, StageIndex, TypeRoles, Types,
 };
 
 /// What the rooms have resolved.
@@ -27,9 +27,9 @@ pub(super) struct Parts<'a> {
 
 /// Puts the model together; `None` where there is an error.
 pub(super) fn model(
-    name: &str,
-    version: u32,
+    (name, version): (&str, u32),
     parts: Parts<'_>,
+    changes: Changes,
     conditions: Conditions<'_>,
     faults: &mut Faults,
 ) -> Option<Model> {
@@ -52,6 +52,7 @@ pub(super) fn model(
         segments: parts.segments,
         facts,
         types,
+        changes,
     })
 }
 

@@ -3,7 +3,9 @@
 use super::*;
 use crate::diagnostic::{Style, render};
 use crate::expression::{Facts, Slot, Type};
-use crate::model::{Demand, Enters, EpisodeRole, Evidence, Fact, Scope, Sign, Sum, Threshold, TypeRoles, Wait};
+use crate::model::{
+    Demand, Enters, EpisodeRole, Evidence, Fact, Scope, Section, Sign, Structure, Sum, Threshold, TypeRoles, Wait,
+};
 
 fn good(file: &str, text: &str) -> Model {
     let (model, faults) = load(file, text);
@@ -27,12 +29,19 @@ fn whole_language() -> Model {
 #[test]
 fn the_whole_language_compiles() {
     let model = whole_language();
+    let structure = Structure::of(&model);
+    let names = Section::ALL.map(|section| structure.names(section).join(" "));
     assert_eq!(
-        model.structure(),
-        "whole-language: stages awareness, consideration, decision, usage, renewal, advocacy, cancelled, lapsed; \
-         episodes basket, offer, visit; friction payment-trouble, error, angry, back-and-forth, unanswered-question, \
-         unanswered-advice, slow-step, stuck, restless, hard-checkout; tallies purchases, revenue, satisfaction, mood, \
-         visits; segments loyal, careful, everyone"
+        names,
+        [
+            "awareness consideration decision usage renewal advocacy cancelled lapsed",
+            "basket offer visit",
+            "cart_id checkout_id order_id offer_id",
+            "payment-trouble error angry back-and-forth unanswered-question unanswered-advice slow-step stuck restless \
+             hard-checkout",
+            "purchases revenue satisfaction mood visits",
+            "loyal careful everyone",
+        ]
     );
     assert_eq!(model.currency.map(|currency| currency.as_str().to_owned()).as_deref(), Some("EUR"));
     let sums: Vec<&Sum> = model.tallies.iter().map(|tally| &tally.sum).collect();
@@ -196,10 +205,9 @@ fn five_stages() -> Model {
 #[test]
 fn the_shipped_and_the_test_models_are_good() {
     let model = five_stages();
-    assert_eq!(
-        model.structure(),
-        "five-stages: stages awareness, consideration, decision, retention, advocacy; episodes basket, checkout"
-    );
+    let structure = Structure::of(&model);
+    assert_eq!(structure.names(Section::Stages).join(" "), "awareness consideration decision retention advocacy");
+    assert_eq!(structure.names(Section::Episodes).join(" "), "basket checkout");
     let phases: Vec<_> = model.phases.iter().map(|(name, stages)| (name.as_str(), stages.as_slice())).collect();
     assert_eq!(phases, [("before", &[0, 1][..]), ("during", &[2]), ("after", &[3, 4])]);
     let any = good("any", include_str!("../../../tests/models/retentioneering-any.yaml"));

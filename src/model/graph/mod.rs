@@ -15,7 +15,7 @@ use super::{Demand, Model, Stage, StageIndex, TypeRoles};
 pub use mermaid::mermaid;
 pub use svg::svg;
 
-use words::Words;
+pub(super) use words::Words;
 
 /// What there is to draw.
 struct Picture {

@@ -12,19 +12,19 @@ const MOST_TYPES: usize = 5;
 const COOL_DOWN: Span = Span::from_secs(3_600);
 
 /// The model's words.
-pub(super) struct Words<'a> {
+pub(in crate::model) struct Words<'a> {
     model: &'a Model,
     types: Vec<(&'a str, &'a [Expression], &'a [TypeRoles])>,
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn of(model: &'a Model) -> Self {
+    pub(in crate::model) fn of(model: &'a Model) -> Self {
         let meanings = |kind: &'a str| model.types.meanings(kind).map(|(conditions, roles)| (kind, conditions, roles));
         Words { model, types: model.types.named().into_iter().filter_map(meanings).collect() }
     }
 
     /// The types that do something, under which conditions: `cart.added, survey.answered if touchpoint.nps >= 9`.
-    pub(super) fn types(&self, does: impl Fn(&TypeRoles) -> bool) -> String {
+    pub(in crate::model) fn types(&self, does: impl Fn(&TypeRoles) -> bool) -> String {
         let mut named = Vec::new();
         for (kind, conditions, roles) in &self.types {
             if roles.first().is_some_and(&does) {
@@ -51,11 +51,11 @@ impl<'a> Words<'a> {
     }
 
     /// Every stage that some type leads to.
-    pub(super) fn targets(&self, target: &dyn Fn(&TypeRoles) -> Option<StageIndex>) -> BTreeSet<StageIndex> {
+    pub(in crate::model) fn targets(&self, target: &dyn Fn(&TypeRoles) -> Option<StageIndex>) -> BTreeSet<StageIndex> {
         self.types.iter().flat_map(|(_, _, roles)| roles.iter()).filter_map(target).collect()
     }
 
-    pub(super) fn rule(&self, rule: RuleIndex) -> &'a str {
+    pub(in crate::model) fn rule(&self, rule: RuleIndex) -> &'a str {
         self.model.friction.get(usize::from(rule)).map_or("", |rule| &rule.name)
     }
 
@@ -64,7 +64,7 @@ impl<'a> Words<'a> {
     }
 
     /// `7d`, `loyal 3d, everyone 7d`, or the condition language's line.
-    pub(super) fn wait(&self, wait: &Wait) -> String {
+    pub(in crate::model) fn wait(&self, wait: &Wait) -> String {
         match wait {
             Wait::Fixed(span) => span.to_string(),
             Wait::Computed(expression) => expression.source().to_owned(),
@@ -80,7 +80,7 @@ impl<'a> Words<'a> {
     }
 
     /// Where a rule gathers its evidence, what it is, and for whom.
-    pub(super) fn friction(&self, index: usize, rule: &Friction) -> Vec<String> {
+    pub(in crate::model) fn friction(&self, index: usize, rule: &Friction) -> Vec<String> {
         let part = |part: u32| {
             let is = move |evidence: &crate::model::Evidence| {
                 usize::from(evidence.rule) == index && evidence.parts & (1 << part) != 0

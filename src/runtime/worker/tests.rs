@@ -40,7 +40,8 @@ const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 fn assigned(shards: std::ops::Range<ShardId>) -> Vec<Assignment> {
     let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
     let progress = Progress { positions, ..Progress::default() };
-    let one = |shard| Assignment { shard, progress: progress.clone(), customers: Known::Restored(Vec::new()) };
+    let one =
+        |shard| Assignment { shard, progress: progress.clone(), customers: Known::Restored(Vec::new()), needed_from: 0 };
     shards.map(one).collect()
 }
 
@@ -57,6 +58,7 @@ fn job(rest: &str) -> Job {
     let (model, _) = crate::model::load("m.yaml", &text);
     Job {
         models: model.into_iter().map(Arc::new).collect(),
+        retired: Arc::default(),
         settings: Settings { state_log: StateLog::Changes, ..Settings::default() },
         format: Format::Json,
         mapping: None,
@@ -83,6 +85,7 @@ fn a_log_of_changes_is_cut_though_no_customer_changes() {
         shard: 0,
         progress: Progress { positions, ..Progress::default() },
         customers: Known::Restored(customers),
+        needed_from: 0,
     }]);
     for offset in 0..20 {
         let origin = Origin { shard: 0, input: 0, offset };
@@ -124,7 +127,7 @@ fn what_was_given_up_with_a_commit_is_kept_as_committed() {
     let progress = worker.kept(0).expect("kept");
     assert_eq!((progress.positions[0].offset, progress.sequence), (1, 1));
     assert!(worker.job.lookup.customer(&Identity::customer("anna")).is_none(), "it is with nobody now");
-    worker.assigned(vec![Assignment { shard: 0, progress, customers: Known::Kept }]);
+    worker.assigned(vec![Assignment { shard: 0, progress, customers: Known::Kept, needed_from: 0 }]);
     worker.awaiting(&[1]);
     assert!(worker.job.lookup.customer(&Identity::customer("anna")).is_some());
     assert!(worker.job.lookup.customer(&Identity::customer("bert")).is_none());

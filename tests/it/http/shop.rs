@@ -68,6 +68,7 @@ impl Shop {
         let lookup = Arc::new(Lookup::default());
         let job = Job {
             models: Arc::clone(&models),
+            retired: Arc::default(),
             settings: sillage::shard::Settings::default(),
             format: Format::Json,
             mapping: mapping.clone(),

@@ -33,7 +33,7 @@ fn told(model: Arc<Model>, touches: &[Touch], end: Seconds) -> Vec<String> {
     world.take_outcomes().iter().map(line).collect()
 }
 
-fn made(touch: &Touch, number: usize) -> Touchpoint {
+pub(super) fn made(touch: &Touch, number: usize) -> Touchpoint {
     let at = |seconds: Seconds| START + Span::from_secs(seconds);
     let mut made = touchpoint("Anna", touch.kind, at(touch.happened), &format!("t{number}"));
     made.session = touch.session.map(|session| session.to_string().into());
@@ -55,7 +55,7 @@ fn made(touch: &Touch, number: usize) -> Touchpoint {
     made
 }
 
-fn line(outcome: &Outcome) -> String {
+pub(super) fn line(outcome: &Outcome) -> String {
     let at = (outcome.at.as_millis() - START.as_millis()) / 1_000;
     let subject = outcome.what.about().map(|about| match &about.subject {
         Subject::Stage(name) => format!("stage {name}"),

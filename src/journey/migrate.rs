@@ -1,0 +1,316 @@
+//! Bringing a customer's state over to other models (rule 25): what stood in a place is found again by its name.
+//!
+//! Pure, and a function of the state and the two structures alone: whoever reads the same state later, and goes through the
+//! same structures, has the same result. Instants, numbers, sequences and evidence stay as they are; no outcome comes of it.
+//! What the new model does not have is dropped. Whether that may be is for [`crate::model::between`] to say, beforehand.
+
+use compact_str::CompactString;
+
+use super::{Counted, Customer, Episode, EpisodeId, EpisodeKindState, Journey, SessionSigns, Signs, Standing, TallyState};
+use crate::model::{
+    EpisodeIndex, KindShape, RuleIndex, Section, SegmentIndex, StageIndex, Structure, SumShape, Way, demands, same_evidence,
+};
+use crate::time::Timestamp;
+
+/// From one list of models to another.
+#[derive(Clone, Debug)]
+pub struct Migration {
+    /// By new model: where it stood, and how its journeys come over; `None`: it is new.
+    models: Vec<(Option<(usize, Passage)>, Structure)>,
+}
+
+impl Migration {
+    /// From these models (names and structures, in the order of the journeys) to those.
+    pub fn new(old: &[(&str, &Structure)], new: &[(&str, &Structure)]) -> Self {
+        let model = |(name, structure): &(&str, &Structure)| {
+            let place = old.iter().position(|(known, _)| known == name);
+            (place.map(|place| (place, Passage::new(old[place].1, structure))), (*structure).clone())
+        };
+        Migration { models: new.iter().map(model).collect() }
+    }
+
+    /// Brings a customer over.
+    pub fn migrate(&self, customer: &mut Customer) {
+        let mut old: Vec<Option<Journey>> = std::mem::take(&mut customer.journeys).into_iter().map(Some).collect();
+        for (from, structure) in &self.models {
+            let journey = from.as_ref().and_then(|(place, passage)| {
+                let journey = old.get_mut(*place)?.take()?;
+                Some(if journey.has_begun() { passage.bring(journey) } else { nobody(structure) })
+            });
+            customer.journeys.push(journey.unwrap_or_else(|| nobody(structure)));
+        }
+        // Models that have not seen the customer yet need a place only where another comes after them.
+        while customer.journeys.last().is_some_and(|journey| !journey.has_begun()) {
+            customer.journeys.pop();
+        }
+    }
+}
+
+/// The place of a journey in a model that has not seen the customer yet.
+fn nobody(structure: &Structure) -> Journey {
+    Journey {
+        number: 0,
+        started_at: Timestamp::MIN,
+        sequence: 0,
+        transitions: 0,
+        standing: None,
+        reached: vec![None; structure.stages.len()],
+        episodes: Vec::new(),
+        kinds: vec![EpisodeKindState::default(); structure.episodes.len()],
+        tallies: structure.tallies.iter().map(|tally| nothing(tally.sum)).collect(),
+        segment: None,
+        counted: Vec::new(),
+        sessions: Vec::new(),
+        signs: Signs::default(),
+        frictions: 0,
+        influence: None,
+    }
+}
+
+fn nothing(sum: SumShape) -> TallyState {
+    match sum {
+        SumShape::Count => TallyState::Count { customer: 0, journey: 0 },
+        SumShape::Number => TallyState::Number { customer: 0.0, journey: 0.0 },
+        SumShape::Money => TallyState::Money { customer: Vec::new(), journey: Vec::new() },
+        SumShape::Last => TallyState::Last { customer: None, journey: None, stages: Vec::new() },
+        SumShape::Visits => TallyState::Visits { customer: 0, journey: 0, sessions: Vec::new(), latest: None },
+    }
+}
+
+/// How the journeys of one model come over. Lists go by the places in the old model.
+#[derive(Clone, Debug)]
+struct Passage {
+    stages: Vec<Goes>,
+    /// By new stage: whether the journey ends there.
+    ends: Vec<bool>,
+    kinds: Vec<Option<Kind>>,
+    rules: Vec<Option<Rule>>,
+    tallies: Vec<Option<usize>>,
+    segments: Vec<Option<SegmentIndex>>,
+    /// What the new model sums up.
+    sums: Vec<SumShape>,
+    /// By new tally: the old one's sum is of another sort.
+    anew: Vec<bool>,
+    new_kinds: usize,
+}
+
+/// Where an old stage has gone.
+#[derive(Clone, Debug)]
+enum Goes {
+    /// It is this one, and these are its ways in; `None`: nothing is known of the ways, and they are taken as they stand.
+    On(StageIndex, Option<Vec<Option<Way>>>),
+    /// It is gone, and journeys go on there.
+    Into(StageIndex),
+    Nowhere,
+}
+
+impl Goes {
+    fn to(&self) -> Option<StageIndex> {
+        match self {
+            Goes::On(stage, _) | Goes::Into(stage) => Some(*stage),
+            Goes::Nowhere => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Kind {
+    index: EpisodeIndex,
+    /// By old name in the chain: its place now. `None`: nothing is known of the chain, and it is taken as it stands.
+    ids: Option<Vec<Option<u8>>>,
+    /// An episode can be found without an id.
+    falls_back: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Rule {
+    index: RuleIndex,
+    keeps_evidence: bool,
+}
+
+impl Passage {
+    fn new(old: &Structure, new: &Structure) -> Self {
+        let place = |section: Section, name: &str| new.place_of(section, name);
+        let stage = |of: &crate::model::StageShape| match place(Section::Stages, &of.name) {
+            Some(at) => Goes::On(at as StageIndex, (!old.names_only).then(|| demands(of, &new.stages[at]))),
+            None => {
+                let into = new.changes.instead_of(&of.name);
+                let into = into.and_then(|to| new.stages.iter().position(|stage| stage.name == to));
+                into.map_or(Goes::Nowhere, |to| Goes::Into(to as StageIndex))
+            }
+        };
+        let kind = |of: &KindShape| {
+            let at = place(Section::Episodes, &of.name)?;
+            let now = &new.episodes[at];
+            let id = |name: &CompactString| {
+                let name = new.changes.new_name(Section::Ids, name);
+                now.ids.iter().position(|known| known == name).map(|at| at as u8)
+            };
+            let ids = (!old.names_only).then(|| of.ids.iter().map(id).collect());
+            Some(Kind { index: at as EpisodeIndex, ids, falls_back: now.session || now.customer })
+        };
+        let rule = |of: &crate::model::RuleShape| {
+            let at = place(Section::Friction, &of.name)?;
+            let keeps_evidence = same_evidence(old, of, new, &new.friction[at]);
+            Some(Rule { index: at as RuleIndex, keeps_evidence })
+        };
+        let tallies: Vec<Option<usize>> = old.tallies.iter().map(|tally| place(Section::Tallies, &tally.name)).collect();
+        let mut anew = vec![false; new.tallies.len()];
+        for (before, at) in old.tallies.iter().zip(&tallies).filter(|_| !old.names_only) {
+            if let Some(at) = at {
+                anew[*at] = before.sum != new.tallies[*at].sum;
+            }
+        }
+        let segment = |name: &CompactString| place(Section::Segments, name).map(|at| at as SegmentIndex);
+        Passage {
+            stages: old.stages.iter().map(stage).collect(),
+            ends: new.stages.iter().map(|stage| stage.ends).collect(),
+            kinds: old.episodes.iter().map(kind).collect(),
+            rules: old.friction.iter().map(rule).collect(),
+            tallies,
+            segments: old.segments.iter().map(segment).collect(),
+            sums: new.tallies.iter().map(|tally| tally.sum).collect(),
+            anew,
+            new_kinds: new.episodes.len(),
+        }
+    }
+
+    fn stage(&self, old: StageIndex) -> Option<StageIndex> {
+        self.stages.get(usize::from(old))?.to()
+    }
+
+    fn bring(&self, journey: Journey) -> Journey {
+        let reached = self.reached(&journey);
+        let mut influence = journey.influence;
+        if let Some(influence) = &mut influence {
+            influence.stage = influence.stage.and_then(|stage| self.stage(stage));
+        }
+        Journey {
+            reached,
+            standing: journey.standing.and_then(|standing| self.standing(standing)),
+            episodes: journey.episodes.into_iter().filter_map(|episode| self.episode(episode)).collect(),
+            kinds: self.kinds(journey.kinds),
+            tallies: self.tallies(journey.tallies),
+            segment: journey.segment.and_then(|segment| *self.segments.get(usize::from(segment))?),
+            counted: journey.counted.into_iter().filter_map(|counted| self.counted(counted)).collect(),
+            sessions: journey.sessions.into_iter().map(|session| self.session(session)).collect(),
+            signs: self.signs(journey.signs),
+            influence,
+            number: journey.number,
+            started_at: journey.started_at,
+            sequence: journey.sequence,
+            transitions: journey.transitions,
+            frictions: journey.frictions,
+        }
+    }
+
+    /// Of stages that go on in one, whichever was reached first. Where the journey stands has been reached.
+    fn reached(&self, journey: &Journey) -> Vec<Option<Timestamp>> {
+        let mut reached: Vec<Option<Timestamp>> = vec![None; self.ends.len()];
+        for (goes, at) in self.stages.iter().zip(&journey.reached) {
+            if let Goes::On(to, _) = goes {
+                reached[usize::from(*to)] = *at;
+            }
+        }
+        if let Some(standing) = &journey.standing
+            && let Some(to) = self.stage(standing.stage)
+        {
+            let since = journey.reached.get(usize::from(standing.stage)).copied().flatten();
+            reached[usize::from(to)].get_or_insert(since.unwrap_or(standing.watch.opened_at));
+        }
+        reached
+    }
+
+    fn standing(&self, standing: Standing) -> Option<Standing> {
+        let stage = self.stage(standing.stage)?;
+        let mut standing = Standing { stage, signs: self.signs(standing.signs), ..standing };
+        if self.ends[usize::from(stage)] {
+            // The journey is over there: nothing is awaited.
+            standing.watch.deadline = Timestamp::MAX;
+            standing.watch.until = None;
+            standing.signs.forget_evidence();
+        }
+        Some(standing)
+    }
+
+    fn episode(&self, mut episode: Episode) -> Option<Episode> {
+        let kind = self.kinds.get(usize::from(episode.kind))?.as_ref()?;
+        let named = !episode.ids.is_empty();
+        let ids = std::mem::take(&mut episode.ids);
+        for id in ids.into_iter().filter_map(|id| kind.id(id)) {
+            // Two names of one thing can have become one.
+            if !episode.ids.contains(&id) {
+                episode.ids.push(id);
+            }
+        }
+        if named && episode.ids.is_empty() && !kind.falls_back {
+            // Nothing that comes could ever be about it.
+            return None;
+        }
+        Some(Episode { kind: kind.index, signs: self.signs(episode.signs), ..episode })
+    }
+
+    fn kinds(&self, old: Vec<EpisodeKindState>) -> Vec<EpisodeKindState> {
+        let mut kinds = vec![EpisodeKindState::default(); self.new_kinds];
+        for (kind, state) in self.kinds.iter().zip(old) {
+            let Some(kind) = kind else { continue };
+            let closed = state.closed.into_iter().filter_map(|(id, until)| Some((kind.id(id)?, until))).collect();
+            kinds[usize::from(kind.index)] = EpisodeKindState { closed, ..state };
+        }
+        kinds
+    }
+
+    fn tallies(&self, old: Vec<TallyState>) -> Vec<TallyState> {
+        let mut tallies: Vec<TallyState> = self.sums.iter().map(|sum| nothing(*sum)).collect();
+        for (place, state) in self.tallies.iter().zip(old) {
+            let Some(place) = place.filter(|place| !self.anew[*place]) else { continue };
+            tallies[place] = self.tally(state);
+        }
+        tallies
+    }
+
+    fn tally(&self, state: TallyState) -> TallyState {
+        match state {
+            TallyState::Last { customer, journey, stages } => {
+                let goes_on = |stage: StageIndex| match self.stages.get(usize::from(stage))? {
+                    Goes::On(to, _) => Some(*to),
+                    Goes::Into(_) | Goes::Nowhere => None,
+                };
+                let stages = stages.into_iter().filter_map(|(stage, value)| Some((goes_on(stage)?, value))).collect();
+                TallyState::Last { customer, journey, stages }
+            }
+            TallyState::Count { .. } | TallyState::Number { .. } | TallyState::Money { .. } | TallyState::Visits { .. } => {
+                state
+            }
+        }
+    }
+
+    /// What counts towards entering a stage that goes on, as far as it still counts there.
+    fn counted(&self, counted: Counted) -> Option<Counted> {
+        let Goes::On(stage, ways) = self.stages.get(usize::from(counted.stage))? else { return None };
+        let Some(ways) = ways else { return Some(Counted { stage: *stage, ..counted }) };
+        let way = ways.get(usize::from(counted.demand))?.as_ref()?;
+        let part = |part: u8| *way.parts.get(usize::from(part))?;
+        let seen: Vec<(Timestamp, u8)> = counted.seen.into_iter().filter_map(|(at, old)| Some((at, part(old)?))).collect();
+        (!seen.is_empty()).then_some(Counted { stage: *stage, demand: way.demand, seen })
+    }
+
+    fn session(&self, session: SessionSigns) -> SessionSigns {
+        SessionSigns { signs: self.signs(session.signs), ..session }
+    }
+
+    fn signs(&self, signs: Signs) -> Signs {
+        signs.brought_over(|old| {
+            let rule = self.rules.get(usize::from(old)).copied().flatten()?;
+            Some((rule.index, rule.keeps_evidence))
+        })
+    }
+}
+
+impl Kind {
+    fn id(&self, id: EpisodeId) -> Option<EpisodeId> {
+        let Some(ids) = &self.ids else { return Some(id) };
+        let name = (*ids.get(usize::from(id.name))?)?;
+        Some(EpisodeId { name, value: id.value })
+    }
+}
