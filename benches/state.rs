@@ -4,6 +4,7 @@
 //! customers in the map that workers use; so it includes the map, its keys, and what the allocator needs for itself. Customers
 //! live in two ways, which differ in what their queues have room for: told (grown touchpoint by touchpoint) and restored
 //! (read back from the log at a start).
+#![expect(clippy::print_stdout, reason = "a benchmark tells its figures")]
 
 #[path = "../tests/it/golden/story.rs"]
 mod story;
