@@ -403,7 +403,12 @@ impl<'a> Setup<'a> {
         let options = AdminOptions::new().request_timeout(Some(REACH));
         let answers = self.runtime.block_on(self.admin.describe_configs(&named, &options));
         let answers = answers.map_err(|error| judged("cannot read the topics' settings", &error))?;
-        let described: Result<Vec<_>, _> = answers.into_iter().collect();
-        described.map_err(|code| judged("cannot read the topics' settings", &KafkaError::AdminOp(code)))
+        let described: Result<Vec<ConfigResource>, _> = answers.into_iter().collect();
+        let described = described.map_err(|code| judged("cannot read the topics' settings", &KafkaError::AdminOp(code)))?;
+        // A broker that has not heard of a topic yet answers with no settings at all.
+        match described.iter().position(|resource| resource.entries.is_empty()) {
+            Some(place) => Err(Trouble::Unreachable(format!("not every broker shows topic {} yet", topics[place]))),
+            None => Ok(described),
+        }
     }
 }

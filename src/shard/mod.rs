@@ -252,6 +252,8 @@ impl<C: Customers> Shard<C> {
         for (who, deadline) in armed {
             self.arm(&who, deadline);
         }
+        // A store may be walked in any order; what is written anew when hangs on this one, and must not hang on chance.
+        roster.sort_unstable();
         self.turn = Turn::beginning(roster, self.committed.sequence);
         if walked && self.committed.sequence > 0 {
             // The log may name somebody who has gone; whether it does is not told.

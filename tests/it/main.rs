@@ -22,6 +22,7 @@ mod reference;
 mod scenarios;
 mod schema;
 mod shard;
+mod simulation;
 mod tidy;
 mod two_models;
 mod world;
