@@ -109,7 +109,9 @@ impl Offline {
     pub fn committed(&self) -> Result<Vec<Found>, String> {
         let mut asked = self.inputs(Offset::Invalid)?;
         let control = self.ledger.control();
-        self.shards().for_each(|shard| drop(asked.add_partition(&control, shard as i32)));
+        for shard in self.shards() {
+            asked.add_partition(&control, shard as i32);
+        }
         let committed = self.persistently("the committed offsets", || {
             self.consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole)
         })?;
