@@ -107,7 +107,11 @@ impl Offline {
     /// # Errors
     /// Nobody answers.
     pub fn committed(&self) -> Result<Vec<Found>, String> {
-        let asked = self.inputs(Offset::Invalid)?;
+        let mut asked = self.inputs(Offset::Invalid)?;
+        let control = self.ledger.control();
+        for shard in self.shards() {
+            asked.add_partition(&control, shard as i32);
+        }
         let committed = self.persistently("the committed offsets", || {
             self.consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole)
         })?;
@@ -115,7 +119,11 @@ impl Offline {
             let elem = committed.find_partition(topic, shard as i32);
             elem.map_or((None, None), |elem| (number(elem.offset()), client::bookmark(&elem)))
         };
-        let found = |shard| Found { offsets: self.ledger.inputs.iter().map(|topic| of(topic, shard)).collect() };
+        let found = |shard| {
+            let (offset, mark) = of(&control, shard);
+            let offsets = self.ledger.inputs.iter().map(|topic| of(topic, shard)).collect();
+            Found { offsets }.with_control(offset, mark)
+        };
         Ok(self.shards().map(found).collect())
     }
 

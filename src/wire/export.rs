@@ -282,9 +282,11 @@ impl HeaderLine {
             shard: number as u32,
             sequence: progress.sequence,
             stream_time: progress.stream_time.and_then(instant),
+            // That of the control topic stays behind: it says nothing of another one.
             positions: progress
                 .positions
                 .iter()
+                .take(header.inputs.len())
                 .map(|position| PositionLine { offset: position.offset, log_time: instant(position.log_time) })
                 .collect(),
             waiting: *waiting,

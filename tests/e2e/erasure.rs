@@ -47,7 +47,12 @@ fn erase(setup: &Setup, customer: &str) -> (Option<i32>, String) {
     let config = dir.path().join("sillage.yaml");
     std::fs::write(&config, lines.join("\n")).expect("written");
     let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
-    let output = Command::new(binary).arg("erase").arg(customer).arg("-c").arg(&config).output().expect("it runs");
+    let mut command = Command::new(binary);
+    // The command takes these for settings.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
+        command.env_remove(name);
+    }
+    let output = command.arg("erase").arg(customer).arg("-c").arg(&config).output().expect("it runs");
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())
 }

@@ -92,6 +92,7 @@ fn the_defaults_are_what_the_page_says() {
                 "retired",
                 "brokers",
                 "group",
+                "group_protocol",
                 "instance",
                 "inputs",
                 "output",

@@ -116,7 +116,7 @@ fn against(ledger: &Ledger, shard: ShardId, kept: &Kept, bytes: u64, found: &Fou
         ));
     }
     let progress = match ledger::seating(ledger, shard, kept.restored.progress.clone(), found) {
-        Ok(Seating::At(progress)) => progress,
+        Ok(Seating::At(progress)) => ledger.complete(progress),
         // Taken from the log at the next start; nothing is wrong with that.
         Ok(Seating::Recovered(_) | Seating::Fresh) => return faults,
         Err(reason) => {

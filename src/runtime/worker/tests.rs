@@ -1,3 +1,5 @@
+//! Workers on a log that takes everything.
+
 use std::sync::Mutex;
 
 use super::*;
