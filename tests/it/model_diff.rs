@@ -74,8 +74,7 @@ fn what_becomes_of_running_journeys_is_told_in_words() {
     assert_eq!((code, faults.as_str()), (0, ""), "{said}");
     assert_eq!(
         said,
-        "\
-"
+        include_str!("model_diff/goes_on.txt")
     );
 }
 
@@ -86,8 +85,7 @@ fn what_would_strand_journeys_is_refused_where_it_stands_with_the_line_to_write(
     let (_, refused) = said.split_once("it cannot be deployed like this.\n").expect("the verdict");
     assert_eq!(
         refused,
-        "\
-"
+        include_str!("model_diff/strands.txt")
     );
 }
 
