@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -24,8 +25,11 @@ use crate::port::ShardId;
 const CALL: Duration = Duration::from_secs(15);
 /// How long to try to find out how a commit ended, or to get a producer back, before giving the worker up.
 const PATIENCE: Duration = Duration::from_secs(240);
-/// A commit slower than this may have left a request on its way that could end a later transaction.
+/// What takes longer than this may have been asked for twice, and the first request may still be on its way, to take effect in
+/// a later transaction. Asking again takes longer than this (`client::ASKED_AGAIN_AFTER_MILLIS`).
 const SLOW: Duration = Duration::from_secs(1);
+/// A call into the client that has not come back so long after its own time-out never will.
+const NEVER: Duration = Duration::from_secs(5);
 /// Between two tries at something that failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -52,6 +56,8 @@ pub(super) struct KafkaTransactions {
     membership: Arc<Membership>,
     stop: Arc<AtomicBool>,
     producer: ThreadedProducer<Plain>,
+    /// Whether the offsets of the open transaction took so long that they may have been sent twice.
+    offsets_slow: bool,
     cutter: Cutter,
 }
 
@@ -67,7 +73,7 @@ impl KafkaTransactions {
         let (max_bytes, stop) = (facts.producer_bytes, Arc::clone(stop));
         let producer = create(&client::producer(&connection, worker, max_bytes))?;
         let cutter = Cutter::start(&connection)?;
-        Ok(KafkaTransactions { connection, worker, max_bytes, membership, stop, producer, cutter })
+        Ok(KafkaTransactions { connection, worker, max_bytes, membership, stop, producer, offsets_slow: false, cutter })
     }
 
     /// Fences whoever used the transactional id before, and ends what they left open.
@@ -107,13 +113,19 @@ impl Transactions for KafkaTransactions {
         let consumer = self.membership.consumer();
         let group = consumer.and_then(|consumer| consumer.group_metadata());
         let group = group.ok_or_else(|| Failure::Abort("the consumer has left its group".to_owned()))?;
-        retried(|| self.producer.send_offsets_to_transaction(&list, &group, CALL))
+        let (begun, list, group) = (Instant::now(), Arc::new(list), Arc::new(group));
+        let sent = retried(|| {
+            let (producer, list, group) = (self.producer.clone(), Arc::clone(&list), Arc::clone(&group));
+            beside(CALL + NEVER, move || producer.send_offsets_to_transaction(&list, &group, CALL))
+        });
+        self.offsets_slow = begun.elapsed() > SLOW;
+        sent
     }
 
     fn commit(&mut self) -> Result<Went, Failure> {
         let begun = Instant::now();
         classified(self.producer.commit_transaction(CALL))?;
-        let rough = begun.elapsed() > SLOW || self.producer.context().was_disturbed();
+        let rough = self.offsets_slow || begun.elapsed() > SLOW || self.producer.context().was_disturbed();
         Ok(if rough { Went::Roughly } else { Went::Smoothly })
     }
 
@@ -220,6 +232,29 @@ pub(super) fn initiated(config: &ClientConfig, stop: &Arc<AtomicBool>) -> Result
 
 fn create(config: &ClientConfig) -> Result<ThreadedProducer<Plain>, String> {
     config.create_with_context(Plain::default()).map_err(|error| format!("cannot make a producer: {error}"))
+}
+
+/// Makes a call on a thread of its own, since librdkafka's `send_offsets_to_transaction` can wait for ever where coordinators
+/// come and go, whatever its time-out: the worker would stand still, and its group with it, for the client goes on telling the
+/// brokers that it lives. What never comes back keeps its thread and its producer; the next producer fences it.
+fn beside(within: Duration, call: impl FnOnce() -> KafkaResult<()> + Send + 'static) -> KafkaResult<()> {
+    let (answer, answered) = channel();
+    let hung = KafkaError::Global(RDKafkaErrorCode::OperationTimedOut);
+    let thread = std::thread::Builder::new().name("sillage-offsets".to_owned()).spawn(move || {
+        // Nobody waits any more for an answer that comes too late.
+        let _ = answer.send(call());
+    });
+    match thread.map(|_| answered.recv_timeout(within)) {
+        Ok(Ok(result)) => result,
+        Ok(Err(_)) => {
+            warn!("the client does not come back from sending offsets; going on with another one");
+            Err(hung)
+        }
+        Err(error) => {
+            warn!(%error, "cannot start a thread");
+            Err(hung)
+        }
+    }
 }
 
 /// Makes a call again with the same arguments while the client calls its failure retriable, for a bounded time.

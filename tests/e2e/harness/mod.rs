@@ -17,7 +17,7 @@ use broker::Broker;
 use proxy::Proxy;
 
 /// How many tests can stand behind a proxy of their own.
-const PROXIES: usize = 8;
+const PROXIES: usize = 10;
 
 /// The Kafka of this test process.
 pub(crate) enum Kafka {
