@@ -43,7 +43,8 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-fn configuration(file: Option<&std::path::Path>) -> Result<Config, Failure> {
+/// Reads the configuration, telling all that is wrong with it.
+pub(super) fn configuration(file: Option<&std::path::Path>) -> Result<Config, Failure> {
     let text = match file {
         Some(file) => files::text(file)?,
         None => String::new(),

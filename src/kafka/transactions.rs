@@ -100,7 +100,7 @@ impl Transactions for KafkaTransactions {
     fn send(&mut self, record: Outgoing<'_>) -> Result<(), String> {
         let noted = if record.page_of.is_some() { client::NOTED } else { 0 };
         let mut outgoing: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(record.topic, noted);
-        outgoing.partition = record.page_of.map(|shard| shard as i32);
+        outgoing.partition = record.page_of.or(record.partition).map(|shard| shard as i32);
         outgoing.key = record.key;
         outgoing.payload = record.value;
         let header =

@@ -4,9 +4,11 @@
 //!
 //! `written` says what a record means, whatever its format (`json`, `mapping`, `avro`); `outcome` lists what is
 //! published, field by field, and `fields` turns that into bytes of either format. `state` is a
-//! customer's state as bytes, `pages` what the state log is made of, `succession` how it goes on under other models.
+//! customer's state as bytes, `pages` what the state log is made of, `succession` how it goes on under other models,
+//! `erasures` what asks for a customer to be forgotten.
 
 mod avro;
+pub mod erasures;
 mod fields;
 mod journeys;
 mod json;

@@ -5,6 +5,7 @@ mod cli;
 mod configuration;
 mod diagnostics;
 mod documentation;
+mod erasure;
 mod explain;
 mod expressions;
 mod graph;
