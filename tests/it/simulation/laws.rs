@@ -12,7 +12,7 @@ use sillage::ledger::{Bookmark, Ledger};
 use sillage::lookup::Lookup;
 use sillage::model::Model;
 use sillage::shard::{
-    Action, Body, Buffered, Customers, Input, PlainCustomers, Position, Progress, Settings, Shard, Unusable,
+    Action, Body, Buffered, Control, Customers, Input, PlainCustomers, Position, Progress, Settings, Shard, Unusable,
 };
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::Identity;
@@ -69,14 +69,16 @@ fn broken<T>(law: &'static str, how: String) -> Result<T, Broken> {
 impl Laws {
     pub(super) fn new(models: &Arc<[Arc<Model>]>, settings: &Settings, ledger: &Arc<Ledger>, weather: &Weather) -> Self {
         let clocks = if weather.skew == 0 { Clocks::Right } else { Clocks::Wrong };
+        // One line of records, and nobody is erased.
+        let settings = Settings { control: Control::AmongTouchpoints, ..settings.clone() };
         let truth = |_| {
             let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
             let progress = Progress { positions, ..Progress::default() };
             Truth {
                 sequence: 0,
                 attempt: String::new(),
-                positions: vec![0; weather.inputs],
-                log_times: vec![i64::MIN; weather.inputs],
+                positions: vec![0; weather.inputs + 1],
+                log_times: vec![i64::MIN; weather.inputs + 1],
                 stream_time: None,
                 latest: None,
                 fold: Shard::new(Arc::clone(models), settings.clone(), PlainCustomers::default(), progress),
@@ -349,7 +351,7 @@ impl Truth {
         let mut actions = Vec::new();
         for ((log_time, input, offset), record) in applied {
             let log_time = Timestamp::from_millis(log_time);
-            let topic = &ledger.inputs[input];
+            let topic = ledger.inputs.get(input).map_or("the control topic", String::as_str);
             let arrival = Arrival { log_time, topic, partition: shard, offset, limits: Limits::default() };
             let value = record.value.as_deref().unwrap_or_default();
             let body = match wire::decode(Format::Json, None, value, &arrival) {
@@ -402,7 +404,7 @@ impl Truth {
                 Action::DeadLetter { record, .. } => {
                     expected.push((ledger.topic("dead-letters"), record.key, record.value));
                 }
-                Action::Remember(_) | Action::Commit(_) => {}
+                Action::Remember(_) | Action::Forget(_) | Action::Announce(_) | Action::Commit(_) => {}
             }
         }
         if expected.iter().ne(written) {
