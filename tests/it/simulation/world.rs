@@ -393,6 +393,9 @@ impl Sim {
     pub(super) fn ended(&self, state: &mut State, ended: Ended) {
         let now = self.now();
         state.tell(now, || format!("{}: transaction {} ends: {:?}", ended.name, ended.serial, ended.fate));
+        for ((input, shard), committed) in &ended.offsets {
+            state.tell(now, || format!("  input {input} of shard {shard} to {}: {}", committed.offset, committed.metadata));
+        }
         if ended.fate == Fate::Committed {
             state.committed(&ended);
         }
