@@ -16,8 +16,11 @@ mod model;
 pub mod ndjson;
 pub mod outcomes;
 mod replay;
+mod reset;
 mod run;
 mod signals;
+mod state;
+mod table;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -44,6 +47,10 @@ enum Command {
     Explain(explain::Args),
     /// Run the service: on Kafka, or on the embedded log where the configuration names no brokers.
     Run(run::Args),
+    /// Look at journeys where they are kept, check them, and move them to another log.
+    State(state::Args),
+    /// Set back or forward where a stopped service goes on, keeping its journeys or dropping them.
+    Reset(reset::Args),
     /// Run touchpoints from files through models at full speed, without a log.
     Replay(replay::Args),
     /// Send touchpoints from files to a running service (embedded log).
@@ -74,6 +81,8 @@ pub fn main() -> ExitCode {
         Command::Model(args) => model::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Run(args) => run::run(args),
+        Command::State(args) => state::run(args),
+        Command::Reset(args) => reset::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Ingest(args) => ingest::run(args),
         Command::Outcomes(args) => outcomes::run(args),

@@ -14,9 +14,11 @@ mod disk;
 mod drive;
 mod fault;
 mod ids;
+mod offline;
 mod retention;
 mod schema;
 mod sink;
+mod snapshot;
 mod succession;
 #[cfg(test)]
 mod tests;
@@ -40,6 +42,9 @@ use crate::touchpoint::Identity;
 
 use board::Board;
 use writer::{Job, Writer};
+
+pub use offline::{Fate, Filling, Offline, Step};
+pub use snapshot::{Findings, Snapshot, Standing};
 
 /// The name of the one input, for a worker's `topics` and in dead letters.
 pub const INPUT: &str = "touchpoints";

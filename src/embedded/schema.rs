@@ -94,16 +94,9 @@ pub(super) fn open(settings: &Settings, models: &[Arc<Model>]) -> Result<Opened,
     };
     let mut connection = Connection::open(&path).map_err(fault)?;
     set_up(&connection, settings).map_err(fault)?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(fault)?;
-    match version {
+    match version(&connection).map_err(fault)? {
         0 => make(&mut connection, settings, models).map_err(fault)?,
-        VERSION => {}
-        other => {
-            return Err(format!(
-                "the store {} has version {other}, and this Sillage knows version {VERSION}; use the Sillage that made it",
-                path.display()
-            ));
-        }
+        _ => check_version(&connection, settings)?,
     }
     check_partitions(&connection, settings)?;
     succession::follow(&mut connection, settings, models)?;
@@ -111,6 +104,27 @@ pub(super) fn open(settings: &Settings, models: &[Arc<Model>]) -> Result<Opened,
     let seed: i64 = meta(&connection, "seed").map_err(fault)?;
     let ids = Ids::load(&connection, seed.cast_unsigned()).map_err(fault)?;
     Ok(Opened { connection, books, ids })
+}
+
+fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Whether this Sillage knows the tables.
+pub(super) fn check_version(connection: &Connection, settings: &Settings) -> Result<(), String> {
+    match version(connection).map_err(|error| format!("cannot read the store in {}: {error}", settings.dir.display()))? {
+        VERSION => Ok(()),
+        0 => Err(format!("there is no store in {} yet; start Sillage once, or name its directory", settings.dir.display())),
+        other => Err(format!(
+            "the store {} has version {other}, and this Sillage knows version {VERSION}; use the Sillage that made it",
+            settings.dir.join(FILE).display()
+        )),
+    }
+}
+
+/// How many partitions the store was made with.
+pub(super) fn partitions(connection: &Connection) -> rusqlite::Result<u32> {
+    meta(connection, "partitions")
 }
 
 /// A connection that only reads.

@@ -10,6 +10,8 @@ mod cutter;
 mod ends;
 pub mod erase;
 mod follow;
+mod mover;
+mod offline;
 pub mod produce;
 mod rebalance;
 mod restore;
@@ -31,6 +33,8 @@ use crate::wire::Format;
 use crate::wire::pages::Mark;
 
 pub use follow::{Followed, follow};
+pub use mover::Mover;
+pub use offline::{Extent, Kept, Offline};
 pub use topics::{Create, Facts, Stamps, Trouble, prepare, remove};
 
 /// Between two looks at the entrance.

@@ -222,10 +222,10 @@ impl Works {
 }
 
 /// Reads one partition of the state log.
-struct Reader {
-    client: BaseConsumer,
-    topic: String,
-    shard: ShardId,
+pub(super) struct Reader {
+    pub(super) client: BaseConsumer,
+    pub(super) topic: String,
+    pub(super) shard: ShardId,
 }
 
 impl Reader {

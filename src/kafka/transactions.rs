@@ -96,26 +96,8 @@ impl Transactions for KafkaTransactions {
         self.producer.begin_transaction().map_err(|error| error.to_string())
     }
 
-    /// Waits while the queue is full.
     fn send(&mut self, record: Outgoing<'_>) -> Result<(), String> {
-        let noted = if record.page_of.is_some() { client::NOTED } else { 0 };
-        let mut outgoing: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(record.topic, noted);
-        outgoing.partition = record.page_of.or(record.partition).map(|shard| shard as i32);
-        outgoing.key = record.key;
-        outgoing.payload = record.value;
-        let header =
-            |all: OwnedHeaders, (key, value): &(&'static str, &str)| all.insert(Header { key, value: Some(*value) });
-        outgoing.headers = (!record.headers.is_empty())
-            .then(|| record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), header));
-        let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-        while let Err((error, returned)) = self.producer.send(outgoing) {
-            if error != full {
-                return Err(error.to_string());
-            }
-            outgoing = returned;
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        Ok(())
+        send(&self.producer, record)
     }
 
     fn send_offsets(&mut self, offsets: &[Position<'_>]) -> Result<(), Failure> {
@@ -178,7 +160,28 @@ impl Transactions for KafkaTransactions {
     }
 }
 
-fn listed(offsets: &[Position<'_>]) -> KafkaResult<TopicPartitionList> {
+/// Hands a record over; waits while the queue is full.
+pub(super) fn send(producer: &ThreadedProducer<Plain>, record: Outgoing<'_>) -> Result<(), String> {
+    let noted = if record.page_of.is_some() { client::NOTED } else { 0 };
+    let mut outgoing: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(record.topic, noted);
+    outgoing.partition = record.page_of.or(record.partition).map(|shard| shard as i32);
+    outgoing.key = record.key;
+    outgoing.payload = record.value;
+    let header = |all: OwnedHeaders, (key, value): &(&'static str, &str)| all.insert(Header { key, value: Some(*value) });
+    outgoing.headers = (!record.headers.is_empty())
+        .then(|| record.headers.iter().fold(OwnedHeaders::new_with_capacity(record.headers.len()), header));
+    let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+    while let Err((error, returned)) = producer.send(outgoing) {
+        if error != full {
+            return Err(error.to_string());
+        }
+        outgoing = returned;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+pub(super) fn listed(offsets: &[Position<'_>]) -> KafkaResult<TopicPartitionList> {
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for position in offsets {
         let mut offset = list.add_partition(position.topic, position.shard as i32);
@@ -194,10 +197,14 @@ fn open(
     max_bytes: usize,
     stop: &Arc<AtomicBool>,
 ) -> Result<ThreadedProducer<Plain>, String> {
-    let config = client::producer(connection, worker, max_bytes);
+    initiated(&client::producer(connection, worker, max_bytes), stop)
+}
+
+/// A producer that has fenced whoever used its transactional id before, and ended what they left open.
+pub(super) fn initiated(config: &ClientConfig, stop: &Arc<AtomicBool>) -> Result<ThreadedProducer<Plain>, String> {
     let patience = Patience::of(PATIENCE, stop);
     loop {
-        let producer = create(&config)?;
+        let producer = create(config)?;
         match retried(|| producer.init_transactions(CALL)) {
             Ok(()) => return Ok(producer),
             Err(Failure::Abort(reason) | Failure::Unclear(reason)) => {
@@ -216,7 +223,7 @@ fn create(config: &ClientConfig) -> Result<ThreadedProducer<Plain>, String> {
 }
 
 /// Makes a call again with the same arguments while the client calls its failure retriable, for a bounded time.
-fn retried(mut call: impl FnMut() -> KafkaResult<()>) -> Result<(), Failure> {
+pub(super) fn retried(mut call: impl FnMut() -> KafkaResult<()>) -> Result<(), Failure> {
     let begun = Instant::now();
     loop {
         match call() {
@@ -229,7 +236,7 @@ fn retried(mut call: impl FnMut() -> KafkaResult<()>) -> Result<(), Failure> {
 }
 
 /// What the client says can be undone is a certain end; everything else is not (rule 22).
-fn classified(result: KafkaResult<()>) -> Result<(), Failure> {
+pub(super) fn classified(result: KafkaResult<()>) -> Result<(), Failure> {
     match result {
         Ok(()) => Ok(()),
         Err(KafkaError::Transaction(error)) if error.txn_requires_abort() => Err(Failure::Abort(error.to_string())),

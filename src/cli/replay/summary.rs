@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::Table;
 use compact_str::CompactString;
 use serde_json::{Value, json};
 
+use crate::cli::table::table;
 use crate::journey::{Outcome, Subject, What};
 use crate::model::Model;
 use crate::shard::{Counts, Customers, PlainCustomers};
@@ -269,13 +270,4 @@ fn sums(sums: &BTreeMap<Currency, i128>) -> String {
 
 fn amounts(sums: &BTreeMap<Currency, i128>) -> Value {
     sums.iter().map(|(currency, micros)| (currency.as_str().to_owned(), json!(*micros as f64 / 1e6))).collect()
-}
-
-fn table(head: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY).set_header(head);
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

@@ -3,6 +3,7 @@
 pub(crate) mod broker;
 pub(crate) mod clients;
 pub(crate) mod cluster;
+pub(crate) mod command;
 mod jars;
 pub(crate) mod proxy;
 pub(crate) mod service;

@@ -62,12 +62,12 @@ impl Service {
 
     /// Starts it on the embedded log in this folder.
     pub(crate) fn start_embedded(folder: &Path, model: &Path) -> Service {
-        let lines = [
-            format!("models: [\"{}\"]", model.display()),
-            format!("directory: \"{}\"", folder.display()),
-            "listen: 127.0.0.1:0".to_owned(),
-        ];
-        Service::launch(Home::temporary(), "embedded", &lines, &[])
+        Service::start_embedded_with(folder, model, 4)
+    }
+
+    /// The same with so many partitions.
+    pub(crate) fn start_embedded_with(folder: &Path, model: &Path, partitions: u32) -> Service {
+        Service::launch(Home::temporary(), "embedded", &embedded_lines(folder, model, partitions), &[])
     }
 
     fn launch(home: Home, name: &str, lines: &[String], arguments: &[&str]) -> Service {
@@ -196,8 +196,18 @@ impl Service {
     }
 }
 
+/// The lines of its configuration on the embedded log.
+pub(super) fn embedded_lines(folder: &Path, model: &Path, partitions: u32) -> Vec<String> {
+    vec![
+        format!("models: [\"{}\"]", model.display()),
+        format!("directory: \"{}\"", folder.display()),
+        format!("partitions: {partitions}"),
+        "listen: 127.0.0.1:0".to_owned(),
+    ]
+}
+
 /// The lines of its configuration.
-fn lines(setup: &Setup) -> Vec<String> {
+pub(super) fn lines(setup: &Setup) -> Vec<String> {
     let mut lines = vec![
         format!("models: [\"{}\"]", setup.model.display()),
         format!("brokers: \"{}\"", setup.brokers),

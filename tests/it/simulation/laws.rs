@@ -443,8 +443,18 @@ impl Truth {
         }
         let differs = |(name, bytes): (&String, &Vec<u8>)| (self.state.get(name) != Some(bytes)).then(|| name.clone());
         let who: Vec<String> = expected.iter().filter_map(differs).collect();
-        let how =
-            format!("shard {shard}, commit {}: {who:?} (of {} and {})", self.sequence, expected.len(), self.state.len());
+        let shown = |all: &BTreeMap<String, Vec<u8>>| {
+            let bytes = who.first().and_then(|name| all.get(name));
+            bytes.map(|bytes| wire::state::decode(bytes))
+        };
+        let how = format!(
+            "shard {shard}, commit {}: {who:?} (of {} and {})\nexpected {:?}\nfound    {:?}",
+            self.sequence,
+            expected.len(),
+            self.state.len(),
+            shown(&expected),
+            shown(&self.state)
+        );
         broken("the state is what the records come to", how)
     }
 }

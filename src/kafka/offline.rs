@@ -1,0 +1,307 @@
+//! What is done to a group's journeys from outside, while no worker has them: looking through its state log, and writing to it
+//! in one transaction with the offsets.
+//!
+//! The judgement what may be done is the caller's; here is only how the brokers are asked.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::client::{self, Patience, Plain};
+use super::mover::Mover;
+use super::restore::Reader;
+use super::{Connection, Facts, Start};
+use crate::ledger::{Found, Ledger, LedgerSink, Look, Restored, Restoring, StateReader, Step};
+use crate::port::ShardId;
+use crate::wire::outputs;
+use crate::wire::pages::Mark;
+
+/// How long one question to the brokers may take.
+const CALL: Duration = Duration::from_secs(10);
+/// How long to go on asking: a transaction that a worker left open blocks answers until it times out.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A member's place is kept so long after it was last heard of, where the configuration does not say otherwise.
+const SESSION: Duration = Duration::from_secs(45);
+/// Cutting a log waits for all copies.
+const CUT: Duration = Duration::from_secs(30);
+
+/// A group, its inputs and its state log, seen from outside.
+pub struct Offline {
+    connection: Arc<Connection>,
+    ledger: Arc<Ledger>,
+    facts: Facts,
+    /// Belongs to the group without ever joining it.
+    consumer: BaseConsumer,
+    stop: Arc<AtomicBool>,
+}
+
+/// One shard's state log, read as a whole.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// What it says.
+    pub restored: Restored,
+    /// Its pages, and their bytes.
+    pub pages: u64,
+    /// Bytes of the pages.
+    pub bytes: u64,
+}
+
+/// Where an input of a shard begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// The oldest record that is still there.
+    pub low: i64,
+    /// The offset after the last.
+    pub high: i64,
+}
+
+impl Offline {
+    /// Reaches the brokers; nothing is asked yet.
+    ///
+    /// # Errors
+    /// A client that cannot be made.
+    pub fn reach(connection: &Connection, facts: Facts, models: Vec<Mark>) -> Result<Self, String> {
+        let connection = Arc::new(connection.clone());
+        let mut config = client::asking(&connection, "read_committed");
+        config.set("group.id", &connection.group).set("enable.auto.offset.store", "false");
+        let consumer = config.create().map_err(|error| format!("cannot make a client: {error}"))?;
+        let ledger = Arc::new(connection.ledger(&facts, models));
+        let stop = Arc::new(AtomicBool::new(false));
+        Ok(Offline { connection, ledger, facts, consumer, stop })
+    }
+
+    /// What the group's ledger is about.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// All shards.
+    pub fn shards(&self) -> std::ops::Range<ShardId> {
+        0..self.facts.partitions
+    }
+
+    /// Members of the group: those that live, and those whose places are kept because their sessions have not ended yet.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn members(&self) -> Result<usize, String> {
+        let groups =
+            self.persistently("who is in the group", || self.consumer.fetch_group_list(Some(&self.connection.group), CALL))?;
+        let ours = groups.groups().iter().filter(|group| group.name() == self.connection.group);
+        Ok(ours.map(|group| group.members().len()).sum())
+    }
+
+    /// How long a member that has gone is still seen.
+    pub fn session(&self) -> Duration {
+        let given = self.connection.properties.get("session.timeout.ms").and_then(|millis| millis.parse().ok());
+        given.map_or(SESSION, Duration::from_millis)
+    }
+
+    /// What the group's committed offsets say of each shard.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn committed(&self) -> Result<Vec<Found>, String> {
+        let asked = self.inputs(Offset::Invalid)?;
+        let committed = self.persistently("the committed offsets", || {
+            self.consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole)
+        })?;
+        let of = |topic: &String, shard: ShardId| {
+            let elem = committed.find_partition(topic, shard as i32);
+            elem.map_or((None, None), |elem| (number(elem.offset()), client::bookmark(&elem)))
+        };
+        let found = |shard| Found { offsets: self.ledger.inputs.iter().map(|topic| of(topic, shard)).collect() };
+        Ok(self.shards().map(found).collect())
+    }
+
+    /// Where each input of each shard begins and ends.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn extents(&self) -> Result<Vec<Vec<Extent>>, String> {
+        let extent = |topic: &String, shard: ShardId| {
+            let asked = || self.consumer.fetch_watermarks(topic, shard as i32, CALL);
+            let (low, high) = self.persistently("where the inputs end", asked)?;
+            Ok(Extent { low, high })
+        };
+        let of = |shard| self.ledger.inputs.iter().map(|topic| extent(topic, shard)).collect();
+        self.shards().map(of).collect()
+    }
+
+    /// The offset of each input of each shard where a start like this begins.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn starts(&self, start: Start) -> Result<Vec<Vec<i64>>, String> {
+        let ends = || self.look_up(Offset::End);
+        let found = match start {
+            Start::Earliest => self.look_up(Offset::Beginning)?,
+            Start::Latest => ends()?,
+            Start::At(instant) => self.look_up(Offset::Offset(instant.as_millis()))?,
+        };
+        // Nothing is stamped so late yet: everything that comes is new.
+        let ends = ends()?;
+        let of = |topic: &String, shard: ShardId| {
+            let offset = |list: &TopicPartitionList| number(list.find_partition(topic, shard as i32)?.offset());
+            let offset = offset(&found).or_else(|| offset(&ends));
+            offset.ok_or_else(|| format!("cannot learn where partition {shard} of {topic} starts"))
+        };
+        let of = |shard| self.ledger.inputs.iter().map(|topic| of(topic, shard)).collect();
+        self.shards().map(of).collect()
+    }
+
+    /// Whether an input of a shard holds a record from this offset on. Offsets alone do not say: the ends of transactions take
+    /// some as well.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn holds_more(&self, input: usize, shard: ShardId, from: i64, extent: Extent) -> Result<bool, String> {
+        if from >= extent.high {
+            return Ok(false);
+        }
+        let topic = &self.ledger.inputs[input];
+        let fault = |error: KafkaError| format!("cannot read partition {shard} of {topic}: {error}");
+        let client = client::state_reader(&self.connection)?;
+        let mut assigned = TopicPartitionList::new();
+        let from = Offset::Offset(from.max(extent.low));
+        assigned.add_partition_offset(topic, shard as i32, from).map_err(fault)?;
+        client.assign(&assigned).map_err(fault)?;
+        let patience = Patience::of(PATIENCE, &self.stop);
+        loop {
+            match client.poll(Duration::from_millis(50)) {
+                Some(Ok(_)) => return Ok(true),
+                // The end, as a reader of committed records sees it.
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(false),
+                Some(Err(error)) if patience.is_over() => return Err(fault(error)),
+                None if patience.is_over() => return Err(format!("partition {shard} of {topic} cannot be read")),
+                Some(Err(_)) | None => {}
+            }
+        }
+    }
+
+    /// Reads one shard's state log to its end.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that it cannot be read.
+    pub fn read(&self, shard: ShardId) -> Result<Kept, String> {
+        let topic = self.ledger.topic(outputs::STATE);
+        // By a client that sees uncommitted records (see `ledger::restore`).
+        let asking = client::asking(&self.connection, "read_uncommitted").create::<BaseConsumer>();
+        let asking = asking.map_err(|error| format!("cannot make a client: {error}"))?;
+        let asked = || asking.fetch_watermarks(&topic, shard as i32, CALL);
+        let (low, end) = self.persistently("where the state log begins and ends", asked)?;
+        if low >= end {
+            return Ok(Kept::default());
+        }
+        let mut restoring = Restoring::begin(shard, end);
+        let reader = Reader { client: client::state_reader(&self.connection)?, topic: topic.clone(), shard };
+        let mut reader = Counted { reader, pages: 0, bytes: 0 };
+        reader.rewind()?;
+        let mut patience = Patience::of(PATIENCE, &self.stop);
+        loop {
+            match restoring.step(&self.ledger, &mut reader)? {
+                Step::Done(restored) => return Ok(Kept { restored, pages: reader.pages, bytes: reader.bytes }),
+                Step::Further => patience = Patience::of(PATIENCE, &self.stop),
+                Step::Idle if patience.is_over() => {
+                    return Err(format!(
+                        "partition {shard} of {topic} cannot be read to its end {end}: does a transaction stand open there?"
+                    ));
+                }
+                Step::Idle => {}
+            }
+        }
+    }
+
+    /// Deletes all that the state log holds.
+    ///
+    /// # Errors
+    /// Nobody answers, or it is not allowed.
+    pub fn cut_all(&self) -> Result<(), String> {
+        let fault = |error: KafkaError| format!("cannot cut the state log: {error}");
+        let made = client::base(&self.connection).create_with_context(Plain::default());
+        let admin: AdminClient<Plain> = made.map_err(fault)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
+        let topic = self.ledger.topic(outputs::STATE);
+        let mut cuts = TopicPartitionList::new();
+        for shard in self.shards() {
+            cuts.add_partition_offset(&topic, shard as i32, Offset::End).map_err(fault)?;
+        }
+        let options = AdminOptions::new().operation_timeout(Some(CUT));
+        runtime.block_on(admin.delete_records(&cuts, &options)).and_then(client::whole).map_err(fault)?;
+        Ok(())
+    }
+
+    /// One transaction for the group's pages and offsets. `name` tells the attempt apart from all others: ASCII, no spaces.
+    ///
+    /// # Errors
+    /// No producer is to be had.
+    pub fn sink(&self, name: String) -> Result<LedgerSink<Mover<'_>>, String> {
+        let mover = Mover::open(&self.connection, &self.facts, &self.consumer, &self.stop)?;
+        Ok(LedgerSink::new(Arc::clone(&self.ledger), mover, name))
+    }
+
+    fn inputs(&self, at: Offset) -> Result<TopicPartitionList, String> {
+        let mut asked = TopicPartitionList::new();
+        for (topic, shard) in self.ledger.inputs.iter().flat_map(|topic| self.shards().map(move |shard| (topic, shard))) {
+            let added = asked.add_partition_offset(topic, shard as i32, at);
+            added.map_err(|error| format!("cannot ask about partition {shard} of {topic}: {error}"))?;
+        }
+        Ok(asked)
+    }
+
+    /// The client's "beginning" and "end" are instants as well.
+    fn look_up(&self, at: Offset) -> Result<TopicPartitionList, String> {
+        let asked = self.inputs(at)?;
+        self.persistently("the offsets", || self.consumer.offsets_for_times(asked.clone(), CALL).and_then(client::whole))
+    }
+
+    /// Asks until there is an answer, for a bounded time.
+    fn persistently<T>(&self, what: &str, mut ask: impl FnMut() -> KafkaResult<T>) -> Result<T, String> {
+        let begun = Instant::now();
+        loop {
+            match ask() {
+                Ok(answer) => return Ok(answer),
+                Err(error) if begun.elapsed() > PATIENCE => return Err(format!("cannot learn {what}: {error}")),
+                Err(_) => std::thread::sleep(Duration::from_millis(200)),
+            }
+        }
+    }
+}
+
+fn number(offset: Offset) -> Option<i64> {
+    match offset {
+        Offset::Offset(offset) => Some(offset),
+        Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+    }
+}
+
+/// Counts what is read.
+struct Counted {
+    reader: Reader,
+    pages: u64,
+    bytes: u64,
+}
+
+impl StateReader for Counted {
+    fn rewind(&mut self) -> Result<(), String> {
+        (self.pages, self.bytes) = (0, 0);
+        self.reader.rewind()
+    }
+
+    fn look<R>(&mut self, take: impl FnOnce(Look<'_>) -> R) -> Result<R, String> {
+        let (pages, bytes) = (&mut self.pages, &mut self.bytes);
+        self.reader.look(|look| {
+            if let Look::Page(_, page) = &look {
+                *pages += 1;
+                *bytes += page.len() as u64;
+            }
+            take(look)
+        })
+    }
+}

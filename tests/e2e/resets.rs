@@ -1,0 +1,90 @@
+//! A stopped service is set back or forward: to tell everything again, or to leave something out for ever.
+
+use std::collections::BTreeMap;
+
+use crate::harness::clients::{Published, committed, group, set_offset};
+use crate::harness::command::Configured;
+use crate::harness::{kafka, wait};
+use crate::lifecycle::SHORT_SESSION;
+use crate::shop::{SOON, Shop, story, tells};
+
+/// How often each outcome was published, by its bytes.
+fn counted(published: &[Published]) -> BTreeMap<Vec<u8>, usize> {
+    let mut counted = BTreeMap::new();
+    for outcome in published {
+        *counted.entry(outcome.value.clone().unwrap_or_default()).or_default() += 1;
+    }
+    counted
+}
+
+#[test]
+fn reset_to_the_beginning_without_the_state_tells_the_same_again() {
+    let Some(kafka) = kafka() else { return };
+    let mut shop = Shop::open(kafka, "again", &["web", "app"], 3);
+    shop.setup.extra.push(SHORT_SESSION.to_owned());
+    let service = shop.serve();
+    let reader = shop.reader();
+    for number in 0..12 {
+        shop.does(&format!("c{number}"), "product.viewed", 0);
+        shop.does(&format!("c{number}"), "cart.added", 1);
+    }
+    (0..4).for_each(|number| drop(shop.does(&format!("c{number}"), "order.completed", 0)));
+    // Transitions, completions, abandonments of baskets and of stages.
+    let total = 24 + 2 * 4 + 2 * 8;
+    reader.until("everything", SOON, |read| read.len() >= total);
+    let commands = Configured::kafka(&shop.setup);
+    let reset = ["--to", "earliest", "--state", "drop"];
+    // Not while the service runs, and not without a yes.
+    commands.run(&["reset"], &[&reset[..], &["--yes"]].concat(), b"").refused("members of group");
+    assert_eq!(service.terminate().status.code(), Some(0));
+    let places = || {
+        let of = |input: &String| committed(&shop.direct, &shop.setup.group, input, 3);
+        shop.setup.inputs.iter().flat_map(of).collect::<Vec<_>>()
+    };
+    let before = places();
+    let said = commands.run(&["reset"], &reset, b"").refused("nothing was done; add --yes").text();
+    assert!(said.contains("12 customers are dropped") && said.contains("again"), "{said}");
+    assert_eq!(places(), before);
+    commands.run(&["reset"], &[&reset[..], &["--yes"]].concat(), b"").fine();
+    assert!(places().iter().all(|offset| *offset == 0), "{:?}", places());
+    assert!(commands.run(&["state", "verify"], &[], b"").fine().text().contains("all is well"));
+    assert!(commands.run(&["state", "export"], &[], b"").fine().err.contains("0 customers"));
+
+    let service = shop.serve();
+    let read = reader.until("everything again", SOON, |read| read.len() >= 2 * total);
+    assert_eq!(service.terminate().status.code(), Some(0));
+    let read = if read.len() == 2 * total { reader.to_the_end() } else { read };
+    let counted = counted(&read);
+    assert_eq!((read.len(), counted.len()), (2 * total, total), "the same bytes, and so the same ids");
+    assert!(counted.values().all(|times| *times == 2));
+}
+
+#[test]
+fn reset_to_the_end_with_the_state_skips_what_lies_between_and_heals_offsets_that_somebody_set() {
+    let Some(kafka) = kafka() else { return };
+    let mut shop = Shop::open(kafka, "skip", &["web"], 1);
+    shop.setup.extra.push(SHORT_SESSION.to_owned());
+    let service = shop.serve();
+    let reader = shop.reader();
+    shop.does("anna", "product.viewed", 0);
+    reader.until("her visit", SOON, |read| tells(read, "anna", "transition browsing"));
+    assert_eq!(service.terminate().status.code(), Some(0));
+    shop.does("anna", "order.completed", 0);
+    shop.does("bob", "cart.added", 0);
+    // Somebody set the offsets by hand: a service would park the shard.
+    wait::until_true("the group to be empty", SOON, || group(&shop.direct, &shop.setup.group).1 == 0);
+    set_offset(&shop.direct, &shop.setup.group, &shop.setup.inputs[0], 0, 0);
+    let commands = Configured::kafka(&shop.setup);
+    commands.run(&["state", "verify"], &[], b"").refused("1 things are wrong");
+    let said = commands.run(&["reset"], &["--to", "latest", "--state", "keep", "--yes"], b"").fine().text();
+    assert!(said.contains("1 customers are kept; 3 records never count for them"), "{said}");
+    assert!(commands.run(&["state", "verify"], &[], b"").fine().text().contains("all is well"));
+    let service = shop.serve();
+    shop.does("anna", "cart.added", 0);
+    reader.until("her decision", SOON, |read| tells(read, "anna", "transition deciding"));
+    assert_eq!(service.terminate().status.code(), Some(0));
+    let read = reader.to_the_end();
+    // She goes on where she was, and what lay between was never there.
+    assert_eq!(story(&read, "anna")[..2], ["transition browsing", "transition deciding"]);
+    assert!(story(&read, "bob").is_empty(), "{:?}", story(&read, "bob"));
+}

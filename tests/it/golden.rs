@@ -1,0 +1,167 @@
+//! What was written once stays readable: a customer's state and a page of the state log, as bytes of every version there
+//! was, beside the value that they stand for.
+//!
+//! `tests/golden/NAME.vN.hex` holds the bytes, `NAME.vN.txt` the value in Rust's own notation. A file of bytes is never
+//! changed: where the layout changes, its version goes up and a new pair is added (`GOLDEN=write cargo test --test it golden`
+//! writes what is missing, and the texts anew; look at what changed in them before you commit).
+
+mod story;
+
+use std::collections::BTreeSet;
+use std::fmt::{Debug, Write as _};
+use std::path::{Path, PathBuf};
+
+use sillage::journey::Customer;
+use sillage::shard::{Position, Progress};
+use sillage::time::Timestamp;
+use sillage::touchpoint::Identity;
+use sillage::wire::pages::{self, Draft, Head, Mark};
+use sillage::wire::state;
+
+/// The versions that are written now.
+const STATE: u8 = 2;
+const PAGE: u8 = 3;
+
+/// The typical customer takes no more than this in the log.
+const TYPICAL_BYTES: usize = 1_600;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+/// Whether what is missing is to be written.
+fn writes() -> bool {
+    std::env::var("GOLDEN").is_ok_and(|wish| wish == "write")
+}
+
+/// The versions of which bytes are kept under this name.
+fn versions(name: &str) -> BTreeSet<u8> {
+    let files = std::fs::read_dir(folder()).expect("tests/golden").map(|entry| entry.expect("an entry").file_name());
+    let version = |file: std::ffi::OsString| -> Option<u8> {
+        let file = file.to_str()?.to_owned();
+        file.strip_prefix(name)?.strip_prefix(".v")?.strip_suffix(".hex")?.parse().ok()
+    };
+    files.filter_map(version).collect()
+}
+
+/// The bytes of a version.
+fn bytes(name: &str, version: u8) -> Vec<u8> {
+    let path = folder().join(format!("{name}.v{version}.hex"));
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let digits: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).expect("ASCII"), 16).expect("two digits");
+    digits.chunks(2).map(pair).collect()
+}
+
+/// Writes the bytes of a version that is not there yet.
+fn write_bytes(name: &str, version: u8, bytes: &[u8]) {
+    let mut text = String::new();
+    for line in bytes.chunks(64) {
+        line.iter().for_each(|byte| drop(write!(text, "{byte:02x}")));
+        text.push('\n');
+    }
+    std::fs::write(folder().join(format!("{name}.v{version}.hex")), text).expect("tests/golden can be written");
+}
+
+/// The value that the bytes stand for, as it is stored beside them.
+fn agrees_with_text(name: &str, version: u8, value: &impl Debug) {
+    let path = folder().join(format!("{name}.v{version}.txt"));
+    let shown = format!("{value:#?}\n");
+    if writes() {
+        std::fs::write(&path, &shown).expect("tests/golden can be written");
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let differs = stored.lines().zip(shown.lines()).enumerate().find(|(_, (stored, shown))| stored != shown);
+    assert!(stored == shown, "{name} version {version} is read as another value than it was: {differs:?}");
+}
+
+/// Adds the current version where it is missing and that is wished.
+fn kept(name: &str, current: u8, written: impl FnOnce() -> Vec<u8>) -> BTreeSet<u8> {
+    if writes() && !versions(name).contains(&current) {
+        write_bytes(name, current, &written());
+    }
+    let versions = versions(name);
+    assert!(versions.contains(&current), "no bytes of version {current} of {name}: see the head of tests/it/golden.rs");
+    versions
+}
+
+fn encoded(customer: &Customer) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    state::encode(customer, &mut bytes).expect("written");
+    bytes
+}
+
+#[test]
+fn a_customer_written_by_any_version_is_read_and_the_current_one_is_written_to_the_byte() {
+    let typical = || encoded(&story::customer(&story::model(), &story::touchpoints()).0);
+    for version in kept("customer", STATE, typical) {
+        let bytes = bytes("customer", version);
+        let customer = state::decode(&bytes).unwrap_or_else(|reason| panic!("version {version}: {reason}"));
+        agrees_with_text("customer", version, &customer);
+        assert_eq!(bytes[0], version);
+        if version == STATE {
+            assert!(encoded(&customer) == bytes, "version {version} is written otherwise: raise the version instead");
+        }
+    }
+}
+
+/// The end of a customer who began on the page before, two more, and that one is gone (since version 3).
+fn a_page() -> Vec<u8> {
+    let long = |letter: &str| Customer::new(Identity::anonymous(letter.repeat(pages::FULL - 7)));
+    let mut draft = Draft::default();
+    draft.add(&long("x")).expect("added");
+    let first = draft.finish(&head(0, None)).expect("a page");
+    assert!(first.len() > pages::FULL);
+    for id in ["anna", "bob"] {
+        draft.add(&Customer::new(Identity::customer(id))).expect("added");
+    }
+    draft.add_gone(&Identity::anonymous("carla"));
+    draft.finish(&head(1, Some(7))).expect("a page")
+}
+
+fn head(part: u32, sequence: Option<u64>) -> Head {
+    let position = |offset, millis| Position { offset, log_time: Timestamp::from_millis(millis) };
+    let positions = vec![position(4_711, 1_767_225_600_000), position(0, 0)];
+    let stream_time = Some(Timestamp::from_millis(1_767_225_600_123));
+    Head {
+        part,
+        partitions: 6,
+        inputs: vec!["touchpoints.app".to_owned(), "touchpoints.web".to_owned()],
+        models: vec![Mark {
+            name: "five-stages".to_owned(),
+            version: 3,
+            structure: "five-stages: stages a, b; episodes basket".to_owned(),
+        }],
+        progress: sequence.map(|sequence| Progress { positions, stream_time, sequence }),
+        attempt: "c0ffee-12".to_owned(),
+        needed_from: 5,
+    }
+}
+
+#[test]
+fn a_page_written_by_any_version_is_read_and_the_current_one_is_written_to_the_byte() {
+    for version in kept("page", PAGE, a_page) {
+        let bytes = bytes("page", version);
+        let page = pages::read(&bytes).unwrap_or_else(|reason| panic!("version {version}: {reason}"));
+        let gone = usize::from(version >= 3);
+        assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + gone, 11), "version {version}");
+        agrees_with_text("page", version, &page);
+        if version == PAGE {
+            assert!(a_page() == bytes, "version {version} is written otherwise: raise the version instead");
+        }
+    }
+}
+
+#[test]
+fn the_typical_customer_is_small_in_the_log() {
+    let model = story::model();
+    let (customer, told) = story::customer(&model, &story::touchpoints());
+    let journey = &customer.journeys[0];
+    assert!(journey.reached.iter().all(Option::is_some), "five stages visited: {:?}", journey.reached);
+    assert_eq!((journey.reached.len(), customer.history.len(), customer.links.len()), (5, 20, 2));
+    let open = journey.episodes.iter().filter(|episode| episode.watch.deadline != Timestamp::MAX).count();
+    assert_eq!(open, 1, "one open basket: {:#?}", journey.episodes);
+    let bytes = encoded(&customer).len();
+    println!("typical customer: {bytes} bytes in the log, after {} outcomes", told.len());
+    assert!((500..TYPICAL_BYTES).contains(&bytes), "{bytes} bytes");
+}
