@@ -392,13 +392,15 @@ impl Seat for Worker {
             let mut meters = ShardMeters::new(id, self.job.models.iter().map(Arc::as_ref));
             let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress);
             shard.needs_from(needed_from);
-            shard.handle(Input::Clock(now), &mut self.actions);
-            if shard.is_held() {
-                warn!(shard = id, "stream time is ahead of this machine's clock: the shard waits until the clock is there");
-            }
             meters.standing(shard.population(), shard.armed());
             if self.places.insert(id, Place { shard, meters, since: now }).is_none() {
                 self.meters.assigned(1);
+            }
+            // What the owner before left overdue is decided now: it is obeyed like everything else, or the next commit would
+            // hold its consequences without its outcomes.
+            self.tell(id, Input::Clock(now));
+            if self.places.get(&id).is_some_and(|place| place.shard.is_held()) {
+                warn!(shard = id, "stream time is ahead of this machine's clock: the shard waits until the clock is there");
             }
         }
         self.shortfall();

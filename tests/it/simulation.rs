@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use sillage::ledger::Ledger;
 use sillage::model;
-use sillage::shard::{Settings, StateLog};
+use sillage::shard::{Control, Settings, StateLog};
 use sillage::time::Span;
 use sillage::wire::Format;
 use sillage::wire::pages::Mark;
@@ -85,6 +85,7 @@ fn run(case: Case, traced: bool) -> Ran {
         max_delay: Span::from_millis(4),
         decisions_per_transaction: weather.decisions_per_transaction,
         state_log: StateLog::Changes,
+        control: Control::LastInput,
         ..Settings::default()
     };
     let (workers, first) = (weather.workers, load.arriving.first().map_or(0, |first| first.at));

@@ -164,3 +164,32 @@ fn a_record_that_breaks_an_invariant_parks_its_shard_and_the_others_go_on() {
     assert!(worker.job.lookup.customer(&Identity::customer("carl")).is_some());
     assert!(worker.job.lookup.customer(&Identity::customer("bert")).is_none());
 }
+
+/// Found by simulation: a deadline may stand behind stream time when an owner goes (its transaction was full, or a late
+/// touchpoint armed it). The next owner decides it on the spot, and its next commit must not lack the outcome.
+#[test]
+fn what_was_overdue_when_a_shard_came_is_published_with_its_first_commit() {
+    let rules = "episodes:\n  basket: { known by: customer, opens: page.viewed, completes: order.placed, abandoned after: 5m, \
+                 recovered within: 1d }\n";
+    let first = job(rules);
+    let lookup = Arc::clone(&first.lookup);
+    let mut worker = Worker::new(first, Box::new(Changes::default()));
+    worker.assigned(assigned(0..1));
+    let opened = NOW - Span::from_secs(600);
+    touch(&mut worker, (0, 0), "c", "page.viewed", opened);
+    worker.turn().expect("the sink takes everything");
+    let customer = lookup.customer(&Identity::customer("c")).expect("committed");
+    let published = Arc::new(Mutex::new(Vec::new()));
+    let sink = Changes { published: Arc::clone(&published), ..Changes::default() };
+    let mut worker = Worker::new(job(rules), Box::new(sink));
+    let positions = vec![Position { offset: 1, log_time: opened }];
+    worker.assigned(vec![Assignment {
+        shard: 0,
+        progress: Progress { positions, stream_time: Some(NOW - Span::from_secs(1)), sequence: 1 },
+        customers: Known::Restored(vec![customer]),
+        needed_from: 0,
+    }]);
+    worker.turn().expect("the sink takes everything");
+    let published = published.lock().expect("one thread");
+    assert_eq!(published.iter().map(|(said, _)| said.as_str()).collect::<Vec<_>>(), ["abandons basket 1 after 5m"]);
+}

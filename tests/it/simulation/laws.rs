@@ -12,7 +12,7 @@ use sillage::ledger::{Bookmark, Ledger};
 use sillage::lookup::Lookup;
 use sillage::model::Model;
 use sillage::shard::{
-    Action, Body, Buffered, Customers, Input, PlainCustomers, Position, Progress, Settings, Shard, Unusable,
+    Action, Body, Buffered, Control, Customers, Input, PlainCustomers, Position, Progress, Settings, Shard, Unusable,
 };
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::Identity;
@@ -29,6 +29,7 @@ type Written = (String, Option<Vec<u8>>, Option<Vec<u8>>);
 /// One shard as it should be.
 struct Truth {
     sequence: u64,
+    attempt: String,
     positions: Vec<Offset>,
     /// By input: log time of the last record before the position.
     log_times: Vec<Millis>,
@@ -68,15 +69,16 @@ fn broken<T>(law: &'static str, how: String) -> Result<T, Broken> {
 impl Laws {
     pub(super) fn new(models: &Arc<[Arc<Model>]>, settings: &Settings, ledger: &Arc<Ledger>, weather: &Weather) -> Self {
         let clocks = if weather.skew == 0 { Clocks::Right } else { Clocks::Wrong };
-        let most = if clocks == Clocks::Wrong { settings.decisions_per_transaction } else { usize::MAX };
-        let settings = Settings { decisions_per_transaction: most, ..settings.clone() };
+        // One line of records, and nobody is erased.
+        let settings = Settings { control: Control::AmongTouchpoints, ..settings.clone() };
         let truth = |_| {
             let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
             let progress = Progress { positions, ..Progress::default() };
             Truth {
                 sequence: 0,
-                positions: vec![0; weather.inputs],
-                log_times: vec![i64::MIN; weather.inputs],
+                attempt: String::new(),
+                positions: vec![0; weather.inputs + 1],
+                log_times: vec![i64::MIN; weather.inputs + 1],
                 stream_time: None,
                 latest: None,
                 fold: Shard::new(Arc::clone(models), settings.clone(), PlainCustomers::default(), progress),
@@ -188,6 +190,10 @@ impl Laws {
                 format!("the offsets of shard {shard} are of several commits: {marks:?}"),
             );
         }
+        // A late request can commit the offsets of the last commit once more, and nothing else.
+        if pages.is_empty() && written.is_empty() && (first.sequence, &first.attempt) == (truth.sequence, &truth.attempt) {
+            return Ok(());
+        }
         if first.sequence != truth.sequence + 1 {
             let how = format!("commit {} of shard {shard} follows commit {}", first.sequence, truth.sequence);
             return broken("commits follow each other", how);
@@ -200,7 +206,14 @@ impl Laws {
             stream_time: first.stream_time,
             sequence: first.sequence,
         };
+        let before = truth.state.clone();
         truth.pages(shard, pages, &progress)?;
+        if written.is_empty() && truth.stands_at(&progress) && truth.state == before {
+            // Customers were written anew, and nothing else. A shard that waits for its clock does that, and decides later
+            // what is due.
+            (truth.sequence, truth.attempt) = (first.sequence, first.attempt.clone());
+            return Ok(());
+        }
         if clocks == Clocks::Wrong
             && let Some(reached) = first.stream_time
         {
@@ -209,7 +222,7 @@ impl Laws {
         let noted: Option<Noted<'_>> = if clocks == Clocks::Wrong { Some(&noted) } else { None };
         truth.follow(brokers, &ledger, shard, &progress, noted)?;
         truth.decided(&ledger, settle, shard, written)?;
-        truth.sequence = first.sequence;
+        (truth.sequence, truth.attempt) = (first.sequence, first.attempt.clone());
         truth.compare_state(shard)
     }
 
@@ -256,6 +269,12 @@ impl Laws {
 }
 
 impl Truth {
+    /// Whether nothing was decided since the last commit.
+    fn stands_at(&self, progress: &Progress) -> bool {
+        let positions = progress.positions.iter().map(|position| position.offset);
+        positions.eq(self.positions.iter().copied()) && progress.stream_time.map(Timestamp::as_millis) == self.stream_time
+    }
+
     /// The pages of a commit go with its offsets.
     fn pages(&mut self, shard: u32, pages: &[&[u8]], progress: &Progress) -> Result<(), Broken> {
         let mut last = None;
@@ -345,7 +364,7 @@ impl Truth {
         let mut actions = Vec::new();
         for ((log_time, input, offset), record) in applied {
             let log_time = Timestamp::from_millis(log_time);
-            let topic = &ledger.inputs[input];
+            let topic = ledger.inputs.get(input).map_or("the control topic", String::as_str);
             let arrival = Arrival { log_time, topic, partition: shard, offset, limits: Limits::default() };
             let value = record.value.as_deref().unwrap_or_default();
             let body = match wire::decode(Format::Json, None, value, &arrival) {
@@ -437,8 +456,18 @@ impl Truth {
         }
         let differs = |(name, bytes): (&String, &Vec<u8>)| (self.state.get(name) != Some(bytes)).then(|| name.clone());
         let who: Vec<String> = expected.iter().filter_map(differs).collect();
-        let how =
-            format!("shard {shard}, commit {}: {who:?} (of {} and {})", self.sequence, expected.len(), self.state.len());
+        let shown = |all: &BTreeMap<String, Vec<u8>>| {
+            let bytes = who.first().and_then(|name| all.get(name));
+            bytes.map(|bytes| wire::state::decode(bytes))
+        };
+        let how = format!(
+            "shard {shard}, commit {}: {who:?} (of {} and {})\nexpected {:?}\nfound    {:?}",
+            self.sequence,
+            expected.len(),
+            self.state.len(),
+            shown(&expected),
+            shown(&self.state)
+        );
         broken("the state is what the records come to", how)
     }
 }

@@ -83,7 +83,7 @@ impl Process {
         let (now, lookup) = (sim.worker_clock(skew), Arc::new(Lookup::default()));
         let job = Job {
             models: Arc::clone(&sim.models),
-            retired: Arc::from([]),
+            retired: Arc::default(),
             erase_on: None,
             settings: sim.settings.clone(),
             format: Format::Json,
@@ -268,8 +268,9 @@ impl Process {
         let found = self.sim.committed(self.id, shards)?;
         let ends = self.state_ends(shards);
         let (mut ready, mut awaited) = (Vec::new(), Vec::new());
-        for (shard, offsets) in found {
-            let found = Found { offsets };
+        for (shard, mut offsets) in found {
+            let (offset, mark) = offsets.pop().unwrap_or_default();
+            let found = Found { offsets }.with_control(offset, mark);
             match found.progress() {
                 Some(progress) if self.may_keep(shard, &progress) => {
                     self.at(shard, &progress.positions);
@@ -322,11 +323,12 @@ impl Process {
         });
         match seated {
             Ok((Seating::At(progress) | Seating::Recovered(progress), customers, needed_from)) => {
+                let progress = self.sim.ledger.complete(progress);
                 self.at(shard, &progress.positions);
                 Ok(Some(Assignment { shard, progress, customers: Known::Restored(customers), needed_from }))
             }
             Ok((Seating::Fresh, ..)) => {
-                let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }; self.sim.weather.inputs];
+                let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }; self.sim.weather.inputs + 1];
                 self.at(shard, &positions);
                 let progress = Progress { positions, ..Progress::default() };
                 Ok(Some(Assignment { shard, progress, customers: Known::Restored(Vec::new()), needed_from: 0 }))
@@ -423,7 +425,7 @@ impl Process {
         let seated =
             restored.and_then(|restored| match ledger::seating(&self.sim.ledger, shard, restored.progress, &found)? {
                 Seating::At(progress) | Seating::Recovered(progress) => {
-                    let needed_from = restored.needed_from;
+                    let (needed_from, progress) = (restored.needed_from, self.sim.ledger.complete(progress));
                     Ok(Assignment { shard, progress, customers: Known::Restored(restored.customers), needed_from })
                 }
                 Seating::Fresh => Err(format!("partition {shard}: the committed offsets are of no commit")),
@@ -478,13 +480,18 @@ impl Process {
         let log_time = self.log_times.entry(place).or_insert(entered);
         *log_time = entered.max(*log_time);
         self.sim.state().log_times.insert((self.id, place, offset), *log_time);
-        self.worker.record(RawRecord {
+        let record = RawRecord {
             origin: Origin { shard: place.1, input: place.0, offset },
             timestamp: Timestamp::from_millis(record.stamp),
             stamped: Stamped::OnEntry,
             key: record.key.as_deref(),
             value: record.value.as_deref(),
-        });
+        };
+        if place.0 < self.sim.weather.inputs {
+            self.worker.record(record);
+        } else {
+            self.worker.control(record);
+        }
         true
     }
 
@@ -673,16 +680,16 @@ impl<S: Sink> Sink for Careless<S> {
         self.0.dead_letter(origin, record);
     }
 
-    fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
-        self.0.remember(shard, customer)
-    }
-
     fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {
         self.0.forget(shard, who)
     }
 
     fn announce(&mut self, who: &Identity) {
         self.0.announce(who);
+    }
+
+    fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
+        self.0.remember(shard, customer)
     }
 
     fn keep_from(&mut self, shard: ShardId, sequence: u64) {

@@ -244,7 +244,8 @@ impl Transactions for SimTransactions {
             let state = &mut *self.sim.state();
             let topic = state.brokers.topic(record.topic);
             let spread = |key: &[u8]| key.iter().fold(7_u32, |hash, byte| hash.wrapping_mul(31) ^ u32::from(*byte)) % 2;
-            let partition = record.page_of.unwrap_or_else(|| spread(record.key.unwrap_or_default()));
+            let partition = record.page_of.or(record.partition);
+            let partition = partition.unwrap_or_else(|| spread(record.key.unwrap_or_default()));
             let headers = record.headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             let written = Record {
                 key: record.key.map(<[u8]>::to_vec),

@@ -79,7 +79,7 @@ impl Weather {
             shards: dice.between(1, 3) as u32,
             inputs: dice.between(1, 3) as usize,
             customers: dice.between(3, 12) as usize,
-            touches: dice.between(60, 240) as usize,
+            touches: dice.between(60, 300) as usize,
             seats: dice.pick(&[Seats::Loose, Seats::Fixed, Seats::Dealt]),
             decisions_per_transaction: if dice.happens(300) { dice.between(1, 20) as usize } else { 20_000 },
             round: dice.pick(&[15, 30, 60]),

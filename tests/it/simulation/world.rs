@@ -33,7 +33,7 @@ const PATIENCE: Millis = 30_000;
 
 pub(super) type ProcessId = usize;
 
-/// Committed offsets by input, and what stands beside them.
+/// Committed offsets by input, the control topic last, and what stands beside them.
 pub(super) type Offsets = Vec<(Option<i64>, Option<Bookmark>)>;
 
 /// What comes at its time.
@@ -126,7 +126,8 @@ impl Sim {
         traced: bool,
     ) -> Arc<Self> {
         let mut brokers = Brokers::default();
-        ledger.inputs.iter().for_each(|input| brokers.create(input.clone(), weather.shards));
+        // The control topic comes after the inputs, in the order of the positions.
+        ledger.topics().into_iter().for_each(|topic| brokers.create(topic, weather.shards));
         brokers.create(ledger.topic("state"), weather.shards);
         for output in ["transitions", "completions", "abandonments", "recoveries", "friction", "dead-letters"] {
             brokers.create(ledger.topic(output), 2);
@@ -263,7 +264,7 @@ impl Sim {
                 let mark = committed.and_then(|committed| Bookmark::parse(&committed.metadata));
                 Ok((committed.map(|committed| committed.offset), mark))
             };
-            Ok((*shard, (0..self.weather.inputs).map(one).collect::<Result<Offsets, Refusal>>()?))
+            Ok((*shard, (0..=self.weather.inputs).map(one).collect::<Result<Offsets, Refusal>>()?))
         };
         shards.iter().map(of).collect()
     }
@@ -392,6 +393,9 @@ impl Sim {
     pub(super) fn ended(&self, state: &mut State, ended: Ended) {
         let now = self.now();
         state.tell(now, || format!("{}: transaction {} ends: {:?}", ended.name, ended.serial, ended.fate));
+        for ((input, shard), committed) in &ended.offsets {
+            state.tell(now, || format!("  input {input} of shard {shard} to {}: {}", committed.offset, committed.metadata));
+        }
         if ended.fate == Fate::Committed {
             state.committed(&ended);
         }
