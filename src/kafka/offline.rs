@@ -120,18 +120,17 @@ impl Offline {
         Ok(self.shards().map(found).collect())
     }
 
-    /// Where each input of each shard begins and ends.
+    /// Where each input of a shard begins and ends.
     ///
     /// # Errors
     /// Nobody answers.
-    pub fn extents(&self) -> Result<Vec<Vec<Extent>>, String> {
-        let extent = |topic: &String, shard: ShardId| {
+    pub fn extents(&self, shard: ShardId) -> Result<Vec<Extent>, String> {
+        let extent = |topic: &String| {
             let asked = || self.consumer.fetch_watermarks(topic, shard as i32, CALL);
             let (low, high) = self.persistently("where the inputs end", asked)?;
             Ok(Extent { low, high })
         };
-        let of = |shard| self.ledger.inputs.iter().map(|topic| extent(topic, shard)).collect();
-        self.shards().map(of).collect()
+        self.ledger.inputs.iter().map(extent).collect()
     }
 
     /// The offset of each input of each shard where a start like this begins.
