@@ -1,5 +1,5 @@
 # `make demo` shows the main job on the embedded log, `make test` runs everything. `make chaos` breaks three brokers and three
-# workers for half an hour, or for so many MINUTES.
+# workers for half an hour, or for so many MINUTES. `make simulate` runs simulated storms until it is stopped or a law is broken.
 
 SECONDS ?= 60
 # GNU make lends SECONDS to bash; a plain variable of ours is what the demo gets.
@@ -7,7 +7,11 @@ DEMO_SECONDS := $(SECONDS)
 
 MINUTES ?= 30
 
-.PHONY: demo test chaos check format
+# Seeds that no run before had; `make simulate SILLAGE_FIRST=0 SILLAGE_SEEDS=2000` is what CI runs.
+SILLAGE_FIRST ?= $(shell date +%s)000
+SILLAGE_SEEDS ?= 1000000000
+
+.PHONY: demo test chaos simulate check format
 
 demo: toolchain
 	cargo run --locked -- demo --seconds $(DEMO_SECONDS)
@@ -19,6 +23,10 @@ test: toolchain
 # The long run of tests/e2e/chaos (its head says what that is), with the release build. SEED=n gives another order.
 chaos: toolchain
 	CHAOS=long CHAOS_MINUTES=$(MINUTES) cargo test --release --locked --test chaos -- --nocapture whatever_happens
+
+# Workers on fake brokers and fake clocks (the head of tests/it/simulation.rs says what that is).
+simulate: toolchain
+	SILLAGE_FIRST=$(SILLAGE_FIRST) SILLAGE_SEEDS=$(SILLAGE_SEEDS) cargo test --locked --test it -- --nocapture simulation::storms
 
 # What CI does not need to run, but a commit should pass.
 check: toolchain

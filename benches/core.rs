@@ -54,7 +54,11 @@ fn apply(mut shard: Shard<PlainCustomers>, touchpoints: Vec<Touchpoint>, commit:
         for action in actions.drain(..) {
             match action {
                 Action::Publish { outcome, .. } => outcomes.push(*outcome),
-                Action::DeadLetter { .. } | Action::Remember(_) | Action::Commit(_) => {}
+                Action::DeadLetter { .. }
+                | Action::Remember(_)
+                | Action::Forget(_)
+                | Action::Announce(_)
+                | Action::Commit(_) => {}
             }
         }
     }

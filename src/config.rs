@@ -9,6 +9,8 @@ mod environment;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use compact_str::CompactString;
+
 use crate::diagnostic::{Diagnostic, Faults, Source};
 use crate::partitioner::Partitioner;
 use crate::time::Span;
@@ -39,6 +41,8 @@ pub struct Config {
     pub limits: Limits,
     /// Time, history and undo of the shards.
     pub shard: shard::Settings,
+    /// A touchpoint of this type asks for its customer to be erased.
+    pub erase_on: Option<CompactString>,
     /// How often to commit.
     pub commit_interval: Span,
     /// An absence decided so long after its deadline is marked stale.

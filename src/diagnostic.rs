@@ -141,6 +141,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("C012", "a setting without effect"),
     ("C013", "limits that contradict each other"),
     ("C014", "a format that the log does not take"),
+    ("C015", "a history of nothing cannot tell who has been away"),
 ];
 
 /// A text that people wrote: a file, or an environment variable.

@@ -22,6 +22,7 @@ const CLAMPED: &str = "sillage_touchpoints_clamped_total";
 const MISROUTED: &str = "sillage_records_misrouted_total";
 const DEAD_LETTERS: &str = "sillage_dead_letters_total";
 const REFUSED_EPISODES: &str = "sillage_episodes_refused_total";
+const ERASED: &str = "sillage_customers_erased_total";
 const OUTCOMES: &str = "sillage_outcomes_total";
 const STALE: &str = "sillage_outcomes_stale_total";
 const COMMITS: &str = "sillage_commits_total";
@@ -69,6 +70,10 @@ fn describe() {
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
     describe_counter!(REFUSED_EPISODES, "Episodes not opened because a customer had too many open.");
+    describe_counter!(
+        ERASED,
+        "Customers of whom nothing is kept any more, by reason: asked for, or expired since no touchpoint came for `forget_after`."
+    );
     describe_counter!(
         OUTCOMES,
         "Outcomes committed, by model, kind and what they are about (stage entered, stage, episode)."
@@ -182,6 +187,8 @@ pub struct WorkerMeters {
     late: Counter,
     dead_letters: Counter,
     refused_episodes: Counter,
+    erased: Counter,
+    expired: Counter,
     stale: Counter,
     committed: Counter,
     aborted: Counter,
@@ -201,6 +208,8 @@ impl Default for WorkerMeters {
             late: counter!(LATE),
             dead_letters: counter!(DEAD_LETTERS),
             refused_episodes: counter!(REFUSED_EPISODES),
+            erased: counter!(ERASED, "reason" => "asked"),
+            expired: counter!(ERASED, "reason" => "expired"),
             stale: counter!(STALE),
             committed: counter!(COMMITS, "result" => "committed"),
             aborted: counter!(COMMITS, "result" => "aborted"),
@@ -230,6 +239,8 @@ impl WorkerMeters {
         self.duplicate.increment(counts.duplicates);
         self.dead_letters.increment(counts.dead_letters);
         self.refused_episodes.increment(counts.refused_episodes);
+        self.erased.increment(counts.erased);
+        self.expired.increment(counts.expired);
     }
 
     /// A touchpoint from the future was clamped.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::journey::{Customer, Outcome};
 use crate::shard::{Progress, Unusable};
 use crate::time::Timestamp;
+use crate::touchpoint::Identity;
 
 /// A shard: partition number of all inputs together.
 pub type ShardId = u32;
@@ -21,7 +22,7 @@ pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Origin {
     /// Partition number.
     pub shard: ShardId,
-    /// Index of the topic among the inputs, which are sorted by name.
+    /// Index of the topic among the inputs, which are sorted by name; the control topic comes after them.
     pub input: usize,
     /// Offset.
     pub offset: i64,
@@ -94,6 +95,10 @@ pub trait Sink: Send {
     /// Writes a customer's state as of this transaction. Returns how many bytes that adds to a log of changes, which must be
     /// written anew in turn and can then be cut; 0 where the log keeps each customer's latest state, or none.
     fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize;
+    /// Lets nothing be left of a customer in what the log keeps, as of this transaction. Returns bytes as `remember` does.
+    fn forget(&mut self, shard: ShardId, who: &Identity) -> usize;
+    /// Lets every shard, this one included, hear in this transaction that an identity is to be erased ([`Seat::control`]).
+    fn announce(&mut self, who: &Identity);
     /// A log of changes is needed from this commit of the shard on, once the transaction is committed.
     fn keep_from(&mut self, shard: ShardId, sequence: u64);
     /// Commits with the progress of these shards, and says for certain how it ended (rule 22).
@@ -116,6 +121,8 @@ pub trait Seat: Send {
     fn kept(&self, shard: ShardId) -> Option<Progress>;
     /// The next record of one of its inputs.
     fn record(&mut self, record: RawRecord<'_>);
+    /// The next record that is no touchpoint but says that somebody is to be erased (`wire::erasures`).
+    fn control(&mut self, record: RawRecord<'_>);
     /// A query sent at `at` showed that `position` is the end of this input, and all before it has been handed over (rule 4).
     fn caught_up(&mut self, shard: ShardId, input: usize, position: i64, at: Timestamp);
     /// Records of this input that wait for their turn; the log should pause an input that has too many.

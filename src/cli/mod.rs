@@ -5,6 +5,7 @@
 
 mod client;
 mod demo;
+mod erase;
 mod explain;
 mod failure;
 mod files;
@@ -56,6 +57,8 @@ enum Command {
     Ingest(ingest::Args),
     /// Print what a running service has published (embedded log).
     Outcomes(outcomes::Args),
+    /// Erase a customer: nothing is kept of the journeys any more.
+    Erase(erase::Args),
     /// Show Sillage at work on synthetic customers, in the terminal, without Kafka.
     Demo(demo::Args),
     /// Write synthetic touchpoints to a file or to Kafka.
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args),
         Command::Ingest(args) => ingest::run(args),
         Command::Outcomes(args) => outcomes::run(args),
+        Command::Erase(args) => erase::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Generate(args) => generate::run(args),
     };

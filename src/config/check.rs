@@ -11,7 +11,7 @@ use crate::kafka::{Connection, Create, Protocol, Stamps, Start};
 use crate::partitioner::Partitioner;
 use crate::shard::{self, Undo};
 use crate::time::{Span, Timestamp};
-use crate::wire::{Format, Limits, Mapping};
+use crate::wire::{Format, Limits, Mapping, outputs};
 use crate::yaml::{Bounds, Node, Reader, Value};
 
 /// Every key of the file, in the order of the documentation.
@@ -45,6 +45,8 @@ pub const KEYS: &[&str] = &[
     "max_delay",
     "stale_after",
     "history",
+    "forget_after",
+    "erase_on",
     "buffered_records",
     "decisions_per_commit",
     "log_level",
@@ -107,6 +109,7 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let input_format = file.word("input_format", FORMATS, Format::Json, faults);
     let fields = file.fields(faults);
     let stale_after = file.span("stale_after", Span::from_secs(300), &(millis(1_000)..=Span::from_days(365)), faults);
+    let erase_on = file.text("erase_on", faults).map(|kind| kind.value.into());
     let log_level = file.word("log_level", LEVELS, LogLevel::Info, faults);
     let log_format = file.word("log_format", LOG_FORMATS, LogFormat::Text, faults);
     check_avro(&file, input_format, &log, faults);
@@ -121,6 +124,7 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
         fields,
         limits,
         shard,
+        erase_on,
         commit_interval,
         stale_after,
         log_level,
@@ -240,9 +244,28 @@ impl File<'_> {
                 1..=1_000_000,
                 faults,
             ) as usize,
+            forget_after: self.forget_after(faults),
+            control: usual.control,
             undo: Undo::Kept,
             state_log: usual.state_log,
         }
+    }
+
+    /// Not less than the week for which a completed id is remembered (rule 13).
+    fn forget_after(&self, faults: &mut Faults) -> Option<Span> {
+        let usual = Span::from_days(400);
+        let value = self.get("forget_after");
+        let history = self.number("history", 20, 0..=1_000, &mut Faults::default());
+        if value.and_then(Value::as_text) == Some("never") || (value.is_none() && history == 0) {
+            return None;
+        }
+        let after = self.span("forget_after", usual, &(Span::from_days(7)..=Span::from_days(3_650)), faults);
+        if let Some(value) = value.filter(|_| history == 0) {
+            let cause = "without a history nobody knows how long a customer has been away";
+            let help = "write `history: 1` or more, or `forget_after: never`";
+            faults.error("C015", value.place(), cause, help);
+        }
+        Some(after)
     }
 
     fn log(&self, surroundings: &Surroundings, faults: &mut Faults) -> Log {
@@ -458,7 +481,7 @@ fn check_outputs(inputs: &[Spanned<String>], output: &Spanned<String>, faults: &
         let Some(rest) = input.value.strip_prefix(output.value.as_str()).and_then(|rest| rest.strip_prefix('.')) else {
             continue;
         };
-        if crate::wire::outputs::ALL.contains(&rest) {
+        if outputs::ALL.contains(&rest) || matches!(rest, outputs::STATE | outputs::CONTROL) {
             let cause = format!("{} would be read and written", quoted(&input.value));
             faults.error("C010", &input.place, cause, "give the outputs another prefix with `output`");
         }

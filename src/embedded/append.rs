@@ -9,6 +9,9 @@ use crate::partitioner::Partitioner;
 use crate::port::ShardId;
 use crate::time::Timestamp;
 
+/// In the column `history` of a row that is no touchpoint but asks for somebody to be erased.
+pub(super) const CONTROL: i64 = 2;
+
 /// Appends a batch in the open transaction. The inner result is a refusal that has written nothing.
 pub(super) fn append(
     transaction: &Connection,
@@ -43,6 +46,28 @@ pub(super) fn append(
         appended.accepted += 1;
     }
     Ok(Ok(appended))
+}
+
+/// Appends to every shard that somebody is to be erased. While a history is loaded it enters with the latest touchpoint, so
+/// that stream time stays there; a shard without any has nobody to erase.
+pub(super) fn announce(
+    transaction: &Connection,
+    books: &mut Books,
+    record: &[u8],
+    stamp: Timestamp,
+) -> rusqlite::Result<()> {
+    let loading = books.loading;
+    let mut insert =
+        transaction.prepare_cached("INSERT INTO touchpoints (id, stamped, history, value) VALUES (?1, ?2, ?3, ?4)")?;
+    for (shard, book) in (0..).zip(&mut books.shards) {
+        let stamped = if loading { book.stamped } else { stamp };
+        if stamped > Timestamp::MIN {
+            insert.execute(params![key(shard, book.end), stamped.as_millis(), CONTROL, record])?;
+            book.stamped = stamped;
+            book.end += 1;
+        }
+    }
+    Ok(())
 }
 
 fn admits(books: &Books, entering: Entering) -> Result<(), Refusal> {

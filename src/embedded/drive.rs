@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
+use super::append::CONTROL;
 use super::board::{Notices, Presence};
 use super::books::{Books, ShardBook, key, offset};
 use super::sink::Trouble;
@@ -168,15 +169,20 @@ fn hand_over(reader: &Connection, seat: &mut dyn Seat, shard: ShardId, from: i64
         if at != next {
             break;
         }
-        let history: bool = row.get(2).map_err(fault)?;
+        let sort: i64 = row.get(2).map_err(fault)?;
         let value = row.get_ref(3).map_err(fault)?.as_blob().map_err(|error| fault(error.into()))?;
-        seat.record(RawRecord {
+        let record = RawRecord {
             origin: Origin { shard, input: 0, offset: at },
             timestamp: Timestamp::from_millis(row.get(1).map_err(fault)?),
-            stamped: if history { Stamped::History } else { Stamped::OnEntry },
+            stamped: if sort == 1 { Stamped::History } else { Stamped::OnEntry },
             key: None,
             value: Some(value),
-        });
+        };
+        if sort == CONTROL {
+            seat.control(record);
+        } else {
+            seat.record(record);
+        }
         next += 1;
     }
     if next == end || next == from + BATCH {

@@ -198,6 +198,15 @@ impl Store {
         self.ask(|answer| Job::Append { batch, entering, answer }).unwrap_or_else(|| Err(closed()))
     }
 
+    /// Lets every shard hear that somebody is to be erased; returns when that is durable. What entered the log before is then
+    /// forgotten, in the order of the log.
+    ///
+    /// # Errors
+    /// Why it was not taken.
+    pub fn erase(&self, who: &Identity) -> Result<(), Refusal> {
+        self.ask(|answer| Job::Erase { who: who.clone(), answer }).unwrap_or_else(|| Err(closed()))
+    }
+
     /// Outcomes and dead letters after a position, waiting up to `wait` for the first.
     ///
     /// # Errors

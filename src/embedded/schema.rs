@@ -24,7 +24,8 @@ const FILE: &str = "sillage.db";
 const LOCK: &str = "lock";
 pub(super) const PAGE_BYTES: u64 = 4_096;
 
-/// `touchpoints.id` is made by `books::key`; `fresh` and `seen` are told in `ids`.
+/// `touchpoints.id` is made by `books::key`; `history` is 1 where a row's time is the touchpoint's own, and 2 where it is no
+/// touchpoint but asks for somebody to be erased; `fresh` and `seen` are told in `ids`.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
 CREATE TABLE shards (
@@ -145,6 +146,8 @@ fn set_up(connection: &Connection, settings: &Settings) -> rusqlite::Result<()> 
     connection.pragma_update(None, "fullfsync", true)?;
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 4_000, |_| Ok(()))?;
     connection.pragma_update_and_check(None, "journal_size_limit", 64 << 20, |_| Ok(()))?;
+    // What is deleted or replaced is overwritten wherever its page is written anyway.
+    connection.pragma_update_and_check(None, "secure_delete", "FAST", |_| Ok(()))?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -65_536)?;
     if let Some(bytes) = settings.max_bytes {

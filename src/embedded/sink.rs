@@ -12,8 +12,9 @@ use super::{INPUT, Store};
 use crate::journey::{Customer, Outcome};
 use crate::port::{Origin, ShardId, Sink, Verdict};
 use crate::shard::{Progress, Unusable};
+use crate::touchpoint::Identity;
 use crate::wire::state;
-use crate::wire::{self, Format, outputs};
+use crate::wire::{self, Format, erasures, outputs};
 
 /// Between two tries at a commit that was undone.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -45,6 +46,10 @@ pub(super) struct Work {
     customers: Vec<Remembered>,
     /// Keys and states of the customers, one after the other.
     images: Vec<u8>,
+    /// Shard and key of every customer of whom nothing is to be left.
+    pub(super) forgotten: Vec<(ShardId, Vec<u8>)>,
+    /// Erasures that every shard is to hear of, as records.
+    pub(super) announced: Vec<Vec<u8>>,
     pub(super) progress: Vec<(ShardId, Progress)>,
 }
 
@@ -132,6 +137,17 @@ impl Sink for StoreSink {
             Err(reason) => self.unwritable = Some(reason),
         }
         0
+    }
+
+    fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {
+        let mut key = Vec::new();
+        state::key(who, &mut key);
+        self.work.forgotten.push((shard, key));
+        0
+    }
+
+    fn announce(&mut self, who: &Identity) {
+        self.work.announced.push(erasures::encode(who));
     }
 
     /// The store keeps each customer's latest state.

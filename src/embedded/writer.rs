@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, params};
 use tracing::{debug, error, warn};
 
-use super::append::append;
+use super::append::{announce, append};
 use super::board::Board;
 use super::books::Books;
 use super::disk::{Wanted, room};
@@ -18,8 +18,10 @@ use super::retention::{Swept, sweep};
 use super::schema::{Opened, PAGE_BYTES};
 use super::sink::Work;
 use super::{Appended, Entering, Entry, Refusal, Settings};
-use crate::port::{Now, Verdict};
+use crate::port::{Now, ShardId, Verdict};
 use crate::time::Timestamp;
+use crate::touchpoint::Identity;
+use crate::wire::erasures;
 
 /// So many touchpoints make a transaction full; what waits goes into the next.
 const GROUP_ENTRIES: usize = 20_000;
@@ -31,6 +33,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub(super) enum Job {
     Append { batch: Vec<Entry>, entering: Entering, answer: SyncSender<Result<Appended, Refusal>> },
     Commit { work: Work, answer: SyncSender<Verdict> },
+    Erase { who: Identity, answer: SyncSender<Result<(), Refusal>> },
     BeginHistory { first: Timestamp, answer: SyncSender<Result<(), Refusal>> },
     EndHistory { answer: SyncSender<Result<(), Refusal>> },
 }
@@ -48,7 +51,7 @@ impl Job {
         match self {
             Job::Append { batch, .. } => (batch.len(), batch.iter().map(|entry| entry.value.len()).sum()),
             Job::Commit { work, .. } => (0, work.bytes()),
-            Job::BeginHistory { .. } | Job::EndHistory { .. } => (0, 0),
+            Job::Erase { .. } | Job::BeginHistory { .. } | Job::EndHistory { .. } => (0, 0),
         }
     }
 
@@ -56,7 +59,9 @@ impl Job {
         match self {
             Job::Append { answer: to, .. } => answer(&to, Err(fault.refusal())),
             Job::Commit { answer: to, .. } => answer(&to, fault.verdict()),
-            Job::BeginHistory { answer: to, .. } | Job::EndHistory { answer: to } => answer(&to, Err(fault.refusal())),
+            Job::Erase { answer: to, .. } | Job::BeginHistory { answer: to, .. } | Job::EndHistory { answer: to } => {
+                answer(&to, Err(fault.refusal()))
+            }
         }
     }
 }
@@ -143,6 +148,7 @@ impl Writer {
             answers.push(match job {
                 Job::Append { batch, entering, answer: to } => answer(to, self.append(books, batch, *entering, stamp)?),
                 Job::Commit { work, answer: to } => answer(to, self.commit(books, work, stamp)?),
+                Job::Erase { who, answer: to } => answer(to, self.erase(books, who, stamp)?),
                 Job::BeginHistory { first, answer: to } => answer(to, begin_history(books, *first)),
                 Job::EndHistory { answer: to } => {
                     books.loading = false;
@@ -167,6 +173,16 @@ impl Writer {
             Ok(()) => append(&self.connection, books, &mut self.ids, batch, entering, stamp),
             Err(fault) => Ok(Err(fault.refusal())),
         }
+    }
+
+    fn erase(&self, books: &mut Books, who: &Identity, stamp: Timestamp) -> rusqlite::Result<Result<(), Refusal>> {
+        if books.loading {
+            return Ok(Err(Refusal::Loading("a history is being loaded; ask again when it has ended".to_owned())));
+        }
+        if let Err(fault) = room(&self.settings.dir, Wanted::Commit) {
+            return Ok(Err(fault.refusal()));
+        }
+        announce(&self.connection, books, &erasures::encode(who), stamp).map(Ok)
     }
 
     /// Undoes a transaction that failed. What cannot even be undone is broken.
@@ -235,6 +251,10 @@ impl Writer {
         for (shard, identity, state) in work.customers() {
             remember.execute(params![shard, identity, state])?;
         }
+        self.forget(&work.forgotten)?;
+        for record in &work.announced {
+            announce(&self.connection, books, record, stamp)?;
+        }
         for (shard, progress) in &work.progress {
             let book = &mut books.shards[*shard as usize];
             book.position = progress.positions[0];
@@ -242,6 +262,20 @@ impl Writer {
             book.sequence = progress.sequence;
         }
         Ok(Verdict::Committed)
+    }
+
+    /// Deletes customers so that their bytes are gone from the file too.
+    fn forget(&self, forgotten: &[(ShardId, Vec<u8>)]) -> rusqlite::Result<()> {
+        if forgotten.is_empty() {
+            return Ok(());
+        }
+        let overwrite = |how| self.connection.pragma_update_and_check(None, "secure_delete", how, |_| Ok(()));
+        overwrite("ON")?;
+        let mut forget = self.connection.prepare_cached("DELETE FROM customers WHERE shard = ?1 AND identity = ?2")?;
+        for (shard, identity) in forgotten {
+            forget.execute(params![shard, identity])?;
+        }
+        overwrite("FAST")
     }
 
     /// Deletes a slice of what retention has done with. There is more to do at once only where the slice was full.

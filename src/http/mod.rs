@@ -24,10 +24,11 @@ use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 
-use crate::embedded::Store;
+use crate::embedded::{Refusal, Store};
 use crate::lookup::Lookup;
 use crate::model::Model;
 use crate::port::Now;
+use crate::touchpoint::Identity;
 use crate::wire::{Format, Limits, Mapping};
 use door::Door;
 use problem::{Kind, Problem};
@@ -39,7 +40,7 @@ const READERS: usize = 64;
 /// After `stop`, requests may go on for so long before their connections are cut.
 const GRACE: Duration = Duration::from_secs(4);
 /// What there is, as shown to those who ask for something else.
-const ENDPOINTS: [&str; 9] = [
+const ENDPOINTS: [&str; 11] = [
     "GET /livez",
     "GET /readyz",
     "GET /metrics",
@@ -49,7 +50,21 @@ const ENDPOINTS: [&str; 9] = [
     "GET /v1/outcomes?after=N&limit=L&wait=S&topic=T",
     "GET /v1/customers/{id}",
     "GET /v1/customers/{id}?kind=anonymous",
+    "DELETE /v1/customers/{id}",
+    "DELETE /v1/customers/{id}?kind=anonymous",
 ];
+
+/// Asks the log to let every shard erase somebody; returns once that is durable.
+pub type Erase = Arc<dyn Fn(&Identity) -> Result<(), NotAsked> + Send + Sync>;
+
+/// Why an erasure could not be asked for.
+#[derive(Clone, Debug)]
+pub enum NotAsked {
+    /// The store does not take it.
+    Refused(Refusal),
+    /// The brokers did not confirm it.
+    Unreachable(String),
+}
 
 /// What the HTTP side needs.
 pub struct Service {
@@ -65,6 +80,8 @@ pub struct Service {
     pub models: Arc<[Arc<Model>]>,
     /// The embedded log, where there is one.
     pub store: Option<Arc<Store>>,
+    /// Asks for erasures.
+    pub erase: Erase,
     /// Which source fields hold what.
     pub mapping: Option<Mapping>,
     /// How touchpoints are encoded.
@@ -137,6 +154,16 @@ impl App {
     }
 }
 
+/// A refusal of the store, as far as it concerns those who send live.
+fn refused(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Full(reason) => Problem::new(Kind::Full, reason),
+        Refusal::Loading(reason) => Problem::new(Kind::Loading, reason),
+        Refusal::TooLate(reason) => Problem::new(Kind::TooLate, reason),
+        Refusal::Broken(reason) => Problem::new(Kind::Broken, reason),
+    }
+}
+
 fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
@@ -145,7 +172,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/touchpoints", post(touchpoints::post))
         .route("/v1/history", post(touchpoints::begin_history).delete(touchpoints::end_history))
         .route("/v1/outcomes", get(outcomes::get))
-        .route("/v1/customers/{id}", get(customers::get))
+        .route("/v1/customers/{id}", get(customers::get).delete(customers::delete))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .with_state(app)

@@ -25,6 +25,7 @@ pub(super) enum Kind {
     NoLoad,
     TooLate,
     Full,
+    Unreachable,
     Broken,
 }
 
@@ -51,6 +52,7 @@ impl Kind {
             Kind::NoLoad => (S::CONFLICT, "no-load", "No load of a history is open"),
             Kind::TooLate => (S::CONFLICT, "too-late", "Stream time has passed the beginning of this history"),
             Kind::Full => (S::INSUFFICIENT_STORAGE, "full", "The disk is full"),
+            Kind::Unreachable => (S::SERVICE_UNAVAILABLE, "unreachable", "The brokers do not answer"),
             Kind::Broken => (S::INTERNAL_SERVER_ERROR, "broken", "The log cannot be used"),
         }
     }
@@ -59,7 +61,7 @@ impl Kind {
     fn retry_after(self) -> Option<u32> {
         match self {
             Kind::Busy | Kind::NoShard => Some(1),
-            Kind::Loading => Some(5),
+            Kind::Loading | Kind::Unreachable => Some(5),
             Kind::UnknownPath
             | Kind::WrongMethod
             | Kind::NotEmbedded

@@ -161,12 +161,9 @@ async fn refuse<T>(body: Body, problem: Problem) -> Result<T, Problem> {
 
 fn refused(refusal: Refusal, entering: Entering) -> Problem {
     match (refusal, entering) {
-        (Refusal::Full(reason), _) => Problem::new(Kind::Full, reason),
-        (Refusal::Loading(reason), Entering::Live) => Problem::new(Kind::Loading, reason),
         // Waiting does not help those who load without having opened a load.
         (Refusal::Loading(reason), Entering::History) => Problem::new(Kind::NoLoad, reason),
-        (Refusal::TooLate(reason), _) => Problem::new(Kind::TooLate, reason),
-        (Refusal::Broken(reason), _) => Problem::new(Kind::Broken, reason),
+        (refusal, _) => super::refused(refusal),
     }
 }
 

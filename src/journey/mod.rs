@@ -310,6 +310,14 @@ impl Customer {
         self.journeys.iter().map(Journey::next_deadline).min().unwrap_or(Timestamp::MAX)
     }
 
+    /// When the latest touchpoint came: its log time, or its event time where it had no id of its own. Found in what is kept
+    /// anyway; without a history, not before the present journeys began. `None` where no touchpoint has come.
+    pub fn last_touchpoint(&self) -> Option<Timestamp> {
+        let seen = self.seen.back().map(|(_, at)| *at);
+        let kept = self.history.back().map(|past| past.at);
+        seen.max(kept).max(self.journeys.iter().map(|journey| journey.started_at).max())
+    }
+
     fn is_repeat(&mut self, touchpoint: &Touchpoint, log_time: Timestamp) -> bool {
         while self.seen.front().is_some_and(|(_, at)| *at + SEEN_FOR <= log_time) {
             self.seen.pop_front();

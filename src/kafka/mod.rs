@@ -8,6 +8,7 @@
 mod client;
 mod cutter;
 mod ends;
+pub mod erase;
 mod follow;
 mod mover;
 mod offline;
@@ -139,7 +140,8 @@ pub fn drive(
     log.begin_for_good()?;
     // Names this process's attempts to commit among those of all that ever used the transactional id.
     let name = uuid::Uuid::new_v4().simple().to_string();
-    consumer.context().take_seat(seat(Box::new(LedgerSink::new(Arc::clone(ledger), log, name))));
+    let sink = LedgerSink::new(Arc::clone(ledger), log, name).with_compacted(facts.compacted.clone());
+    consumer.context().take_seat(seat(Box::new(sink)));
     source::drive(connection, &consumer, now, stop)
 }
 

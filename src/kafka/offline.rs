@@ -3,7 +3,6 @@
 //!
 //! The judgement what may be done is the caller's; here is only how the brokers are asked.
 
-
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -103,12 +102,12 @@ impl Offline {
         given.map_or(SESSION, Duration::from_millis)
     }
 
-    /// What the group's committed offsets say of each shard.
+    /// What the group's committed offsets say of each shard, those of the control topic among them.
     ///
     /// # Errors
     /// Nobody answers.
     pub fn committed(&self) -> Result<Vec<Found>, String> {
-        let asked = self.inputs(Offset::Invalid)?;
+        let asked = self.partitions(&self.ledger.topics(), Offset::Invalid)?;
         let committed = self.persistently("the committed offsets", || {
             self.consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole)
         })?;
@@ -116,7 +115,11 @@ impl Offline {
             let elem = committed.find_partition(topic, shard as i32);
             elem.map_or((None, None), |elem| (number(elem.offset()), client::bookmark(&elem)))
         };
-        let found = |shard| Found { offsets: self.ledger.inputs.iter().map(|topic| of(topic, shard)).collect() };
+        let control = self.ledger.control();
+        let found = |shard| {
+            let (offset, mark) = of(&control, shard);
+            Found { offsets: self.ledger.inputs.iter().map(|topic| of(topic, shard)).collect() }.with_control(offset, mark)
+        };
         Ok(self.shards().map(found).collect())
     }
 
@@ -246,9 +249,9 @@ impl Offline {
         Ok(LedgerSink::new(Arc::clone(&self.ledger), mover, name))
     }
 
-    fn inputs(&self, at: Offset) -> Result<TopicPartitionList, String> {
+    fn partitions(&self, topics: &[String], at: Offset) -> Result<TopicPartitionList, String> {
         let mut asked = TopicPartitionList::new();
-        for (topic, shard) in self.ledger.inputs.iter().flat_map(|topic| self.shards().map(move |shard| (topic, shard))) {
+        for (topic, shard) in topics.iter().flat_map(|topic| self.shards().map(move |shard| (topic, shard))) {
             let added = asked.add_partition_offset(topic, shard as i32, at);
             added.map_err(|error| format!("cannot ask about partition {shard} of {topic}: {error}"))?;
         }
@@ -257,7 +260,7 @@ impl Offline {
 
     /// The client's "beginning" and "end" are instants as well.
     fn look_up(&self, at: Offset) -> Result<TopicPartitionList, String> {
-        let asked = self.inputs(at)?;
+        let asked = self.partitions(&self.ledger.inputs, at)?;
         self.persistently("the offsets", || self.consumer.offsets_for_times(asked.clone(), CALL).and_then(client::whole))
     }
 

@@ -51,6 +51,9 @@ pub(super) struct Desk {
     failed: Mutex<Option<Failed>>,
     restorer: Restorer,
     ledger: Arc<Ledger>,
+    /// What a shard reads: its inputs, and the control topic. The latter is not subscribed to: its partition goes along with
+    /// those of the inputs, whoever else is in the group.
+    topics: Vec<String>,
     stop: Arc<AtomicBool>,
 }
 
@@ -79,8 +82,8 @@ impl Plan {
         shards_of(&self.positions).iter().map(|shard| shard.unsigned_abs()).collect()
     }
 
-    fn at(&mut self, connection: &Connection, shard: ShardId, positions: &[Position]) -> Result<(), String> {
-        for (topic, position) in connection.inputs.iter().zip(positions) {
+    fn at(&mut self, topics: &[String], shard: ShardId, positions: &[Position]) -> Result<(), String> {
+        for (topic, position) in topics.iter().zip(positions) {
             let added = self.positions.add_partition_offset(topic, shard as i32, Offset::Offset(position.offset));
             added.map_err(|error| format!("cannot start at offset {}: {error}", position.offset))?;
         }
@@ -96,8 +99,8 @@ impl Desk {
     pub(super) fn new(connection: Arc<Connection>, restorer: Restorer, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) -> Self {
         let (owned, paused, awaited) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (strayed, failed) = (Mutex::default(), Mutex::default());
-        let seat = OnceLock::new();
-        Desk { connection, seat, owned, paused, awaited, strayed, failed, restorer, ledger, stop }
+        let (seat, topics) = (OnceLock::new(), ledger.topics());
+        Desk { connection, seat, owned, paused, awaited, strayed, failed, restorer, ledger, topics, stop }
     }
 
     /// The worker that is told; once.
@@ -116,6 +119,11 @@ impl Desk {
             open(&self.strayed).insert(shard);
         }
         takes
+    }
+
+    /// What a shard reads: its inputs in their order, and after them the control topic.
+    pub(super) fn topics(&self) -> &[String] {
+        &self.topics
     }
 
     /// The shards that this worker owns.
@@ -187,7 +195,7 @@ impl Desk {
             let seated = restored.and_then(|restored| {
                 match ledger::seating(&self.ledger, shard, restored.progress, &found)? {
                     Seating::At(progress) | Seating::Recovered(progress) => {
-                        let needed_from = restored.needed_from;
+                        let (needed_from, progress) = (restored.needed_from, self.ledger.complete(progress));
                         Ok(Assignment { shard, progress, customers: Known::Restored(restored.customers), needed_from })
                     }
                     // Offsets with bookmarks are of a shard that something was committed of.
@@ -214,9 +222,13 @@ impl Desk {
             return Ok(());
         }
         warn!(shard, "records came before the state was read; they are read again");
-        for (topic, position) in self.connection.inputs.iter().zip(&assignment.progress.positions) {
-            let sought = consumer.seek(topic, shard as i32, Offset::Offset(position.offset), CALL);
-            sought.map_err(|error| format!("cannot go back to offset {} of {topic}: {error}", position.offset))?;
+        let mut plan = Plan::default();
+        plan.at(&self.topics, shard, &assignment.progress.positions)?;
+        self.skip_deleted_controls(consumer, &mut plan.positions)?;
+        for elem in plan.positions.elements() {
+            let (topic, offset) = (elem.topic(), elem.offset());
+            let sought = consumer.seek(topic, shard as i32, offset, CALL);
+            sought.map_err(|error| format!("cannot go back to {offset:?} of {topic}: {error}"))?;
         }
         Ok(())
     }
@@ -242,7 +254,7 @@ impl Desk {
     fn partitions_of<'a>(&self, shards: impl IntoIterator<Item = &'a ShardId>) -> TopicPartitionList {
         let mut partitions = TopicPartitionList::new();
         for shard in shards {
-            for topic in &self.connection.inputs {
+            for topic in &self.topics {
                 partitions.add_partition(topic, *shard as i32);
             }
         }
@@ -280,18 +292,44 @@ impl Desk {
             let found = self.found(&committed, shard);
             match found.progress() {
                 Some(progress) if self.seat().kept(shard).as_ref() == Some(&progress) => {
-                    plan.at(&self.connection, shard, &progress.positions)?;
+                    plan.at(&self.topics, shard, &progress.positions)?;
                     plan.ready.push(Assignment { shard, progress, customers: Known::Kept, needed_from: 0 });
                 }
                 Some(progress) => {
-                    plan.at(&self.connection, shard, &progress.positions)?;
+                    plan.at(&self.topics, shard, &progress.positions)?;
                     plan.found.insert(shard, found);
                 }
                 None => unknown.push(shard),
             }
         }
         self.plan_unknown(consumer, &unknown, &committed, &mut plan)?;
+        self.skip_deleted_controls(consumer, &mut plan.positions)?;
         Ok(plan)
+    }
+
+    /// What retention has deleted of the control topic cannot be heard any more, and one that was made anew is read from its
+    /// beginning; the inputs must not wait for that.
+    fn skip_deleted_controls(&self, consumer: &GroupConsumer, positions: &mut TopicPartitionList) -> Result<(), String> {
+        let control = self.ledger.control();
+        let partitions: Vec<(String, i32)> =
+            shards_of(positions).into_iter().map(|shard| (control.clone(), shard)).collect();
+        let firsts = self.look_up(consumer, &partitions, Offset::Beginning)?;
+        let ends = self.look_up(consumer, &partitions, Offset::End)?;
+        for (topic, shard) in &partitions {
+            let first = firsts.find_partition(topic, *shard).and_then(|elem| number(&elem));
+            let end = ends.find_partition(topic, *shard).and_then(|elem| number(&elem));
+            let Some(mut position) = positions.find_partition(topic, *shard) else { continue };
+            let (Some(first), Some(at)) = (first, number(&position)) else { continue };
+            let is_anew = end.is_some_and(|end| at > end);
+            if at < first || is_anew {
+                if at > 0 {
+                    warn!(shard, "erasures that were asked for are not in the control topic any more; ask for them again");
+                }
+                let set = position.set_offset(Offset::Offset(first));
+                set.map_err(|error| format!("cannot start at offset {first}: {error}"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Shards whose committed offsets do not say where they go on: never seen before as a rule, so there is hardly anything to
@@ -312,7 +350,8 @@ impl Desk {
             match seated {
                 Ok((Seating::At(progress) | Seating::Recovered(progress), customers, needed_from)) => {
                     warn!(shard, "the group has no offsets: they are taken from the state log");
-                    plan.at(&self.connection, shard, &progress.positions)?;
+                    let progress = self.ledger.complete(progress);
+                    plan.at(&self.topics, shard, &progress.positions)?;
                     plan.ready.push(Assignment { shard, progress, customers: Known::Restored(customers), needed_from });
                 }
                 Ok((Seating::Fresh, ..)) => {
@@ -326,7 +365,7 @@ impl Desk {
                 Err(reason) => {
                     // Somewhere, since it is paused there.
                     let nowhere = Position { offset: 0, log_time: Timestamp::MIN };
-                    plan.at(&self.connection, shard, &vec![nowhere; self.connection.inputs.len()])?;
+                    plan.at(&self.topics, shard, &vec![nowhere; self.topics.len()])?;
                     plan.parked.push((shard, reason));
                 }
             }
@@ -340,7 +379,8 @@ impl Desk {
             let elem = committed.find_partition(topic, shard as i32);
             elem.map_or((None, None), |elem| (number(&elem), client::bookmark(&elem)))
         };
-        Found { offsets: self.connection.inputs.iter().map(of).collect() }
+        let (offset, mark) = of(&self.ledger.control());
+        Found { offsets: self.connection.inputs.iter().map(of).collect() }.with_control(offset, mark)
     }
 
     /// Shards that nothing was ever committed of (`fresh`, with what the group's offsets say): at offsets that somebody set, or
@@ -364,6 +404,9 @@ impl Desk {
                 let added = positions.add_partition_offset(topic, shard, Offset::Offset(offset));
                 added.map_err(|error| format!("cannot start at offset {offset}: {error}"))?;
             }
+            let progress = self.ledger.complete(progress);
+            let added = positions.add_partition_offset(&self.ledger.control(), shard, Offset::Offset(0));
+            added.map_err(|error| format!("cannot start at the beginning of the control topic: {error}"))?;
             let customers = Known::Restored(Vec::new());
             assignments.push(Assignment { shard: shard.unsigned_abs(), progress, customers, needed_from: 0 });
         }
@@ -445,9 +488,7 @@ impl Desk {
         if !going.is_empty() {
             let going: Vec<ShardId> = going.into_iter().collect();
             info!(shards = going.len(), "partitions revoked");
-            for (topic, shard) in
-                self.connection.inputs.iter().flat_map(|topic| going.iter().map(move |shard| (topic, shard)))
-            {
+            for (topic, shard) in self.topics.iter().flat_map(|topic| going.iter().map(move |shard| (topic, shard))) {
                 metrics::lag(topic, *shard, 0);
             }
             if consumer.assignment_lost() {
@@ -458,11 +499,23 @@ impl Desk {
         }
         let given_back = match self.connection.protocol {
             Protocol::Classic => consumer.unassign(),
-            Protocol::Consumer => consumer.incremental_unassign(taken),
+            Protocol::Consumer => self.with_controls(consumer, taken).and_then(|all| consumer.incremental_unassign(&all)),
         };
         if let Err(error) = given_back {
             self.fail(format!("cannot give partitions back: {error}"), Duration::ZERO);
         }
+    }
+
+    /// What is given back, and the control topic's partitions that were taken along with it.
+    fn with_controls(&self, consumer: &GroupConsumer, taken: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+        let (control, assigned) = (self.ledger.control(), consumer.assignment()?);
+        let mut all = taken.clone();
+        for shard in shards_of(taken) {
+            if assigned.find_partition(&control, shard).is_some() && all.find_partition(&control, shard).is_none() {
+                all.add_partition(&control, shard);
+            }
+        }
+        Ok(all)
     }
 
     fn fail(&self, reason: String, hope: Duration) {

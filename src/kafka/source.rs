@@ -45,7 +45,8 @@ pub(super) fn drive(
 ) -> Result<(), String> {
     let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(|error| format!("cannot subscribe: {error}"))?;
-    let mut source = Source { connection, consumer, ends: Ends::start(connection, now)? };
+    let (topics, ends) = (consumer.context().topics().to_vec(), Ends::start(connection, now)?);
+    let mut source = Source { connection, topics, consumer, ends };
     let ended = loop {
         if stop.load(Ordering::Acquire) {
             break Ok(());
@@ -66,6 +67,8 @@ pub(super) fn drive(
 
 struct Source<'a> {
     connection: &'a Connection,
+    /// The inputs, and after them the control topic.
+    topics: Vec<String>,
     consumer: &'a Arc<GroupConsumer>,
     ends: Ends,
 }
@@ -93,7 +96,7 @@ impl Source<'_> {
 
     fn hand_over(&self, record: &BorrowedMessage<'_>) -> Result<(), String> {
         let topic = record.topic();
-        let input = self.connection.inputs.iter().position(|input| input == topic);
+        let input = self.topics.iter().position(|input| input == topic);
         let input = input.ok_or_else(|| format!("a record of {topic} came, which is no input"))?;
         let shard = record.partition().unsigned_abs();
         if !self.consumer.context().takes(shard) {
@@ -101,13 +104,19 @@ impl Source<'_> {
         }
         // A record without a timestamp is as old as its receipt.
         let timestamp = record.timestamp().to_millis().map_or(Timestamp::MAX, Timestamp::from_millis);
-        self.consumer.context().seat().record(RawRecord {
+        let record = RawRecord {
             origin: Origin { shard, input, offset: record.offset() },
             timestamp,
             stamped: Stamped::OnEntry,
             key: record.key(),
             value: record.payload(),
-        });
+        };
+        let mut seat = self.consumer.context().seat();
+        if input < self.connection.inputs.len() {
+            seat.record(record);
+        } else {
+            seat.control(record);
+        }
         Ok(())
     }
 
@@ -168,9 +177,10 @@ impl Source<'_> {
         let mut paused = self.consumer.context().paused();
         let seat = self.consumer.context().seat();
         for shard in owned {
-            for (input, topic) in self.connection.inputs.iter().enumerate() {
+            for (input, topic) in self.topics.iter().enumerate() {
                 let waiting = seat.buffered(shard, input);
-                if waiting == 0 {
+                // The end of the control topic proves nothing, and nobody waits for it.
+                if waiting == 0 && input < self.connection.inputs.len() {
                     dry.push((input, shard));
                 }
                 if waiting > self.connection.buffered_records && paused.insert((input, shard)) {

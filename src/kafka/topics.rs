@@ -29,6 +29,15 @@ const STATE_LOG: &[(&str, &str)] = &[
     ("segment.ms", "3600000"),
 ];
 
+/// How the control topic is set. It names those who are to be erased, so it does not keep them for long; but it must outlast
+/// every outage, and the inputs, which may be read anew from their beginning: both are a week unless somebody says otherwise.
+const CONTROL: &[(&str, &str)] = &[
+    ("cleanup.policy", "delete"),
+    ("retention.ms", "604800000"),
+    ("segment.ms", "86400000"),
+    ("message.timestamp.type", "LogAppendTime"),
+];
+
 /// How to create what is missing.
 #[derive(Clone, Copy, Debug)]
 pub struct Create {
@@ -61,7 +70,7 @@ impl Stamps {
 }
 
 /// What was found out at start.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Facts {
     /// Partitions of every input.
     pub partitions: u32,
@@ -69,6 +78,8 @@ pub struct Facts {
     pub dead_letter_bytes: usize,
     /// The largest record that may have to be written, in bytes.
     pub producer_bytes: usize,
+    /// Full names of output topics that somebody has compacted.
+    pub compacted: Vec<String>,
 }
 
 /// Why the topics are not fit.
@@ -98,7 +109,9 @@ pub fn prepare(connection: &Connection, create: Option<Create>) -> Result<Facts,
     let dead_letter_bytes = largest + DEAD_LETTER_EXTRA;
     setup.outputs(&known, partitions, dead_letter_bytes)?;
     setup.state_log(&known, partitions)?;
-    Ok(Facts { partitions, dead_letter_bytes, producer_bytes: dead_letter_bytes.max(STATE_LOG_BYTES) })
+    setup.control(&known, partitions)?;
+    let compacted = setup.compacted()?;
+    Ok(Facts { partitions, dead_letter_bytes, producer_bytes: dead_letter_bytes.max(STATE_LOG_BYTES), compacted })
 }
 
 struct Setup<'a> {
@@ -155,7 +168,7 @@ fn shown(topic: &str, partitions: u32) -> Result<u32, Trouble> {
 /// Which topic could not be removed.
 pub fn remove(connection: &Connection) -> Result<(), String> {
     let setup = Setup::begin(connection, None).map_err(Trouble::into_reason)?;
-    let all = outputs::ALL.iter().chain(std::iter::once(&outputs::STATE));
+    let all = outputs::ALL.iter().chain(&[outputs::STATE, outputs::CONTROL]);
     let outputs: Vec<String> = all.map(|output| format!("{}.{output}", connection.output)).collect();
     let names: Vec<&str> = connection.inputs.iter().chain(&outputs).map(String::as_str).collect();
     let options = AdminOptions::new().operation_timeout(Some(REACH));
@@ -346,12 +359,56 @@ impl<'a> Setup<'a> {
         Ok(())
     }
 
+    /// The control topic: one partition for each shard, so that each hears of every erasure.
+    fn control(&self, known: &Metadata, partition_count: u32) -> Result<(), Trouble> {
+        let name = format!("{}.{}", self.connection.output, outputs::CONTROL);
+        if partitions(known, &name) == 0 {
+            self.create(&[&name], partition_count, CONTROL)?;
+        }
+        let found = partitions(&self.metadata()?, &name);
+        if found != partition_count {
+            return Err(unfit(format!(
+                "the control topic {name} has {found} partitions, but the inputs have {partition_count}; \
+                 delete the topic, so that it is made anew, and ask again for erasures of the last days"
+            )));
+        }
+        for resource in self.describe(std::slice::from_ref(&name))? {
+            let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
+            if policy != "delete" {
+                return Err(unfit(format!(
+                    "the control topic {name} has cleanup.policy={policy}, which loses erasures or keeps them for ever; \
+                     set cleanup.policy=delete"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Output topics that keep the latest record of each key: there, what is said of somebody goes only by a tombstone.
+    fn compacted(&self) -> Result<Vec<String>, Trouble> {
+        let names: Vec<String> = outputs::ALL.iter().map(|output| format!("{}.{output}", self.connection.output)).collect();
+        let described = self.describe(&names)?;
+        let compacts = |resource: &ConfigResource| {
+            let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone());
+            policy.is_some_and(|policy| policy.contains("compact"))
+        };
+        let compacted = described.iter().zip(names).filter(|(resource, _)| compacts(resource)).map(|(_, name)| name);
+        Ok(compacted
+            .inspect(|topic| warn!(topic, "an output topic is compacted: only the latest outcome of each customer stays"))
+            .collect())
+    }
+
     fn describe(&self, topics: &[String]) -> Result<Vec<ConfigResource>, Trouble> {
         let named: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
         let options = AdminOptions::new().request_timeout(Some(REACH));
         let answers = self.runtime.block_on(self.admin.describe_configs(&named, &options));
         let answers = answers.map_err(|error| judged("cannot read the topics' settings", &error))?;
-        let described: Result<Vec<_>, _> = answers.into_iter().collect();
-        described.map_err(|code| judged("cannot read the topics' settings", &KafkaError::AdminOp(code)))
+        let described: Result<Vec<ConfigResource>, _> = answers.into_iter().collect();
+        let described = described.map_err(|code| judged("cannot read the topics' settings", &KafkaError::AdminOp(code)))?;
+        // A broker that has not heard of a topic yet answers with no settings at all.
+        match described.iter().position(|resource| resource.entries.is_empty()) {
+            Some(place) => Err(Trouble::Unreachable(format!("not every broker shows topic {} yet", topics[place]))),
+            None => Ok(described),
+        }
     }
 }

@@ -164,7 +164,7 @@ impl Transactions for KafkaTransactions {
 pub(super) fn send(producer: &ThreadedProducer<Plain>, record: Outgoing<'_>) -> Result<(), String> {
     let noted = if record.page_of.is_some() { client::NOTED } else { 0 };
     let mut outgoing: BaseRecord<'_, [u8], [u8], usize> = BaseRecord::with_opaque_to(record.topic, noted);
-    outgoing.partition = record.page_of.map(|shard| shard as i32);
+    outgoing.partition = record.page_of.or(record.partition).map(|shard| shard as i32);
     outgoing.key = record.key;
     outgoing.payload = record.value;
     let header = |all: OwnedHeaders, (key, value): &(&'static str, &str)| all.insert(Header { key, value: Some(*value) });

@@ -15,7 +15,10 @@ mod writer;
 use std::collections::BTreeMap;
 
 use crate::port::ShardId;
+use crate::shard::{self, Progress};
+use crate::time::Timestamp;
 use crate::wire::Format;
+use crate::wire::outputs;
 use crate::wire::pages::Mark;
 
 pub use bookmark::Bookmark;
@@ -48,6 +51,24 @@ impl Ledger {
     pub fn topic(&self, output: &str) -> String {
         format!("{}.{output}", self.output)
     }
+
+    /// The control topic: it is read with the inputs, by number after them.
+    pub fn control(&self) -> String {
+        self.topic(outputs::CONTROL)
+    }
+
+    /// Progress with a position in the control topic: from its beginning, where the log was written before there was one.
+    pub fn complete(&self, mut progress: Progress) -> Progress {
+        if progress.positions.len() == self.inputs.len() {
+            progress.positions.push(shard::Position { offset: 0, log_time: Timestamp::MIN });
+        }
+        progress
+    }
+
+    /// Everything that a shard reads, in the order of its positions.
+    pub fn topics(&self) -> Vec<String> {
+        self.inputs.iter().cloned().chain([self.control()]).collect()
+    }
 }
 
 /// A record to be written in the open transaction.
@@ -57,6 +78,8 @@ pub struct Outgoing<'a> {
     pub topic: &'a str,
     /// Where it belongs to a shard: a page of the state log, whose first offset by shard is to be noted.
     pub page_of: Option<ShardId>,
+    /// The partition, where neither the key nor `page_of` says which.
+    pub partition: Option<ShardId>,
     /// The key.
     pub key: Option<&'a [u8]>,
     /// The value.

@@ -3,6 +3,7 @@
 use super::{Bookmark, Ledger};
 use crate::port::ShardId;
 use crate::shard::{Position, Progress};
+use crate::time::Timestamp;
 use crate::wire::outputs;
 
 /// The committed offsets of a shard, by input.
@@ -34,6 +35,19 @@ impl Found {
         };
         let positions = self.offsets.iter().map(position).collect::<Option<_>>()?;
         Some(Progress { positions, stream_time: first.stream_time, sequence: first.sequence })
+    }
+
+    /// Adds the control topic's committed offset. It never decides whether offsets and state agree: what is read of that topic
+    /// twice does no harm, and an installation from before there was one begins at its beginning.
+    pub fn with_control(mut self, offset: Option<i64>, mark: Option<Bookmark>) -> Self {
+        let first = self.offsets.iter().find_map(|(_, mark)| mark.clone());
+        let control = match (first, mark) {
+            (None, _) => (None, None),
+            (Some(first), Some(mark)) if mark.sequence == first.sequence => (offset.or(Some(0)), Some(mark)),
+            (Some(first), _) => (offset.or(Some(0)), Some(Bookmark { log_time: Timestamp::MIN, ..first })),
+        };
+        self.offsets.push(control);
+        self
     }
 
     fn sequence(&self) -> Option<u64> {
@@ -74,7 +88,6 @@ pub fn seating(ledger: &Ledger, shard: ShardId, state: Option<Progress>, found: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Timestamp;
     use crate::wire::Format;
 
     fn ledger() -> Ledger {
@@ -122,5 +135,30 @@ mod tests {
         }
         assert_eq!(torn.progress(), None);
         assert_eq!(committed(&progress(7)).progress(), Some(progress(7)));
+    }
+
+    fn mark(sequence: u64) -> Bookmark {
+        Bookmark { sequence, attempt: "a".to_owned(), stream_time: None, log_time: Timestamp::from_millis(5) }
+    }
+
+    #[test]
+    fn the_control_topic_never_keeps_a_shard_from_its_state() {
+        let inputs = |offsets: &[(Option<i64>, Option<u64>)]| Found {
+            offsets: offsets.iter().map(|(offset, sequence)| (*offset, sequence.map(mark))).collect(),
+        };
+        for (what, found, control, expected) in [
+            ("as committed", inputs(&[(Some(3), Some(7))]), (Some(9), Some(7)), Some(vec![3, 9])),
+            ("no control topic yet", inputs(&[(Some(3), Some(7))]), (None, None), Some(vec![3, 0])),
+            ("another commit's", inputs(&[(Some(3), Some(7))]), (Some(9), Some(4)), Some(vec![3, 9])),
+            ("offsets set by hand", inputs(&[(Some(3), None)]), (Some(9), Some(4)), None),
+            ("offsets deleted", inputs(&[(None, None)]), (Some(9), Some(4)), None),
+        ] {
+            let found = found.with_control(control.0, control.1.map(mark));
+            let offsets = found.progress().map(|progress| progress.positions.iter().map(|at| at.offset).collect::<Vec<_>>());
+            assert_eq!(offsets, expected, "{what}");
+            if expected.is_none() {
+                assert_eq!(found.sequence(), None, "{what}: nothing is said of a commit");
+            }
+        }
     }
 }

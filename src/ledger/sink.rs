@@ -9,7 +9,8 @@ use super::{Bookmark, Failure, Ledger, Outgoing, Position, Transactions, Went};
 use crate::journey::{Customer, Outcome};
 use crate::port::{Origin, ShardId, Sink, Verdict};
 use crate::shard::{Progress, Unusable};
-use crate::wire::{self, outputs};
+use crate::touchpoint::Identity;
+use crate::wire::{self, erasures, outputs};
 
 /// Headers and framing take at most this much beside key and value.
 const OVERHEAD: usize = 2_048;
@@ -23,6 +24,7 @@ pub struct LedgerSink<T> {
     trouble: Option<String>,
     /// Names this sink among all that ever used its transactional id.
     name: String,
+    compacted: Vec<String>,
     attempts: u64,
     buffer: Vec<u8>,
     state: StateWriter,
@@ -36,12 +38,19 @@ impl<T: Transactions> LedgerSink<T> {
             state: StateWriter::new(Arc::clone(&ledger)),
             ledger,
             log,
+            compacted: Vec::new(),
             begun: false,
             trouble: None,
             name,
             attempts: 0,
             buffer: Vec::new(),
         }
+    }
+
+    /// Output topics that keep the latest record of each key, against all advice: they hear of customers gone.
+    pub fn with_compacted(mut self, topics: Vec<String>) -> Self {
+        self.compacted = topics;
+        self
     }
 
     /// Sends in the open transaction, beginning one. What fails ends the transaction.
@@ -56,7 +65,14 @@ impl<T: Transactions> LedgerSink<T> {
 
     fn send_page(&mut self, shard: ShardId, page: &[u8]) {
         let topic = self.ledger.topic(outputs::STATE);
-        self.send(Outgoing { topic: &topic, page_of: Some(shard), key: None, value: Some(page), headers: &[] });
+        self.send(Outgoing {
+            topic: &topic,
+            page_of: Some(shard),
+            partition: None,
+            key: None,
+            value: Some(page),
+            headers: &[],
+        });
     }
 
     fn remembered(&mut self, shard: ShardId, added: Result<(usize, Vec<Vec<u8>>), String>) -> usize {
@@ -84,8 +100,8 @@ impl<T: Transactions> LedgerSink<T> {
 
     /// Commits what was sent, with the offsets.
     fn commit_all(&mut self, progress: &[(ShardId, Progress)], attempt: &str) -> Verdict {
-        let ledger = Arc::clone(&self.ledger);
-        match self.log.send_offsets(&offsets(&ledger, progress, attempt)) {
+        let topics = self.ledger.topics();
+        match self.log.send_offsets(&offsets(&topics, progress, attempt)) {
             Ok(()) => {}
             Err(Failure::Abort(reason)) => return self.undo(reason),
             // Something may still be on its way, and must not land in the next transaction. A commit was not asked for.
@@ -166,16 +182,16 @@ impl<T: Transactions> Sink for LedgerSink<T> {
         let topic = self.ledger.topic(outputs::of(&outcome.what));
         let headers: &[_] = if stale { &[("sillage-stale", "true")] } else { &[] };
         let key = Some(outcome.identity.id.as_bytes());
-        self.send(Outgoing { topic: &topic, page_of: None, key, value: Some(&buffer), headers });
+        self.send(Outgoing { topic: &topic, page_of: None, partition: None, key, value: Some(&buffer), headers });
         self.buffer = buffer;
     }
 
     fn dead_letter(&mut self, origin: Origin, record: &Unusable) {
         let topic = self.ledger.topic(outputs::DEAD_LETTERS);
-        let ledger = Arc::clone(&self.ledger);
+        let topics = self.ledger.topics();
         let (partition, offset) = (origin.shard.to_string(), origin.offset.to_string());
         let mut headers = vec![
-            ("sillage-topic", ledger.inputs[origin.input].as_str()),
+            ("sillage-topic", topics.get(origin.input).map_or("", String::as_str)),
             ("sillage-partition", partition.as_str()),
             ("sillage-offset", offset.as_str()),
             ("sillage-reason", record.reason.as_str()),
@@ -183,17 +199,36 @@ impl<T: Transactions> Sink for LedgerSink<T> {
         let (key, value) = (record.key.as_deref(), record.value.as_deref());
         let size = value.map_or(0, <[u8]>::len) + key.map_or(0, <[u8]>::len);
         if size + OVERHEAD <= self.ledger.dead_letter_bytes {
-            return self.send(Outgoing { topic: &topic, page_of: None, key, value, headers: &headers });
+            return self.send(Outgoing { topic: &topic, page_of: None, partition: None, key, value, headers: &headers });
         }
         let hash = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(value.unwrap_or_default()));
         let size = size.to_string();
         headers.extend([("sillage-size", size.as_str()), ("sillage-xxh3-128", hash.as_str())]);
-        self.send(Outgoing { topic: &topic, page_of: None, key: None, value: None, headers: &headers });
+        self.send(Outgoing { topic: &topic, page_of: None, partition: None, key: None, value: None, headers: &headers });
     }
 
     fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
         let added = self.state.add(shard, customer);
         self.remembered(shard, added)
+    }
+
+    fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {
+        for topic in self.compacted.clone() {
+            // What a compacted topic says of somebody goes only by a record without a value.
+            let key = Some(who.id.as_bytes());
+            self.send(Outgoing { topic: &topic, page_of: None, partition: None, key, value: None, headers: &[] });
+        }
+        let added = self.state.add_gone(shard, who);
+        self.remembered(shard, added)
+    }
+
+    /// To every partition: whose shard knows the customer is not known here.
+    fn announce(&mut self, who: &Identity) {
+        let (topic, value) = (self.ledger.control(), erasures::encode(who));
+        for partition in 0..self.ledger.partitions {
+            let (partition, value) = (Some(partition), Some(value.as_slice()));
+            self.send(Outgoing { topic: &topic, page_of: None, partition, key: None, value, headers: &[] });
+        }
     }
 
     fn keep_from(&mut self, shard: ShardId, sequence: u64) {
@@ -232,13 +267,86 @@ impl<T: Transactions> Sink for LedgerSink<T> {
     }
 }
 
-fn offsets<'a>(ledger: &'a Ledger, progress: &[(ShardId, Progress)], attempt: &str) -> Vec<Position<'a>> {
+/// Of a log without a control topic, positions are fewer than topics.
+fn offsets<'a>(topics: &'a [String], progress: &[(ShardId, Progress)], attempt: &str) -> Vec<Position<'a>> {
     let mut offsets = Vec::new();
     for (shard, progress) in progress {
-        for (input, (topic, position)) in ledger.inputs.iter().zip(&progress.positions).enumerate() {
+        for (input, (topic, position)) in topics.iter().zip(&progress.positions).enumerate() {
             let bookmark = Bookmark::of(progress, position, attempt);
             offsets.push(Position { input, shard: *shard, offset: position.offset, bookmark, topic });
         }
     }
     offsets
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::wire::Format;
+    use crate::wire::pages::{self, Entry};
+
+    /// Keeps what is written: topic, partition, key, value.
+    #[derive(Default)]
+    struct Paper(Vec<(String, Option<ShardId>, Option<Vec<u8>>, Option<Vec<u8>>)>);
+
+    impl Transactions for Paper {
+        fn begin(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+        fn send(&mut self, record: Outgoing<'_>) -> Result<(), String> {
+            let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
+            self.0.push((record.topic.to_owned(), record.page_of.or(record.partition), key, value));
+            Ok(())
+        }
+        fn send_offsets(&mut self, _: &[Position<'_>]) -> Result<(), Failure> {
+            Ok(())
+        }
+        fn commit(&mut self) -> Result<Went, Failure> {
+            Ok(Went::Smoothly)
+        }
+        fn abort(&mut self) -> Result<Went, Failure> {
+            Ok(Went::Smoothly)
+        }
+        fn replace(&mut self) -> Result<(), String> {
+            Ok(())
+        }
+        fn committed(&mut self, _: &[ShardId]) -> Result<BTreeMap<ShardId, Bookmark>, String> {
+            Ok(BTreeMap::new())
+        }
+        fn take_first_pages(&mut self) -> BTreeMap<ShardId, i64> {
+            BTreeMap::new()
+        }
+        fn cut(&mut self, _: ShardId, _: i64) {}
+    }
+
+    #[test]
+    fn an_erasure_reaches_every_partition_and_leaves_a_note_where_something_would_stay() {
+        let ledger = Ledger {
+            group: "shop".to_owned(),
+            inputs: vec!["in".to_owned()],
+            output: "out".to_owned(),
+            partitions: 3,
+            format: Format::Json,
+            dead_letter_bytes: 1,
+            models: Vec::new(),
+        };
+        let sink = LedgerSink::new(Arc::new(ledger), Paper::default(), "test".to_owned());
+        let mut sink = sink.with_compacted(vec!["out.transitions".to_owned()]);
+        let who = Identity::customer("c-17");
+        sink.announce(&who);
+        assert!(sink.forget(1, &who) > 4);
+        assert_eq!(sink.commit(&[(1, Progress::default())]), Verdict::Committed);
+        let written = &sink.log.0;
+        let orders: Vec<_> = written.iter().filter(|record| record.0 == "out.control").collect();
+        assert_eq!(orders.iter().map(|record| record.1).collect::<Vec<_>>(), [Some(0), Some(1), Some(2)]);
+        assert!(orders.iter().all(|record| erasures::decode(record.3.as_deref().expect("a value")) == Ok(who.clone())));
+        let tombstone = ("out.transitions".to_owned(), None, Some(b"c-17".to_vec()), None);
+        assert!(written.contains(&tombstone), "{written:?}");
+        let (topic, shard, _, page) = written.last().expect("a page");
+        assert_eq!((topic.as_str(), *shard), ("out.state", Some(1)));
+        let page = pages::read(page.as_deref().expect("a value")).expect("a page");
+        assert_eq!(page.entries, [Entry::Gone(who)]);
+    }
 }

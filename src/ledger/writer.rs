@@ -7,6 +7,7 @@ use super::Ledger;
 use crate::journey::Customer;
 use crate::port::ShardId;
 use crate::shard::Progress;
+use crate::touchpoint::Identity;
 use crate::wire::pages::{Draft, Head};
 
 /// So many commits are told apart by their offsets at most; what can be cut is found to that precision.
@@ -38,6 +39,12 @@ impl StateWriter {
     /// Adds a customer's state to the shard's page; returns its bytes, and the pages that are full.
     pub(super) fn add(&mut self, shard: ShardId, customer: &Customer) -> Result<(usize, Vec<Vec<u8>>), String> {
         let bytes = self.shards.entry(shard).or_default().draft.add(customer)?;
+        Ok((bytes, self.full(shard)?))
+    }
+
+    /// Adds to the shard's page that a customer is gone; returns what [`StateWriter::add`] does.
+    pub(super) fn add_gone(&mut self, shard: ShardId, who: &Identity) -> Result<(usize, Vec<Vec<u8>>), String> {
+        let bytes = self.shards.entry(shard).or_default().draft.add_gone(who);
         Ok((bytes, self.full(shard)?))
     }
 

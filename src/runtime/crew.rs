@@ -8,7 +8,7 @@ use super::worker::{Job, Worker};
 use crate::embedded::{self, Store};
 use crate::kafka;
 use crate::port::{Seat, Sink};
-use crate::shard::StateLog;
+use crate::shard::{Control, StateLog};
 use crate::wire::pages::Mark;
 
 /// A flag that stops everything that looks at it.
@@ -58,10 +58,12 @@ impl Crew {
         Self::start(workers, |worker| {
             let (ledger, entrance) = (Arc::clone(&ledger), Arc::clone(entrance));
             let (connection, job, stop, wrap) = (Arc::clone(connection), job.clone(), stop.clone(), Arc::clone(wrap));
+            let facts = facts.clone();
             Box::new(move || {
                 let now = Arc::clone(&job.now);
                 let mut job = job;
                 job.settings.state_log = StateLog::Changes;
+                job.settings.control = Control::LastInput;
                 kafka::drive(worker, &connection, &ledger, &facts, &entrance, &now, &stop.0, |sink| seat(job, wrap(sink)))
             })
         })

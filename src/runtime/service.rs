@@ -19,6 +19,8 @@ use super::standby::{Decision, Standby};
 use super::worker::Job;
 use crate::config::{Config, KafkaLog, Log};
 use crate::embedded::{self, Store};
+use crate::http::NotAsked;
+use crate::kafka::erase::Eraser;
 use crate::kafka::{self, Trouble};
 use crate::lookup::{Lookup, Missing};
 use crate::model::Model;
@@ -173,6 +175,7 @@ impl Life {
             topics: topics.into(),
             partitions,
             partitioner,
+            erase_on: self.config.erase_on.clone(),
             commit_interval: self.config.commit_interval,
             stale_after: self.config.stale_after,
             now: self.clock.handle(),
@@ -185,7 +188,8 @@ impl Life {
         let facts = self.reach(&connection, log.create)?;
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
         let entrance = Arc::new(kafka::Entrance::default());
-        let crew = Crew::on_kafka(&connection, facts, self.config.workers, &job, &entrance, &self.stop, &crew::bare());
+        let crew =
+            Crew::on_kafka(&connection, facts.clone(), self.config.workers, &job, &entrance, &self.stop, &crew::bare());
         let crew = crew.map_err(Ended::Unable)?;
         if let Err(reason) = self.stand_by(&connection, &facts, &entrance) {
             self.stop.set();
@@ -255,6 +259,18 @@ impl Life {
         }
     }
 
+    /// Asks the log for erasures on behalf of the HTTP side.
+    fn eraser(&self, store: Option<&Arc<Store>>) -> http::Erase {
+        match (&self.config.log, store.cloned()) {
+            (Log::Kafka(log), _) => {
+                let eraser = Eraser::new(log.connection.clone());
+                Arc::new(move |who| eraser.ask(who).map(drop).map_err(NotAsked::Unreachable))
+            }
+            (Log::Embedded(_), Some(store)) => Arc::new(move |who| store.erase(who).map_err(NotAsked::Refused)),
+            (Log::Embedded(_), None) => Arc::new(|_| Err(NotAsked::Unreachable("the store is not open".to_owned()))),
+        }
+    }
+
     fn serve(&mut self, store: Option<Arc<Store>>) -> Result<(watch::Sender<bool>, JoinHandle<()>), Ended> {
         let listener = self.listener.take().ok_or_else(|| Ended::Unable("HTTP is served already".to_owned()))?;
         let (stop, mut stopped) = watch::channel(false);
@@ -277,6 +293,7 @@ impl Life {
             },
             lookup: Arc::clone(&self.lookup),
             models: Arc::clone(&self.models),
+            erase: self.eraser(store.as_ref()),
             store,
             mapping: self.config.fields.clone(),
             format: self.config.input_format,

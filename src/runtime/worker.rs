@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use compact_str::CompactString;
 use tracing::{debug, error, info, warn};
 
 use crate::journey::Outcome;
@@ -14,14 +15,16 @@ use crate::metrics::{self, ShardMeters, WorkerMeters};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
-use crate::shard::{Action, Body, Buffered, Customers, Input, Progress, Settings, Shard, StateLog, Unusable};
+use crate::shard::{Action, Body, Buffered, Customers, Erasure, Input, Progress, Settings, Shard, StateLog, Told, Unusable};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
-use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping};
+use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping, erasures};
 
 /// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed; and by what
 /// stands there of the models.
 const PAGE_BYTES: usize = 256;
+/// A shard that owes a turn to those who have gone makes a step of it so often, be there touchpoints or not.
+const STEP: Span = Span::from_secs(10);
 
 /// What a worker needs to know beside its log.
 #[derive(Clone)]
@@ -44,6 +47,8 @@ pub struct Job {
     pub partitions: u32,
     /// How the inputs are partitioned.
     pub partitioner: Partitioner,
+    /// A touchpoint of this type asks for its customer to be erased (rule 28).
+    pub erase_on: Option<CompactString>,
     /// How often to commit while there is something to commit.
     pub commit_interval: Span,
     /// An absence decided so long after its deadline is marked stale (rule 24).
@@ -79,6 +84,7 @@ pub struct Worker {
     parked: Vec<ShardId>,
     last_commit: Timestamp,
     last_measure: Timestamp,
+    last_step: Timestamp,
     seated: bool,
     meters: WorkerMeters,
     actions: Vec<Action>,
@@ -101,6 +107,7 @@ impl Worker {
             parked: Vec::new(),
             last_commit,
             last_measure: last_commit,
+            last_step: last_commit,
             seated: false,
             meters: WorkerMeters::default(),
             actions: Vec::new(),
@@ -131,13 +138,14 @@ impl Worker {
                 if home.is_some_and(|home| home != origin.shard) {
                     self.meters.misrouted();
                 }
+                if self.job.erase_on.as_ref() == Some(&touchpoint.kind) {
+                    let mut who = vec![touchpoint.identity];
+                    who.extend(touchpoint.linked.map(Identity::anonymous));
+                    return Body::Erasure(Box::new(Erasure { who, told: Told::Here }));
+                }
                 Body::Touchpoint(Box::new(touchpoint))
             }
-            Err(reason) => Body::Unusable(Box::new(Unusable {
-                reason,
-                key: record.key.map(<[u8]>::to_vec),
-                value: record.value.map(<[u8]>::to_vec),
-            })),
+            Err(reason) => unusable(reason, record),
         }
     }
 
@@ -158,7 +166,10 @@ impl Worker {
         }));
         if let Err(panic) = &went {
             let place = match self.places.get(&shard).and_then(|place| place.shard.applying()) {
-                Some((input, offset)) => format!("{}, partition {shard}, offset {offset}", self.job.topics[input]),
+                Some((input, offset)) => {
+                    let topic = self.job.topics.get(input).map_or("the control topic", String::as_str);
+                    format!("{topic}, partition {shard}, offset {offset}")
+                }
                 None => format!("partition {shard}"),
             };
             let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
@@ -188,8 +199,9 @@ impl Worker {
                     debug!(shard, offset, reason = record.reason, "a record cannot be used");
                     self.sink.dead_letter(Origin { shard, input, offset }, &record);
                 }
+                Action::Announce(who) => self.sink.announce(&who),
                 // Prepare's answers are taken by `commit` itself.
-                Action::Remember(_) | Action::Commit(_) => {}
+                Action::Remember(_) | Action::Forget(_) | Action::Commit(_) => {}
             }
         }
     }
@@ -206,10 +218,15 @@ impl Worker {
     /// Commits what all shards have decided, or undoes it. The shards in `leaving` are forgotten before anybody decides
     /// further: what they decided next would be written without an owner to commit it. Says whether it went through.
     fn commit(&mut self, leaving: &[ShardId]) -> bool {
-        let dirty: Vec<ShardId> =
-            self.places.iter().filter(|(_, place)| place.shard.is_dirty()).map(|(shard, _)| *shard).collect();
         let begun = (self.job.now)();
         self.last_commit = begun;
+        let stepping = begun.since(self.last_step) >= STEP;
+        if stepping {
+            self.last_step = begun;
+        }
+        let takes_part = |place: &Place| place.shard.is_dirty() || (stepping && place.shard.owes_a_turn());
+        let dirty: Vec<ShardId> =
+            self.places.iter().filter(|(_, place)| takes_part(place)).map(|(shard, _)| *shard).collect();
         if dirty.is_empty() {
             self.keep(leaving);
             return true;
@@ -226,16 +243,20 @@ impl Worker {
             for action in actions {
                 match action {
                     Action::Remember(who) => changed += remember(self.sink.as_mut(), *id, &mut place.shard, &who),
+                    Action::Forget(who) => changed += self.sink.forget(*id, &who),
                     Action::Commit(done) => progress.push((*id, done)),
-                    Action::Publish { .. } | Action::DeadLetter { .. } => {}
+                    Action::Publish { .. } | Action::DeadLetter { .. } | Action::Announce(_) => {}
                 }
             }
-            // Two thirds as much is written anew, so that the log is bounded by two and a half times the state.
+            // Two thirds as much is written anew, so that the log is bounded by two and a half times the state; and so many
+            // customers as are owed to those who have gone.
             let mut owed = changed * 2 / 3;
-            while owed > 0
+            let mut step = if stepping && place.shard.owes_a_turn() { place.shard.step() } else { 0 };
+            while (owed > 0 || step > 0)
                 && let Some(who) = place.shard.refresh()
             {
                 owed = owed.saturating_sub(remember(self.sink.as_mut(), *id, &mut place.shard, &who).max(1));
+                step = step.saturating_sub(1);
             }
             self.sink.keep_from(*id, place.shard.needed_from());
         }
@@ -338,6 +359,11 @@ impl Worker {
     }
 }
 
+fn unusable(reason: String, record: &RawRecord<'_>) -> Body {
+    let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
+    Body::Unusable(Box::new(Unusable { reason, key, value }))
+}
+
 /// Hands a customer's state to the log; returns the bytes that a log of changes grew by.
 fn remember(sink: &mut dyn Sink, id: ShardId, shard: &mut Shard<SharedCustomers>, who: &Identity) -> usize {
     shard.customers().entry(who, |entry| entry.latest().map_or(0, |customer| sink.remember(id, customer)))
@@ -411,6 +437,20 @@ impl Seat for Worker {
             self.meters.late();
         }
         let body = self.decode(&record, log_time);
+        let record = Buffered { offset: origin.offset, log_time, body };
+        self.handle(origin.shard, Input::Record { input: origin.input, record });
+    }
+
+    fn control(&mut self, record: RawRecord<'_>) {
+        let origin = record.origin;
+        let receipt = (self.job.now)();
+        let Some(place) = self.places.get_mut(&origin.shard) else { return };
+        let log_time = place.shard.log_time(origin.input, record.timestamp, receipt);
+        let whom = record.value.ok_or_else(|| "the record has no value".to_owned()).and_then(erasures::decode);
+        let body = match whom {
+            Ok(who) => Body::Erasure(Box::new(Erasure { who: vec![who], told: Told::Everyone })),
+            Err(reason) => unusable(reason, &record),
+        };
         let record = Buffered { offset: origin.offset, log_time, body };
         self.handle(origin.shard, Input::Record { input: origin.input, record });
     }

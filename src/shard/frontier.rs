@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 use crate::time::Timestamp;
-use crate::touchpoint::Touchpoint;
+use crate::touchpoint::{Identity, Touchpoint};
 
 /// A record that was received and waits for its turn.
 #[derive(Clone, Debug)]
@@ -25,6 +25,26 @@ pub enum Body {
     Touchpoint(Box<Touchpoint>),
     /// Something that cannot be used.
     Unusable(Box<Unusable>),
+    /// Somebody is to be erased.
+    Erasure(Box<Erasure>),
+}
+
+/// Somebody is to be erased (rule 28): whatever entered the log before is forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Erasure {
+    /// Who.
+    pub who: Vec<Identity>,
+    /// Who else is told.
+    pub told: Told,
+}
+
+/// Which shards hear of an erasure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// All of them: it came by the control topic.
+    Everyone,
+    /// This one alone, so that it must tell the others: a touchpoint asked for it.
+    Here,
 }
 
 /// A record that cannot be used, with its bytes for the dead letters (rule 21).
@@ -64,27 +84,55 @@ struct One {
     latest: Timestamp,
     /// What the latest end-offset query proved; holds while nothing is buffered.
     proven: Timestamp,
+    /// Whether it holds stream time while it is empty.
+    holds: Holds,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    StreamTime,
+    Nothing,
 }
 
 impl One {
     /// Before this instant nothing more will come: the next record's log time; else what a query proved, and never less
-    /// than the last applied record's log time. [`Timestamp::MIN`] where nothing is known yet.
+    /// than the last applied record's log time. [`Timestamp::MIN`] where nothing is known yet. The control topic is no such
+    /// input: whoever asks for an erasure is not waited for.
     fn frontier(&self) -> Timestamp {
-        self.buffer.front().map_or(self.proven.max(self.applied.log_time), |record| record.log_time)
+        match (self.buffer.front(), self.holds) {
+            (Some(record), _) => record.log_time,
+            (None, Holds::StreamTime) => self.proven.max(self.applied.log_time),
+            (None, Holds::Nothing) => Timestamp::MAX,
+        }
     }
+}
+
+/// Where a shard hears of erasures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// In its last input, which holds nothing else and never holds stream time.
+    LastInput,
+    /// Between the touchpoints of its inputs, or not at all.
+    AmongTouchpoints,
 }
 
 pub(super) struct Inputs(Vec<One>);
 
 impl Inputs {
-    pub(super) fn new(positions: &[Position]) -> Self {
+    pub(super) fn new(positions: &[Position], control: Control) -> Self {
         let one = |applied: &Position| One {
             buffer: VecDeque::new(),
             applied: *applied,
             latest: applied.log_time,
             proven: Timestamp::MIN,
+            holds: Holds::StreamTime,
         };
-        Inputs(positions.iter().map(one).collect())
+        let mut inputs: Vec<One> = positions.iter().map(one).collect();
+        match (control, inputs.last_mut()) {
+            (Control::LastInput, Some(last)) => last.holds = Holds::Nothing,
+            (Control::LastInput, None) | (Control::AmongTouchpoints, _) => {}
+        }
+        Inputs(inputs)
     }
 
     pub(super) fn log_time(&mut self, input: usize, entered: Timestamp) -> Timestamp {

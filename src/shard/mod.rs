@@ -4,6 +4,8 @@
 //! Committing is part of it (`Prepare`, then `Committed` or `Aborted`), so that the place where such systems lose data can be
 //! simulated. Knows no Kafka, no clock, no bytes.
 
+mod census;
+mod erasing;
 mod frontier;
 mod store;
 mod turn;
@@ -18,9 +20,10 @@ use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
-pub use frontier::{Body, Buffered, Position, Unusable};
+pub use frontier::{Body, Buffered, Control, Erasure, Position, Told, Unusable};
 pub use store::{Customers, Entry, PlainCustomers};
 
+use census::Census;
 use frontier::{Inputs, Reach};
 use turn::Turn;
 use wheel::Wheel;
@@ -34,6 +37,10 @@ pub struct Settings {
     pub max_delay: Span,
     /// Touchpoints kept in a customer's history.
     pub history: usize,
+    /// A customer without a touchpoint for so long, and without anything awaited, is forgotten (rule 28); `None`: never.
+    pub forget_after: Option<Span>,
+    /// Where erasures come from.
+    pub control: Control,
     /// Records applied and deadlines fired per transaction before a commit is asked for.
     pub decisions_per_transaction: usize,
     /// Whether transactions can be aborted.
@@ -66,6 +73,8 @@ impl Default for Settings {
             settle: Span::from_millis(50),
             max_delay: Span::from_secs(60),
             history: 20,
+            forget_after: None,
+            control: Control::AmongTouchpoints,
             decisions_per_transaction: 20_000,
             undo: Undo::Kept,
             state_log: StateLog::Latest,
@@ -123,6 +132,10 @@ pub enum Action {
     },
     /// This customer's state changed in the transaction.
     Remember(Identity),
+    /// This customer was erased in the transaction, or has expired: nothing may be left in the log that keeps the state.
+    Forget(Identity),
+    /// Every shard is to erase this identity: say so in the open transaction.
+    Announce(Identity),
     /// Commit with this progress.
     Commit(Progress),
 }
@@ -151,6 +164,10 @@ pub struct Counts {
     pub dead_letters: u64,
     /// Episodes not opened because of the limit.
     pub refused_episodes: u64,
+    /// Customers erased because somebody asked for it.
+    pub erased: u64,
+    /// Customers forgotten because no touchpoint came for so long.
+    pub expired: u64,
 }
 
 enum Phase {
@@ -166,8 +183,6 @@ pub struct Shard<C> {
     inputs: Inputs,
     wheel: Wheel,
     turn: Turn,
-    /// Customers with something awaited.
-    awaiting: usize,
     held: bool,
     stream_time: Option<Timestamp>,
     /// Number of the open transaction; everything below it is committed.
@@ -182,27 +197,27 @@ pub struct Shard<C> {
     counts: Counts,
     /// The record being applied: input and offset.
     applying: Option<(usize, i64)>,
-    /// By model and stage: journeys that stand there, as committed, and the change since.
-    population: Vec<Vec<i64>>,
-    moved: Vec<Vec<i64>>,
+    /// Customers erased or expired in the open transaction.
+    leaving: usize,
+    /// Where journeys stand, as committed, and the change since.
+    population: Census,
+    moved: Census,
     scratch: Vec<Outcome>,
 }
 
 impl<C: Customers> Shard<C> {
     /// A shard that goes on where `progress` ends (by default at the beginning), with what is in `customers`.
     pub fn new(models: Arc<[Arc<Model>]>, settings: Settings, customers: C, progress: Progress) -> Self {
-        let population: Vec<Vec<i64>> = models.iter().map(|model| vec![0; model.stages.len()]).collect();
         let mut shard = Shard {
-            inputs: Inputs::new(&progress.positions),
+            inputs: Inputs::new(&progress.positions, settings.control),
             stream_time: progress.stream_time,
-            moved: population.clone(),
-            population,
+            moved: Census::nobody(&models),
+            population: Census::nobody(&models),
             models,
             settings,
             customers,
             wheel: Wheel::starting_at(progress.stream_time),
             turn: Turn::default(),
-            awaiting: 0,
             held: false,
             transaction: 1,
             phase: Phase::Deciding,
@@ -211,6 +226,7 @@ impl<C: Customers> Shard<C> {
             decisions: 0,
             counts: Counts::default(),
             applying: None,
+            leaving: 0,
             scratch: Vec::new(),
             committed: progress,
         };
@@ -223,25 +239,37 @@ impl<C: Customers> Shard<C> {
         let mut armed = Vec::new();
         let population = &mut self.population;
         let mut roster = Vec::new();
+        let forget_after = self.settings.forget_after;
         let walked = self.settings.state_log == StateLog::Changes;
         self.customers.each(|entry| {
             let Some(customer) = entry.latest() else { return };
             if walked {
                 roster.push(customer.identity.clone());
             }
-            armed.push((customer.identity.clone(), customer.next_deadline()));
-            count_stages(customer, population, 1);
+            armed.push((customer.identity.clone(), attention(customer, forget_after)));
+            population.add(customer);
         });
         for (who, deadline) in armed {
             self.arm(&who, deadline);
         }
+        // A store may be walked in any order; what is written anew when hangs on this one, and must not hang on chance.
+        roster.sort_unstable();
         self.turn = Turn::beginning(roster, self.committed.sequence);
+        if walked && self.committed.sequence > 0 {
+            // The log may name somebody who has gone; whether it does is not told.
+            self.turn.owe();
+        }
     }
 
     /// The next customer whose state is to be written anew in the transaction being committed, though it did not change;
     /// `None` at the end of a turn. To be asked after [`Input::Prepare`], about two thirds as much as what changed.
     pub fn refresh(&mut self) -> Option<Identity> {
-        self.turn.next()
+        loop {
+            let who = self.turn.next()?;
+            if self.leaving == 0 || self.customers.entry(&who, |entry| entry.latest().is_some()) {
+                return Some(who);
+            }
+        }
     }
 
     /// The first commit, by its sequence number, that the state log is needed from once the transaction being committed is in
@@ -314,7 +342,7 @@ impl<C: Customers> Shard<C> {
 
     /// Customers with something awaited.
     pub fn armed(&self) -> usize {
-        self.awaiting
+        usize::try_from(self.population.waiting + self.moved.waiting).unwrap_or(0)
     }
 
     /// Entries in the wheel: those of customers that wait, and stale ones that come up soon.
@@ -335,7 +363,7 @@ impl<C: Customers> Shard<C> {
 
     /// By model and stage: journeys that stand there, as committed.
     pub fn population(&self) -> &[Vec<i64>] {
-        &self.population
+        &self.population.stages
     }
 
     /// Takes the counts of what is applied; call it after a commit.
@@ -379,36 +407,45 @@ impl<C: Customers> Shard<C> {
     }
 
     fn fire(&mut self, deadline: Timestamp, who: &Identity, actions: &mut Vec<Action>) {
-        let (transaction, models) = (self.transaction, &self.models);
+        let (transaction, models, forget_after) = (self.transaction, &self.models, self.settings.forget_after);
         let (scratch, moved) = (&mut self.scratch, &mut self.moved);
-        let awaited = &mut false;
+        let expired = &mut false;
         let (first, next) = self.customers.entry(who, |entry| {
             if !entry.ring(deadline) {
                 return (false, None);
             }
-            *awaited = true;
-            let next = entry.latest().map_or(Timestamp::MAX, Customer::next_deadline);
+            let Some(customer) = entry.latest() else { return (false, None) };
+            let next = attention(customer, forget_after);
             if next > deadline {
                 return (false, Some(next));
             }
+            if customer.next_deadline() > deadline {
+                moved.subtract(customer);
+                *expired = true;
+                return (entry.erase(transaction), None);
+            }
             let (customer, first) = entry.change(who, transaction);
-            count_stages(customer, moved, -1);
+            moved.subtract(customer);
             customer.fire(models, deadline, scratch);
-            count_stages(customer, moved, 1);
-            (first, Some(customer.next_deadline()))
+            moved.add(customer);
+            (first, Some(attention(customer, forget_after)))
         });
-        self.awaiting -= usize::from(*awaited);
-        if self.scratch.is_empty() {
-            self.customers.remove_vacant(who);
-        } else {
+        let expired = *expired;
+        if expired || !self.scratch.is_empty() {
             self.decisions += 1;
             // Whatever else is due at this very instant is decided by the order of the queue; stream time is here.
             self.stream_time = Some(self.stream_time.map_or(deadline, |now| now.max(deadline)));
+        } else {
+            self.customers.remove_vacant(who);
         }
         self.publish(deadline, actions);
         self.note_touched(who, first);
         if let Some(next) = next {
             self.arm(who, next);
+        }
+        if expired {
+            self.counts.expired += 1;
+            self.note_leaving(who);
         }
     }
 
@@ -422,6 +459,7 @@ impl<C: Customers> Shard<C> {
                 self.counts.dead_letters += 1;
                 actions.push(Action::DeadLetter { input, offset: record.offset, record: unusable.clone() });
             }
+            Body::Erasure(erasure) => self.erase(erasure, actions),
         }
         if self.settings.undo == Undo::Kept {
             self.applied.push((input, record));
@@ -432,16 +470,17 @@ impl<C: Customers> Shard<C> {
         let stream_time = self.stream_time.unwrap_or(log_time);
         let moment = Moment::of(touchpoint, log_time, stream_time, self.settings.max_delay);
         let (transaction, history, models) = (self.transaction, self.settings.history, &self.models);
+        let forget_after = self.settings.forget_after;
         let (scratch, moved, refused) = (&mut self.scratch, &mut self.moved, &mut self.counts.refused_episodes);
         let who = &touchpoint.identity;
         let joined = &mut false;
         let (first, applied, rearm) = self.customers.entry(who, |entry| {
             *joined = entry.is_vacant();
             let (customer, first) = entry.change(who, transaction);
-            count_stages(customer, moved, -1);
+            moved.subtract(customer);
             let applied = customer.apply(models, touchpoint, moment, history, refused, scratch);
-            count_stages(customer, moved, 1);
-            let next = customer.next_deadline();
+            moved.add(customer);
+            let next = attention(customer, forget_after);
             (first, applied, (next < entry.armed).then_some(next))
         });
         match applied {
@@ -471,19 +510,17 @@ impl<C: Customers> Shard<C> {
 
     /// Sees to it that the customer is looked at when `deadline` is due.
     fn arm(&mut self, who: &Identity, deadline: Timestamp) {
-        let (new, insert) = self.customers.entry(who, |entry| {
-            let idle = entry.armed == Timestamp::MAX;
-            let insert = entry.arm(deadline);
-            (idle && entry.armed != Timestamp::MAX, insert)
-        });
-        self.awaiting += usize::from(new);
-        if insert {
+        if self.customers.entry(who, |entry| entry.arm(deadline)) {
             self.wheel.insert(deadline, who.clone());
         }
     }
 
     fn prepare(&mut self, actions: &mut Vec<Action>) {
-        actions.extend(self.touched.iter().cloned().map(Action::Remember));
+        if self.leaving == 0 {
+            actions.extend(self.touched.iter().cloned().map(Action::Remember));
+        } else {
+            self.say_who_stays(actions);
+        }
         let progress = Progress {
             positions: self.inputs.positions(),
             stream_time: self.stream_time,
@@ -498,12 +535,18 @@ impl<C: Customers> Shard<C> {
         self.turn.committed(progress.sequence);
         self.committed = progress;
         self.customers.publish(self.transaction);
-        for who in self.touched.drain(..) {
-            self.customers.entry(&who, |entry| entry.fold(self.transaction));
+        for who in std::mem::take(&mut self.touched) {
+            let transaction = self.transaction;
+            let gone = self.customers.entry(&who, |entry| {
+                entry.fold(transaction);
+                entry.is_vacant()
+            });
+            if gone {
+                self.dismiss(&who);
+            }
         }
-        for (population, moved) in self.population.iter_mut().flatten().zip(self.moved.iter_mut().flatten()) {
-            *population += std::mem::take(moved);
-        }
+        self.population.absorb(&mut self.moved);
+        self.leaving = 0;
         self.transaction += 1;
         self.applied.clear();
         self.decisions = 0;
@@ -512,20 +555,22 @@ impl<C: Customers> Shard<C> {
     fn settle_aborted(&mut self) {
         self.phase = Phase::Deciding;
         self.turn.aborted();
+        let forget_after = self.settings.forget_after;
         for who in std::mem::take(&mut self.touched) {
             let rearm = self.customers.entry(&who, |entry| {
                 entry.undo(self.transaction);
-                let next = entry.latest().map_or(Timestamp::MAX, Customer::next_deadline);
+                let next = entry.latest().map_or(Timestamp::MAX, |customer| attention(customer, forget_after));
                 (next < entry.armed).then_some(next)
             });
             if let Some(deadline) = rearm {
                 self.arm(&who, deadline);
             }
-            let gone = self.customers.entry(&who, |entry| entry.is_vacant() && entry.armed != Timestamp::MAX);
-            self.awaiting -= usize::from(gone);
-            self.customers.remove_vacant(&who);
+            if self.customers.entry(&who, |entry| entry.is_vacant()) {
+                self.sweep_up(&who);
+            }
         }
-        self.moved.iter_mut().flatten().for_each(|moved| *moved = 0);
+        self.moved.clear();
+        self.leaving = 0;
         for (input, record) in self.applied.drain(..).rev() {
             self.inputs.put_back(input, record);
         }
@@ -538,11 +583,12 @@ impl<C: Customers> Shard<C> {
     }
 }
 
-/// Adds `change` where the customer's journeys stand.
-fn count_stages(customer: &Customer, population: &mut [Vec<i64>], change: i64) {
-    for (journey, stages) in customer.journeys.iter().zip(population) {
-        if let Some(stage) = journey.stage() {
-            stages[usize::from(stage)] += change;
-        }
+/// When to look at the customer next: at the earliest deadline, or, where nothing is awaited, when the customer has been
+/// without a touchpoint for so long that it is forgotten. Whoever has a deadline is not idle until that is decided.
+fn attention(customer: &Customer, forget_after: Option<Span>) -> Timestamp {
+    let idle = || Some(customer.last_touchpoint()? + forget_after?);
+    match customer.next_deadline() {
+        Timestamp::MAX => idle().unwrap_or(Timestamp::MAX),
+        deadline => deadline,
     }
 }

@@ -25,7 +25,10 @@ pub trait Customers {
 #[derive(Clone, Debug)]
 pub struct Entry {
     committed: Option<Box<Customer>>,
-    pending: Option<(u64, Box<Customer>)>,
+    /// What `transaction` makes of the customer; `None` where it erases the customer.
+    pending: Option<Box<Customer>>,
+    /// The transaction that changes the customer; 0: none does.
+    transaction: u64,
     /// When the wheel asks for the customer next, never later than the earliest deadline; [`Timestamp::MAX`]: nothing is
     /// awaited. Not part of the state: an abort does not undo it.
     pub armed: Timestamp,
@@ -36,60 +39,88 @@ pub struct Entry {
 
 impl Default for Entry {
     fn default() -> Self {
-        Entry { committed: None, pending: None, armed: Timestamp::MAX, spare: Timestamp::MAX }
+        Entry { committed: None, pending: None, transaction: 0, armed: Timestamp::MAX, spare: Timestamp::MAX }
     }
 }
 
 impl Entry {
     /// The image as of the transactions up to `committed`, for readers.
     pub fn image(&self, committed: u64) -> Option<&Customer> {
-        match &self.pending {
-            Some((transaction, customer)) if *transaction <= committed => Some(customer),
-            Some(_) | None => self.committed.as_deref(),
-        }
+        if self.is_changing() && self.transaction <= committed { self.pending.as_deref() } else { self.committed.as_deref() }
     }
 
     /// The latest image, committed or not, for the shard itself.
     pub fn latest(&self) -> Option<&Customer> {
-        self.pending.as_ref().map(|(_, customer)| customer.as_ref()).or(self.committed.as_deref())
+        if self.is_changing() { self.pending.as_deref() } else { self.committed.as_deref() }
     }
 
     /// The image that `transaction` changes, and whether it is the first change of this transaction.
     pub fn change(&mut self, who: &Identity, transaction: u64) -> (&mut Customer, bool) {
-        let first = self.pending.as_ref().is_none_or(|(at, _)| *at != transaction);
+        let first = self.begin(transaction);
+        if first {
+            self.pending = self.committed.clone();
+        }
+        (self.pending.get_or_insert_with(|| Box::new(Customer::new(who.clone()))), first)
+    }
+
+    /// Lets `transaction` erase the customer; returns whether that is its first change.
+    pub fn erase(&mut self, transaction: u64) -> bool {
+        let first = self.begin(transaction);
+        self.pending = None;
+        first
+    }
+
+    fn begin(&mut self, transaction: u64) -> bool {
+        let first = self.transaction != transaction;
         if first {
             self.fold(transaction - 1);
+            self.transaction = transaction;
         }
-        let committed = &self.committed;
-        let fresh = || {
-            let before = committed.as_ref();
-            (transaction, before.cloned().unwrap_or_else(|| Box::new(Customer::new(who.clone()))))
-        };
-        (&mut self.pending.get_or_insert_with(fresh).1, first)
+        first
     }
 
     /// Drops the older of the two images once the pending one is committed.
     pub fn fold(&mut self, committed: u64) {
-        if let Some((_, customer)) = self.pending.take_if(|(transaction, _)| *transaction <= committed) {
-            self.committed = Some(customer);
+        if self.is_changing() && self.transaction <= committed {
+            self.committed = self.pending.take();
+            self.transaction = 0;
         }
     }
 
     /// Puts the before-image back.
     pub fn undo(&mut self, transaction: u64) {
-        self.pending.take_if(|(at, _)| *at == transaction);
+        if self.transaction == transaction {
+            self.pending = None;
+            self.transaction = 0;
+        }
     }
 
     /// Puts in a committed image, at restore.
     pub fn restore(&mut self, customer: Customer) {
         self.committed = Some(Box::new(customer));
         self.pending = None;
+        self.transaction = 0;
+    }
+
+    fn is_changing(&self) -> bool {
+        self.transaction != 0
+    }
+
+    /// Whether the open transaction erases somebody who was there before it.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_changing() && self.pending.is_none() && self.committed.is_some()
+    }
+
+    /// The instants at which the wheel will ask for the customer.
+    pub(super) fn rings(&self) -> [Timestamp; 2] {
+        [self.armed, self.spare]
     }
 
     /// The image as of the transactions up to `committed`, taken out.
     pub fn into_image(self, committed: u64) -> Option<Customer> {
-        let pending = self.pending.filter(|(transaction, _)| *transaction <= committed);
-        pending.map(|(_, customer)| customer).or(self.committed).map(|customer| *customer)
+        let changed = self.is_changing() && self.transaction <= committed;
+        let image = if changed { self.pending } else { self.committed };
+        image.map(|customer| *customer)
     }
 
     /// Sees to it that the wheel asks at `deadline` or before; says whether it must be told.
@@ -120,9 +151,9 @@ impl Entry {
         awaited
     }
 
-    /// Whether the entry holds no customer.
+    /// Whether the entry holds no customer, not even one that the open transaction erases.
     pub fn is_vacant(&self) -> bool {
-        self.committed.is_none() && self.pending.is_none()
+        self.committed.is_none() && !self.is_changing()
     }
 }
 
@@ -148,5 +179,42 @@ impl Customers for PlainCustomers {
 
     fn each(&self, mut work: impl FnMut(&Entry)) {
         self.0.values().for_each(&mut work);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is one for each customer, so what erasing needs must not make it larger.
+    #[test]
+    fn an_entry_is_small() {
+        assert_eq!(size_of::<Entry>(), 40);
+        assert_eq!(
+            size_of::<Option<Identity>>(),
+            size_of::<Identity>(),
+            "a hole in the roster takes no more than a customer"
+        );
+    }
+
+    #[test]
+    fn readers_see_who_is_erased_until_that_is_committed() {
+        let who = Identity::customer("a");
+        let mut entry = Entry::default();
+        entry.restore(Customer::new(who.clone()));
+        assert!(entry.erase(7) && !entry.erase(7));
+        assert_eq!((entry.image(6).is_some(), entry.image(7).is_some(), entry.latest().is_some()), (true, false, false));
+        assert!(entry.is_leaving() && !entry.is_vacant());
+        let mut undone = entry.clone();
+        undone.undo(7);
+        assert_eq!(undone.latest(), Some(&Customer::new(who.clone())));
+        let (again, first) = entry.change(&who, 7);
+        again.touchpoints = 1;
+        assert!(!first && !entry.is_leaving());
+        assert_eq!(entry.image(7).map(|customer| customer.touchpoints), Some(1));
+        entry.erase(7);
+        assert_eq!(entry.clone().into_image(6), Some(Customer::new(who)));
+        entry.fold(7);
+        assert!(entry.is_vacant());
     }
 }

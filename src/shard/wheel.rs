@@ -74,6 +74,15 @@ impl Wheel {
         }
     }
 
+    /// Takes an entry out before its time. One of the present slot stays, since that is over in a moment.
+    pub(super) fn remove(&mut self, at: Timestamp, who: &Identity) {
+        let slot = &mut self.slots[slot_of(tick_of(at))];
+        if let Some(place) = slot.iter().position(|(due, whose)| *due == at && whose == who) {
+            slot.swap_remove(place);
+            self.waiting -= 1;
+        }
+    }
+
     /// Number of entries.
     pub(super) fn len(&self) -> usize {
         self.near.len() + self.waiting
@@ -139,6 +148,20 @@ mod tests {
             assert_eq!(due_until(&mut wheel, until), expected, "until {until}");
         }
         assert_eq!(wheel.len(), 0);
+    }
+
+    #[test]
+    fn what_is_taken_out_does_not_come() {
+        let mut wheel = Wheel::default();
+        assert_eq!(due_until(&mut wheel, 0), vec![]);
+        for who in ["a", "b", "c"] {
+            wheel.insert(Timestamp::from_millis(5_000), Identity::customer(who));
+        }
+        wheel.remove(Timestamp::from_millis(5_000), &Identity::customer("a"));
+        wheel.remove(Timestamp::from_millis(5_001), &Identity::customer("b"));
+        wheel.remove(Timestamp::MAX, &Identity::customer("c"));
+        assert_eq!(wheel.len(), 2);
+        assert_eq!(due_until(&mut wheel, 5_000), vec![(5_000, "b".to_owned()), (5_000, "c".to_owned())]);
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //!
 //! `written` says what a record means, whatever its format (`json`, `mapping`, `avro`); `outcome` lists what is
 //! published, field by field, and `fields` turns that into bytes of either format. `state` is a
-//! customer's state as bytes, `pages` what the state log is made of, `succession` how it goes on under other models, `export`
-//! a whole state as lines.
+//! customer's state as bytes, `pages` what the state log is made of, `succession` how it goes on under other models,
+//! `erasures` what asks for a customer to be forgotten, `export` a whole state as lines.
 
 mod avro;
+pub mod erasures;
 pub mod export;
 mod fields;
 mod journeys;

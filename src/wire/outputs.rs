@@ -16,6 +16,8 @@ pub const FRICTION: &str = "friction";
 pub const DEAD_LETTERS: &str = "dead-letters";
 /// The state log: no output, though its name is made alike.
 pub const STATE: &str = "state";
+/// The control topic: who is to be erased. No output either.
+pub const CONTROL: &str = "control";
 /// All outputs.
 pub const ALL: [&str; 6] = [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, FRICTION, DEAD_LETTERS];
 

@@ -6,6 +6,8 @@
 //! `SILLAGE_BROKERS=host:port` uses a broker that stands already (tests that need a proxy before the broker are skipped
 //! then); `SILLAGE_BIN=path` judges another binary.
 
+// The chaos tests stand on it as well, and neither program needs everything.
+#[allow(dead_code)]
 mod harness;
 
 mod backlog;
@@ -13,6 +15,7 @@ mod bad_records;
 mod changed;
 mod commands;
 mod commits;
+mod erasure;
 mod killed;
 mod lifecycle;
 mod load;

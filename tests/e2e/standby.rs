@@ -9,7 +9,7 @@ use crate::harness::service::{Service, Setup};
 use crate::harness::{kafka, model, now_millis, say, wait};
 use crate::load;
 use crate::shop::{SOON, Shop};
-use crate::story::{ALL_PASSED, OUTPUTS, compare, expected, write};
+use crate::story::{ALL_PASSED, OUTPUTS, compare, expected, in_order, write};
 
 const TOUCHPOINTS: usize = 30_000;
 /// From the decision to the first commit, on a quiet machine; here other tests run.
@@ -50,8 +50,9 @@ fn a_standby_takes_the_place_of_a_killed_member_and_nothing_is_lost_or_doubled()
         }
         writing.join().expect("the load is written")
     });
+    let total: usize = expected(&customers, begin, end + ALL_PASSED).values().map(Vec::len).sum();
+    let customers = in_order(&shop, customers);
     let expected = expected(&customers, begin, end + ALL_PASSED);
-    let total = expected.values().map(Vec::len).sum::<usize>();
     // Where something is missing, the comparison says what.
     let (begun, mut published) = (Instant::now(), reader.to_the_end());
     while published.len() < total && begun.elapsed() < SOON * 2 {

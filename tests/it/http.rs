@@ -317,3 +317,34 @@ fn a_full_store_says_so_and_keeps_what_it_has() {
     assert_eq!(shop.get("/readyz").status, 200);
     assert_eq!(shop.outcomes("topic=transitions", 1).len(), 1, "what was taken is worked on");
 }
+
+#[test]
+fn an_erased_customer_is_unknown_and_begins_anew() {
+    let shop = Shop::open();
+    let path = "/v1/customers/ada%20l";
+    for (id, kind) in [("1", "ad.seen"), ("2", "page.viewed")] {
+        assert_eq!(post(&shop, "/v1/touchpoints", &touchpoint("ada l", id, kind).to_string()).status, 200);
+    }
+    shop.get_until(200, path);
+    let erased = shop.call("DELETE", path, &[], b"");
+    assert_eq!((erased.status, erased.json()), (202, json!({"erasure": "asked for"})));
+    shop.get_until(404, path);
+    assert_eq!(shop.call("DELETE", path, &[], b"").status, 202, "asking twice does no harm");
+    assert_eq!(post(&shop, "/v1/touchpoints", &touchpoint("ada l", "3", "page.viewed").to_string()).status, 200);
+    let again = shop.get_until(200, path).json();
+    assert_eq!((&again["touchpoints"], &again["journeys"][0]["journey"]), (&json!(1), &json!(1)), "{again}");
+    // An anonymous one of the same id is somebody else.
+    assert_eq!(shop.call("DELETE", &format!("{path}?kind=anonymous"), &[], b"").status, 202);
+    assert_eq!(post(&shop, "/v1/touchpoints", &touchpoint("bob", "1", "ad.seen").to_string()).status, 200);
+    shop.get_until(200, "/v1/customers/bob");
+    assert_eq!(shop.get(path).status, 200);
+    for (what, path) in [
+        ("a blank id", "/v1/customers/%20".to_owned()),
+        ("an id that nobody can have", format!("/v1/customers/{}", "x".repeat(257))),
+        ("an unknown parameter", format!("{path}?who=me")),
+    ] {
+        assert_problem(&shop.call("DELETE", &path, &[], b""), 400, "bad-query", what);
+    }
+    let away = Shop::on_kafka();
+    assert_problem(&away.call("DELETE", path, &[], b""), 503, "unreachable", "no broker");
+}

@@ -15,7 +15,9 @@ use std::fmt::Write as _;
 
 use dice::Dice;
 use engine::engine;
-use plan::{Plan, Seconds, Touch};
+use plan::Seconds;
+pub(crate) use plan::{Condition, Kind, Plan, Rule, Scope, Sign, Stage, Sum, Touch, Wait, Way};
+pub(crate) use walk::judge;
 
 /// So long after the last touchpoint, everything has been decided.
 const QUIET: Seconds = 20_000;
@@ -187,7 +189,6 @@ fn shown(plan: &Plan, touches: &[Touch]) -> String {
 
 #[test]
 fn the_judge_knows_a_story_worked_out_by_hand() {
-    use plan::{Rule, Scope, Sign, Stage, Wait, Way};
     let looking = Stage {
         name: "looking".into(),
         enter: vec![Way::Count(2, "a".into(), 10)],

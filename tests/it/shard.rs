@@ -199,7 +199,9 @@ fn what_cannot_be_used_goes_to_the_dead_letters_once_per_attempt_and_counts() {
         .iter()
         .map(|action| match action {
             Action::DeadLetter { input, offset, record } => (*input, *offset, record.as_ref().clone()),
-            Action::Publish { .. } | Action::Remember(_) | Action::Commit(_) => panic!("{action:?}"),
+            Action::Publish { .. } | Action::Remember(_) | Action::Forget(_) | Action::Announce(_) | Action::Commit(_) => {
+                panic!("{action:?}")
+            }
         })
         .collect();
     assert_eq!(letters, [(0, 7, unusable.clone()), (0, 7, unusable)]);

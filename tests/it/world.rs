@@ -77,6 +77,12 @@ impl World {
         self.tell(Input::Record { input, record });
     }
 
+    /// The offset of the next record of an input, which the caller is to give.
+    pub(crate) fn next_offset(&mut self, input: usize) -> i64 {
+        self.offsets[input] += 1;
+        self.offsets[input] - 1
+    }
+
     /// Lets time pass: a query sent at `at` shows that nothing more is there.
     pub(crate) fn quiet_until(&mut self, input: usize, at: Timestamp) {
         self.tell(Input::CaughtUp { input, position: self.offsets[input], at });
@@ -96,7 +102,11 @@ impl World {
     pub(crate) fn take_outcomes(&mut self) -> Vec<Outcome> {
         let published = |action| match action {
             Action::Publish { outcome, .. } => Some(*outcome),
-            Action::DeadLetter { .. } | Action::Remember(_) | Action::Commit(_) => None,
+            Action::DeadLetter { .. }
+            | Action::Remember(_)
+            | Action::Forget(_)
+            | Action::Announce(_)
+            | Action::Commit(_) => None,
         };
         std::mem::take(&mut self.actions).into_iter().filter_map(published).collect()
     }

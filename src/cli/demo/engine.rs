@@ -22,7 +22,7 @@ use crate::runtime::crew::{Crew, Stop, Wrap};
 use crate::runtime::worker::Job;
 use crate::shard::{self, Progress, Unusable};
 use crate::time::Span;
-use crate::touchpoint::Touchpoint;
+use crate::touchpoint::{Identity, Touchpoint};
 use crate::wire::{self, Format, Limits};
 
 /// Shards of the demo, and the workers that share them.
@@ -111,7 +111,7 @@ impl Log {
             Log::Kafka(topics) => {
                 let entrance = Arc::new(kafka::Entrance::default());
                 entrance.open();
-                Crew::on_kafka(&topics.connection, topics.facts, WORKERS, job, &entrance, stop, wrap)
+                Crew::on_kafka(&topics.connection, topics.facts.clone(), WORKERS, job, &entrance, stop, wrap)
             }
         }
     }
@@ -190,6 +190,7 @@ fn job(plan: &Plan, now: &Now) -> Job {
         topics: Arc::from([INPUT.to_owned()]),
         partitions: PARTITIONS,
         partitioner: Partitioner::Unknown,
+        erase_on: None,
         commit_interval: scaled(Span::from_millis(100)),
         stale_after: scaled(Span::from_secs(300)),
         now: Arc::clone(now),
@@ -249,6 +250,14 @@ impl Sink for Onlooker {
 
     fn remember(&mut self, shard: ShardId, customer: &crate::journey::Customer) -> usize {
         self.sink.remember(shard, customer)
+    }
+
+    fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {
+        self.sink.forget(shard, who)
+    }
+
+    fn announce(&mut self, who: &Identity) {
+        self.sink.announce(who);
     }
 
     fn keep_from(&mut self, shard: ShardId, sequence: u64) {

@@ -167,7 +167,11 @@ impl Results {
             match action {
                 Action::Publish { outcome, .. } => self.outcome(&outcome)?,
                 // Unusable lines never reach the shard, and nothing is committed here.
-                Action::DeadLetter { .. } | Action::Remember(_) | Action::Commit(_) => {}
+                Action::DeadLetter { .. }
+                | Action::Remember(_)
+                | Action::Forget(_)
+                | Action::Announce(_)
+                | Action::Commit(_) => {}
             }
         }
         Ok(())

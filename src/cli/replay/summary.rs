@@ -135,7 +135,7 @@ impl Summary {
     }
 
     fn head(&self) -> String {
-        let Counts { applied, ignored, duplicates, refused_episodes, dead_letters: _ } = self.counts;
+        let Counts { applied, ignored, duplicates, refused_episodes, dead_letters: _, erased: _, expired: _ } = self.counts;
         let mut head = format!("{applied} touchpoints of {} customers", self.customers);
         if let Some(until) = self.until {
             head += &format!(" until {until}");

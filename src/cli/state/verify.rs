@@ -71,11 +71,10 @@ fn of_group(setting: &Setting, log: &KafkaLog) -> Result<Vec<String>, Failure> {
     let group = Group::reach(log, setting.marks(), None)?;
     let offline = &group.offline;
     let committed = offline.committed().map_err(Failure::could_not_run)?;
-    let extents = offline.extents().map_err(Failure::could_not_run)?;
     let head = ["partition", "customers", "bytes of state", "pages", "bytes of log", "ratio", "commits", "decided until"];
     let mut rows = table(&head);
     let (mut faults, mut sums) = (Vec::new(), (0, 0, 0, 0));
-    for (shard, (found, extents)) in (0..).zip(committed.iter().zip(&extents)) {
+    for (shard, found) in (0..).zip(&committed) {
         let kept = match offline.read(shard) {
             Ok(kept) => kept,
             Err(reason) => {
@@ -102,7 +101,9 @@ fn of_group(setting: &Setting, log: &KafkaLog) -> Result<Vec<String>, Failure> {
         if last_commit(found) > kept.restored.progress.as_ref().map_or(0, |progress| progress.sequence) && later.is_some() {
             continue;
         }
-        faults.extend(against(offline.ledger(), shard, &kept, bytes, found, extents));
+        // Asked for last: no position that is known already lies beyond.
+        let extents = offline.extents(shard).map_err(Failure::could_not_run)?;
+        faults.extend(against(offline.ledger(), shard, &kept, bytes, found, &extents));
     }
     let (customers, bytes, pages, log_bytes) = sums;
     let total = [customers.to_string(), bytes.to_string(), pages.to_string(), log_bytes.to_string()];

@@ -360,6 +360,10 @@ impl Seat for Witness {
         self.records.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn control(&mut self, record: RawRecord<'_>) {
+        self.record(record);
+    }
+
     fn caught_up(&mut self, shard: ShardId, _input: usize, position: i64, at: Timestamp) {
         let mut seen = self.seen.lock().expect("unpoisoned");
         let seen = seen.get_mut(&shard).expect("assigned");

@@ -64,6 +64,11 @@ impl Seat for Watched {
         self.watch.records.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn control(&mut self, record: RawRecord<'_>) {
+        self.worker.control(record);
+        self.watch.records.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn caught_up(&mut self, shard: ShardId, input: usize, position: i64, at: Timestamp) {
         self.worker.caught_up(shard, input, position, at);
         self.told.insert(shard, at);
@@ -119,6 +124,7 @@ impl Running {
             topics: Arc::new([INPUT.to_owned()]),
             partitions: settings.partitions,
             partitioner: Partitioner::Murmur2,
+            erase_on: None,
             commit_interval,
             stale_after: Span::from_days(3_650),
             now: Arc::clone(now),
@@ -194,6 +200,70 @@ fn stories(outcomes: Vec<(String, serde_json::Value)>) -> BTreeMap<String, Vec<(
 
 fn count(outcomes: &[(String, serde_json::Value)], topic: &str, customer: &str) -> usize {
     outcomes.iter().filter(|(of, value)| of == topic && value["customer_id"] == customer).count()
+}
+
+/// Whether the store's file holds these bytes.
+fn holds(store: &Settings, bytes: &[u8]) -> bool {
+    let found = std::fs::read(store.dir.join("sillage.db")).expect("the store");
+    found.windows(bytes.len()).any(|window| window == bytes)
+}
+
+#[test]
+fn an_erased_customer_leaves_the_store_and_is_not_abandoned() {
+    let (dir, clock) = (tempfile::tempdir().expect("a directory"), Clock::at(at(0)));
+    let settings = settings(&dir);
+    let running = Running::start(&settings, &[shop()], &clock.now(), 2, Span::ZERO);
+    running.append(vec![entry("erasmus", "1", at(0), "cart.added"), entry("bob", "1", at(0), "cart.added")]);
+    running.settle(at(0));
+    let who = Identity::customer("erasmus");
+    assert!(running.lookup.customer(&who).is_some());
+    clock.set(at(10));
+    running.store.erase(&who).expect("asked for");
+    running.settle(at(10));
+    assert!(running.lookup.customer(&who).is_none());
+    clock.set(at(3_600));
+    running.settle(at(3_600));
+    assert_eq!(
+        (count(&running.outcomes(), "abandonments", "erasmus"), count(&running.outcomes(), "abandonments", "bob")),
+        (0, 1)
+    );
+    drop(running.stop());
+    // The key of the row, and how a state begins; the touchpoints themselves go by retention.
+    assert!(holds(&settings, b"cbob") && holds(&settings, b"\x03bob"));
+    assert!(!holds(&settings, b"cerasmus") && !holds(&settings, b"\x07erasmus"));
+}
+
+/// Whoever is asked for while nobody works is erased when somebody does; a kill before the commit changes nothing.
+#[test]
+fn an_erasure_outlives_a_kill() {
+    let (dir, clock) = (tempfile::tempdir().expect("a directory"), Clock::at(at(0)));
+    let settings = settings(&dir);
+    let running = Running::start(&settings, &[shop()], &clock.now(), 1, Span::ZERO);
+    running.append(vec![entry("ada", "1", at(0), "cart.added")]);
+    running.settle(at(0));
+    running.watch.cut.store(true, Ordering::SeqCst);
+    clock.set(at(1));
+    running.store.erase(&Identity::customer("ada")).expect("asked for");
+    running.kill();
+    let running = Running::start(&settings, &[shop()], &clock.now(), 2, Span::ZERO);
+    running.settle(at(1));
+    assert!(running.lookup.customer(&Identity::customer("ada")).is_none());
+    running.append(vec![entry("ada", "2", at(1), "cart.added")]);
+    running.settle(at(1));
+    let ada = running.lookup.customer(&Identity::customer("ada")).expect("anew");
+    assert_eq!((ada.touchpoints, ada.journeys[0].number), (1, 1));
+}
+
+#[test]
+fn while_a_history_is_loaded_nobody_can_ask_and_links_are_erased_in_its_time() {
+    let (dir, clock) = (tempfile::tempdir().expect("a directory"), Clock::at(at(10_000)));
+    let settings = settings(&dir);
+    let running = Running::start(&settings, &[shop()], &clock.now(), 2, Span::ZERO);
+    running.store.begin_history(at(0)).expect("open");
+    let refused = running.store.erase(&Identity::customer("ada"));
+    assert!(matches!(refused, Err(Refusal::Loading(_))), "{refused:?}");
+    running.store.end_history().expect("ended");
+    running.store.erase(&Identity::customer("ada")).expect("asked for");
 }
 
 /// Forty steps of ten minutes, in each of which some of twenty customers do something.

@@ -23,6 +23,10 @@ impl Sink for Changes {
     fn remember(&mut self, _: ShardId, _: &Customer) -> usize {
         100
     }
+    fn forget(&mut self, _: ShardId, _: &Identity) -> usize {
+        10
+    }
+    fn announce(&mut self, _: &Identity) {}
     fn keep_from(&mut self, _: ShardId, sequence: u64) {
         *self.needed_from.lock().expect("one thread") = sequence;
     }
@@ -66,6 +70,7 @@ fn job(rest: &str) -> Job {
         topics: Arc::from(["in".to_owned()]),
         partitions: 1,
         partitioner: Partitioner::Unknown,
+        erase_on: None,
         commit_interval: Span::from_millis(0),
         stale_after: Span::from_secs(300),
         now: Arc::new(|| NOW),

@@ -115,11 +115,14 @@ impl Size {
         use {ToBrokers as B, ToWorkers as W};
         // Of half an hour, so many; at least one of each.
         let share = |count: usize| (count * minutes).div_ceil(30);
+        // Time to start and to end.
+        let seconds = minutes.max(3) * 60 - 60;
+        let bursts = (seconds as i64 / 80).min(10);
         Size {
             name: "long",
-            touchpoints: share(5_050_000),
-            millis: minutes as i64 * 60_000 - 60_000,
-            bursts: (3, 10.min(2 + minutes as i64 / 2)),
+            touchpoints: 2_903 * seconds,
+            millis: seconds as i64 * 1_000,
+            bursts: (bursts.min(3), bursts),
             least: Least { kills: share(100), zombies: share(20), bounces: share(20), rebalances: share(30) },
             to_workers: vec![
                 (share(46), W::Kill),

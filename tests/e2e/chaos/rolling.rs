@@ -76,8 +76,11 @@ fn a_rolling_restart_moves_no_shard_and_makes_no_outcome_late() {
     let total = judge::total(&population, begin);
     wait::until_true("all outcomes", Duration::from_millis(TAIL.unsigned_abs()) + SOON, || watcher.count() >= total);
     assert!(settled(&workers), "the group is as it was");
-    // Who was restarted last has been asked once, who was restarted first has seen two others go.
+    // Since its own restart each has seen others go: the first two of them, the last none; before it, it was there for them.
     let after: Vec<usize> = workers.iter().map(moves).collect();
+    // That a rebalance would have shown: a newcomer makes one.
+    workers.push(Service::start(&setup("four")));
+    wait::until_true("a rebalance to show", SOON, || workers[..3].iter().all(|worker| moves(worker) > 0));
     for worker in workers {
         assert_eq!(worker.terminate().status.code(), Some(0));
     }

@@ -58,13 +58,14 @@ impl Watcher {
         let seen = Arc::new(Mutex::new(Seen { gaps_count: true, ..Seen::default() }));
         let finish = Arc::new(AtomicBool::new(false));
         let (shared, finishing) = (Arc::clone(&seen), Arc::clone(&finish));
-        let thread = std::thread::spawn(move || {
+        let read = move || {
             let mut reading = Reading { consumer, seen: shared, taken: HashMap::new() };
             while !finishing.load(Ordering::Acquire) {
                 reading.poll();
             }
-            reading.to_the_end();
-        });
+            reading.go_to_the_end();
+        };
+        let thread = std::thread::Builder::new().name("watcher".to_owned()).spawn(read).expect("a thread starts");
         Watcher { seen, finish, thread }
     }
 
@@ -132,7 +133,7 @@ impl Reading {
         }
     }
 
-    fn to_the_end(&mut self) {
+    fn go_to_the_end(&mut self) {
         let begun = Instant::now();
         let ends = self.ends(begun);
         loop {

@@ -113,6 +113,13 @@ impl Broker {
         self.end("-KILL");
     }
 
+    /// Kills the process if there is one.
+    pub(crate) fn end_at_once(&self) {
+        if self.process.lock().unwrap_or_else(PoisonError::into_inner).is_some() {
+            self.kill();
+        }
+    }
+
     /// A proxy that nobody has yet.
     pub(crate) fn claim_proxy(&self) -> Proxy {
         let claimed = self.proxies.lock().unwrap_or_else(PoisonError::into_inner).pop();

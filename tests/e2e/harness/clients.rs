@@ -58,6 +58,18 @@ pub(crate) fn create_copied_topic(brokers: &str, name: &str, partitions: i32, co
     }
 }
 
+/// Deletes a topic, and waits until it is gone.
+pub(crate) fn delete_topic(brokers: &str, name: &str) {
+    let admin: AdminClient<DefaultClientContext> = config(brokers).create().expect("a client");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let options = AdminOptions::new().operation_timeout(Some(CALL));
+    let answers = runtime.block_on(admin.delete_topics(&[name], &options)).expect("an answer");
+    for answer in answers {
+        answer.unwrap_or_else(|(name, code)| panic!("topic {name} cannot be deleted: {code}"));
+    }
+    super::wait::until_true("the topic to be gone", CALL, || !topics(brokers).iter().any(|topic| topic == name));
+}
+
 /// A partition as the brokers tell it.
 pub(crate) struct Standing {
     pub topic: String,

@@ -106,6 +106,13 @@ impl Cluster {
     }
 }
 
+impl Drop for Cluster {
+    /// Nobody needs what they hold, so they need not end in order, one after the other.
+    fn drop(&mut self) {
+        self.brokers.iter().for_each(Broker::end_at_once);
+    }
+}
+
 /// Kafka's rule: Java's hash of the name, without its sign, by the number of partitions.
 fn internal_partition(name: &str) -> i32 {
     let hash = name.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));

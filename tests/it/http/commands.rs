@@ -143,3 +143,20 @@ fn a_line_that_is_too_long_is_left_out_and_the_answer_is_no() {
     assert!(err.contains("a.ndjson:1: 20000000 bytes are too long"), "{err}");
     assert!(out.starts_with("accepted 1, repeats dropped 0; 1 lines too long"), "{out}");
 }
+
+#[test]
+fn a_customer_is_erased_by_command() {
+    let shop = Shop::open();
+    let posted = shop.call("POST", "/v1/touchpoints", &[], touchpoint("ada/l", "1", "ad.seen").to_string().as_bytes());
+    assert_eq!(posted.status, 200);
+    shop.get_until(200, "/v1/customers/ada%2Fl");
+    let (code, out, err) = run(&["erase", "ada/l", "--url", &shop.url()]);
+    assert_eq!((code, out.as_str()), (Some(0), "asked the service to erase the customer\n"), "{err}");
+    shop.get_until(404, "/v1/customers/ada%2Fl");
+    let (code, _, err) = run(&["erase", " ", "--url", &shop.url()]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("it is empty"), "{err}");
+    let (code, _, err) = run(&["erase", "x", "--url", "http://127.0.0.1:1"]);
+    assert_eq!(code, Some(2));
+    assert!(err.contains("start the service, or give its address with --url"), "{err}");
+}

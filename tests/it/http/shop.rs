@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sillage::embedded::{Settings, Store};
-use sillage::http::{Service, serve};
+use sillage::http::{NotAsked, Service, serve};
 use sillage::lookup::Lookup;
 use sillage::model::{self, Model};
 use sillage::partitioner::Partitioner;
@@ -76,6 +76,7 @@ impl Shop {
             topics: vec!["touchpoints".to_owned()].into(),
             partitions: settings.partitions,
             partitioner: Partitioner::Unknown,
+            erase_on: None,
             commit_interval: Span::from_millis(20),
             stale_after: Span::from_days(1),
             now: Arc::clone(&now),
@@ -103,6 +104,10 @@ impl Shop {
             alive: Arc::new(|| Ok(())),
             lookup,
             models,
+            erase: match store.clone() {
+                Some(store) => Arc::new(move |who| store.erase(who).map_err(NotAsked::Refused)),
+                None => Arc::new(|_| Err(NotAsked::Unreachable("no broker answers".to_owned()))),
+            },
             store,
             mapping,
             format: Format::Json,

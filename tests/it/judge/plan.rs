@@ -3,30 +3,30 @@
 use std::fmt::Write as _;
 
 /// A type of touchpoint or a group.
-pub(super) type Name = String;
+pub(crate) type Name = String;
 /// Seconds.
-pub(super) type Seconds = i64;
+pub(crate) type Seconds = i64;
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Plan {
-    pub(super) groups: Vec<Group>,
-    pub(super) tallies: Vec<(Name, Sum)>,
+pub(crate) struct Plan {
+    pub(crate) groups: Vec<Group>,
+    pub(crate) tallies: Vec<(Name, Sum)>,
     /// The first whose condition holds; `None` always does.
-    pub(super) segments: Vec<(Name, Option<Condition>)>,
-    pub(super) stages: Vec<Stage>,
-    pub(super) kinds: Vec<Kind>,
-    pub(super) rules: Vec<Rule>,
+    pub(crate) segments: Vec<(Name, Option<Condition>)>,
+    pub(crate) stages: Vec<Stage>,
+    pub(crate) kinds: Vec<Kind>,
+    pub(crate) rules: Vec<Rule>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Group {
-    pub(super) name: Name,
-    pub(super) of: Vec<Name>,
-    pub(super) when: Option<Condition>,
+pub(crate) struct Group {
+    pub(crate) name: Name,
+    pub(crate) of: Vec<Name>,
+    pub(crate) when: Option<Condition>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Sum {
+pub(crate) enum Sum {
     Count(Name),
     /// Of the amount `value`.
     Value(Name),
@@ -36,7 +36,7 @@ pub(super) enum Sum {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Condition {
+pub(crate) enum Condition {
     Nps(i64),
     /// `nps` matters for touchpoints of this type only.
     NpsOf(Name, i64),
@@ -57,54 +57,54 @@ pub(super) enum Condition {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Way {
+pub(crate) enum Way {
     One(Name),
     Count(usize, Name, Seconds),
     All(Vec<Name>, Seconds),
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Wait {
+pub(crate) enum Wait {
     Fixed(Seconds),
     BySegment(Vec<(Name, Seconds)>),
     Computed(Condition, Seconds, Seconds),
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stage {
-    pub(super) name: Name,
-    pub(super) enter: Vec<Way>,
-    pub(super) when: Option<Condition>,
-    pub(super) quiet: Option<Wait>,
-    pub(super) abandoned_at: bool,
-    pub(super) at_least: Option<Seconds>,
+pub(crate) struct Stage {
+    pub(crate) name: Name,
+    pub(crate) enter: Vec<Way>,
+    pub(crate) when: Option<Condition>,
+    pub(crate) quiet: Option<Wait>,
+    pub(crate) abandoned_at: bool,
+    pub(crate) at_least: Option<Seconds>,
     /// To which stage, and the types, groups and `friction.RULE` that lead there.
-    pub(super) back: Option<(Name, Vec<Name>)>,
-    pub(super) again: Option<Name>,
-    pub(super) renews: Option<(Name, Name)>,
-    pub(super) then: Option<Name>,
-    pub(super) ends: bool,
-    pub(super) recovered_within: Seconds,
+    pub(crate) back: Option<(Name, Vec<Name>)>,
+    pub(crate) again: Option<Name>,
+    pub(crate) renews: Option<(Name, Name)>,
+    pub(crate) then: Option<Name>,
+    pub(crate) ends: bool,
+    pub(crate) recovered_within: Seconds,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Kind {
-    pub(super) name: Name,
+pub(crate) struct Kind {
+    pub(crate) name: Name,
     /// By the property `k`, or else by the customer.
-    pub(super) by_id: bool,
-    pub(super) opens: Name,
+    pub(crate) by_id: bool,
+    pub(crate) opens: Name,
     /// `None`: any touchpoint of the customer.
-    pub(super) progresses: Option<Vec<Name>>,
-    pub(super) completes: Name,
-    pub(super) empties: Option<Name>,
-    pub(super) cancels: Option<Name>,
-    pub(super) after: Option<Wait>,
-    pub(super) abandoned_at: bool,
-    pub(super) recovered_within: Seconds,
+    pub(crate) progresses: Option<Vec<Name>>,
+    pub(crate) completes: Name,
+    pub(crate) empties: Option<Name>,
+    pub(crate) cancels: Option<Name>,
+    pub(crate) after: Option<Wait>,
+    pub(crate) abandoned_at: bool,
+    pub(crate) recovered_within: Seconds,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Scope {
+pub(crate) enum Scope {
     Episode(Name),
     Session,
     Stage,
@@ -112,7 +112,7 @@ pub(super) enum Scope {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum Sign {
+pub(crate) enum Sign {
     Count(usize, Name, Option<Seconds>),
     Pattern(Vec<Name>, Option<Seconds>),
     Missing { after: Name, answer: Name, within: Wait, by: bool },
@@ -121,27 +121,27 @@ pub(super) enum Sign {
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Rule {
-    pub(super) name: Name,
-    pub(super) scope: Scope,
-    pub(super) sign: Sign,
-    pub(super) cool_down: Option<Seconds>,
-    pub(super) evidence_only: bool,
-    pub(super) segments: Vec<Name>,
+pub(crate) struct Rule {
+    pub(crate) name: Name,
+    pub(crate) scope: Scope,
+    pub(crate) sign: Sign,
+    pub(crate) cool_down: Option<Seconds>,
+    pub(crate) evidence_only: bool,
+    pub(crate) segments: Vec<Name>,
 }
 
 /// What a customer does.
 #[derive(Clone, Debug)]
-pub(super) struct Touch {
-    pub(super) happened: Seconds,
-    pub(super) log_time: Seconds,
-    pub(super) kind: &'static str,
-    pub(super) k: Option<u8>,
-    pub(super) session: Option<u8>,
-    pub(super) question: Option<u8>,
-    pub(super) nps: Option<i64>,
-    pub(super) value: Option<i64>,
-    pub(super) ends: Option<Seconds>,
+pub(crate) struct Touch {
+    pub(crate) happened: Seconds,
+    pub(crate) log_time: Seconds,
+    pub(crate) kind: &'static str,
+    pub(crate) k: Option<u8>,
+    pub(crate) session: Option<u8>,
+    pub(crate) question: Option<u8>,
+    pub(crate) nps: Option<i64>,
+    pub(crate) value: Option<i64>,
+    pub(crate) ends: Option<Seconds>,
 }
 
 impl Condition {
@@ -194,7 +194,7 @@ impl Way {
 
 impl Plan {
     /// The model as its author would write it.
-    pub(super) fn yaml(&self) -> String {
+    pub(crate) fn yaml(&self) -> String {
         let mut text = "sillage: 1\nmodel: judged\nversion: 1\nabout: Judged.\ncurrency: EUR\nproperties: \
                         { nps: number, value: money, ends_at: instant }\n"
             .to_owned();

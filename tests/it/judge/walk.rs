@@ -135,7 +135,7 @@ pub(super) struct Judge<'a> {
 }
 
 /// What must be published, a line each.
-pub(super) fn judge(plan: &Plan, touches: &[Touch], end: Seconds) -> Vec<String> {
+pub(crate) fn judge(plan: &Plan, touches: &[Touch], end: Seconds) -> Vec<String> {
     let mut judge = Judge {
         plan,
         seen: Vec::new(),

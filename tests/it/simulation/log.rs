@@ -1,0 +1,112 @@
+//! One partition of a fake topic: records and the markers that end transactions.
+
+use std::collections::BTreeMap;
+
+/// Milliseconds of true time.
+pub(super) type Millis = i64;
+pub(super) type Offset = i64;
+/// Names a producer's transactions in a log; never used again.
+pub(super) type ProducerId = u64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Open,
+    Committed,
+    Aborted,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Record {
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) stamp: Millis,
+}
+
+struct Item {
+    entered: Millis,
+    /// `None`: a marker.
+    record: Option<Record>,
+    producer: Option<ProducerId>,
+    fate: Fate,
+}
+
+#[derive(Default)]
+pub(super) struct Log {
+    items: Vec<Item>,
+    start: Offset,
+    /// By producer: where its open transaction begins here.
+    open: BTreeMap<ProducerId, Offset>,
+}
+
+/// What stands at a position.
+pub(super) enum Seen<'a> {
+    Record(Offset, &'a Record),
+    /// Nothing to be had; reading would go on here.
+    Nothing(Offset),
+}
+
+impl Log {
+    pub(super) fn append(&mut self, now: Millis, record: Record, producer: Option<ProducerId>) -> Offset {
+        let offset = self.end();
+        let fate = if producer.is_some() { Fate::Open } else { Fate::Committed };
+        if let Some(producer) = producer {
+            self.open.entry(producer).or_insert(offset);
+        }
+        self.items.push(Item { entered: now, record: Some(record), producer, fate });
+        offset
+    }
+
+    /// A marker: ends the producer's transaction here.
+    pub(super) fn mark(&mut self, now: Millis, producer: ProducerId, fate: Fate) {
+        if let Some(first) = self.open.remove(&producer) {
+            for item in &mut self.items[first as usize..] {
+                if item.producer == Some(producer) && item.fate == Fate::Open {
+                    item.fate = fate;
+                }
+            }
+        }
+        self.items.push(Item { entered: now, record: None, producer: None, fate: Fate::Committed });
+    }
+
+    /// The high watermark.
+    pub(super) fn end(&self) -> Offset {
+        self.items.len() as Offset
+    }
+
+    /// The last stable offset.
+    pub(super) fn stable_end(&self) -> Offset {
+        self.open.values().copied().min().unwrap_or(self.end())
+    }
+
+    pub(super) fn cut(&mut self, before: Offset) {
+        self.start = self.start.max(before.min(self.end()));
+    }
+
+    /// The next committed record from `position` on that entered until `until`.
+    pub(super) fn look(&self, position: Offset, until: Millis) -> Seen<'_> {
+        let mut at = position.max(self.start);
+        let stable = self.stable_end();
+        while at < stable {
+            let item = &self.items[at as usize];
+            if item.entered > until {
+                break;
+            }
+            match &item.record {
+                Some(record) if item.fate == Fate::Committed => return Seen::Record(at, record),
+                Some(_) | None => at += 1,
+            }
+        }
+        Seen::Nothing(at)
+    }
+
+    /// Every record from an offset on, deleted ones too, with its fate.
+    pub(super) fn from(&self, first: Offset) -> impl Iterator<Item = (Offset, &Record, Fate)> {
+        let items = self.items.iter().enumerate().skip(first.max(0) as usize);
+        items.filter_map(|(at, item)| Some((at as Offset, item.record.as_ref()?, item.fate)))
+    }
+
+    pub(super) fn record(&self, offset: Offset) -> Option<&Record> {
+        self.items.get(offset as usize)?.record.as_ref()
+    }
+}
