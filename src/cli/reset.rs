@@ -125,6 +125,8 @@ fn confirmed(args: &Args, moves: &[Move], customers: u64) -> Result<(), Failure>
 }
 
 fn on_store(args: &Args, setting: &Setting, settings: &embedded::Settings) -> Result<(), Failure> {
+    // There must be one: opening to write would make it.
+    embedded::Snapshot::open(settings).map_err(Failure::could_not_run)?;
     let mut store = embedded::Offline::open(settings, &setting.models).map_err(Failure::could_not_run)?;
     let since = match args.to {
         To::Earliest => Timestamp::MIN,

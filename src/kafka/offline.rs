@@ -8,14 +8,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{self, Patience, Plain};
 use super::mover::Mover;
 use super::restore::Reader;
-use super::{Connection, Facts, Start};
+use super::{Connection, Facts, Protocol, Start};
 use crate::ledger::{Found, Ledger, LedgerSink, Look, Restored, Restoring, StateReader, Step};
 use crate::port::ShardId;
 use crate::wire::outputs;
@@ -85,21 +85,50 @@ impl Offline {
         0..self.facts.partitions
     }
 
-    /// Members of the group: those that live, and those whose places are kept because their sessions have not ended yet.
+    /// Members of the group: those that live, and those whose places are kept because their sessions have not ended yet. Where
+    /// the brokers deal the partitions, at most one is told of.
     ///
     /// # Errors
     /// Nobody answers.
     pub fn members(&self) -> Result<usize, String> {
+        match self.connection.protocol {
+            Protocol::Classic => self.listed_members(),
+            Protocol::Consumer => self.is_inhabited().map(usize::from),
+        }
+    }
+
+    fn listed_members(&self) -> Result<usize, String> {
         let groups =
             self.persistently("who is in the group", || self.consumer.fetch_group_list(Some(&self.connection.group), CALL))?;
         let ours = groups.groups().iter().filter(|group| group.name() == self.connection.group);
         Ok(ours.map(|group| group.members().len()).sum())
     }
 
-    /// How long a member that has gone is still seen.
+    /// The client cannot list the members of such a group (it shows as dead), but the brokers refuse offsets from outside while
+    /// it has any. One of the state log is offered, which no member reads.
+    fn is_inhabited(&self) -> Result<bool, String> {
+        let mut offered = TopicPartitionList::new();
+        let added = offered.add_partition_offset(&self.ledger.topic(outputs::STATE), 0, Offset::Offset(0));
+        added.map_err(|error| format!("cannot ask who is in the group: {error}"))?;
+        use RDKafkaErrorCode as Code;
+        self.persistently("who is in the group", || match self.consumer.commit(&offered, CommitMode::Sync) {
+            Ok(()) => Ok(false),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(
+                    Code::UnknownMemberId | Code::IllegalGeneration | Code::StaleMemberEpoch | Code::RebalanceInProgress,
+                ) => Ok(true),
+                Some(_) | None => Err(error),
+            },
+        })
+    }
+
+    /// How long a member that has gone is still seen. Where the brokers deal the partitions, who stops leaves at once.
     pub fn session(&self) -> Duration {
         let given = self.connection.properties.get("session.timeout.ms").and_then(|millis| millis.parse().ok());
-        given.map_or(SESSION, Duration::from_millis)
+        match self.connection.protocol {
+            Protocol::Classic => given.map_or(SESSION, Duration::from_millis),
+            Protocol::Consumer => Duration::ZERO,
+        }
     }
 
     /// What the group's committed offsets say of each shard, those of the control topic among them.

@@ -233,10 +233,18 @@ fn an_import_is_whole_or_nothing_and_goes_nowhere_where_journeys_are_already() {
     }
     Configured::kafka(&other).run(&["state", "import"], &[], &export).refused("is not among the models that run now");
 
-    // Not while somebody is there.
+    // Not while somebody is there, whoever deals the partitions.
     let service = shop.serve();
     Configured::kafka(&shop.setup).run(&["state", "import"], &[], &export).refused("1 members of group");
     service.terminate();
+    let mut shop = Shop::open(kafka, "import-848", &["web"], 2);
+    shop.setup.model = patient;
+    shop.setup.extra.push("group_protocol: consumer".to_owned());
+    let target = Configured::kafka(&shop.setup);
+    let service = shop.serve();
+    target.run(&["state", "import"], &[], &export).refused("1 members of group");
+    service.terminate();
+    assert!(target.run(&["state", "import"], &[], &export).fine().err.contains("20 customers"));
 }
 
 #[test]

@@ -43,7 +43,7 @@ impl Group {
             }
             if begun.elapsed() > longest {
                 return Err(Failure::answer_is_no(format!(
-                    "{members} members of group {} are alive; stop all its services first",
+                    "{members} members of group {} are alive, or have died a moment ago; stop all its services first",
                     self.name
                 )));
             }
