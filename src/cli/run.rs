@@ -43,7 +43,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     }
 }
 
-/// Reads the configuration, telling all that is wrong with it.
+/// Reads the configuration of a command that works on what `sillage run` works on.
 pub(super) fn configuration(file: Option<&std::path::Path>) -> Result<Config, Failure> {
     let text = match file {
         Some(file) => files::text(file)?,

@@ -204,7 +204,7 @@ fn open(
 pub(super) fn initiated(config: &ClientConfig, stop: &Arc<AtomicBool>) -> Result<ThreadedProducer<Plain>, String> {
     let patience = Patience::of(PATIENCE, stop);
     loop {
-        let producer = create(&config)?;
+        let producer = create(config)?;
         match retried(|| producer.init_transactions(CALL)) {
             Ok(()) => return Ok(producer),
             Err(Failure::Abort(reason) | Failure::Unclear(reason)) => {

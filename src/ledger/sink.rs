@@ -289,7 +289,10 @@ mod tests {
 
     /// Keeps what is written: topic, partition, key, value.
     #[derive(Default)]
-    struct Paper(Vec<(String, Option<ShardId>, Option<Vec<u8>>, Option<Vec<u8>>)>);
+    struct Paper(Vec<Line>);
+
+    /// Topic, partition, key, value.
+    type Line = (String, Option<ShardId>, Option<Vec<u8>>, Option<Vec<u8>>);
 
     impl Transactions for Paper {
         fn begin(&mut self) -> Result<(), String> {

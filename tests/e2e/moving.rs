@@ -106,7 +106,9 @@ fn open_baskets_move_to_kafka_and_back_and_are_abandoned_once_each_at_its_instan
         let at = post(&service, &customer, "cart.added");
         opened.insert(customer, at);
     }
-    (0..6).for_each(|number| drop(post(&service, &format!("c{number}"), "order.completed")));
+    for number in 0..6 {
+        post(&service, &format!("c{number}"), "order.completed");
+    }
     wait::until_true("all to be told", SOON, || on_store(&service).len() >= 30 + 2 * 6);
     let mut all = on_store(&service);
     assert_eq!(service.terminate().status.code(), Some(0));

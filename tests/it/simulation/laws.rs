@@ -398,7 +398,7 @@ impl Truth {
                 Action::DeadLetter { record, .. } => {
                     expected.push((ledger.topic("dead-letters"), record.key, record.value));
                 }
-                Action::Remember(_) | Action::Commit(_) => {}
+                Action::Remember(_) | Action::Forget(_) | Action::Announce(_) | Action::Commit(_) => {}
             }
         }
         if expected.iter().ne(written) {

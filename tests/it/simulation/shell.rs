@@ -14,6 +14,7 @@ use sillage::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Si
 use sillage::runtime::worker::{Job, Worker};
 use sillage::shard::{Position, Progress, Unusable};
 use sillage::time::{Span, Timestamp};
+use sillage::touchpoint::Identity;
 use sillage::wire::{Format, Limits};
 
 use super::brokers::Place;
@@ -82,6 +83,8 @@ impl Process {
         let (now, lookup) = (sim.worker_clock(skew), Arc::new(Lookup::default()));
         let job = Job {
             models: Arc::clone(&sim.models),
+            retired: Arc::from([]),
+            erase_on: None,
             settings: sim.settings.clone(),
             format: Format::Json,
             mapping: None,
@@ -270,7 +273,7 @@ impl Process {
             match found.progress() {
                 Some(progress) if self.may_keep(shard, &progress) => {
                     self.at(shard, &progress.positions);
-                    ready.push(Assignment { shard, progress, customers: Known::Kept });
+                    ready.push(Assignment { shard, progress, customers: Known::Kept, needed_from: 0 });
                 }
                 Some(progress) => {
                     self.at(shard, &progress.positions);
@@ -315,18 +318,18 @@ impl Process {
         };
         let seated = restored.and_then(|restored| {
             let seating = ledger::seating(&self.sim.ledger, shard, restored.progress, found)?;
-            Ok((seating, restored.customers))
+            Ok((seating, restored.customers, restored.needed_from))
         });
         match seated {
-            Ok((Seating::At(progress) | Seating::Recovered(progress), customers)) => {
+            Ok((Seating::At(progress) | Seating::Recovered(progress), customers, needed_from)) => {
                 self.at(shard, &progress.positions);
-                Ok(Some(Assignment { shard, progress, customers: Known::Restored(customers) }))
+                Ok(Some(Assignment { shard, progress, customers: Known::Restored(customers), needed_from }))
             }
-            Ok((Seating::Fresh, _)) => {
+            Ok((Seating::Fresh, ..)) => {
                 let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }; self.sim.weather.inputs];
                 self.at(shard, &positions);
                 let progress = Progress { positions, ..Progress::default() };
-                Ok(Some(Assignment { shard, progress, customers: Known::Restored(Vec::new()) }))
+                Ok(Some(Assignment { shard, progress, customers: Known::Restored(Vec::new()), needed_from: 0 }))
             }
             Err(reason) => {
                 self.park(shard, reason);
@@ -420,7 +423,8 @@ impl Process {
         let seated =
             restored.and_then(|restored| match ledger::seating(&self.sim.ledger, shard, restored.progress, &found)? {
                 Seating::At(progress) | Seating::Recovered(progress) => {
-                    Ok(Assignment { shard, progress, customers: Known::Restored(restored.customers) })
+                    let needed_from = restored.needed_from;
+                    Ok(Assignment { shard, progress, customers: Known::Restored(restored.customers), needed_from })
                 }
                 Seating::Fresh => Err(format!("partition {shard}: the committed offsets are of no commit")),
             });
@@ -671,6 +675,14 @@ impl<S: Sink> Sink for Careless<S> {
 
     fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
         self.0.remember(shard, customer)
+    }
+
+    fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {
+        self.0.forget(shard, who)
+    }
+
+    fn announce(&mut self, who: &Identity) {
+        self.0.announce(who);
     }
 
     fn keep_from(&mut self, shard: ShardId, sequence: u64) {
