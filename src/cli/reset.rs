@@ -125,6 +125,8 @@ fn confirmed(args: &Args, moves: &[Move], customers: u64) -> Result<(), Failure>
 }
 
 fn on_store(args: &Args, setting: &Setting, settings: &embedded::Settings) -> Result<(), Failure> {
+    // There must be one: opening to write would make it.
+    embedded::Snapshot::open(settings).map_err(Failure::could_not_run)?;
     let mut store = embedded::Offline::open(settings, &setting.models).map_err(Failure::could_not_run)?;
     let since = match args.to {
         To::Earliest => Timestamp::MIN,
@@ -203,20 +205,27 @@ fn change(args: &Args, group: &Group, shard: ShardId, found: &Found, to: &[i64])
     let sequence = known.as_ref().map_or(0, |progress| progress.sequence).max(last_commit(found));
     let (stream_time, log_times) = match (args.state, &known) {
         (Fate::Keep, Some(progress)) => {
-            (progress.stream_time, progress.positions.iter().map(|position| position.log_time).collect())
+            (progress.stream_time, progress.positions.iter().take(to.len()).map(|position| position.log_time).collect())
         }
         (Fate::Keep, None) | (Fate::Drop, _) => (None, vec![Timestamp::MIN; to.len()]),
     };
-    let positions = to.iter().zip(log_times).map(|(offset, log_time)| Position { offset: *offset, log_time }).collect();
+    let mut positions: Vec<Position> =
+        to.iter().zip(log_times).map(|(offset, log_time)| Position { offset: *offset, log_time }).collect();
+    // What has been read of the control topic stays read where the state stays; else it is read again, since whoever asked there
+    // to be forgotten may come again with what is read again.
+    let ledger = group.offline.ledger();
+    if let (Fate::Keep, Some(progress)) = (args.state, &known) {
+        positions.extend(progress.positions.get(ledger.inputs.len()));
+    }
+    let progress = ledger.complete(Progress { positions, stream_time, sequence: sequence + 1 });
     let place = |(input, (topic, to)): (usize, (&String, &i64))| {
         let committed = found.offsets.get(input).and_then(|(offset, _)| *offset);
         let logged = known.as_ref().and_then(|progress| progress.positions.get(input)).map(|position| position.offset);
         Move { what: format!("{topic}, partition {shard}"), from: committed.or(logged), to: *to }
     };
-    let inputs = &group.offline.ledger().inputs;
     Ok(Change {
         customers: restored.customers.len() as u64,
-        progress: Progress { positions, stream_time, sequence: sequence + 1 },
-        moves: inputs.iter().zip(to).enumerate().map(place).collect(),
+        progress,
+        moves: ledger.inputs.iter().zip(to).enumerate().map(place).collect(),
     })
 }

@@ -1,5 +1,6 @@
 //! The store and real workers on it, under clocks that the tests move.
 
+mod offline;
 mod store;
 mod workers;
 

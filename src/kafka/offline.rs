@@ -8,14 +8,14 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client::{self, Patience, Plain};
 use super::mover::Mover;
 use super::restore::Reader;
-use super::{Connection, Facts, Start};
+use super::{Connection, Facts, Protocol, Start};
 use crate::ledger::{Found, Ledger, LedgerSink, Look, Restored, Restoring, StateReader, Step};
 use crate::port::ShardId;
 use crate::wire::outputs;
@@ -85,33 +85,58 @@ impl Offline {
         0..self.facts.partitions
     }
 
-    /// Members of the group: those that live, and those whose places are kept because their sessions have not ended yet.
+    /// Members of the group: those that live, and those whose places are kept because their sessions have not ended yet. Where
+    /// the brokers deal the partitions, at most one is told of.
     ///
     /// # Errors
     /// Nobody answers.
     pub fn members(&self) -> Result<usize, String> {
+        match self.connection.protocol {
+            Protocol::Classic => self.listed_members(),
+            Protocol::Consumer => self.is_inhabited().map(usize::from),
+        }
+    }
+
+    fn listed_members(&self) -> Result<usize, String> {
         let groups =
             self.persistently("who is in the group", || self.consumer.fetch_group_list(Some(&self.connection.group), CALL))?;
         let ours = groups.groups().iter().filter(|group| group.name() == self.connection.group);
         Ok(ours.map(|group| group.members().len()).sum())
     }
 
-    /// How long a member that has gone is still seen.
-    pub fn session(&self) -> Duration {
-        let given = self.connection.properties.get("session.timeout.ms").and_then(|millis| millis.parse().ok());
-        given.map_or(SESSION, Duration::from_millis)
+    /// The client cannot list the members of such a group (it shows as dead), but the brokers refuse offsets from outside while
+    /// it has any. One of the state log is offered, which no member reads.
+    fn is_inhabited(&self) -> Result<bool, String> {
+        let mut offered = TopicPartitionList::new();
+        let added = offered.add_partition_offset(&self.ledger.topic(outputs::STATE), 0, Offset::Offset(0));
+        added.map_err(|error| format!("cannot ask who is in the group: {error}"))?;
+        use RDKafkaErrorCode as Code;
+        self.persistently("who is in the group", || match self.consumer.commit(&offered, CommitMode::Sync) {
+            Ok(()) => Ok(false),
+            Err(error) => match error.rdkafka_error_code() {
+                Some(
+                    Code::UnknownMemberId | Code::IllegalGeneration | Code::StaleMemberEpoch | Code::RebalanceInProgress,
+                ) => Ok(true),
+                Some(_) | None => Err(error),
+            },
+        })
     }
 
-    /// What the group's committed offsets say of each shard.
+    /// How long a member that has gone is still seen. Where the brokers deal the partitions, who stops leaves at once.
+    pub fn session(&self) -> Duration {
+        let given = self.connection.properties.get("session.timeout.ms").and_then(|millis| millis.parse().ok());
+        match self.connection.protocol {
+            Protocol::Classic => given.map_or(SESSION, Duration::from_millis),
+            Protocol::Consumer => Duration::ZERO,
+        }
+    }
+
+    /// What the group's committed offsets say of each shard, those of the control topic among them.
     ///
     /// # Errors
     /// Nobody answers.
     pub fn committed(&self) -> Result<Vec<Found>, String> {
-        let mut asked = self.inputs(Offset::Invalid)?;
-        let control = self.ledger.control();
-        for shard in self.shards() {
-            asked.add_partition(&control, shard as i32);
-        }
+        let asked = self.partitions(&self.ledger.topics(), Offset::Invalid)?;
         let committed = self.persistently("the committed offsets", || {
             self.consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole)
         })?;
@@ -119,26 +144,25 @@ impl Offline {
             let elem = committed.find_partition(topic, shard as i32);
             elem.map_or((None, None), |elem| (number(elem.offset()), client::bookmark(&elem)))
         };
+        let control = self.ledger.control();
         let found = |shard| {
             let (offset, mark) = of(&control, shard);
-            let offsets = self.ledger.inputs.iter().map(|topic| of(topic, shard)).collect();
-            Found { offsets }.with_control(offset, mark)
+            Found { offsets: self.ledger.inputs.iter().map(|topic| of(topic, shard)).collect() }.with_control(offset, mark)
         };
         Ok(self.shards().map(found).collect())
     }
 
-    /// Where each input of each shard begins and ends.
+    /// Where each input of a shard begins and ends.
     ///
     /// # Errors
     /// Nobody answers.
-    pub fn extents(&self) -> Result<Vec<Vec<Extent>>, String> {
-        let extent = |topic: &String, shard: ShardId| {
+    pub fn extents(&self, shard: ShardId) -> Result<Vec<Extent>, String> {
+        let extent = |topic: &String| {
             let asked = || self.consumer.fetch_watermarks(topic, shard as i32, CALL);
             let (low, high) = self.persistently("where the inputs end", asked)?;
             Ok(Extent { low, high })
         };
-        let of = |shard| self.ledger.inputs.iter().map(|topic| extent(topic, shard)).collect();
-        self.shards().map(of).collect()
+        self.ledger.inputs.iter().map(extent).collect()
     }
 
     /// The offset of each input of each shard where a start like this begins.
@@ -254,9 +278,9 @@ impl Offline {
         Ok(LedgerSink::new(Arc::clone(&self.ledger), mover, name))
     }
 
-    fn inputs(&self, at: Offset) -> Result<TopicPartitionList, String> {
+    fn partitions(&self, topics: &[String], at: Offset) -> Result<TopicPartitionList, String> {
         let mut asked = TopicPartitionList::new();
-        for (topic, shard) in self.ledger.inputs.iter().flat_map(|topic| self.shards().map(move |shard| (topic, shard))) {
+        for (topic, shard) in topics.iter().flat_map(|topic| self.shards().map(move |shard| (topic, shard))) {
             let added = asked.add_partition_offset(topic, shard as i32, at);
             added.map_err(|error| format!("cannot ask about partition {shard} of {topic}: {error}"))?;
         }
@@ -265,7 +289,7 @@ impl Offline {
 
     /// The client's "beginning" and "end" are instants as well.
     fn look_up(&self, at: Offset) -> Result<TopicPartitionList, String> {
-        let asked = self.inputs(at)?;
+        let asked = self.partitions(&self.ledger.inputs, at)?;
         self.persistently("the offsets", || self.consumer.offsets_for_times(asked.clone(), CALL).and_then(client::whole))
     }
 

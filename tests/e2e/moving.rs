@@ -53,7 +53,7 @@ fn on_kafka(published: &[Published]) -> Vec<(Value, i64)> {
 }
 
 /// Everything that a service on the embedded log has published.
-fn on_store(service: &Service) -> Vec<(Value, i64)> {
+pub(crate) fn on_store(service: &Service) -> Vec<(Value, i64)> {
     let url = format!("http://{}/v1/outcomes?limit=10000", service.address().expect("an address").trim());
     let text = ureq::get(url).call().expect("an answer").body_mut().read_to_string().expect("text");
     let line = |line: &str| {
@@ -63,7 +63,7 @@ fn on_store(service: &Service) -> Vec<(Value, i64)> {
     text.lines().map(line).collect()
 }
 
-fn post(service: &Service, customer: &str, kind: &str) -> i64 {
+pub(crate) fn post(service: &Service, customer: &str, kind: &str) -> i64 {
     let at = now_millis();
     let url = format!("http://{}/v1/touchpoints", service.address().expect("an address").trim());
     let mut value: Value = serde_json::from_slice(&touchpoint(customer, kind, at)).expect("JSON");
@@ -77,7 +77,11 @@ fn count(told: &Told, line: &str) -> usize {
 }
 
 fn serve_store(folder: &Path, partitions: u32) -> Service {
-    let mut service = Service::start_embedded_with(folder, &model("patient.yaml"), partitions);
+    serve_store_with(folder, "patient.yaml", partitions)
+}
+
+pub(crate) fn serve_store_with(folder: &Path, name: &str, partitions: u32) -> Service {
+    let mut service = Service::start_embedded_with(folder, &model(name), partitions);
     service.wait_until_ready(SOON);
     service
 }
@@ -231,10 +235,18 @@ fn an_import_is_whole_or_nothing_and_goes_nowhere_where_journeys_are_already() {
     }
     Configured::kafka(&other).run(&["state", "import"], &[], &export).refused("is not among the models that run now");
 
-    // Not while somebody is there.
+    // Not while somebody is there, whoever deals the partitions.
     let service = shop.serve();
     Configured::kafka(&shop.setup).run(&["state", "import"], &[], &export).refused("1 members of group");
     service.terminate();
+    let mut shop = Shop::open(kafka, "import-848", &["web"], 2);
+    shop.setup.model = patient;
+    shop.setup.extra.push("group_protocol: consumer".to_owned());
+    let target = Configured::kafka(&shop.setup);
+    let service = shop.serve();
+    target.run(&["state", "import"], &[], &export).refused("1 members of group");
+    service.terminate();
+    assert!(target.run(&["state", "import"], &[], &export).fine().err.contains("20 customers"));
 }
 
 #[test]
@@ -245,8 +257,23 @@ fn a_state_log_that_something_else_wrote_to_is_found_out() {
     let reader = shop.reader();
     (0..30).for_each(|number| drop(shop.does(&format!("c{number}"), "product.viewed", 0)));
     reader.until("all to be told", SOON, |read| read.len() >= 30);
-    service.terminate();
+    // While commits go on beside it as well.
     let group = Configured::kafka(&shop.setup);
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                if over.load(std::sync::atomic::Ordering::Acquire) {
+                    break;
+                }
+                shop.does(&format!("d{number}"), "product.viewed", 0);
+            }
+        });
+        let said = group.run(&["state", "verify"], &[], b"");
+        over.store(true, std::sync::atomic::Ordering::Release);
+        assert!(said.fine().text().contains("all is well"));
+    });
+    service.terminate();
     let said = group.run(&["state", "verify"], &[], b"").fine().text();
     assert!(said.contains("all is well") && said.contains("bytes of log"), "{said}");
     let topic = format!("{}.state", shop.setup.output);

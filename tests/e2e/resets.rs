@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::harness::clients::{Published, committed, group, set_offset};
 use crate::harness::command::Configured;
-use crate::harness::{kafka, wait};
+use crate::harness::{kafka, model, wait};
 use crate::lifecycle::SHORT_SESSION;
+use crate::moving::{on_store, post, serve_store_with};
 use crate::shop::{SOON, Shop, story, tells};
 
 /// How often each outcome was published, by its bytes.
@@ -87,4 +88,30 @@ fn reset_to_the_end_with_the_state_skips_what_lies_between_and_heals_offsets_tha
     // She goes on where she was, and what lay between was never there.
     assert_eq!(story(&read, "anna")[..2], ["transition browsing", "transition deciding"]);
     assert!(story(&read, "bob").is_empty(), "{:?}", story(&read, "bob"));
+}
+
+#[test]
+fn the_embedded_log_tells_the_same_again_from_what_it_has_kept() {
+    let folder = tempfile::Builder::new().prefix("sillage-e2e-reset-").tempdir().expect("a temporary directory");
+    let service = serve_store_with(folder.path(), "quick.yaml", 3);
+    for number in 0..10 {
+        post(&service, &format!("c{number}"), "product.viewed");
+        post(&service, &format!("c{number}"), "cart.added");
+    }
+    (0..4).for_each(|number| drop(post(&service, &format!("c{number}"), "order.completed")));
+    let total = 20 + 2 * 4 + 2 * 6;
+    wait::until_true("everything", SOON, || on_store(&service).len() >= total);
+    assert_eq!(service.terminate().status.code(), Some(0));
+    let commands = Configured::embedded(folder.path(), &model("quick.yaml"), 3);
+    let reset = ["--to", "earliest", "--state", "drop", "--yes"];
+    let said = commands.run(&["reset"], &reset, b"").fine().text();
+    assert!(said.contains("10 customers are dropped"), "{said}");
+    let service = serve_store_with(folder.path(), "quick.yaml", 3);
+    wait::until_true("everything again", SOON, || on_store(&service).len() >= 2 * total);
+    let told = on_store(&service);
+    let mut counted: BTreeMap<String, usize> = BTreeMap::new();
+    told.iter().for_each(|(outcome, _)| *counted.entry(outcome.to_string()).or_default() += 1);
+    assert_eq!((told.len(), counted.len()), (2 * total, total));
+    assert!(counted.values().all(|times| *times == 2));
+    assert_eq!(service.terminate().status.code(), Some(0));
 }

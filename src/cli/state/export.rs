@@ -86,7 +86,10 @@ fn from_group(setting: &Setting, log: &KafkaLog, output: impl Write) -> Result<E
     let group = Group::reach(log, setting.marks(), None)?;
     let committed = group.offline.committed().map_err(Failure::could_not_run)?;
     let standing = (0..).zip(&committed).map(|(shard, found)| group.standing(shard, found));
-    let standing = standing.collect::<Result<Vec<_>, _>>()?;
+    let mut standing = standing.collect::<Result<Vec<_>, _>>()?;
+    // What has been read of the control topic means nothing elsewhere.
+    let inputs = group.offline.ledger().inputs.len();
+    standing.iter_mut().for_each(|progress| progress.positions.truncate(inputs));
     let waiting = group.waiting(&standing)?;
     let shards = standing.iter().zip(waiting).map(|(progress, waiting)| Shard { progress: progress.clone(), waiting });
     let header = Header {

@@ -43,7 +43,7 @@ impl Group {
             }
             if begun.elapsed() > longest {
                 return Err(Failure::answer_is_no(format!(
-                    "{members} members of group {} are alive; stop all its services first",
+                    "{members} members of group {} are alive, or have died a moment ago; stop all its services first",
                     self.name
                 )));
             }
@@ -74,13 +74,12 @@ impl Group {
 
     /// By shard: records of its inputs from these positions on.
     pub(in crate::cli) fn waiting(&self, standing: &[Progress]) -> Result<Vec<u64>, Failure> {
-        let extents = self.offline.extents().map_err(Failure::could_not_run)?;
         let mut waiting = Vec::with_capacity(standing.len());
-        for ((shard, progress), extents) in (0..).zip(standing).zip(&extents) {
+        for (shard, progress) in (0..).zip(standing) {
+            let extents = self.offline.extents(shard).map_err(Failure::could_not_run)?;
             let mut of_shard = 0;
             for (input, (position, extent)) in progress.positions.iter().zip(extents).enumerate() {
-                let more =
-                    self.offline.holds_more(input, shard, position.offset, *extent).map_err(Failure::could_not_run)?;
+                let more = self.offline.holds_more(input, shard, position.offset, extent).map_err(Failure::could_not_run)?;
                 if more {
                     of_shard += (extent.high - position.offset.max(extent.low)).unsigned_abs();
                 }

@@ -152,8 +152,10 @@ fn into_group(setting: &Setting, log: &KafkaLog, incoming: Incoming) -> Result<S
         sink.keep_from(*shard, progress.sequence);
     }
     settled(sink.commit(&targets))?;
+    let inputs = log.connection.inputs.len();
     let goes_on = targets.iter().map(|(shard, progress)| {
-        let offsets: Vec<String> = progress.positions.iter().map(|position| position.offset.to_string()).collect();
+        let offsets: Vec<String> =
+            progress.positions.iter().take(inputs).map(|position| position.offset.to_string()).collect();
         format!("{shard} at {}", offsets.join(" and "))
     });
     Ok(format!(
@@ -198,7 +200,8 @@ fn targets(group: &Group, log: &KafkaLog) -> Result<Vec<(ShardId, Progress)>, Fa
         };
         let positions = starts.into_iter().enumerate().map(position).collect();
         let stream_time = known.and_then(|progress| progress.stream_time);
-        targets.push((shard, Progress { positions, stream_time, sequence }));
+        // The control topic from its beginning: whoever asked there to be forgotten may be among those who come.
+        targets.push((shard, group.offline.ledger().complete(Progress { positions, stream_time, sequence })));
     }
     Ok(targets)
 }

@@ -1,0 +1,87 @@
+//! A store that nobody serves: filled as a whole or not at all, set back and forward.
+
+use super::super::{Entering, Fate, Offline, Snapshot, Step};
+use super::{Clock, at, entry, open, settings, shop};
+use crate::journey::Customer;
+use crate::time::Timestamp;
+use crate::touchpoint::Identity;
+
+fn dir() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a directory")
+}
+
+fn customer(number: usize) -> Customer {
+    Customer::new(Identity::customer(format!("c{number}")))
+}
+
+#[test]
+fn what_is_brought_in_is_there_as_a_whole_or_not_at_all() {
+    let dir = dir();
+    let mut store = Offline::open(&settings(&dir), &[shop()]).expect("opened");
+    let refused = store.fill(|filling| {
+        (0..50).try_for_each(|number| filling.put(&customer(number)).map(drop))?;
+        Err::<(), _>("the file ends here".to_owned())
+    });
+    assert_eq!(refused, Err("the file ends here".to_owned()));
+    assert_eq!(store.occupied(), Ok(None));
+    store
+        .fill(|filling| {
+            filling.stream_times(|shard| (shard < 2).then(|| at(i64::from(shard))));
+            (0..50).try_for_each(|number| filling.put(&customer(number)).map(drop))
+        })
+        .expect("filled");
+    assert!(store.occupied().expect("readable").is_some_and(|reason| reason.contains("holds journeys already")));
+    drop(store);
+    let snapshot = Snapshot::open(&settings(&dir)).expect("a store");
+    let shards = snapshot.shards();
+    let times: Vec<_> = shards.iter().map(|shard| shard.progress.stream_time).collect();
+    assert_eq!(times, [Some(at(0)), Some(at(1)), None, None]);
+    assert!(shards.iter().all(|shard| shard.progress.sequence == 1 && shard.waiting == 0));
+    let mut found = 0;
+    snapshot.each(|_, _, _| Ok(found += 1)).expect("readable");
+    let (shard, one) = snapshot.customer(&Identity::customer("c7")).expect("readable").expect("there");
+    assert_eq!((found, one), (50, customer(7)));
+    assert!(snapshot.verify().expect("readable").faults.is_empty());
+    // Nothing is stamped before what has been decided, and the numbers of commits go on.
+    let clock = Clock::at(at(-100));
+    let store = super::super::Store::open(&settings(&dir), &[shop()], &clock.now()).expect("opened");
+    store.append(vec![entry("c7", "1", at(-100), "looking.entered")], Entering::Live).expect("appended");
+    drop(store);
+    let waiting = &Snapshot::open(&settings(&dir)).expect("a store").shards()[shard as usize];
+    assert_eq!(waiting.waiting, 1);
+}
+
+#[test]
+fn positions_go_where_they_are_told_and_the_state_with_them() {
+    let (dir, clock) = (dir(), Clock::at(at(0)));
+    let store = open(&settings(&dir), &clock.now());
+    for second in 0..40 {
+        clock.set(at(second));
+        let touchpoint = entry(&format!("c{second}"), "1", at(second), "looking.entered");
+        store.append(vec![touchpoint], Entering::Live).expect("appended");
+    }
+    drop(store);
+    let waiting = || -> u64 {
+        let shards = Snapshot::open(&settings(&dir)).expect("a store").shards();
+        shards.iter().map(|shard| shard.waiting).sum()
+    };
+    let reset = |since: Timestamp, fate: Fate| -> Vec<Step> {
+        let mut store = Offline::open(&settings(&dir), &[shop()]).expect("opened");
+        let plan = store.plan(since).expect("a plan");
+        store.reset(&plan, fate).expect("done");
+        plan
+    };
+    assert_eq!(waiting(), 40);
+    for (since, fate, left) in [
+        (Timestamp::MAX, Fate::Keep, 0),
+        (at(30), Fate::Drop, 10),
+        (Timestamp::MIN, Fate::Keep, 40),
+        (at(39) + crate::time::Span::from_millis(1), Fate::Drop, 0),
+    ] {
+        reset(since, fate);
+        assert_eq!(waiting(), left, "since {since}");
+    }
+    let snapshot = Snapshot::open(&settings(&dir)).expect("a store");
+    assert!(snapshot.shards().iter().all(|shard| shard.progress.sequence == 4 && shard.progress.stream_time.is_none()));
+    assert!(snapshot.verify().expect("readable").faults.is_empty());
+}
