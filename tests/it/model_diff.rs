@@ -72,10 +72,7 @@ fn diff(old: &str, new: &str) -> (i32, String, String) {
 fn what_becomes_of_running_journeys_is_told_in_words() {
     let (code, said, faults) = diff(OLD, &format!("{NEW}{DECLARED}"));
     assert_eq!((code, faults.as_str()), (0, ""), "{said}");
-    assert_eq!(
-        said,
-        include_str!("model_diff/goes_on.txt")
-    );
+    assert_eq!(said, include_str!("model_diff/goes_on.txt"));
 }
 
 #[test]
@@ -83,10 +80,7 @@ fn what_would_strand_journeys_is_refused_where_it_stands_with_the_line_to_write(
     let (code, said, _) = diff(OLD, &NEW.replace("version: 4", "version: 3"));
     assert_eq!(code, 1);
     let (_, refused) = said.split_once("it cannot be deployed like this.\n").expect("the verdict");
-    assert_eq!(
-        refused,
-        include_str!("model_diff/strands.txt")
-    );
+    assert_eq!(refused, include_str!("model_diff/strands.txt"));
 }
 
 #[test]

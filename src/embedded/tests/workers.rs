@@ -252,8 +252,9 @@ fn an_erasure_outlives_a_kill() {
     let running = Running::start(&settings, &[shop()], &clock.now(), 2, Span::ZERO);
     running.settle(at(1));
     assert!(running.lookup.customer(&Identity::customer("ada")).is_none());
-    running.append(vec![entry("ada", "2", at(1), "cart.added")]);
-    running.settle(at(1));
+    clock.set(at(2));
+    running.append(vec![entry("ada", "2", at(2), "cart.added")]);
+    running.settle(at(2));
     let ada = running.lookup.customer(&Identity::customer("ada")).expect("anew");
     assert_eq!((ada.touchpoints, ada.journeys[0].number), (1, 1));
 }

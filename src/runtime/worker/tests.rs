@@ -191,5 +191,5 @@ fn what_was_overdue_when_a_shard_came_is_published_with_its_first_commit() {
     }]);
     worker.turn().expect("the sink takes everything");
     let published = published.lock().expect("one thread");
-    assert_eq!(published.iter().map(|(said, _)| said.as_str()).collect::<Vec<_>>(), ["abandons basket 1 after 5m"]);
+    assert_eq!(published.iter().map(|(said, _)| said.as_str()).collect::<Vec<_>>(), ["abandons basket #1 after 5m"]);
 }
