@@ -123,8 +123,9 @@ pub(crate) fn in_order(shop: &Shop, customers: Vec<Customer>) -> Vec<Customer> {
     let mut order: HashMap<String, Vec<String>> = HashMap::new();
     for record in &logged {
         let touchpoint = record.json();
-        let id = |field: &str| touchpoint[field].as_str().expect("an id").to_owned();
-        order.entry(id("customer_id")).or_default().push(id("id"));
+        let who = touchpoint["customer_id"].as_str().or(touchpoint["anonymous_id"].as_str()).expect("a customer");
+        let id = touchpoint["event_id"].as_str().expect("an id");
+        order.entry(who.to_owned()).or_default().push(id.to_owned());
     }
     let all = customers.len();
     let is_in_order = |customer: &Customer| {
