@@ -196,7 +196,9 @@ fn an_import_is_whole_or_nothing_and_goes_nowhere_where_journeys_are_already() {
     let folder = tempfile::Builder::new().prefix("sillage-e2e-import-").tempdir().expect("a temporary directory");
     let (patient, first) = (model("patient.yaml"), folder.path().join("first"));
     let service = serve_store(&first, 2);
-    (0..20).for_each(|number| drop(post(&service, &format!("c{number}"), "product.viewed")));
+    for number in 0..20 {
+        post(&service, &format!("c{number}"), "product.viewed");
+    }
     wait::until_true("all to be told", SOON, || on_store(&service).len() >= 20);
     // While it runs, it can be looked at.
     let store = Configured::embedded(&first, &patient, 2);
@@ -255,7 +257,9 @@ fn a_state_log_that_something_else_wrote_to_is_found_out() {
     let shop = Shop::open(kafka, "verify", &["web"], 2);
     let service = shop.serve();
     let reader = shop.reader();
-    (0..30).for_each(|number| drop(shop.does(&format!("c{number}"), "product.viewed", 0)));
+    for number in 0..30 {
+        shop.does(&format!("c{number}"), "product.viewed", 0);
+    }
     reader.until("all to be told", SOON, |read| read.len() >= 30);
     // While commits go on beside it as well.
     let group = Configured::kafka(&shop.setup);

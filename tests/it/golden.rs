@@ -8,7 +8,7 @@
 mod story;
 
 use std::collections::BTreeSet;
-use std::fmt::{Debug, Write as _};
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use sillage::journey::Customer;
@@ -57,7 +57,7 @@ fn bytes(name: &str, version: u8) -> Vec<u8> {
 fn write_bytes(name: &str, version: u8, bytes: &[u8]) {
     let mut text = String::new();
     for line in bytes.chunks(64) {
-        line.iter().for_each(|byte| drop(write!(text, "{byte:02x}")));
+        text.extend(line.iter().map(|byte| format!("{byte:02x}")));
         text.push('\n');
     }
     std::fs::write(folder().join(format!("{name}.v{version}.hex")), text).expect("tests/golden can be written");
@@ -162,6 +162,6 @@ fn the_typical_customer_is_small_in_the_log() {
     let open = journey.episodes.iter().filter(|episode| episode.watch.deadline != Timestamp::MAX).count();
     assert_eq!(open, 1, "one open basket: {:#?}", journey.episodes);
     let bytes = encoded(&customer).len();
-    println!("typical customer: {bytes} bytes in the log, after {} outcomes", told.len());
+    eprintln!("typical customer: {bytes} bytes in the log, after {} outcomes", told.len());
     assert!((500..TYPICAL_BYTES).contains(&bytes), "{bytes} bytes");
 }

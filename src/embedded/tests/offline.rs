@@ -38,7 +38,11 @@ fn what_is_brought_in_is_there_as_a_whole_or_not_at_all() {
     assert_eq!(times, [Some(at(0)), Some(at(1)), None, None]);
     assert!(shards.iter().all(|shard| shard.progress.sequence == 1 && shard.waiting == 0));
     let mut found = 0;
-    snapshot.each(|_, _, _| Ok(found += 1)).expect("readable");
+    let counted = snapshot.each(|_, _, _| {
+        found += 1;
+        Ok(())
+    });
+    counted.expect("readable");
     let (shard, one) = snapshot.customer(&Identity::customer("c7")).expect("readable").expect("there");
     assert_eq!((found, one), (50, customer(7)));
     assert!(snapshot.verify().expect("readable").faults.is_empty());
