@@ -182,7 +182,7 @@ fn seeds(first: u64, count: u64, sky: fn(u64) -> Sky, defect: Option<Defect>) ->
                 worst.fetch_min(seed, Ordering::Relaxed);
                 found = Some((seed, broken));
             }
-            if count > SEEDS && (seed + 1 - first) % 1_000 == 0 {
+            if count > SEEDS && (seed + 1 - first).is_multiple_of(1_000) {
                 eprintln!("{} seeds from {first} on, and no law is broken", seed + 1 - first);
             }
         }
