@@ -204,3 +204,35 @@ fn spans(model: &str) -> Vec<(usize, i64)> {
     };
     model[stages..].lines().enumerate().flat_map(spans).collect()
 }
+
+/// What the page about traps names is there: a test by that name, or a deliberate defect of the simulation.
+#[test]
+fn every_trap_is_held_by_a_test_that_exists() {
+    let mut code = String::new();
+    let mut folders = vec![root().join("tests"), root().join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                code += &std::fs::read_to_string(&path).expect("a source file");
+            }
+        }
+    }
+    let page = text("docs/traps.md");
+    let held = page.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(" | ").nth(1));
+    let mut names = 0;
+    for name in held.flat_map(|cell| cell.split('`').skip(1).step_by(2)) {
+        let is_test = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') && name.contains('_');
+        let is_defect =
+            name.chars().all(|c| c.is_ascii_alphabetic()) && name != "BaseConsumer" && name != "ThreadedProducer";
+        if is_test {
+            assert!(code.contains(&format!("fn {name}()")), "there is no test {name}");
+        } else if is_defect {
+            assert!(code.contains(&format!("Defect::{name},")), "there is no defect {name}");
+        }
+        names += usize::from(is_test || is_defect);
+    }
+    assert!(names > 30, "only {names} names");
+}
