@@ -81,6 +81,8 @@ pub struct Worker {
     places: BTreeMap<ShardId, Place>,
     /// What was given up last, as committed: it often comes back at once, and then need not be read from the log.
     kept: BTreeMap<ShardId, Kept>,
+    /// Shards that broke an invariant in the open transaction, and how; see [`Worker::mend`].
+    broken: Vec<(ShardId, String)>,
     parked: Vec<ShardId>,
     last_commit: Timestamp,
     last_measure: Timestamp,
@@ -104,6 +106,7 @@ impl Worker {
             page_bytes,
             places: BTreeMap::new(),
             kept: BTreeMap::new(),
+            broken: Vec::new(),
             parked: Vec::new(),
             last_commit,
             last_measure: last_commit,
@@ -152,13 +155,15 @@ impl Worker {
     /// Hands an input to a shard and obeys; commits when its transaction is full.
     fn handle(&mut self, shard: ShardId, input: Input) {
         self.tell(shard, input);
+        self.mend();
         // One that does not go through is not tried again here: the log may have to tell first that the shard is gone.
         while self.places.get(&shard).is_some_and(|place| place.shard.is_full()) && self.commit(&[]) {}
     }
 
-    /// Hands an input to a shard and obeys. A shard that breaks an invariant is parked, so that a record on which it would
-    /// panic again at every start does not take the others with it; says whether it went well.
-    fn tell(&mut self, shard: ShardId, input: Input) -> bool {
+    /// Hands an input to a shard and obeys. A shard that breaks an invariant is out from then on, so that a record on which it
+    /// would panic again at every start does not take the others with it; to be followed by [`Worker::mend`], once everybody
+    /// has been told what is to be told.
+    fn tell(&mut self, shard: ShardId, input: Input) {
         let went = catch_unwind(AssertUnwindSafe(|| {
             let Some(place) = self.places.get_mut(&shard) else { return };
             place.shard.handle(input, &mut self.actions);
@@ -175,16 +180,33 @@ impl Worker {
             let said = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
             let said = said.unwrap_or("it does not say what");
             self.actions.clear();
-            self.break_off(shard, format!("an invariant was broken at {place}: {said}"));
+            self.forget(&[shard]);
+            self.broken.push((shard, format!("an invariant was broken at {place}: {said}")));
         }
-        went.is_ok()
     }
 
-    /// Parks a shard that cannot go on, and undoes the transaction that it has a part in.
-    fn break_off(&mut self, shard: ShardId, reason: String) {
-        self.parked.push(shard);
-        self.lost(&[shard]);
-        self.park(shard, reason);
+    /// Undoes the transaction that broken shards have a part in, and parks them. Not before all shards know how the transaction
+    /// before ended: who does not would take this end for that one.
+    fn mend(&mut self) {
+        while !self.broken.is_empty() {
+            for (shard, reason) in std::mem::take(&mut self.broken) {
+                self.parked.push(shard);
+                self.park(shard, reason);
+            }
+            self.abort(&[], "a shard broke an invariant");
+        }
+    }
+
+    /// Undoes the open transaction.
+    fn abort(&mut self, leaving: &[ShardId], reason: &str) {
+        match self.sink.abort() {
+            Verdict::Committed | Verdict::Aborted(_) => {
+                let dirty: Vec<ShardId> =
+                    self.places.iter().filter(|(_, place)| place.shard.is_dirty()).map(|(shard, _)| *shard).collect();
+                self.undone(&dirty, leaving, reason);
+            }
+            Verdict::Lost(lost) => self.stop(lost),
+        }
     }
 
     fn obey(&mut self, shard: ShardId) {
@@ -270,12 +292,14 @@ impl Worker {
         committed
     }
 
+    /// Undoes what `dirty` had in the transaction, after `leaving` have gone.
     fn undone(&mut self, dirty: &[ShardId], leaving: &[ShardId], reason: &str) {
         warn!(reason, "a transaction was undone; its records are applied again");
         self.meters.aborted();
         self.published.clear();
         self.forget(leaving);
         self.finish(dirty, || Input::Aborted);
+        self.mend();
     }
 
     fn stop(&mut self, reason: String) {
@@ -301,6 +325,7 @@ impl Worker {
         }
         self.keep(leaving);
         self.finish(dirty, || Input::Committed);
+        self.mend();
         for id in dirty {
             if let Some(place) = self.places.get_mut(id) {
                 place.meters.standing(place.shard.population(), place.shard.armed());
@@ -310,9 +335,7 @@ impl Worker {
 
     /// Tells the shards how the transaction ended, and obeys what they decide next.
     fn finish(&mut self, shards: &[ShardId], input: impl Fn() -> Input) {
-        for id in shards {
-            self.tell(*id, input());
-        }
+        shards.iter().for_each(|id| self.tell(*id, input()));
     }
 
     fn forget(&mut self, shards: &[ShardId]) {
@@ -399,6 +422,7 @@ impl Seat for Worker {
             // What the owner before left overdue is decided now: it is obeyed like everything else, or the next commit would
             // hold its consequences without its outcomes.
             self.tell(id, Input::Clock(now));
+            self.mend();
             if self.places.get(&id).is_some_and(|place| place.shard.is_held()) {
                 warn!(shard = id, "stream time is ahead of this machine's clock: the shard waits until the clock is there");
             }
@@ -471,14 +495,7 @@ impl Seat for Worker {
 
     fn lost(&mut self, shards: &[ShardId]) {
         // Part of the open transaction may be theirs, so all of it is undone.
-        match self.sink.abort() {
-            Verdict::Committed | Verdict::Aborted(_) => {
-                let dirty: Vec<ShardId> =
-                    self.places.iter().filter(|(_, place)| place.shard.is_dirty()).map(|(shard, _)| *shard).collect();
-                self.undone(&dirty, shards, "shards were lost");
-            }
-            Verdict::Lost(reason) => self.stop(reason),
-        }
+        self.abort(shards, "shards were lost");
     }
 
     fn turn(&mut self) -> Result<(), String> {

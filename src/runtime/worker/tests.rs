@@ -12,13 +12,13 @@ struct Changes {
     needed_from: Arc<Mutex<u64>>,
     /// What was published, and whether as stale.
     published: Arc<Mutex<Vec<(String, bool)>>>,
-    /// Panics at the first outcome of this shard, as if the shard itself had.
-    breaks_at: Option<ShardId>,
+    /// Panics at the first outcome about this customer, as if the shard itself had.
+    breaks_at: Option<&'static str>,
 }
 
 impl Sink for Changes {
-    fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool) {
-        assert!(self.breaks_at != Some(shard), "no stage may be entered here");
+    fn publish(&mut self, _: ShardId, outcome: &Outcome, stale: bool) {
+        assert!(self.breaks_at != Some(outcome.identity.id.as_str()), "no stage may be entered here");
         self.published.lock().expect("one thread").push((outcome.to_string(), stale));
     }
     fn dead_letter(&mut self, _: Origin, _: &Unusable) {}
@@ -146,7 +146,7 @@ fn what_was_given_up_with_a_commit_is_kept_as_committed() {
 #[test]
 fn a_record_that_breaks_an_invariant_parks_its_shard_and_the_others_go_on() {
     let published = Arc::new(Mutex::new(Vec::new()));
-    let sink = Changes { published: Arc::clone(&published), breaks_at: Some(1), ..Changes::default() };
+    let sink = Changes { published: Arc::clone(&published), breaks_at: Some("bert"), ..Changes::default() };
     let mut worker = Worker::new(job(""), Box::new(sink));
     worker.assigned(assigned(0..2));
     touch(&mut worker, (0, 0), "anna", "page.viewed", NOW);
@@ -163,6 +163,35 @@ fn a_record_that_breaks_an_invariant_parks_its_shard_and_the_others_go_on() {
     assert_eq!(published.lock().expect("one thread").len(), 3);
     assert!(worker.job.lookup.customer(&Identity::customer("carl")).is_some());
     assert!(worker.job.lookup.customer(&Identity::customer("bert")).is_none());
+}
+
+/// A shard that breaks while it is told that a commit went through has not undone that commit for those who are told after it.
+#[test]
+fn a_shard_that_breaks_after_a_commit_undoes_nothing_of_it_for_the_others() {
+    let published = Arc::new(Mutex::new(Vec::new()));
+    let sink = Changes { published: Arc::clone(&published), breaks_at: Some("bad"), ..Changes::default() };
+    let mut job = job("");
+    job.topics = Arc::from(["app".to_owned(), "in".to_owned()]);
+    job.settings.decisions_per_transaction = 2;
+    let mut worker = Worker::new(job, Box::new(sink));
+    let mut shards = assigned(1..3);
+    for shard in &mut shards {
+        shard.progress.positions.push(Position { offset: 0, log_time: Timestamp::MIN });
+    }
+    worker.assigned(shards);
+    touch(&mut worker, (2, 0), "dora", "page.viewed", NOW);
+    for (offset, customer) in (0..).zip(["anna", "bert", "bad"]) {
+        touch(&mut worker, (1, offset), customer, "page.viewed", NOW);
+    }
+    // Nothing is decided before the other input is known to hold nothing; then the third touchpoint is one too many.
+    let later = NOW + Span::from_secs(1);
+    worker.caught_up(2, 1, 0, later);
+    worker.caught_up(1, 1, 0, later);
+    assert_eq!(worker.take_parked(), [1]);
+    assert_eq!(published.lock().expect("one thread").len(), 3, "dora's outcome is committed, and not told again");
+    assert!(worker.job.lookup.customer(&Identity::customer("dora")).is_some());
+    worker.turn().expect("the worker goes on");
+    assert_eq!(published.lock().expect("one thread").len(), 3);
 }
 
 /// Found by simulation: a deadline may stand behind stream time when an owner goes (its transaction was full, or a late
