@@ -46,35 +46,9 @@ impl Migration {
     }
 }
 
-/// The place of a journey in a model that has not seen the customer yet.
 fn nobody(structure: &Structure) -> Journey {
-    Journey {
-        number: 0,
-        started_at: Timestamp::MIN,
-        sequence: 0,
-        transitions: 0,
-        standing: None,
-        reached: vec![None; structure.stages.len()],
-        episodes: Vec::new(),
-        kinds: vec![EpisodeKindState::default(); structure.episodes.len()],
-        tallies: structure.tallies.iter().map(|tally| nothing(tally.sum)).collect(),
-        segment: None,
-        counted: Vec::new(),
-        sessions: Vec::new(),
-        signs: Signs::default(),
-        frictions: 0,
-        influence: None,
-    }
-}
-
-fn nothing(sum: SumShape) -> TallyState {
-    match sum {
-        SumShape::Count => TallyState::Count { customer: 0, journey: 0 },
-        SumShape::Number => TallyState::Number { customer: 0.0, journey: 0.0 },
-        SumShape::Money => TallyState::Money { customer: Vec::new(), journey: Vec::new() },
-        SumShape::Last => TallyState::Last { customer: None, journey: None, stages: Vec::new() },
-        SumShape::Visits => TallyState::Visits { customer: 0, journey: 0, sessions: Vec::new(), latest: None },
-    }
+    let tallies = structure.tallies.iter().map(|tally| TallyState::new(tally.sum)).collect();
+    Journey::unbegun(structure.stages.len(), structure.episodes.len(), tallies)
 }
 
 /// How the journeys of one model come over. Lists go by the places in the old model.
@@ -261,7 +235,7 @@ impl Passage {
     }
 
     fn tallies(&self, old: Vec<TallyState>) -> Vec<TallyState> {
-        let mut tallies: Vec<TallyState> = self.sums.iter().map(|sum| nothing(*sum)).collect();
+        let mut tallies: Vec<TallyState> = self.sums.iter().map(|sum| TallyState::new(*sum)).collect();
         for (place, state) in self.tallies.iter().zip(old) {
             let Some(place) = place.filter(|place| !self.anew[*place]) else { continue };
             tallies[place] = self.tally(state);

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Model, SegmentIndex, StageIndex};
+use crate::model::{Model, SegmentIndex, StageIndex, SumShape};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
@@ -169,16 +169,22 @@ pub enum Applied {
 
 impl Journey {
     fn new(model: &Model, started_at: Timestamp) -> Self {
+        let tallies = model.tallies.iter().map(|tally| TallyState::new(SumShape::of(&tally.sum))).collect();
+        Journey { number: 1, started_at, ..Journey::unbegun(model.stages.len(), model.episodes.len(), tallies) }
+    }
+
+    /// The place of a journey in a model, with so many stages and kinds of episodes, that has not seen the customer yet.
+    fn unbegun(stages: usize, kinds: usize, tallies: Vec<TallyState>) -> Self {
         Journey {
-            number: 1,
-            started_at,
+            number: 0,
+            started_at: Timestamp::MIN,
             sequence: 0,
             transitions: 0,
             standing: None,
-            reached: vec![None; model.stages.len()],
+            reached: vec![None; stages],
             episodes: Vec::new(),
-            kinds: vec![EpisodeKindState::default(); model.episodes.len()],
-            tallies: model.tallies.iter().map(|tally| TallyState::new(&tally.sum)).collect(),
+            kinds: vec![EpisodeKindState::default(); kinds],
+            tallies,
             segment: None,
             counted: Vec::new(),
             sessions: Vec::new(),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Journey;
-use crate::model::{Model, StageIndex, Sum, TypeRoles};
+use crate::model::{Model, StageIndex, Sum, SumShape, TypeRoles};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Currency, Money, Touchpoint, Value};
 
@@ -79,13 +79,13 @@ impl Extent {
 }
 
 impl TallyState {
-    pub(super) fn new(sum: &Sum) -> Self {
+    pub(super) fn new(sum: SumShape) -> Self {
         match sum {
-            Sum::Count => TallyState::Count { customer: 0, journey: 0 },
-            Sum::Number(_) => TallyState::Number { customer: 0.0, journey: 0.0 },
-            Sum::Money(_) => TallyState::Money { customer: Vec::new(), journey: Vec::new() },
-            Sum::Last(..) => TallyState::Last { customer: None, journey: None, stages: Vec::new() },
-            Sum::Visits => TallyState::Visits { customer: 0, journey: 0, sessions: Vec::new(), latest: None },
+            SumShape::Count => TallyState::Count { customer: 0, journey: 0 },
+            SumShape::Number => TallyState::Number { customer: 0.0, journey: 0.0 },
+            SumShape::Money => TallyState::Money { customer: Vec::new(), journey: Vec::new() },
+            SumShape::Last => TallyState::Last { customer: None, journey: None, stages: Vec::new() },
+            SumShape::Visits => TallyState::Visits { customer: 0, journey: 0, sessions: Vec::new(), latest: None },
         }
     }
 
@@ -142,7 +142,7 @@ impl Journey {
     pub(super) fn tally(&mut self, model: &Model, roles: &TypeRoles, touchpoint: &Touchpoint) {
         // A tally that is new in the model begins here.
         for tally in &model.tallies[self.tallies.len().min(model.tallies.len())..] {
-            self.tallies.push(TallyState::new(&tally.sum));
+            self.tallies.push(TallyState::new(SumShape::of(&tally.sum)));
         }
         let stage = self.stage();
         for index in &roles.tallies {
@@ -193,7 +193,7 @@ fn add(sum: &Sum, state: &mut TallyState, stage: Option<StageIndex>, touchpoint:
         }
         // The state of another kind of sum: the model changed under it (rule 25), and it begins anew.
         (Sum::Count | Sum::Number(_) | Sum::Money(_) | Sum::Last(..) | Sum::Visits, state) => {
-            *state = TallyState::new(sum);
+            *state = TallyState::new(SumShape::of(sum));
             add(sum, state, stage, touchpoint);
         }
     }

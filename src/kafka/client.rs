@@ -2,20 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Mutex, PoisonError};
 
+use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
-use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::{ClientContext, TopicPartitionList};
 use tracing::{debug, error, info, warn};
 
 use super::{Connection, Protocol};
-use crate::ledger::Bookmark;
 
 /// How long a transaction may stay open before the broker aborts it.
 const TRANSACTION_TIMEOUT_MILLIS: u32 = 10_000;
@@ -24,9 +21,6 @@ const TRANSACTION_TIMEOUT_MILLIS: u32 = 10_000;
 /// repeated inside the client without a word, and the first request can arrive later, in the next transaction, and end it: all
 /// that tells is that the commit took at least this long (`transactions::SLOW` is less).
 const ASKED_AGAIN_AFTER_MILLIS: u32 = 1_500;
-
-/// How long a service that was asked to end goes on asking brokers that do not answer.
-const STOPPING: Duration = Duration::from_secs(3);
 
 /// What all clients have in common.
 pub(super) fn base(connection: &Connection) -> ClientConfig {
@@ -127,39 +121,6 @@ pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
         RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(facility, "{line}"),
         RDKafkaLogLevel::Debug => debug!(facility, "{line}"),
     }
-}
-
-/// How long to go on with something that the brokers do not answer.
-pub(super) struct Patience {
-    begun: Instant,
-    longest: Duration,
-    stop: Arc<AtomicBool>,
-}
-
-impl Patience {
-    pub(super) fn of(longest: Duration, stop: &Arc<AtomicBool>) -> Self {
-        Patience { begun: Instant::now(), longest, stop: Arc::clone(stop) }
-    }
-
-    /// Whether to give up: after a while, or soon where the service was asked to end.
-    pub(super) fn is_over(&self) -> bool {
-        let allowed = if self.stop.load(Ordering::Acquire) { STOPPING } else { self.longest };
-        self.begun.elapsed() > allowed
-    }
-}
-
-/// An answer about partitions is one only if it holds no fault about any of them: a partition whose answer failed would look
-/// like one that has nothing to say.
-pub(super) fn whole(answer: TopicPartitionList) -> KafkaResult<TopicPartitionList> {
-    answer.elements().iter().try_for_each(TopicPartitionListElem::error)?;
-    Ok(answer)
-}
-
-/// The bookmark beside a committed offset. Somebody else's metadata can be any bytes, and the client's accessor panics at what
-/// is not UTF-8; in a callback out of C that would end the process.
-pub(super) fn bookmark(offset: &TopicPartitionListElem<'_>) -> Option<Bookmark> {
-    let text = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| offset.metadata().to_owned()));
-    text.ok().and_then(|text| Bookmark::parse(&text))
 }
 
 /// The context of a client that has nothing to tell but errors; remembers whether its connections were disturbed.

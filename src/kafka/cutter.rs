@@ -6,11 +6,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
-use super::Connection;
 use super::client::{self, Plain};
+use super::{Connection, answers};
 use crate::port::ShardId;
 use crate::wire::outputs;
 
@@ -25,15 +26,11 @@ pub(super) struct Cutter {
 
 impl Cutter {
     pub(super) fn start(connection: &Connection) -> Result<Self, String> {
-        let made = client::base(connection).create_with_context(Plain::default());
-        let admin: AdminClient<Plain> = made.map_err(|error| format!("cannot make a client: {error}"))?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
-        let topic = format!("{}.{}", connection.output, outputs::STATE);
+        let knife = Knife::of(connection)?;
         let (orders, incoming) = channel();
         let thread = std::thread::Builder::new()
             .name("sillage-cutter".to_owned())
-            .spawn(move || cut_on(&admin, &runtime, &topic, &incoming))
+            .spawn(move || cut_on(&knife, &incoming))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(Cutter { orders: Some(orders), thread: Some(thread) })
     }
@@ -56,21 +53,41 @@ impl Drop for Cutter {
     }
 }
 
-fn cut_on(admin: &AdminClient<Plain>, runtime: &tokio::runtime::Runtime, topic: &str, orders: &Receiver<(ShardId, i64)>) {
+fn cut_on(knife: &Knife, orders: &Receiver<(ShardId, i64)>) {
     while let Ok(first) = orders.recv() {
         // Several orders about one shard: the last reaches farthest.
         let all: BTreeMap<ShardId, i64> = std::iter::once(first).chain(orders.try_iter()).collect();
+        match knife.cut(all.iter().map(|(shard, offset)| (*shard, Offset::Offset(*offset)))) {
+            Ok(()) => debug!(shards = all.len(), "the state log is cut"),
+            Err(error) => warn!(%error, "the state log is not cut; it grows until it is"),
+        }
+    }
+}
+
+/// What cuts.
+pub(super) struct Knife {
+    admin: AdminClient<Plain>,
+    runtime: tokio::runtime::Runtime,
+    topic: String,
+}
+
+impl Knife {
+    pub(super) fn of(connection: &Connection) -> Result<Self, String> {
+        let made = client::base(connection).create_with_context(Plain::default());
+        let admin = made.map_err(|error| format!("cannot make a client: {error}"))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
+        Ok(Knife { admin, runtime, topic: outputs::topic(&connection.output, outputs::STATE) })
+    }
+
+    /// Deletes what stands before these offsets.
+    pub(super) fn cut(&self, offsets: impl Iterator<Item = (ShardId, Offset)>) -> KafkaResult<()> {
         let mut cuts = TopicPartitionList::new();
-        for (shard, offset) in &all {
-            if let Err(error) = cuts.add_partition_offset(topic, *shard as i32, Offset::Offset(*offset)) {
-                warn!(%error, "the state log is not cut");
-            }
+        for (shard, offset) in offsets {
+            cuts.add_partition_offset(&self.topic, shard as i32, offset)?;
         }
         let options = AdminOptions::new().operation_timeout(Some(CALL));
         // The answer as a whole can be fine while that about a partition is not.
-        match runtime.block_on(admin.delete_records(&cuts, &options)).and_then(client::whole) {
-            Ok(_) => debug!(shards = all.len(), "the state log is cut"),
-            Err(error) => warn!(%error, "the state log is not cut; it grows until it is"),
-        }
+        self.runtime.block_on(self.admin.delete_records(&cuts, &options)).and_then(answers::whole).map(drop)
     }
 }

@@ -15,8 +15,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tracing::debug;
 
-use super::Connection;
-use super::client;
+use super::{Connection, answers, client};
 use crate::port::{Now, ShardId};
 use crate::time::Timestamp;
 
@@ -152,13 +151,12 @@ fn ends(client: &BaseConsumer<Quiet>, connection: &Connection, wanted: &[Asked])
     // A partition without an answer holds its own shard only.
     let offset = |(input, shard): &Asked| {
         let found = found.find_partition(&connection.inputs[*input], *shard as i32)?;
-        match (found.error(), found.offset()) {
-            (Ok(()), Offset::Offset(offset)) => Some(offset),
-            (Err(error), _) => {
+        match found.error() {
+            Ok(()) => answers::number(found.offset()),
+            Err(error) => {
                 debug!(%error, "the end of an input is unknown");
                 None
             }
-            (Ok(()), Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_)) => None,
         }
     };
     Ok(wanted.iter().map(offset).collect())

@@ -72,7 +72,7 @@ impl Eraser {
     /// # Errors
     /// Who does not answer, or which topic is missing. Some shards may have heard all the same.
     pub fn ask(&self, who: &Identity) -> Result<usize, String> {
-        let topic = format!("{}.{}", self.connection.output, outputs::CONTROL);
+        let topic = outputs::topic(&self.connection.output, outputs::CONTROL);
         let producer = self.producer()?;
         let brokers = &self.connection.brokers;
         let metadata = producer.client().fetch_metadata(Some(&topic), REACH);

@@ -5,6 +5,7 @@
 //! when partitions come and go, `restore` reads the state log, `cutter` cuts it, `ends` knows where the inputs end, `source`
 //! polls. Knows nothing of models or journeys.
 
+mod answers;
 mod client;
 mod cutter;
 mod ends;

@@ -13,6 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::answers;
 use super::client::{self, Plain};
 use super::transactions::{self, classified, listed, retried};
 use super::{Connection, Facts};
@@ -100,13 +101,9 @@ impl Transactions for Mover<'_> {
             let added = asked.add_partition_offset(topic, *shard as i32, Offset::Invalid);
             added.map_err(|error| error.to_string())?;
         }
-        let committed = self.consumer.committed_offsets(asked, CALL).and_then(client::whole);
+        let committed = self.consumer.committed_offsets(asked, CALL).and_then(answers::whole);
         let committed = committed.map_err(|error| error.to_string())?;
-        let mark = |shard: &ShardId| {
-            let partition = committed.find_partition(topic, *shard as i32)?;
-            Some((*shard, client::bookmark(&partition)?))
-        };
-        Ok(shards.iter().filter_map(mark).collect())
+        Ok(answers::bookmarks(&committed, topic, shards))
     }
 
     fn take_first_pages(&mut self) -> BTreeMap<ShardId, i64> {

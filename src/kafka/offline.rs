@@ -5,18 +5,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::client::{self, Patience, Plain};
+use super::answers::{self, Patience};
+use super::client;
+use super::cutter::Knife;
 use super::mover::Mover;
-use super::restore::Reader;
+use super::restore::{Reader, read_through};
 use super::{Connection, Facts, Protocol, Start};
-use crate::ledger::{Found, Ledger, LedgerSink, Look, Restored, Restoring, StateReader, Step};
+use crate::ledger::{Found, Ledger, LedgerSink, Look, Restored, Restoring, StateReader};
 use crate::port::ShardId;
 use crate::wire::outputs;
 use crate::wire::pages::Mark;
@@ -27,8 +28,6 @@ const CALL: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A member's place is kept so long after it was last heard of, where the configuration does not say otherwise.
 const SESSION: Duration = Duration::from_secs(45);
-/// Cutting a log waits for all copies.
-const CUT: Duration = Duration::from_secs(30);
 
 /// A group, its inputs and its state log, seen from outside.
 pub struct Offline {
@@ -138,18 +137,9 @@ impl Offline {
     pub fn committed(&self) -> Result<Vec<Found>, String> {
         let asked = self.partitions(&self.ledger.topics(), Offset::Invalid)?;
         let committed = self.persistently("the committed offsets", || {
-            self.consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole)
+            self.consumer.committed_offsets(asked.clone(), CALL).and_then(answers::whole)
         })?;
-        let of = |topic: &String, shard: ShardId| {
-            let elem = committed.find_partition(topic, shard as i32);
-            elem.map_or((None, None), |elem| (number(elem.offset()), client::bookmark(&elem)))
-        };
-        let control = self.ledger.control();
-        let found = |shard| {
-            let (offset, mark) = of(&control, shard);
-            Found { offsets: self.ledger.inputs.iter().map(|topic| of(topic, shard)).collect() }.with_control(offset, mark)
-        };
-        Ok(self.shards().map(found).collect())
+        Ok(self.shards().map(|shard| answers::found(&self.ledger, &committed, shard)).collect())
     }
 
     /// Where each input of a shard begins and ends.
@@ -179,7 +169,7 @@ impl Offline {
         // Nothing is stamped so late yet: everything that comes is new.
         let ends = ends()?;
         let of = |topic: &String, shard: ShardId| {
-            let offset = |list: &TopicPartitionList| number(list.find_partition(topic, shard as i32)?.offset());
+            let offset = |list: &TopicPartitionList| answers::number_of(list, topic, shard as i32);
             let offset = offset(&found).or_else(|| offset(&ends));
             offset.ok_or_else(|| format!("cannot learn where partition {shard} of {topic} starts"))
         };
@@ -234,19 +224,9 @@ impl Offline {
         let reader = Reader { client: client::state_reader(&self.connection)?, topic: topic.clone(), shard };
         let mut reader = Counted { reader, pages: 0, bytes: 0 };
         reader.rewind()?;
-        let mut patience = Patience::of(PATIENCE, &self.stop);
-        loop {
-            match restoring.step(&self.ledger, &mut reader)? {
-                Step::Done(restored) => return Ok(Kept { restored, pages: reader.pages, bytes: reader.bytes }),
-                Step::Further => patience = Patience::of(PATIENCE, &self.stop),
-                Step::Idle if patience.is_over() => {
-                    return Err(format!(
-                        "partition {shard} of {topic} cannot be read to its end {end}: does a transaction stand open there?"
-                    ));
-                }
-                Step::Idle => {}
-            }
-        }
+        let place = format!("partition {shard} of {topic}");
+        let restored = read_through(&mut restoring, &self.ledger, &mut reader, &place, &self.stop, |_| Ok(()))?;
+        Ok(Kept { restored, pages: reader.pages, bytes: reader.bytes })
     }
 
     /// Deletes all that the state log holds.
@@ -254,19 +234,9 @@ impl Offline {
     /// # Errors
     /// Nobody answers, or it is not allowed.
     pub fn cut_all(&self) -> Result<(), String> {
-        let fault = |error: KafkaError| format!("cannot cut the state log: {error}");
-        let made = client::base(&self.connection).create_with_context(Plain::default());
-        let admin: AdminClient<Plain> = made.map_err(fault)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
-        let topic = self.ledger.topic(outputs::STATE);
-        let mut cuts = TopicPartitionList::new();
-        for shard in self.shards() {
-            cuts.add_partition_offset(&topic, shard as i32, Offset::End).map_err(fault)?;
-        }
-        let options = AdminOptions::new().operation_timeout(Some(CUT));
-        runtime.block_on(admin.delete_records(&cuts, &options)).and_then(client::whole).map_err(fault)?;
-        Ok(())
+        let knife = Knife::of(&self.connection)?;
+        let all = self.shards().map(|shard| (shard, Offset::End));
+        knife.cut(all).map_err(|error| format!("cannot cut the state log: {error}"))
     }
 
     /// One transaction for the group's pages and offsets. `name` tells the attempt apart from all others: ASCII, no spaces.
@@ -290,26 +260,12 @@ impl Offline {
     /// The client's "beginning" and "end" are instants as well.
     fn look_up(&self, at: Offset) -> Result<TopicPartitionList, String> {
         let asked = self.partitions(&self.ledger.inputs, at)?;
-        self.persistently("the offsets", || self.consumer.offsets_for_times(asked.clone(), CALL).and_then(client::whole))
+        self.persistently("the offsets", || self.consumer.offsets_for_times(asked.clone(), CALL).and_then(answers::whole))
     }
 
     /// Asks until there is an answer, for a bounded time.
-    fn persistently<T>(&self, what: &str, mut ask: impl FnMut() -> KafkaResult<T>) -> Result<T, String> {
-        let begun = Instant::now();
-        loop {
-            match ask() {
-                Ok(answer) => return Ok(answer),
-                Err(error) if begun.elapsed() > PATIENCE => return Err(format!("cannot learn {what}: {error}")),
-                Err(_) => std::thread::sleep(Duration::from_millis(200)),
-            }
-        }
-    }
-}
-
-fn number(offset: Offset) -> Option<i64> {
-    match offset {
-        Offset::Offset(offset) => Some(offset),
-        Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+    fn persistently<T>(&self, what: &str, ask: impl FnMut() -> KafkaResult<T>) -> Result<T, String> {
+        Patience::of(PATIENCE, &self.stop).ask(what, ask)
     }
 }
 

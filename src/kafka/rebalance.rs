@@ -15,10 +15,12 @@ use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tracing::{info, warn};
 
-use super::client::{self, Patience};
+use super::answers::{self, Patience};
+use super::client;
 use super::ends::Asked;
 use super::restore::Restorer;
 use super::{Connection, Protocol, Start};
+use crate::journey::Customer;
 use crate::ledger::{self, Found, Ledger, Seating};
 use crate::metrics;
 use crate::port::{Assignment, Known, Seat, ShardId};
@@ -87,6 +89,21 @@ impl Plan {
             let added = self.positions.add_partition_offset(topic, shard as i32, Offset::Offset(position.offset));
             added.map_err(|error| format!("cannot start at offset {}: {error}", position.offset))?;
         }
+        Ok(())
+    }
+
+    /// A shard whose state is there.
+    fn seat(
+        &mut self,
+        ledger: &Ledger,
+        shard: ShardId,
+        progress: Progress,
+        customers: Vec<Customer>,
+        needed_from: u64,
+    ) -> Result<(), String> {
+        let progress = ledger.complete(progress);
+        self.at(&ledger.topics(), shard, &progress.positions)?;
+        self.ready.push(Assignment { shard, progress, customers: Known::Restored(customers), needed_from });
         Ok(())
     }
 }
@@ -285,11 +302,11 @@ impl Desk {
         let numbers: Vec<ShardId> = shards.iter().map(|shard| shard.unsigned_abs()).collect();
         let asked = self.partitions_of(&numbers);
         let committed = self.persistently("the committed offsets", || {
-            consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole)
+            consumer.committed_offsets(asked.clone(), CALL).and_then(answers::whole)
         })?;
         let mut unknown = Vec::new();
         for shard in numbers {
-            let found = self.found(&committed, shard);
+            let found = answers::found(&self.ledger, &committed, shard);
             match found.progress() {
                 Some(progress) if self.seat().kept(shard).as_ref() == Some(&progress) => {
                     plan.at(&self.topics, shard, &progress.positions)?;
@@ -316,10 +333,10 @@ impl Desk {
         let firsts = self.look_up(consumer, &partitions, Offset::Beginning)?;
         let ends = self.look_up(consumer, &partitions, Offset::End)?;
         for (topic, shard) in &partitions {
-            let first = firsts.find_partition(topic, *shard).and_then(|elem| number(&elem));
-            let end = ends.find_partition(topic, *shard).and_then(|elem| number(&elem));
+            let first = answers::number_of(&firsts, topic, *shard);
+            let end = answers::number_of(&ends, topic, *shard);
             let Some(mut position) = positions.find_partition(topic, *shard) else { continue };
-            let (Some(first), Some(at)) = (first, number(&position)) else { continue };
+            let (Some(first), Some(at)) = (first, answers::number(position.offset())) else { continue };
             let is_anew = end.is_some_and(|end| at > end);
             if at < first || is_anew {
                 if at > 0 {
@@ -344,15 +361,21 @@ impl Desk {
         let mut fresh = TopicPartitionList::new();
         for (shard, restored) in self.restorer.restore(shards) {
             let seated = restored.and_then(|restored| {
-                let seating = ledger::seating(&self.ledger, shard, restored.progress, &self.found(committed, shard))?;
+                let seating = ledger::seating(
+                    &self.ledger,
+                    shard,
+                    restored.progress,
+                    &answers::found(&self.ledger, committed, shard),
+                )?;
                 Ok((seating, restored.customers, restored.needed_from))
             });
             match seated {
-                Ok((Seating::At(progress) | Seating::Recovered(progress), customers, needed_from)) => {
+                Ok((Seating::At(progress), customers, needed_from)) => {
+                    plan.seat(&self.ledger, shard, progress, customers, needed_from)?;
+                }
+                Ok((Seating::Recovered(progress), customers, needed_from)) => {
                     warn!(shard, "the group has no offsets: they are taken from the state log");
-                    let progress = self.ledger.complete(progress);
-                    plan.at(&self.topics, shard, &progress.positions)?;
-                    plan.ready.push(Assignment { shard, progress, customers: Known::Restored(customers), needed_from });
+                    plan.seat(&self.ledger, shard, progress, customers, needed_from)?;
                 }
                 Ok((Seating::Fresh, ..)) => {
                     for topic in &self.connection.inputs {
@@ -373,16 +396,6 @@ impl Desk {
         self.begin_fresh(consumer, &fresh, &mut plan.ready, &mut plan.positions)
     }
 
-    /// What the committed offsets say of a shard.
-    fn found(&self, committed: &TopicPartitionList, shard: ShardId) -> Found {
-        let of = |topic: &String| {
-            let elem = committed.find_partition(topic, shard as i32);
-            elem.map_or((None, None), |elem| (number(&elem), client::bookmark(&elem)))
-        };
-        let (offset, mark) = of(&self.ledger.control());
-        Found { offsets: self.connection.inputs.iter().map(of).collect() }.with_control(offset, mark)
-    }
-
     /// Shards that nothing was ever committed of (`fresh`, with what the group's offsets say): at offsets that somebody set, or
     /// where `start` says.
     fn begin_fresh(
@@ -396,9 +409,8 @@ impl Desk {
         for shard in shards_of(fresh) {
             let mut progress = Progress::default();
             for topic in &self.connection.inputs {
-                let found = fresh.find_partition(topic, shard);
-                let offset =
-                    found.and_then(|found| number(&found)).or_else(|| number(&firsts.find_partition(topic, shard)?));
+                let offset = answers::number_of(fresh, topic, shard);
+                let offset = offset.or_else(|| answers::number_of(&firsts, topic, shard));
                 let offset = offset.ok_or_else(|| format!("cannot learn where partition {shard} of {topic} starts"))?;
                 progress.positions.push(Position { offset, log_time: Timestamp::MIN });
                 let added = positions.add_partition_offset(topic, shard, Offset::Offset(offset));
@@ -419,7 +431,7 @@ impl Desk {
         let fresh: Vec<(String, i32)> = committed
             .elements()
             .iter()
-            .filter(|elem| number(elem).is_none())
+            .filter(|elem| answers::number(elem.offset()).is_none())
             .map(|elem| (elem.topic().to_owned(), elem.partition()))
             .collect();
         if fresh.is_empty() {
@@ -433,7 +445,7 @@ impl Desk {
                 // Nothing is stamped so late yet: everything that comes is new.
                 let ends = self.look_up(consumer, &fresh, Offset::End)?;
                 for (topic, partition) in &fresh {
-                    let unknown = found.find_partition(topic, *partition).is_none_or(|elem| number(&elem).is_none());
+                    let unknown = answers::number_of(&found, topic, *partition).is_none();
                     if let Some(end) = ends.find_partition(topic, *partition).filter(|_| unknown) {
                         let set = found.set_partition_offset(topic, *partition, end.offset());
                         set.map_err(|error| format!("cannot start at the end of {topic}: {error}"))?;
@@ -454,22 +466,12 @@ impl Desk {
             let added = asked.add_partition_offset(topic, *partition, at);
             added.map_err(|error| format!("cannot start at {at:?}: {error}"))?;
         }
-        self.persistently("where to start", || consumer.offsets_for_times(asked.clone(), CALL).and_then(client::whole))
+        self.persistently("where to start", || consumer.offsets_for_times(asked.clone(), CALL).and_then(answers::whole))
     }
 
     /// Asks until there is an answer, for a bounded time.
-    fn persistently<T>(&self, what: &str, mut ask: impl FnMut() -> KafkaResult<T>) -> Result<T, String> {
-        let patience = Patience::of(PATIENCE, &self.stop);
-        loop {
-            match ask() {
-                Ok(answer) => return Ok(answer),
-                Err(error) if patience.is_over() => return Err(format!("cannot learn {what}: {error}")),
-                Err(error) => {
-                    warn!(%error, "cannot learn {what} yet");
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-            }
-        }
+    fn persistently<T>(&self, what: &str, ask: impl FnMut() -> KafkaResult<T>) -> Result<T, String> {
+        Patience::of(PATIENCE, &self.stop).ask(what, ask)
     }
 
     fn revoke(&self, consumer: &GroupConsumer, taken: &TopicPartitionList) {
@@ -563,11 +565,4 @@ impl ConsumerContext for Desk {
 
 fn shards_of(given: &TopicPartitionList) -> BTreeSet<i32> {
     given.elements().iter().map(TopicPartitionListElem::partition).collect()
-}
-
-fn number(elem: &TopicPartitionListElem<'_>) -> Option<i64> {
-    match elem.offset() {
-        Offset::Offset(offset) => Some(offset),
-        Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
-    }
 }

@@ -14,7 +14,8 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
-use super::client::{self, Patience};
+use super::answers::{self, Patience};
+use super::client;
 use super::{Connection, Entrance};
 use crate::ledger::{Ledger, Look, Restored, Restoring, StateReader, Step};
 use crate::port::ShardId;
@@ -140,17 +141,15 @@ impl Works {
         };
         let mut reader = Reader { client, topic: self.ledger.topic(outputs::STATE), shard: 0 };
         for shard in shards {
-            if !self.is_wanted(assignment) {
-                return;
-            }
             reader.shard = *shard;
             let read = match ends.get(shard) {
                 Some(end) => self.read(assignment, &mut reader, *end),
                 None => Err(format!("cannot learn where partition {shard} of {} ends", reader.topic)),
             };
-            if let Some(read) = read.transpose() {
-                tell((*shard, read));
+            if !self.is_wanted(assignment) {
+                return;
             }
+            tell((*shard, read));
         }
         info!(shards = shards.len(), seconds = begun.elapsed().as_secs_f64(), "state restored");
     }
@@ -166,58 +165,55 @@ impl Works {
             let added = asked.add_partition_offset(&topic, *shard as i32, Offset::End);
             added.map_err(|error| format!("cannot ask for the end of the state log: {error}"))?;
         }
-        let patience = Patience::of(PATIENCE, &self.stop);
-        let ends = loop {
-            match client.offsets_for_times(asked.clone(), CALL).and_then(client::whole) {
-                Ok(ends) => break ends,
-                Err(error) if patience.is_over() => return Err(format!("cannot learn where the state log ends: {error}")),
-                Err(error) => {
-                    warn!(%error, "cannot learn where the state log ends yet");
-                    std::thread::sleep(Duration::from_millis(200));
-                }
-            }
-        };
-        let end = |shard: &ShardId| match ends.find_partition(&topic, *shard as i32)?.offset() {
-            Offset::Offset(offset) => Some((*shard, offset)),
-            Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
-        };
+        let ends = Patience::of(PATIENCE, &self.stop)
+            .ask("where the state log ends", || client.offsets_for_times(asked.clone(), CALL).and_then(answers::whole))?;
+        let end = |shard: &ShardId| Some((*shard, answers::number_of(&ends, &topic, *shard as i32)?));
         Ok(shards.iter().filter_map(end).collect())
     }
 
-    /// Reads one shard's log to its end; `None` where nobody wants it any more.
-    fn read(&self, assignment: u64, reader: &mut Reader, end: i64) -> Result<Option<Restored>, String> {
+    /// Reads one shard's log to its end.
+    fn read(&self, assignment: u64, reader: &mut Reader, end: i64) -> Result<Restored, String> {
         let shard = reader.shard;
         let (mut restoring, from) = match self.entrance.followed.take(shard) {
             Some((reading, next)) => (Restoring::go_on(reading, end), Offset::Offset(next)),
             None => (Restoring::begin(shard, end), Offset::Beginning),
         };
         reader.stand_at(from)?;
+        let place = format!("partition {shard} of {}", reader.topic);
         let (begun, mut told) = (Instant::now(), Instant::now());
-        let mut patience = Patience::of(PATIENCE, &self.stop);
-        loop {
-            match restoring.step(&self.ledger, reader)? {
-                Step::Done(restored) => {
-                    let (customers, seconds) = (restored.customers.len(), begun.elapsed().as_secs_f64());
-                    info!(shard, customers, seconds, "shard restored");
-                    return Ok(Some(restored));
-                }
-                Step::Further => patience = Patience::of(PATIENCE, &self.stop),
-                Step::Idle if patience.is_over() => {
-                    let topic = &reader.topic;
-                    return Err(format!(
-                        "partition {shard} of {topic} cannot be read to its end {end}: does a transaction stand open there?"
-                    ));
-                }
-                Step::Idle => {}
-            }
-            if !self.is_wanted(assignment) {
-                return Ok(None);
-            }
+        let restored = read_through(&mut restoring, &self.ledger, reader, &place, &self.stop, |restoring| {
             if told.elapsed() > TELL {
                 told = Instant::now();
                 info!(shard, customers = restoring.customers(), end, "restoring");
             }
+            self.is_wanted(assignment).then_some(()).ok_or("nobody wants it any more")
+        })?;
+        let (customers, seconds) = (restored.customers.len(), begun.elapsed().as_secs_f64());
+        info!(shard, customers, seconds, "shard restored");
+        Ok(restored)
+    }
+}
+
+/// Reads one shard's log to its end, as long as `go_on` finds no reason against it.
+pub(super) fn read_through(
+    restoring: &mut Restoring,
+    ledger: &Ledger,
+    reader: &mut impl StateReader,
+    place: &str,
+    stop: &Arc<AtomicBool>,
+    mut go_on: impl FnMut(&Restoring) -> Result<(), &'static str>,
+) -> Result<Restored, String> {
+    let mut patience = Patience::of(PATIENCE, stop);
+    loop {
+        match restoring.step(ledger, reader)? {
+            Step::Done(restored) => return Ok(restored),
+            Step::Further => patience = Patience::of(PATIENCE, stop),
+            Step::Idle if patience.is_over() => {
+                return Err(format!("{place} cannot be read to its end: does a transaction stand open there?"));
+            }
+            Step::Idle => {}
         }
+        go_on(restoring)?;
     }
 }
 
@@ -253,10 +249,6 @@ impl StateReader for Reader {
         }
         // librdkafka's own position, since it counts the records that end transactions.
         let position = self.client.position().map_err(|error| self.fault(&error))?;
-        let position = position.find_partition(&self.topic, self.shard as i32).map(|found| found.offset());
-        Ok(take(Look::Nothing(match position {
-            Some(Offset::Offset(position)) => Some(position),
-            Some(Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_)) | None => None,
-        })))
+        Ok(take(Look::Nothing(answers::number_of(&position, &self.topic, self.shard as i32))))
     }
 }

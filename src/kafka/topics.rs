@@ -169,7 +169,7 @@ fn shown(topic: &str, partitions: u32) -> Result<u32, Trouble> {
 pub fn remove(connection: &Connection) -> Result<(), String> {
     let setup = Setup::begin(connection, None).map_err(Trouble::into_reason)?;
     let all = outputs::ALL.iter().chain(&[outputs::STATE, outputs::CONTROL]);
-    let outputs: Vec<String> = all.map(|output| format!("{}.{output}", connection.output)).collect();
+    let outputs: Vec<String> = all.map(|output| outputs::topic(&connection.output, output)).collect();
     let names: Vec<&str> = connection.inputs.iter().chain(&outputs).map(String::as_str).collect();
     let options = AdminOptions::new().operation_timeout(Some(REACH));
     let answers = setup.runtime.block_on(setup.admin.delete_topics(&names, &options));
@@ -302,8 +302,8 @@ impl<'a> Setup<'a> {
     }
 
     fn outputs(&self, known: &Metadata, partition_count: u32, dead_letter_bytes: usize) -> Result<(), Trouble> {
-        let dead_letters = format!("{}.{}", self.connection.output, outputs::DEAD_LETTERS);
-        let names: Vec<String> = outputs::ALL.iter().map(|output| format!("{}.{output}", self.connection.output)).collect();
+        let dead_letters = outputs::topic(&self.connection.output, outputs::DEAD_LETTERS);
+        let names: Vec<String> = outputs::ALL.iter().map(|output| outputs::topic(&self.connection.output, output)).collect();
         let missing = |name: &&String| partitions(known, name) == 0;
         let plain: Vec<&String> = names.iter().filter(missing).filter(|name| **name != dead_letters).collect();
         self.create(&plain, partition_count, &[])?;
@@ -325,7 +325,7 @@ impl<'a> Setup<'a> {
 
     /// The state log: nothing in it may be deleted but by Sillage, which a compacted topic would not allow.
     fn state_log(&self, known: &Metadata, partition_count: u32) -> Result<(), Trouble> {
-        let name = format!("{}.{}", self.connection.output, outputs::STATE);
+        let name = outputs::topic(&self.connection.output, outputs::STATE);
         if partitions(known, &name) == 0 {
             let bytes = STATE_LOG_BYTES.to_string();
             let settings: Vec<(&str, &str)> = STATE_LOG.iter().copied().chain([("max.message.bytes", &*bytes)]).collect();
@@ -361,7 +361,7 @@ impl<'a> Setup<'a> {
 
     /// The control topic: one partition for each shard, so that each hears of every erasure.
     fn control(&self, known: &Metadata, partition_count: u32) -> Result<(), Trouble> {
-        let name = format!("{}.{}", self.connection.output, outputs::CONTROL);
+        let name = outputs::topic(&self.connection.output, outputs::CONTROL);
         if partitions(known, &name) == 0 {
             self.create(&[&name], partition_count, CONTROL)?;
         }
@@ -386,7 +386,7 @@ impl<'a> Setup<'a> {
 
     /// Output topics that keep the latest record of each key: there, what is said of somebody goes only by a tombstone.
     fn compacted(&self) -> Result<Vec<String>, Trouble> {
-        let names: Vec<String> = outputs::ALL.iter().map(|output| format!("{}.{output}", self.connection.output)).collect();
+        let names: Vec<String> = outputs::ALL.iter().map(|output| outputs::topic(&self.connection.output, output)).collect();
         let described = self.describe(&names)?;
         let compacts = |resource: &ConfigResource| {
             let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone());

@@ -14,7 +14,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tracing::warn;
 
-use super::client::{self, Patience, Plain};
+use super::answers::{self, Patience};
+use super::client::{self, Plain};
 use super::cutter::Cutter;
 use super::rebalance::GroupConsumer;
 use super::{Connection, Facts};
@@ -147,20 +148,9 @@ impl Transactions for KafkaTransactions {
         for shard in shards {
             asked.add_partition(topic, *shard as i32);
         }
-        let patience = Patience::of(PATIENCE, &self.stop);
-        loop {
-            match consumer.committed_offsets(asked.clone(), CALL).and_then(client::whole) {
-                Ok(committed) => {
-                    let mark = |shard: &ShardId| {
-                        let partition = committed.find_partition(topic, *shard as i32)?;
-                        Some((*shard, client::bookmark(&partition)?))
-                    };
-                    return Ok(shards.iter().filter_map(mark).collect());
-                }
-                Err(error) if patience.is_over() => return Err(error.to_string()),
-                Err(_) => std::thread::sleep(PAUSE),
-            }
-        }
+        let committed = Patience::of(PATIENCE, &self.stop)
+            .ask("what was committed", || consumer.committed_offsets(asked.clone(), CALL).and_then(answers::whole))?;
+        Ok(answers::bookmarks(&committed, topic, shards))
     }
 
     fn take_first_pages(&mut self) -> BTreeMap<ShardId, i64> {

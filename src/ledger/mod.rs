@@ -49,7 +49,7 @@ pub struct Ledger {
 impl Ledger {
     /// The full name of an output topic.
     pub fn topic(&self, output: &str) -> String {
-        format!("{}.{output}", self.output)
+        outputs::topic(&self.output, output)
     }
 
     /// The control topic: it is read with the inputs, by number after them.

@@ -166,6 +166,19 @@ pub enum SumShape {
     Visits,
 }
 
+impl SumShape {
+    /// The shape of a sum.
+    pub fn of(sum: &Sum) -> Self {
+        match sum {
+            Sum::Count => SumShape::Count,
+            Sum::Number(_) => SumShape::Number,
+            Sum::Money(_) => SumShape::Money,
+            Sum::Last(..) => SumShape::Last,
+            Sum::Visits => SumShape::Visits,
+        }
+    }
+}
+
 /// What a model says about its earlier versions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
@@ -355,14 +368,11 @@ fn rule_shape(model: &Model, index: u16, rule: &Friction) -> RuleShape {
 }
 
 fn tally_shape(tally: &Tally) -> TallyShape {
-    let (sum, of) = match &tally.sum {
-        Sum::Count => (SumShape::Count, None),
-        Sum::Number(property) => (SumShape::Number, Some(property.clone())),
-        Sum::Money(property) => (SumShape::Money, Some(property.clone())),
-        Sum::Last(property, _) => (SumShape::Last, Some(property.clone())),
-        Sum::Visits => (SumShape::Visits, None),
+    let of = match &tally.sum {
+        Sum::Number(property) | Sum::Money(property) | Sum::Last(property, _) => Some(property.clone()),
+        Sum::Count | Sum::Visits => None,
     };
-    TallyShape { name: tally.name.clone(), sum, of }
+    TallyShape { name: tally.name.clone(), sum: SumShape::of(&tally.sum), of }
 }
 
 #[cfg(test)]

@@ -31,3 +31,8 @@ pub fn of(what: &What) -> &'static str {
         What::Friction { .. } => FRICTION,
     }
 }
+
+/// The full name of a topic behind a prefix.
+pub fn topic(prefix: &str, output: &str) -> String {
+    format!("{prefix}.{output}")
+}

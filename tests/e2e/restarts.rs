@@ -1,7 +1,6 @@
 //! What Sillage knows survives its processes: killed again and again in the middle of a live load, coming and going, the
 //! workers tell the same stories as the oracle, because every shard's journeys are read back from the state log.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::harness::clients::{Reader, group, set_offset};
@@ -10,7 +9,7 @@ use crate::harness::{kafka, model, now_millis, say, wait};
 use crate::lifecycle::SHORT_SESSION;
 use crate::load;
 use crate::shop::{SOON, Shop, story, tells};
-use crate::story::{ALL_PASSED, OUTPUTS, compare, expected, write};
+use crate::story::{ALL_PASSED, OUTPUTS, compare, expected, write_amid};
 
 const TOUCHPOINTS: usize = 60_000;
 const PARTITIONS: i32 = 6;
@@ -32,23 +31,15 @@ fn killed_workers_know_every_journey_again() {
     let reader = Reader::of(&shop.direct, &shop.setup.output_topics(&OUTPUTS));
     let begun = Instant::now();
     let begin = now_millis() + 500;
-    let (written, kills) = (AtomicBool::new(false), &mut 0);
-    let end = std::thread::scope(|scope| {
-        let writing = scope.spawn(|| {
-            let end = write(&shop, &customers, begin);
-            written.store(true, Ordering::Release);
-            end
-        });
-        while !written.load(Ordering::Acquire) {
-            let victim = workers.remove(0);
-            let name = victim.name().to_owned();
-            victim.kill();
-            *kills += 1;
-            // Ready means that it has read its shards' state back.
-            workers.push(start(&name));
-            std::thread::sleep(Duration::from_millis(500));
-        }
-        writing.join().expect("the load is written")
+    let mut kills = 0;
+    let end = write_amid(&shop, &customers, begin, |_| {
+        let victim = workers.remove(0);
+        let name = victim.name().to_owned();
+        victim.kill();
+        kills += 1;
+        // Ready means that it has read its shards' state back.
+        workers.push(start(&name));
+        std::thread::sleep(Duration::from_millis(500));
     });
     let expected = expected(&customers, begin, end + ALL_PASSED);
     let total = expected.values().map(Vec::len).sum::<usize>();
@@ -59,7 +50,7 @@ fn killed_workers_know_every_journey_again() {
         assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     }
     compare(&customers, &expected, &published);
-    assert!(*kills >= 5, "only {kills} kills");
+    assert!(kills >= 5, "only {kills} kills");
     say(&format!(
         "restarts, seed {seed}: {TOUCHPOINTS} touchpoints, {kills} kills, {total} outcomes as the oracle tells, {:.0} s",
         begun.elapsed().as_secs_f64()

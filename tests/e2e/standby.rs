@@ -1,15 +1,15 @@
 //! A standby follows the state log and takes the place of a member that is gone: under its name in the group and in its
 //! transactions, in the middle of a live load.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::harness::clients::Reader;
+use crate::harness::clients::{Published, Reader};
 use crate::harness::service::{Service, Setup};
 use crate::harness::{kafka, model, now_millis, say, wait};
 use crate::load;
 use crate::shop::{SOON, Shop};
-use crate::story::{ALL_PASSED, OUTPUTS, compare, expected, in_order, write};
+use crate::story::{ALL_PASSED, OUTPUTS, compare, expected, in_order, write_amid};
 
 const TOUCHPOINTS: usize = 30_000;
 /// From the decision to the first commit, on a quiet machine; here other tests run.
@@ -26,29 +26,20 @@ fn a_standby_takes_the_place_of_a_killed_member_and_nothing_is_lost_or_doubled()
     let mut both = vec![shop.serve(), standby()];
     let reader = Reader::of(&shop.direct, &shop.setup.output_topics(&OUTPUTS));
     let begin = now_millis() + 500;
-    let written = AtomicBool::new(false);
     let mut taken = Vec::new();
-    let end = std::thread::scope(|scope| {
-        let writing = scope.spawn(|| {
-            let end = write(&shop, &customers, begin);
-            written.store(true, Ordering::Release);
-            end
+    let end = write_amid(&shop, &customers, begin, |written| {
+        both[1].wait_for_line("standing by", SOON);
+        wait::until_true("the standby to know somebody", SOON, || both[1].metric("sillage_standby_customers") > 100.0);
+        assert!(!both[1].is_ready(), "a standby serves nobody");
+        both.remove(0).kill();
+        let decided = now_millis();
+        both[0].take_over();
+        let by_standby = |record: &Published| record.timestamp > decided;
+        let read = reader.until("the standby's first commit", SOON, |read| {
+            written.load(Ordering::Acquire) || read.iter().any(by_standby)
         });
-        while !written.load(Ordering::Acquire) {
-            both[1].wait_for_line("standing by", SOON);
-            wait::until_true("the standby to know somebody", SOON, || both[1].metric("sillage_standby_customers") > 100.0);
-            assert!(!both[1].is_ready(), "a standby serves nobody");
-            both.remove(0).kill();
-            let decided = now_millis();
-            both[0].take_over();
-            let by_standby = |record: &crate::harness::clients::Published| record.timestamp > decided;
-            let read = reader.until("the standby's first commit", SOON, |read| {
-                written.load(Ordering::Acquire) || read.iter().any(by_standby)
-            });
-            taken.extend(read.iter().map(|record| record.timestamp).filter(|at| *at > decided).min().map(|at| at - decided));
-            both.push(standby());
-        }
-        writing.join().expect("the load is written")
+        taken.extend(read.iter().map(|record| record.timestamp).filter(|at| *at > decided).min().map(|at| at - decided));
+        both.push(standby());
     });
     let total: usize = expected(&customers, begin, end + ALL_PASSED).values().map(Vec::len).sum();
     let customers = in_order(&shop, customers);

@@ -2,6 +2,7 @@
 //! and the same records read later, as a backlog, by one worker, give the same bytes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -112,6 +113,23 @@ pub(crate) fn write(shop: &Shop, customers: &[Customer], begin: i64) -> i64 {
     shop.writer.flush();
     assert!(worst < MAY_LAG, "this machine is too slow: the load was {worst} ms behind its schedule");
     begin + all.last().expect("a load").2.at
+}
+
+/// Writes every touchpoint when its time has come, and does something again and again meanwhile, which is told whether all is
+/// written; returns when the last one happened.
+pub(crate) fn write_amid(shop: &Shop, customers: &[Customer], begin: i64, mut work: impl FnMut(&AtomicBool)) -> i64 {
+    let written = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let end = write(shop, customers, begin);
+            written.store(true, Ordering::Release);
+            end
+        });
+        while !written.load(Ordering::Acquire) {
+            work(&written);
+        }
+        writing.join().expect("the load is written")
+    })
 }
 
 /// The customers whose touchpoints stand in the log in the order in which they happened, which is what the oracle judges by.

@@ -1,0 +1,95 @@
+//! What brokers answer about partitions, and how long they are asked for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rdkafka::error::KafkaResult;
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::warn;
+
+use crate::ledger::{Bookmark, Found, Ledger};
+use crate::port::ShardId;
+
+/// How long a service that was asked to end goes on asking brokers that do not answer.
+const STOPPING: Duration = Duration::from_secs(3);
+/// Between two questions.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How long to go on with something that the brokers do not answer.
+pub(super) struct Patience {
+    begun: Instant,
+    longest: Duration,
+    stop: Arc<AtomicBool>,
+}
+
+impl Patience {
+    pub(super) fn of(longest: Duration, stop: &Arc<AtomicBool>) -> Self {
+        Patience { begun: Instant::now(), longest, stop: Arc::clone(stop) }
+    }
+
+    /// Whether to give up: after a while, or soon where the service was asked to end.
+    pub(super) fn is_over(&self) -> bool {
+        let allowed = if self.stop.load(Ordering::Acquire) { STOPPING } else { self.longest };
+        self.begun.elapsed() > allowed
+    }
+
+    /// Asks until there is an answer.
+    pub(super) fn ask<T>(&self, what: &str, mut ask: impl FnMut() -> KafkaResult<T>) -> Result<T, String> {
+        loop {
+            match ask() {
+                Ok(answer) => return Ok(answer),
+                Err(error) if self.is_over() => return Err(format!("cannot learn {what}: {error}")),
+                Err(error) => {
+                    warn!(%error, "cannot learn {what} yet");
+                    std::thread::sleep(PAUSE);
+                }
+            }
+        }
+    }
+}
+
+/// An answer about partitions is one only if it holds no fault about any of them: a partition whose answer failed would look
+/// like one that has nothing to say.
+pub(super) fn whole(answer: TopicPartitionList) -> KafkaResult<TopicPartitionList> {
+    answer.elements().iter().try_for_each(TopicPartitionListElem::error)?;
+    Ok(answer)
+}
+
+/// An offset, where it is a number.
+pub(super) fn number(offset: Offset) -> Option<i64> {
+    match offset {
+        Offset::Offset(offset) => Some(offset),
+        Offset::Beginning | Offset::End | Offset::Stored | Offset::Invalid | Offset::OffsetTail(_) => None,
+    }
+}
+
+/// The number that a list holds of a partition.
+pub(super) fn number_of(list: &TopicPartitionList, topic: &str, partition: i32) -> Option<i64> {
+    number(list.find_partition(topic, partition)?.offset())
+}
+
+/// The bookmark beside a committed offset. Somebody else's metadata can be any bytes, and the client's accessor panics at what
+/// is not UTF-8; in a callback out of C that would end the process.
+pub(super) fn bookmark(offset: &TopicPartitionListElem<'_>) -> Option<Bookmark> {
+    let text = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| offset.metadata().to_owned()));
+    text.ok().and_then(|text| Bookmark::parse(&text))
+}
+
+/// What the committed offsets say of a shard, that of the control topic among them.
+pub(super) fn found(ledger: &Ledger, committed: &TopicPartitionList, shard: ShardId) -> Found {
+    let of = |topic: &String| {
+        let elem = committed.find_partition(topic, shard as i32);
+        elem.map_or((None, None), |elem| (number(elem.offset()), bookmark(&elem)))
+    };
+    let (offset, mark) = of(&ledger.control());
+    Found { offsets: ledger.inputs.iter().map(of).collect() }.with_control(offset, mark)
+}
+
+/// The bookmarks beside the committed offsets of one topic.
+pub(super) fn bookmarks(committed: &TopicPartitionList, topic: &str, shards: &[ShardId]) -> BTreeMap<ShardId, Bookmark> {
+    let mark = |shard: &ShardId| Some((*shard, bookmark(&committed.find_partition(topic, *shard as i32)?)?));
+    shards.iter().filter_map(mark).collect()
+}
