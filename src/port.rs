@@ -92,9 +92,11 @@ pub trait Sink: Send {
     fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool);
     /// Writes a record that cannot be used to the dead letters (rule 21).
     fn dead_letter(&mut self, origin: Origin, record: &Unusable);
-    /// Writes a customer's state as of this transaction. Returns how many bytes that adds to a log of changes, which must be
-    /// written anew in turn and can then be cut; 0 where the log keeps each customer's latest state, or none.
-    fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize;
+    /// Writes a customer's state as of this transaction. `before` is what the log holds of the customer, so that a log of
+    /// changes need only say the difference; `None`: nothing, or the whole state is to be written. Returns how many bytes that
+    /// adds to a log of changes, which must be written anew in turn and can then be cut; 0 where the log keeps each customer's
+    /// latest state, or none.
+    fn remember(&mut self, shard: ShardId, customer: &Customer, before: Option<&Customer>) -> usize;
     /// Lets nothing be left of a customer in what the log keeps, as of this transaction. Returns bytes as `remember` does.
     fn forget(&mut self, shard: ShardId, who: &Identity) -> usize;
     /// Lets every shard, this one included, hear in this transaction that an identity is to be erased ([`Seat::control`]).

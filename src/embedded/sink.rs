@@ -127,7 +127,7 @@ impl Sink for StoreSink {
         }
     }
 
-    fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
+    fn remember(&mut self, shard: ShardId, customer: &Customer, _before: Option<&Customer>) -> usize {
         let images = &mut self.work.images;
         let begin = images.len();
         state::key(&customer.identity, images);

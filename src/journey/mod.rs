@@ -3,6 +3,7 @@
 //! [`Customer::apply`] takes a touchpoint, [`Customer::fire`] takes the deadlines of an instant; both change the state and
 //! append the outcomes. Nothing here knows other customers, logs, clocks or topics.
 
+mod change;
 mod decision;
 mod entries;
 mod episodes;
@@ -28,6 +29,7 @@ use crate::model::{Model, SegmentIndex, StageIndex, SumShape};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
+pub use change::Change;
 pub use decision::Influence;
 pub use entries::Counted;
 pub use episodes::{Episode, EpisodeId, EpisodeKindState};

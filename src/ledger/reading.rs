@@ -1,6 +1,6 @@
 //! Pages of one shard's state log, put together to its state. Knows no log: takes pages in order and says what is wrong.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Ledger;
 use crate::journey::Customer;
@@ -30,6 +30,9 @@ pub struct Reading {
     open: Vec<u8>,
     /// As of the last commit that was read as a whole, under its models.
     latest: HashMap<Identity, Customer>,
+    /// Customers of whom only changes have come: the log was cut behind what they follow from. The turn that let it be cut
+    /// says all of them further on.
+    headless: HashSet<Identity>,
     /// What the commit being read says so far: under which models it was written, its last page tells.
     said: Vec<Entry>,
     models: Vec<Mark>,
@@ -81,6 +84,12 @@ impl Reading {
             let needed = self.needed_from;
             return Err(Unfit::Hole(format!(
                 "the state log begins with commit {first}, and is needed from commit {needed}: somebody has deleted its head"
+            )));
+        }
+        if !self.headless.is_empty() {
+            let customers = self.headless.len();
+            return Err(Unfit::Hole(format!(
+                "the state log says of {customers} customers how they changed, and nowhere what they were: its head is missing"
             )));
         }
         if self.progress.is_some()
@@ -147,8 +156,20 @@ impl Reading {
         self.models = models;
         for entry in self.said.drain(..) {
             match entry {
-                Entry::Customer(customer) => drop(self.latest.insert(customer.identity.clone(), *customer)),
-                Entry::Gone(who) => drop(self.latest.remove(&who)),
+                Entry::Customer(customer) => {
+                    self.headless.remove(&customer.identity);
+                    self.latest.insert(customer.identity.clone(), *customer);
+                }
+                Entry::Changed(change) => match self.latest.get_mut(change.identity()) {
+                    Some(customer) => {
+                        customer.follow(*change).map_err(|how| format!("a change in the state log does not fit: {how}"))?;
+                    }
+                    None => drop(self.headless.insert(change.identity().clone())),
+                },
+                Entry::Gone(who) => {
+                    self.headless.remove(&who);
+                    self.latest.remove(&who);
+                }
             }
         }
         Ok(())
@@ -293,7 +314,7 @@ mod tests {
             let head = Head { part: 0, partitions: 6, inputs, models, progress, attempt, needed_from };
             let mut draft = Draft::default();
             draft.add(&Customer::new(Identity::customer(customer))).expect("added");
-            draft.add_gone(&Identity::customer("gone"));
+            draft.add_gone(&Identity::customer("gone")).expect("added");
             draft.finish(&head).expect("a page")
         };
         let pages = [needing("gone", 4, 0), needing("a", 5, 2), needing("b", 6, 5), needing("c", 7, 5)];
@@ -308,6 +329,56 @@ mod tests {
         assert!(matches!(&short, Err(Unfit::Hole(reason)) if reason.contains("is needed from commit 5")), "{short:?}");
         // Nobody knows yet from where on it is needed.
         assert!(finished(&pages[..1]).is_ok());
+    }
+
+    /// A commit that says how a customer came from so many touchpoints to so many; from none: the whole customer.
+    fn changing(sequence: u64, who: &str, from: u64, to: u64) -> Vec<u8> {
+        let image = |touchpoints| {
+            let mut customer = Customer::new(Identity::customer(who));
+            customer.touchpoints = touchpoints;
+            customer
+        };
+        let position = Position { offset: 0, log_time: Timestamp::MIN };
+        let head = Head {
+            part: 0,
+            partitions: 6,
+            inputs: vec!["in".to_owned()],
+            models: Vec::new(),
+            progress: Some(Progress { positions: vec![position], stream_time: None, sequence }),
+            attempt: "a".to_owned(),
+            needed_from: 0,
+        };
+        let mut draft = Draft::default();
+        match from {
+            0 => draft.add(&image(to)).expect("added"),
+            _ => draft.add_change(&image(to).since(&image(from))).expect("added"),
+        };
+        draft.finish(&head).expect("a page")
+    }
+
+    #[test]
+    fn changes_follow_from_what_the_log_holds_and_before_its_cut_beginning_from_nothing() {
+        let log = [
+            changing(1, "anna", 0, 1),
+            changing(2, "anna", 1, 3),
+            // The turn says all of her.
+            changing(3, "anna", 0, 3),
+            changing(4, "anna", 3, 4),
+        ];
+        let read = |pages: &[Vec<u8>]| {
+            let mut reading = Reading::of(0);
+            take(&mut reading, pages).expect("in order");
+            let (customers, _) = reading.finish(&ledger())?;
+            Ok(customers.iter().map(|customer| customer.touchpoints).collect::<Vec<_>>())
+        };
+        let whole = |pages: &[Vec<u8>]| read(pages).map_err(|unfit: Unfit| format!("{unfit:?}"));
+        assert_eq!(whole(&log), Ok(vec![4]));
+        assert_eq!(whole(&log[1..]), Ok(vec![4]), "cut where it is needed no more");
+        let short = read(&log[3..]);
+        assert!(matches!(&short, Err(Unfit::Hole(reason)) if reason.contains("its head is missing")), "{short:?}");
+        let mut reading = Reading::of(0);
+        let foreign = take(&mut reading, &[changing(1, "anna", 0, 1), changing(2, "anna", 2, 3)]);
+        assert!(matches!(&foreign, Err((1, Unfit::Wrong(reason))) if reason.contains("does not fit")), "{foreign:?}");
     }
 
     /// A model of the shop by its version: a stage is renamed, then one comes between, then one more.

@@ -207,8 +207,8 @@ impl<T: Transactions> Sink for LedgerSink<T> {
         self.send(Outgoing { topic: &topic, page_of: None, partition: None, key: None, value: None, headers: &headers });
     }
 
-    fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
-        let added = self.state.add(shard, customer);
+    fn remember(&mut self, shard: ShardId, customer: &Customer, before: Option<&Customer>) -> usize {
+        let added = self.state.add(shard, customer, before);
         self.remembered(shard, added)
     }
 

@@ -36,15 +36,25 @@ impl StateWriter {
         StateWriter { ledger, shards: BTreeMap::new() }
     }
 
-    /// Adds a customer's state to the shard's page; returns its bytes, and the pages that are full.
-    pub(super) fn add(&mut self, shard: ShardId, customer: &Customer) -> Result<(usize, Vec<Vec<u8>>), String> {
-        let bytes = self.shards.entry(shard).or_default().draft.add(customer)?;
+    /// Adds a customer's state to the shard's page, or how it follows from what the log holds; returns its bytes, and the
+    /// pages that are full.
+    pub(super) fn add(
+        &mut self,
+        shard: ShardId,
+        customer: &Customer,
+        before: Option<&Customer>,
+    ) -> Result<(usize, Vec<Vec<u8>>), String> {
+        let draft = &mut self.shards.entry(shard).or_default().draft;
+        let bytes = match before {
+            Some(before) => draft.add_change(&customer.since(before))?,
+            None => draft.add(customer)?,
+        };
         Ok((bytes, self.full(shard)?))
     }
 
     /// Adds to the shard's page that a customer is gone; returns what [`StateWriter::add`] does.
     pub(super) fn add_gone(&mut self, shard: ShardId, who: &Identity) -> Result<(usize, Vec<Vec<u8>>), String> {
-        let bytes = self.shards.entry(shard).or_default().draft.add_gone(who);
+        let bytes = self.shards.entry(shard).or_default().draft.add_gone(who)?;
         Ok((bytes, self.full(shard)?))
     }
 

@@ -264,20 +264,22 @@ impl Worker {
             };
             for action in actions {
                 match action {
-                    Action::Remember(who) => changed += remember(self.sink.as_mut(), *id, &mut place.shard, &who),
+                    Action::Remember(who) => {
+                        changed += remember(self.sink.as_mut(), *id, &mut place.shard, &who, Says::Change)
+                    }
                     Action::Forget(who) => changed += self.sink.forget(*id, &who),
                     Action::Commit(done) => progress.push((*id, done)),
                     Action::Publish { .. } | Action::DeadLetter { .. } | Action::Announce(_) => {}
                 }
             }
-            // Two thirds as much is written anew, so that the log is bounded by two and a half times the state; and so many
-            // customers as are owed to those who have gone.
-            let mut owed = changed * 2 / 3;
+            // As much is written anew, so that the log is bounded by twice the state; and so many customers as are owed to
+            // those who have gone.
+            let mut owed = changed;
             let mut step = if stepping && place.shard.owes_a_turn() { place.shard.step() } else { 0 };
             while (owed > 0 || step > 0)
                 && let Some(who) = place.shard.refresh()
             {
-                owed = owed.saturating_sub(remember(self.sink.as_mut(), *id, &mut place.shard, &who).max(1));
+                owed = owed.saturating_sub(remember(self.sink.as_mut(), *id, &mut place.shard, &who, Says::Whole).max(1));
                 step = step.saturating_sub(1);
             }
             self.sink.keep_from(*id, place.shard.needed_from());
@@ -387,9 +389,24 @@ fn unusable(reason: String, record: &RawRecord<'_>) -> Body {
     Body::Unusable(Box::new(Unusable { reason, key, value }))
 }
 
+/// What is to be said of a customer to a log of changes.
+#[derive(Clone, Copy)]
+enum Says {
+    /// How it follows from what stands there.
+    Change,
+    /// All of it, so that nothing before is needed any more.
+    Whole,
+}
+
 /// Hands a customer's state to the log; returns the bytes that a log of changes grew by.
-fn remember(sink: &mut dyn Sink, id: ShardId, shard: &mut Shard<SharedCustomers>, who: &Identity) -> usize {
-    shard.customers().entry(who, |entry| entry.latest().map_or(0, |customer| sink.remember(id, customer)))
+fn remember(sink: &mut dyn Sink, id: ShardId, shard: &mut Shard<SharedCustomers>, who: &Identity, says: Says) -> usize {
+    shard.customers().entry(who, |entry| {
+        let before = match says {
+            Says::Change => entry.before(),
+            Says::Whole => None,
+        };
+        entry.latest().map_or(0, |customer| sink.remember(id, customer, before))
+    })
 }
 
 impl Seat for Worker {

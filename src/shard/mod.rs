@@ -262,7 +262,7 @@ impl<C: Customers> Shard<C> {
     }
 
     /// The next customer whose state is to be written anew in the transaction being committed, though it did not change;
-    /// `None` at the end of a turn. To be asked after [`Input::Prepare`], about two thirds as much as what changed.
+    /// `None` at the end of a turn. To be asked after [`Input::Prepare`], for as many bytes as what changed.
     pub fn refresh(&mut self) -> Option<Identity> {
         loop {
             let who = self.turn.next()?;
@@ -546,6 +546,10 @@ impl<C: Customers> Shard<C> {
             }
         }
         self.population.absorb(&mut self.moved);
+        if self.leaving > 0 && self.settings.state_log == StateLog::Changes {
+            // Also of somebody who came back at once, what was known before is to go from the log.
+            self.turn.owe();
+        }
         self.leaving = 0;
         self.transaction += 1;
         self.applied.clear();

@@ -54,6 +54,11 @@ impl Entry {
         if self.is_changing() { self.pending.as_deref() } else { self.committed.as_deref() }
     }
 
+    /// What the open transaction changes: the image last committed, where there is one.
+    pub fn before(&self) -> Option<&Customer> {
+        if self.is_changing() { self.committed.as_deref() } else { None }
+    }
+
     /// The image that `transaction` changes, and whether it is the first change of this transaction.
     pub fn change(&mut self, who: &Identity, transaction: u64) -> (&mut Customer, bool) {
         let first = self.begin(transaction);

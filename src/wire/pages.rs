@@ -8,19 +8,23 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::state;
-use crate::journey::Customer;
+use crate::journey::{Change, Customer};
 use crate::model::Model;
 use crate::shard::Progress;
 use crate::touchpoint::Identity;
 
 /// The version of a page's layout: magic, version, checksum of the rest, how many bytes belong to an entry that began on a
 /// page before, head, then entries, each with its length; the last may go on on the next page. An entry is a customer's state
-/// or, where the length has its top bit set ([`GONE`]), the key of a customer who is gone.
-const VERSION: u8 = 3;
-/// Version 2 had no `needed_from` in its head, and nobody was ever gone.
+/// or, where the length has its top bit set ([`GONE`]), the key of a customer who is gone, or, where it has the next one set
+/// ([`CHANGED`]), how the state follows from what was last said of that customer.
+const VERSION: u8 = 4;
+/// In version 3 an entry of a customer was the whole state always. Version 2 had no `needed_from` in its head either, and
+/// nobody was ever gone.
 const BEFORE: u8 = 2;
 /// In the length of an entry: it holds a customer's key alone.
 const GONE: u32 = 1 << 31;
+/// In the length of an entry: it holds a change.
+const CHANGED: u32 = 1 << 30;
 const MAGIC: [u8; 3] = *b"SLG";
 /// Magic, version and checksum stand before the rest.
 const PREFIX: usize = 8;
@@ -118,6 +122,8 @@ pub struct Page {
 pub enum Entry {
     /// The customer's state.
     Customer(Box<Customer>),
+    /// How it follows from the one before.
+    Changed(Box<Change<'static>>),
     /// The customer is gone.
     Gone(Identity),
 }
@@ -134,18 +140,20 @@ pub fn joined(pieces: &[u8]) -> Result<Option<Entry>, String> {
     }
 }
 
-/// An entry's bytes, and whether they are those of a customer gone.
+/// An entry's bytes, and what they are.
 struct Raw<'a> {
     bytes: &'a [u8],
-    gone: bool,
+    flags: u32,
 }
 
 impl Raw<'_> {
     fn read(&self) -> Result<Entry, String> {
-        if self.gone {
-            return state::identity(self.bytes).map(Entry::Gone);
+        match self.flags {
+            0 => state::decode(self.bytes).map(|customer| Entry::Customer(Box::new(customer))),
+            CHANGED => state::decode_change(self.bytes).map(|change| Entry::Changed(Box::new(change))),
+            GONE => state::identity(self.bytes).map(Entry::Gone),
+            _ => Err("an entry of the state log is of no known sort".to_owned()),
         }
-        state::decode(self.bytes).map(|customer| Entry::Customer(Box::new(customer)))
     }
 }
 
@@ -153,8 +161,8 @@ impl Raw<'_> {
 fn first(entries: &[u8]) -> Option<(Raw<'_>, &[u8])> {
     let (length, after) = entries.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*length);
-    let (bytes, after) = after.split_at_checked((length & !GONE) as usize)?;
-    Some((Raw { bytes, gone: length & GONE != 0 }, after))
+    let (bytes, after) = after.split_at_checked((length & !(GONE | CHANGED)) as usize)?;
+    Some((Raw { bytes, flags: length & (GONE | CHANGED) }, after))
 }
 
 /// The entries of a page being written.
@@ -163,7 +171,6 @@ pub struct Draft {
     entries: Vec<u8>,
     /// How many bytes at the beginning belong to an entry that began on a page before.
     carried: usize,
-    one: Vec<u8>,
 }
 
 impl Draft {
@@ -172,20 +179,39 @@ impl Draft {
     /// # Errors
     /// Only where memory ends.
     pub fn add(&mut self, customer: &Customer) -> Result<usize, String> {
-        self.one.clear();
-        state::encode(customer, &mut self.one)?;
-        self.entries.extend_from_slice(&(self.one.len() as u32).to_le_bytes());
-        self.entries.extend_from_slice(&self.one);
-        Ok(self.one.len() + 4)
+        self.entry(0, |bytes| state::encode(customer, bytes))
+    }
+
+    /// Adds how a customer's state follows from what the log last said of it; returns its bytes.
+    ///
+    /// # Errors
+    /// Only where memory ends.
+    pub fn add_change(&mut self, change: &Change<'_>) -> Result<usize, String> {
+        self.entry(CHANGED, |bytes| state::encode_change(change, bytes))
     }
 
     /// Adds that a customer is gone; returns its bytes.
-    pub fn add_gone(&mut self, who: &Identity) -> usize {
-        self.one.clear();
-        state::key(who, &mut self.one);
-        self.entries.extend_from_slice(&(self.one.len() as u32 | GONE).to_le_bytes());
-        self.entries.extend_from_slice(&self.one);
-        self.one.len() + 4
+    ///
+    /// # Errors
+    /// Only where memory ends.
+    pub fn add_gone(&mut self, who: &Identity) -> Result<usize, String> {
+        self.entry(GONE, |bytes| {
+            state::key(who, bytes);
+            Ok(())
+        })
+    }
+
+    fn entry(&mut self, flags: u32, write: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) -> Result<usize, String> {
+        let begin = self.entries.len();
+        self.entries.extend_from_slice(&[0; 4]);
+        let written = write(&mut self.entries);
+        if written.is_err() {
+            self.entries.truncate(begin);
+        }
+        written?;
+        let length = self.entries.len() - begin - 4;
+        self.entries[begin..begin + 4].copy_from_slice(&(length as u32 | flags).to_le_bytes());
+        Ok(length + 4)
     }
 
     /// Whether it should be sent before anything is added.
@@ -296,7 +322,7 @@ mod tests {
             assert!(draft.add(customer).expect("added") > 4);
         }
         let gone = Identity::anonymous("g");
-        assert_eq!(draft.add_gone(&gone), 6);
+        assert_eq!(draft.add_gone(&gone), Ok(6));
         let bytes = draft.finish(&head()).expect("a page");
         let page = read(&bytes).expect("readable");
         let mut entries = states(customers);

@@ -1,6 +1,9 @@
-//! A customer's state as bytes: a version, a checksum, postcard.
+//! A customer's state, and a change of it, as bytes: a version, a checksum, postcard.
 
-use crate::journey::Customer;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::journey::{Change, Customer};
 use crate::touchpoint::{Identity, IdentityKind};
 
 const VERSION: u8 = 2;
@@ -36,12 +39,15 @@ pub fn identity(key: &[u8]) -> Result<Identity, String> {
 /// # Errors
 /// Only where memory ends.
 pub fn encode(customer: &Customer, bytes: &mut Vec<u8>) -> Result<(), String> {
-    let begin = bytes.len();
-    bytes.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
-    postcard::to_io(customer, &mut *bytes).map_err(|error| format!("cannot write a customer's state: {error}"))?;
-    let (head, state) = bytes[begin..].split_at_mut(HEAD);
-    head[1..].copy_from_slice(&crc32fast::hash(state).to_le_bytes());
-    Ok(())
+    write(customer, bytes)
+}
+
+/// Appends a change of a customer's state to `bytes`; where that fails, part of it.
+///
+/// # Errors
+/// Only where memory ends.
+pub fn encode_change(change: &Change<'_>, bytes: &mut Vec<u8>) -> Result<(), String> {
+    write(change, bytes)
 }
 
 /// Reads a customer's state.
@@ -49,6 +55,27 @@ pub fn encode(customer: &Customer, bytes: &mut Vec<u8>) -> Result<(), String> {
 /// # Errors
 /// What is wrong with the bytes, and what to do.
 pub fn decode(bytes: &[u8]) -> Result<Customer, String> {
+    read(bytes)
+}
+
+/// Reads a change of a customer's state.
+///
+/// # Errors
+/// What is wrong with the bytes, and what to do.
+pub fn decode_change(bytes: &[u8]) -> Result<Change<'static>, String> {
+    read(bytes)
+}
+
+fn write(what: &impl Serialize, bytes: &mut Vec<u8>) -> Result<(), String> {
+    let begin = bytes.len();
+    bytes.extend_from_slice(&[VERSION, 0, 0, 0, 0]);
+    postcard::to_io(what, &mut *bytes).map_err(|error| format!("cannot write a customer's state: {error}"))?;
+    let (head, state) = bytes[begin..].split_at_mut(HEAD);
+    head[1..].copy_from_slice(&crc32fast::hash(state).to_le_bytes());
+    Ok(())
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let Some((head, state)) = bytes.split_at_checked(HEAD) else {
         return Err("a customer's state is cut off; restore the state from a backup".to_owned());
     };

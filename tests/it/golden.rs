@@ -20,7 +20,7 @@ use sillage::wire::state;
 
 /// The versions that are written now.
 const STATE: u8 = 2;
-const PAGE: u8 = 3;
+const PAGE: u8 = 4;
 
 /// The typical customer takes no more than this in the log.
 const TYPICAL_BYTES: usize = 1_600;
@@ -105,7 +105,8 @@ fn a_customer_written_by_any_version_is_read_and_the_current_one_is_written_to_t
     }
 }
 
-/// The end of a customer who began on the page before, two more, and that one is gone (since version 3).
+/// The end of a customer who began on the page before, two more, that one is gone (since version 3), and how another changed
+/// (since version 4).
 fn a_page() -> Vec<u8> {
     let long = |letter: &str| Customer::new(Identity::anonymous(letter.repeat(pages::FULL - 7)));
     let mut draft = Draft::default();
@@ -115,7 +116,10 @@ fn a_page() -> Vec<u8> {
     for id in ["anna", "bob"] {
         draft.add(&Customer::new(Identity::customer(id))).expect("added");
     }
-    draft.add_gone(&Identity::anonymous("carla"));
+    draft.add_gone(&Identity::anonymous("carla")).expect("added");
+    let (model, touchpoints) = (story::model(), story::touchpoints());
+    let (before, _) = story::customer(&model, &touchpoints[..touchpoints.len() - 2]);
+    draft.add_change(&story::customer(&model, &touchpoints).0.since(&before)).expect("added");
     draft.finish(&head(1, Some(7))).expect("a page")
 }
 
@@ -143,8 +147,8 @@ fn a_page_written_by_any_version_is_read_and_the_current_one_is_written_to_the_b
     for version in kept("page", PAGE, a_page) {
         let bytes = bytes("page", version);
         let page = pages::read(&bytes).unwrap_or_else(|reason| panic!("version {version}: {reason}"));
-        let gone = usize::from(version >= 3);
-        assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + gone, 11), "version {version}");
+        let more = usize::from(version >= 3) + usize::from(version >= 4);
+        assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + more, 11), "version {version}");
         agrees_with_text("page", version, &page);
         if version == PAGE {
             assert!(a_page() == bytes, "version {version} is written otherwise: raise the version instead");
@@ -162,6 +166,12 @@ fn the_typical_customer_is_small_in_the_log() {
     let open = journey.episodes.iter().filter(|episode| episode.watch.deadline != Timestamp::MAX).count();
     assert_eq!(open, 1, "one open basket: {:#?}", journey.episodes);
     let bytes = encoded(&customer).len();
-    eprintln!("typical customer: {bytes} bytes in the log, after {} outcomes", told.len());
+    let touchpoints = story::touchpoints();
+    let (before, _) = story::customer(&model, &touchpoints[..touchpoints.len() - 1]);
+    let mut change = Vec::new();
+    state::encode_change(&customer.since(&before), &mut change).expect("written");
+    let change = change.len();
+    eprintln!("typical customer: {bytes} bytes in the log, {change} by one more touchpoint, after {} outcomes", told.len());
+    assert!(change * 2 < bytes, "{change} bytes of change");
     assert!((500..TYPICAL_BYTES).contains(&bytes), "{bytes} bytes");
 }

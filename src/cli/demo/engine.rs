@@ -11,7 +11,7 @@ use super::locked;
 use super::tally::Tally;
 use crate::embedded::{self, Entering, Entry, INPUT, Refusal, Store};
 use crate::generate::{Load, Opening, Settings};
-use crate::journey::Outcome;
+use crate::journey::{Customer, Outcome};
 use crate::kafka::produce::Feed;
 use crate::kafka::{self, Connection, Create, Facts, Stamps, Start, Trouble};
 use crate::lookup::Lookup;
@@ -248,8 +248,8 @@ impl Sink for Onlooker {
         self.sink.dead_letter(origin, record);
     }
 
-    fn remember(&mut self, shard: ShardId, customer: &crate::journey::Customer) -> usize {
-        self.sink.remember(shard, customer)
+    fn remember(&mut self, shard: ShardId, customer: &Customer, before: Option<&Customer>) -> usize {
+        self.sink.remember(shard, customer, before)
     }
 
     fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {

@@ -135,7 +135,7 @@ fn into_group(setting: &Setting, log: &KafkaLog, incoming: Incoming) -> Result<S
         group.offline.sink(format!("import-{}", uuid::Uuid::new_v4().simple())).map_err(Failure::could_not_run)?;
     let taken = incoming.each(|moved| {
         let to = home(moved)?;
-        sink.remember(to, &moved.customer);
+        sink.remember(to, &moved.customer, None);
         Ok(to)
     });
     let (customers, times) = taken.map_err(|reason| {

@@ -40,7 +40,7 @@ fn process_everything(store: &Arc<Store>) -> Verdict {
     for (shard, progress) in &shards {
         let unusable = Unusable { reason: "a test".to_owned(), key: None, value: Some(vec![0xff, 0x00]) };
         sink.dead_letter(Origin { shard: *shard, input: 0, offset: progress.positions[0].offset }, &unusable);
-        sink.remember(*shard, &Customer::new(Identity::customer(format!("customer of {shard}"))));
+        sink.remember(*shard, &Customer::new(Identity::customer(format!("customer of {shard}"))), None);
     }
     sink.commit(&shards)
 }

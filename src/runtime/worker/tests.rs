@@ -22,7 +22,7 @@ impl Sink for Changes {
         self.published.lock().expect("one thread").push((outcome.to_string(), stale));
     }
     fn dead_letter(&mut self, _: Origin, _: &Unusable) {}
-    fn remember(&mut self, _: ShardId, _: &Customer) -> usize {
+    fn remember(&mut self, _: ShardId, _: &Customer, _: Option<&Customer>) -> usize {
         100
     }
     fn forget(&mut self, _: ShardId, _: &Identity) -> usize {

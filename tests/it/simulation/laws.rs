@@ -291,6 +291,17 @@ impl Truth {
                         wire::state::encode(&customer, &mut bytes).or_else(|fault| broken("pages can be read", fault))?;
                         self.state.insert(customer.identity.id.to_string(), bytes);
                     }
+                    pages::Entry::Changed(change) => {
+                        let name = change.identity().id.to_string();
+                        let known = self.state.get(&name).ok_or_else(|| format!("there is nothing that {name} changes"));
+                        let followed = known.and_then(|bytes| wire::state::decode(bytes)).and_then(|mut customer| {
+                            customer.follow(*change)?;
+                            let mut bytes = Vec::new();
+                            wire::state::encode(&customer, &mut bytes).map(|()| bytes)
+                        });
+                        let bytes = followed.or_else(|fault| broken("a change follows from what is known", fault))?;
+                        self.state.insert(name, bytes);
+                    }
                     pages::Entry::Gone(who) => drop(self.state.remove(who.id.as_str())),
                 }
             }

@@ -688,8 +688,8 @@ impl<S: Sink> Sink for Careless<S> {
         self.0.announce(who);
     }
 
-    fn remember(&mut self, shard: ShardId, customer: &Customer) -> usize {
-        self.0.remember(shard, customer)
+    fn remember(&mut self, shard: ShardId, customer: &Customer, before: Option<&Customer>) -> usize {
+        self.0.remember(shard, customer, before)
     }
 
     fn keep_from(&mut self, shard: ShardId, sequence: u64) {
