@@ -12,9 +12,9 @@ use crate::ledger::{self, Found, Ledger, Seating};
 use crate::port::ShardId;
 use crate::wire::state;
 
-/// The state log is at most so many times as large as the state, at a steady load: two and a half by its design, and an
-/// eighth more before it is worth cutting.
-const BOUND: f64 = 2.5 * 9.0 / 8.0;
+/// The state log is at most so many times as large as the state: twice by its design, an eighth more before it is worth
+/// cutting, and the rest for a load that is not steady.
+const BOUND: f64 = 2.5;
 /// Logs smaller than this are mostly the heads of pages, and judged by nothing.
 const SMALL: u64 = 1 << 20;
 
