@@ -115,7 +115,9 @@ impl Reading {
         }
         if head.part != self.part {
             self.open.clear();
-            self.whole = false;
+            // What has come of another commit, whose end was cut away amid the reading, is behind all that follows.
+            self.said.clear();
+            self.whole = head.part == 0;
         }
         let last = head.progress.is_some();
         self.part = if last { 0 } else { head.part + 1 };
@@ -144,13 +146,18 @@ impl Reading {
         let whole = self.whole;
         self.first.get_or_insert(if whole { progress.sequence } else { progress.sequence + 1 });
         self.needed_from = head.needed_from;
+        if head.needed_from == progress.sequence {
+            // This commit says everything. Somebody it says nothing of is gone: a reset may have dropped all of them.
+            self.latest.clear();
+            self.headless.clear();
+        }
         self.progress = Some(progress);
-        self.apply(head.models).map_err(Unfit::Wrong)
+        self.apply(head.models)
     }
 
     /// What the commit says, which was written under these models; what is known from before is brought over to them first.
-    fn apply(&mut self, models: Vec<Mark>) -> Result<(), String> {
-        if let Some(migration) = succession::step(&self.models, &models)? {
+    fn apply(&mut self, models: Vec<Mark>) -> Result<(), Unfit> {
+        if let Some(migration) = succession::step(&self.models, &models).map_err(Unfit::Wrong)? {
             self.latest.values_mut().for_each(|customer| migration.migrate(customer));
         }
         self.models = models;
@@ -162,7 +169,8 @@ impl Reading {
                 }
                 Entry::Changed(change) => match self.latest.get_mut(change.identity()) {
                     Some(customer) => {
-                        customer.follow(*change).map_err(|how| format!("a change in the state log does not fit: {how}"))?;
+                        let unfit = |how| Unfit::Hole(format!("a change in the state log does not fit: {how}"));
+                        customer.follow(*change).map_err(unfit)?;
                     }
                     None => drop(self.headless.insert(change.identity().clone())),
                 },
@@ -378,7 +386,80 @@ mod tests {
         assert!(matches!(&short, Err(Unfit::Hole(reason)) if reason.contains("its head is missing")), "{short:?}");
         let mut reading = Reading::of(0);
         let foreign = take(&mut reading, &[changing(1, "anna", 0, 1), changing(2, "anna", 2, 3)]);
-        assert!(matches!(&foreign, Err((1, Unfit::Wrong(reason))) if reason.contains("does not fit")), "{foreign:?}");
+        assert!(matches!(&foreign, Err((1, Unfit::Hole(reason))) if reason.contains("does not fit")), "{foreign:?}");
+    }
+
+    /// A page of a commit; `from` that of it on the log is needed.
+    fn saying(part: u32, sequence: Option<u64>, from: u64, add: impl FnOnce(&mut Draft)) -> Vec<u8> {
+        let position = Position { offset: 0, log_time: Timestamp::MIN };
+        let head = Head {
+            part,
+            partitions: 6,
+            inputs: vec!["in".to_owned()],
+            models: Vec::new(),
+            progress: sequence.map(|sequence| Progress { positions: vec![position], stream_time: None, sequence }),
+            attempt: "a".to_owned(),
+            needed_from: from,
+        };
+        let mut draft = Draft::default();
+        add(&mut draft);
+        draft.finish(&head).expect("a page")
+    }
+
+    /// The name of each customer and how many touchpoints have come of it.
+    fn known(pages: &[Vec<u8>]) -> Vec<(String, u64)> {
+        let mut reading = Reading::of(0);
+        take(&mut reading, pages).expect("in order");
+        let (customers, _) = reading.finish(&ledger()).expect("whole");
+        let mut known: Vec<_> =
+            customers.iter().map(|customer| (customer.identity.id.to_string(), customer.touchpoints)).collect();
+        known.sort();
+        known
+    }
+
+    /// The owner before cuts the log while the first of a commit's pages have been read: what comes next is of a later commit.
+    #[test]
+    fn what_was_read_of_a_commit_that_was_cut_away_is_forgotten() {
+        let image = |who: &str, touchpoints| {
+            let mut customer = Customer::new(Identity::customer(who));
+            customer.touchpoints = touchpoints;
+            customer
+        };
+        let abandoned = saying(0, None, 0, |draft| {
+            draft.add(&image("anna", 1)).expect("added");
+            draft.add(&image("ben", 1)).expect("added");
+        });
+        let first = saying(0, Some(9), 9, |draft| {
+            draft.add(&image("anna", 5)).expect("added");
+        });
+        let next = saying(0, Some(10), 9, |draft| {
+            draft.add_change(&image("anna", 6).since(&image("anna", 5))).expect("added");
+        });
+        let expected = vec![("anna".to_owned(), 6)];
+        assert_eq!(known(&[abandoned.clone(), first, next.clone()]), expected, "ben was erased meanwhile");
+        // Without the whole customer, what has changed of her follows from nothing that is known.
+        let cut = saying(0, Some(9), 3, |draft| {
+            draft.add_change(&image("anna", 5).since(&image("anna", 4))).expect("added");
+        });
+        let mut reading = Reading::of(0);
+        take(&mut reading, &[abandoned, cut, next]).expect("in order");
+        let short = reading.finish(&ledger());
+        assert!(matches!(short, Err(Unfit::Hole(_))), "{short:?}");
+    }
+
+    /// Somebody who stands by has read all that the log held before journeys were dropped from it.
+    #[test]
+    fn a_commit_from_which_on_the_log_is_needed_leaves_nobody_it_says_nothing_of() {
+        let one = |who: &str| {
+            let who = Customer::new(Identity::customer(who));
+            move |draft: &mut Draft| {
+                draft.add(&who).expect("added");
+            }
+        };
+        let kept = [saying(0, Some(4), 4, one("anna")), saying(0, Some(5), 4, one("ben"))];
+        let dropped = [kept[0].clone(), saying(0, Some(5), 5, one("ben"))];
+        let names = |pages: &[Vec<u8>]| known(pages).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!((names(&kept), names(&dropped)), (vec!["anna".to_owned(), "ben".to_owned()], vec!["ben".to_owned()]));
     }
 
     /// A model of the shop by its version: a stage is renamed, then one comes between, then one more.

@@ -177,7 +177,7 @@ impl Draft {
     /// Adds a customer's state; returns its bytes.
     ///
     /// # Errors
-    /// Only where memory ends.
+    /// Only where memory ends, or the customer fills a gibibyte.
     pub fn add(&mut self, customer: &Customer) -> Result<usize, String> {
         self.entry(0, |bytes| state::encode(customer, bytes))
     }
@@ -185,7 +185,7 @@ impl Draft {
     /// Adds how a customer's state follows from what the log last said of it; returns its bytes.
     ///
     /// # Errors
-    /// Only where memory ends.
+    /// Only where memory ends, or the customer fills a gibibyte.
     pub fn add_change(&mut self, change: &Change<'_>) -> Result<usize, String> {
         self.entry(CHANGED, |bytes| state::encode_change(change, bytes))
     }
@@ -193,7 +193,7 @@ impl Draft {
     /// Adds that a customer is gone; returns its bytes.
     ///
     /// # Errors
-    /// Only where memory ends.
+    /// Only where memory ends, or the customer fills a gibibyte.
     pub fn add_gone(&mut self, who: &Identity) -> Result<usize, String> {
         self.entry(GONE, |bytes| {
             state::key(who, bytes);
@@ -204,14 +204,18 @@ impl Draft {
     fn entry(&mut self, flags: u32, write: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) -> Result<usize, String> {
         let begin = self.entries.len();
         self.entries.extend_from_slice(&[0; 4]);
-        let written = write(&mut self.entries);
+        let written = write(&mut self.entries).and_then(|()| {
+            let length = self.entries.len() - begin - 4;
+            // Further up are the flags.
+            let fits = u32::try_from(length).ok().filter(|length| length & (GONE | CHANGED) == 0);
+            fits.ok_or_else(|| format!("{length} bytes are said of a customer, more than the state log can hold"))
+        });
         if written.is_err() {
             self.entries.truncate(begin);
         }
-        written?;
-        let length = self.entries.len() - begin - 4;
-        self.entries[begin..begin + 4].copy_from_slice(&(length as u32 | flags).to_le_bytes());
-        Ok(length + 4)
+        let length = written?;
+        self.entries[begin..begin + 4].copy_from_slice(&(length | flags).to_le_bytes());
+        Ok(length as usize + 4)
     }
 
     /// Whether it should be sent before anything is added.

@@ -151,6 +151,10 @@ impl Running {
     /// Waits until all that is appended, and all that is due at `instant`, is decided and committed.
     fn settle(&self, instant: Timestamp) {
         let shards = self.store.partitions() as usize;
+        wait_until("everything is committed", || self.store.pending() == 0);
+        // A commit is in the store before its worker's turn is over, and a promise may be older than what was appended last:
+        // only turns that end from here on count.
+        self.watch.done.lock().expect("unpoisoned").clear();
         wait_until("everything is decided and committed", || {
             let done = self.watch.done.lock().expect("unpoisoned");
             let told = done.len() == shards && done.values().all(|at| *at >= instant);
