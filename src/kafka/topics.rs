@@ -323,6 +323,11 @@ impl<'a> Setup<'a> {
         Ok(())
     }
 
+    /// How many partitions a topic has that is known to exist.
+    fn partitions_of(&self, topic: &str) -> Result<u32, Trouble> {
+        shown(topic, partitions(&self.metadata()?, topic))
+    }
+
     /// The state log: nothing in it may be deleted but by Sillage, which a compacted topic would not allow.
     fn state_log(&self, known: &Metadata, partition_count: u32) -> Result<(), Trouble> {
         let name = outputs::topic(&self.connection.output, outputs::STATE);
@@ -331,7 +336,7 @@ impl<'a> Setup<'a> {
             let settings: Vec<(&str, &str)> = STATE_LOG.iter().copied().chain([("max.message.bytes", &*bytes)]).collect();
             self.create(&[&name], partition_count, &settings)?;
         }
-        let found = shown(&name, partitions(&self.metadata()?, &name))?;
+        let found = self.partitions_of(&name)?;
         if found != partition_count {
             return Err(unfit(format!(
                 "the state log {name} has {found} partitions, but the inputs have {partition_count}; \
@@ -365,7 +370,7 @@ impl<'a> Setup<'a> {
         if partitions(known, &name) == 0 {
             self.create(&[&name], partition_count, CONTROL)?;
         }
-        let found = partitions(&self.metadata()?, &name);
+        let found = self.partitions_of(&name)?;
         if found != partition_count {
             return Err(unfit(format!(
                 "the control topic {name} has {found} partitions, but the inputs have {partition_count}; \
