@@ -58,6 +58,7 @@ fn apply(mut shard: Shard<PlainCustomers>, touchpoints: Vec<Touchpoint>, commit:
                 | Action::Remember(_)
                 | Action::Forget(_)
                 | Action::Announce(_)
+                | sillage::shard::Action::Tombstone(_)
                 | Action::Commit(_) => {}
             }
         }

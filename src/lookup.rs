@@ -120,6 +120,15 @@ impl Lookup {
         self.shelves.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    /// How many customers a shard has as of its last commit; 0 where it is not readable.
+    pub fn customers(&self, shard: ShardId) -> usize {
+        let shards = self.shelves.read().unwrap_or_else(PoisonError::into_inner);
+        shards.get(&shard).map_or(0, |shared| {
+            let committed = shared.0.committed.load(Ordering::Acquire);
+            shared.0.entries.iter().filter(|entry| entry.image(committed).is_some()).count()
+        })
+    }
+
     /// The committed state of a customer, looked for in every shard of this process.
     pub fn customer(&self, who: &Identity) -> Option<Customer> {
         let shards = self.shelves.read().unwrap_or_else(PoisonError::into_inner);

@@ -99,6 +99,8 @@ pub trait Sink: Send {
     fn remember(&mut self, shard: ShardId, customer: &Customer, before: Option<&Customer>) -> usize;
     /// Lets nothing be left of a customer in what the log keeps, as of this transaction. Returns bytes as `remember` does.
     fn forget(&mut self, shard: ShardId, who: &Identity) -> usize;
+    /// Lets nothing that was published of a customer so far stay where a topic keeps the latest record of each key (rule 28).
+    fn tombstone(&mut self, who: &Identity);
     /// Lets every shard, this one included, hear in this transaction that an identity is to be erased ([`Seat::control`]).
     fn announce(&mut self, who: &Identity);
     /// A log of changes is needed from this commit of the shard on, once the transaction is committed.

@@ -11,7 +11,7 @@ use super::{Failure, print};
 use crate::config::{KafkaLog, Log};
 use crate::embedded;
 use crate::kafka::Start;
-use crate::ledger::Found;
+use crate::ledger::{Found, Ledger};
 use crate::port::{ShardId, Sink};
 use crate::shard::{Position, Progress};
 use crate::time::Timestamp;
@@ -151,6 +151,8 @@ fn on_store(args: &Args, setting: &Setting, settings: &embedded::Settings) -> Re
 struct Change {
     customers: u64,
     progress: Progress,
+    /// From which commit on the state log is needed then.
+    needed_from: u64,
     moves: Vec<Move>,
 }
 
@@ -170,23 +172,21 @@ fn on_kafka(args: &Args, setting: &Setting, log: &KafkaLog) -> Result<(), Failur
         (0..).zip(committed.iter().zip(&starts)).map(|(shard, (found, to))| change(args, &group, shard, found, to));
     let changes = changes.collect::<Result<Vec<_>, _>>()?;
     let customers = changes.iter().map(|change| change.customers).sum();
-    let (mut moves, mut progress) = (Vec::new(), Vec::new());
+    let (mut moves, mut progress, mut needed_from) = (Vec::new(), Vec::new(), Vec::new());
     for (shard, change) in (0..).zip(changes) {
         moves.extend(change.moves);
         progress.push((shard, change.progress));
+        needed_from.push((shard, change.needed_from));
     }
     confirmed(args, &moves, customers)?;
     // Somebody may have started the service while this was thought over.
     group.wait_until_deserted()?;
     let name = format!("reset-{}", uuid::Uuid::new_v4().simple());
     let mut sink = group.offline.sink(name).map_err(Failure::could_not_run)?;
-    match args.state {
-        Fate::Keep => {}
-        Fate::Drop => {
-            group.offline.cut_all().map_err(Failure::could_not_run)?;
-            progress.iter().for_each(|(shard, progress)| sink.keep_from(*shard, progress.sequence));
-        }
+    if args.state == Fate::Drop {
+        group.offline.cut_all().map_err(Failure::could_not_run)?;
     }
+    needed_from.into_iter().for_each(|(shard, sequence)| sink.keep_from(shard, sequence));
     settled(sink.commit(&progress))?;
     print("done\n")
 }
@@ -202,7 +202,17 @@ fn change(args: &Args, group: &Group, shard: ShardId, found: &Found, to: &[i64])
         (Err(reason), Fate::Keep) => return Err(Failure::could_not_run(reason)),
     };
     let known = restored.progress;
-    let sequence = known.as_ref().map_or(0, |progress| progress.sequence).max(last_commit(found));
+    let sequence = match (args.state, &known) {
+        // The next page of the log that stays, wherever the offsets were.
+        (Fate::Keep, Some(progress)) => progress.sequence + 1,
+        (Fate::Keep, None) | (Fate::Drop, _) => {
+            known.as_ref().map_or(0, |progress| progress.sequence).max(last_commit(found)) + 1
+        }
+    };
+    let needed_from = match args.state {
+        Fate::Keep => restored.needed_from,
+        Fate::Drop => sequence,
+    };
     let (stream_time, log_times) = match (args.state, &known) {
         (Fate::Keep, Some(progress)) => {
             (progress.stream_time, progress.positions.iter().take(to.len()).map(|position| position.log_time).collect())
@@ -211,13 +221,11 @@ fn change(args: &Args, group: &Group, shard: ShardId, found: &Found, to: &[i64])
     };
     let mut positions: Vec<Position> =
         to.iter().zip(log_times).map(|(offset, log_time)| Position { offset: *offset, log_time }).collect();
-    // What has been read of the control topic stays read where the state stays; else it is read again, since whoever asked there
-    // to be forgotten may come again with what is read again.
     let ledger = group.offline.ledger();
     if let (Fate::Keep, Some(progress)) = (args.state, &known) {
-        positions.extend(progress.positions.get(ledger.inputs.len()));
+        positions.extend(control(ledger, progress, to));
     }
-    let progress = ledger.complete(Progress { positions, stream_time, sequence: sequence + 1 });
+    let progress = ledger.complete(Progress { positions, stream_time, sequence });
     let place = |(input, (topic, to)): (usize, (&String, &i64))| {
         let committed = found.offsets.get(input).and_then(|(offset, _)| *offset);
         let logged = known.as_ref().and_then(|progress| progress.positions.get(input)).map(|position| position.offset);
@@ -226,6 +234,18 @@ fn change(args: &Args, group: &Group, shard: ShardId, found: &Found, to: &[i64])
     Ok(Change {
         customers: restored.customers.len() as u64,
         progress,
+        needed_from,
         moves: ledger.inputs.iter().zip(to).enumerate().map(place).collect(),
     })
+}
+
+/// Where the control topic goes on with a state that stays: where it was, unless an input goes back. Then orders are read again
+/// as well, since whoever was erased may come again with what is read again; and no sooner than that, which is why they count as
+/// of the latest log time that any input has reached (rule 5: at the same instant, inputs come first).
+fn control(ledger: &Ledger, known: &Progress, to: &[i64]) -> Option<Position> {
+    let inputs = known.positions.get(..ledger.inputs.len())?;
+    let goes_back = inputs.iter().zip(to).any(|(position, to)| *to < position.offset);
+    let heard = *known.positions.get(ledger.inputs.len())?;
+    let latest = inputs.iter().map(|position| position.log_time).fold(heard.log_time, Timestamp::max);
+    Some(if goes_back { Position { offset: 0, log_time: latest } } else { heard })
 }

@@ -139,7 +139,7 @@ pub enum Refusal {
 pub struct Stored {
     /// 1, 2, … over all topics; never used twice.
     pub position: u64,
-    /// `transitions`, `completions`, `abandonments`, `recoveries`, `dead-letters`.
+    /// As `wire::outputs` names them.
     pub topic: String,
     /// The JSON that was published.
     pub value: Vec<u8>,
@@ -169,7 +169,8 @@ impl Store {
     /// A directory in use, not writable, made for other partitions or other models, with the next action.
     pub fn open(settings: &Settings, models: &[Arc<Model>], now: &Now) -> Result<Arc<Self>, String> {
         let lock = schema::lock(settings)?;
-        let opened = schema::open(settings, models)?;
+        let mut opened = schema::open(settings, models)?;
+        succession::follow(&mut opened.connection, settings, models)?;
         let outcomes = schema::reader(settings)?;
         let board = Arc::new(Board::new(opened.books.clone()));
         let (jobs, queue) = sync_channel(QUEUE);

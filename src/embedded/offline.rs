@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::books::{Books, ShardBook, key, offset};
-use super::{Settings, schema};
+use super::{Settings, schema, succession};
 use crate::journey::Customer;
 use crate::model::Model;
 use crate::partitioner::Partitioner;
@@ -21,6 +21,8 @@ use crate::wire::state;
 pub struct Offline {
     connection: Connection,
     books: Books,
+    settings: Settings,
+    models: Vec<Arc<Model>>,
     /// Held as long as the store is open.
     _lock: File,
 }
@@ -50,14 +52,20 @@ fn fault(error: rusqlite::Error) -> String {
 }
 
 impl Offline {
-    /// Takes a store, or makes one.
+    /// Takes a store, or makes one. What is in it stays as it is, under other models as well.
     ///
     /// # Errors
-    /// One that is in use, or made for other partitions or models.
+    /// One that is in use, or made for other partitions.
     pub fn open(settings: &Settings, models: &[Arc<Model>]) -> Result<Self, String> {
         let lock = schema::lock(settings)?;
         let opened = schema::open(settings, models)?;
-        Ok(Offline { connection: opened.connection, books: opened.books, _lock: lock })
+        let (settings, models) = (settings.clone(), models.to_vec());
+        Ok(Offline { connection: opened.connection, books: opened.books, settings, models, _lock: lock })
+    }
+
+    /// What is in the store is brought over to the models, which what is done next is about.
+    fn follow(&mut self) -> Result<(), String> {
+        succession::follow(&mut self.connection, &self.settings, &self.models)
     }
 
     /// Why the store cannot be filled; `None` where it can.
@@ -84,6 +92,7 @@ impl Offline {
     /// # Errors
     /// What `bring` says, or a store that cannot be written.
     pub fn fill<T>(&mut self, bring: impl FnOnce(&mut Filling<'_>) -> Result<T, String>) -> Result<T, String> {
+        self.follow()?;
         let partitions = self.books.shards.len() as u32;
         let transaction = self.connection.transaction().map_err(fault)?;
         let mut filling =
@@ -128,8 +137,13 @@ impl Offline {
     /// Does what was planned.
     ///
     /// # Errors
-    /// A store that cannot be written; nothing was changed.
+    /// A store that cannot be written, or journeys that stay and may not go on under the models; nothing was changed.
     pub fn reset(&mut self, plan: &[Step], fate: Fate) -> Result<(), String> {
+        match fate {
+            Fate::Keep => self.follow()?,
+            // The next start brings nobody over.
+            Fate::Drop => {}
+        }
         let transaction = self.connection.transaction().map_err(fault)?;
         let mut books = self.books.clone();
         for (book, step) in books.shards.iter_mut().zip(plan) {

@@ -83,7 +83,8 @@ fn in_use(dir: &Path, file: &mut File) -> String {
     format!("{} is in use by {owner}; stop that one, or choose another directory", dir.display())
 }
 
-/// Opens the store to write, making what is missing and checking what is there.
+/// Opens the store to write, making what is missing and checking what is there. Its customers may still be under other models
+/// (`succession::follow`).
 pub(super) fn open(settings: &Settings, models: &[Arc<Model>]) -> Result<Opened, String> {
     if !(1..=MAX_PARTITIONS).contains(&settings.partitions) {
         return Err(format!("{} partitions are out of range; choose 1 to {MAX_PARTITIONS}", settings.partitions));
@@ -99,7 +100,6 @@ pub(super) fn open(settings: &Settings, models: &[Arc<Model>]) -> Result<Opened,
         _ => check_version(&connection, settings)?,
     }
     check_partitions(&connection, settings)?;
-    succession::follow(&mut connection, settings, models)?;
     let books = Books::load(&connection).map_err(fault)?;
     let seed: i64 = meta(&connection, "seed").map_err(fault)?;
     let ids = Ids::load(&connection, seed.cast_unsigned()).map_err(fault)?;

@@ -146,6 +146,9 @@ impl Sink for StoreSink {
         0
     }
 
+    /// The store keeps all outcomes, for as long as it is told to.
+    fn tombstone(&mut self, _who: &Identity) {}
+
     fn announce(&mut self, who: &Identity) {
         self.work.announced.push(erasures::encode(who));
     }

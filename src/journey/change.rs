@@ -63,14 +63,16 @@ impl Change<'_> {
 impl Customer {
     /// How this image follows from another of the same customer.
     pub fn since(&self, before: &Customer) -> Change<'_> {
+        // Taken apart, so that what is new in a customer cannot be left out of its changes.
+        let Customer { identity, links, touchpoints, history, seen, journeys } = self;
         Change {
-            identity: Cow::Borrowed(&self.identity),
+            identity: Cow::Borrowed(identity),
             after: before.touchpoints,
-            touchpoints: self.touchpoints,
-            links: Cow::Borrowed(&self.links),
-            history: Tail::between(&before.history, &self.history),
-            seen: Tail::between(&before.seen, &self.seen),
-            journeys: Cow::Borrowed(&self.journeys),
+            touchpoints: *touchpoints,
+            links: Cow::Borrowed(links),
+            history: Tail::between(&before.history, history),
+            seen: Tail::between(&before.seen, seen),
+            journeys: Cow::Borrowed(journeys),
         }
     }
 
@@ -79,14 +81,17 @@ impl Customer {
     /// # Errors
     /// The change follows from another image; this one is then of no use.
     pub fn follow(&mut self, change: Change<'_>) -> Result<(), String> {
-        let (after, found) = (change.after, self.touchpoints);
-        let fits = change.history.follow(&mut self.history) & change.seen.follow(&mut self.seen);
-        if after != found || *change.identity != self.identity || !fits {
+        let Change { identity, after, touchpoints, links, history, seen, journeys } = change;
+        let found = self.touchpoints;
+        if after != found || *identity != self.identity {
             return Err(format!("it says how a customer changed after {after} touchpoints, and knows it after {found}"));
         }
-        self.touchpoints = change.touchpoints;
-        self.links = change.links.into_owned();
-        self.journeys = change.journeys.into_owned();
+        if !(history.follow(&mut self.history) & seen.follow(&mut self.seen)) {
+            return Err("it drops more of a customer's history than there is".to_owned());
+        }
+        self.touchpoints = touchpoints;
+        self.links = links.into_owned();
+        self.journeys = journeys.into_owned();
         Ok(())
     }
 }

@@ -178,7 +178,7 @@ impl Passage {
         }
     }
 
-    /// Of stages that go on in one, whichever was reached first. Where the journey stands has been reached.
+    /// A stage that others have gone into was reached as far as it was itself, or as the journey stands there now.
     fn reached(&self, journey: &Journey) -> Vec<Option<Timestamp>> {
         let mut reached: Vec<Option<Timestamp>> = vec![None; self.ends.len()];
         for (goes, at) in self.stages.iter().zip(&journey.reached) {

@@ -165,7 +165,7 @@ pub enum Applied {
     Counted,
     /// No model names its type; it was only kept in the history, and is progress where anything is.
     Ignored,
-    /// A repeat; nothing changed.
+    /// A repeat: no journey changed.
     Duplicate,
 }
 

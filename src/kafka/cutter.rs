@@ -59,7 +59,10 @@ fn cut_on(knife: &Knife, orders: &Receiver<(ShardId, i64)>) {
         let all: BTreeMap<ShardId, i64> = std::iter::once(first).chain(orders.try_iter()).collect();
         match knife.cut(all.iter().map(|(shard, offset)| (*shard, Offset::Offset(*offset)))) {
             Ok(()) => debug!(shards = all.len(), "the state log is cut"),
-            Err(error) => warn!(%error, "the state log is not cut; it grows until it is"),
+            Err(error) => {
+                warn!(%error, "the state log is not cut; it grows until it is");
+                knife.look_for_leaders();
+            }
         }
     }
 }
@@ -78,6 +81,13 @@ impl Knife {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
         Ok(Knife { admin, runtime, topic: outputs::topic(&connection.output, outputs::STATE) })
+    }
+
+    /// A client that consumes nothing goes on asking a leader of old for minutes.
+    fn look_for_leaders(&self) {
+        if let Err(error) = self.admin.inner().fetch_metadata(Some(&self.topic), CALL) {
+            debug!(%error, "looking for the leaders of the state log");
+        }
     }
 
     /// Deletes what stands before these offsets.

@@ -4,16 +4,17 @@
 //! waits behind its long-poll fetch. Last stable offset = high watermark means that no transaction stands open before the
 //! end.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryIter, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::{Connection, answers, client};
 use crate::port::{Now, ShardId};
@@ -22,7 +23,11 @@ use crate::time::Timestamp;
 /// At most so often.
 const INTERVAL: Duration = Duration::from_millis(25);
 /// An answer later than this is of no use.
-const CALL: Duration = Duration::from_secs(5);
+const CALL: Duration = Duration::from_secs(2);
+/// At most so often a client is made to look for the leaders anew.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often it is told that an end is unknown.
+const TELL: Duration = Duration::from_secs(10);
 
 /// An input that wants to know its end: index of the topic, partition.
 pub(super) type Asked = (usize, ShardId);
@@ -71,14 +76,14 @@ impl Ends {
             client::asking(connection, isolation).create_with_context(Quiet)
         };
         let fault = |error| format!("cannot make a client: {error}");
-        let stable = make("read_committed").map_err(fault)?;
-        let high = make("read_uncommitted").map_err(fault)?;
+        let stable = Asker::of(make("read_committed").map_err(fault)?);
+        let high = Asker::of(make("read_uncommitted").map_err(fault)?);
         let (send, answers) = channel();
         let slate = Arc::new(Slate::default());
         let (shared, connection, now) = (Arc::clone(&slate), Arc::clone(connection), Arc::clone(now));
         let thread = std::thread::Builder::new()
             .name("sillage-ends".to_owned())
-            .spawn(move || ask_on(&shared, &connection, &now, [&stable, &high], &send))
+            .spawn(move || ask_on(&shared, &connection, &now, [stable, high], &send))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(Ends { slate, answers, thread: Some(thread) })
     }
@@ -110,9 +115,10 @@ fn ask_on(
     slate: &Slate,
     connection: &Connection,
     now: &Now,
-    [stable, high]: [&BaseConsumer<Quiet>; 2],
+    [mut stable, mut high]: [Asker; 2],
     answers: &Sender<Vec<End>>,
 ) {
+    let mut told: Option<Instant> = None;
     while !slate.stop.load(Ordering::Acquire) {
         let wanted = {
             let wanted = slate.wanted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -123,41 +129,74 @@ fn ask_on(
             continue;
         }
         let at = now();
-        match (ends(stable, connection, &wanted), ends(high, connection, &wanted)) {
-            (Ok(stable), Ok(high)) => {
-                let agreed = wanted.iter().zip(stable.iter().zip(&high)).filter(|(_, (stable, high))| stable == high);
-                let found = agreed.filter_map(|((input, shard), (offset, _))| {
-                    Some(End { input: *input, shard: *shard, offset: (*offset)?, at })
-                });
-                if answers.send(found.collect()).is_err() {
-                    return;
-                }
-            }
-            // Unanswered questions hold stream time; the lag of stream time is a metric.
-            (Err(error), _) | (_, Err(error)) => debug!(%error, "the ends of the inputs are unknown"),
+        let both = [stable.ends(connection, &wanted), high.ends(connection, &wanted)];
+        let [stable, high] = &both;
+        let agreed = wanted.iter().zip(stable.iter().zip(high)).filter_map(|((input, shard), (stable, high))| {
+            let (offset, high) = (*stable.as_ref().ok()?, *high.as_ref().ok()?);
+            (offset == high).then_some(End { input: *input, shard: *shard, offset, at })
+        });
+        if answers.send(agreed.collect()).is_err() {
+            return;
+        }
+        // Unanswered questions hold stream time; the lag of stream time is a metric.
+        let unknown =
+            wanted.iter().cycle().zip(both.iter().flatten()).find_map(|(asked, end)| Some((asked, end.as_ref().err()?)));
+        if let Some(((input, shard), error)) = unknown.filter(|_| told.is_none_or(|told| told.elapsed() > TELL)) {
+            told = Some(Instant::now());
+            let topic = &connection.inputs[*input];
+            warn!(topic, shard, error, "the end of an input is unknown: nothing that is missing there can be decided");
         }
         // The next question is not asked before the interval is over, however fast the answer was.
         std::thread::sleep(INTERVAL);
     }
 }
 
-/// Asks for the ends of all wanted inputs at once: a look-up by time with librdkafka's "latest" as the time.
-fn ends(client: &BaseConsumer<Quiet>, connection: &Connection, wanted: &[Asked]) -> KafkaResult<Vec<Option<i64>>> {
-    let mut asked = TopicPartitionList::new();
-    for (input, shard) in wanted {
-        asked.add_partition_offset(&connection.inputs[*input], *shard as i32, Offset::End)?;
+/// A client that is asked, again and again, and nothing else.
+struct Asker {
+    client: BaseConsumer<Quiet>,
+    looked: Option<Instant>,
+}
+
+impl Asker {
+    fn of(client: BaseConsumer<Quiet>) -> Self {
+        Asker { client, looked: None }
     }
-    let found = client.offsets_for_times(asked, CALL)?;
-    // A partition without an answer holds its own shard only.
-    let offset = |(input, shard): &Asked| {
-        let found = found.find_partition(&connection.inputs[*input], *shard as i32)?;
-        match found.error() {
-            Ok(()) => answers::number(found.offset()),
-            Err(error) => {
-                debug!(%error, "the end of an input is unknown");
-                None
+
+    /// The ends of all wanted inputs, asked for at once. A partition without an answer holds its own shard only.
+    fn ends(&mut self, connection: &Connection, wanted: &[Asked]) -> Vec<Result<i64, String>> {
+        let found = self.ask(connection, wanted);
+        let end = |(input, shard): &Asked| {
+            let found = found.as_ref().map_err(ToString::to_string)?;
+            let found = found.find_partition(&connection.inputs[*input], *shard as i32).ok_or("nobody knows it")?;
+            found.error().map_err(|error| error.to_string())?;
+            answers::number(found.offset()).ok_or_else(|| "it is no number".to_owned())
+        };
+        let ends: Vec<Result<i64, String>> = wanted.iter().map(end).collect();
+        let missing = wanted.iter().zip(&ends).filter(|(_, end)| end.is_err()).map(|((input, _), _)| *input);
+        self.look_for_leaders(connection, missing.collect());
+        ends
+    }
+
+    /// A look-up by time with librdkafka's "latest" as the time.
+    fn ask(&self, connection: &Connection, wanted: &[Asked]) -> KafkaResult<TopicPartitionList> {
+        let mut asked = TopicPartitionList::new();
+        for (input, shard) in wanted {
+            asked.add_partition_offset(&connection.inputs[*input], *shard as i32, Offset::End)?;
+        }
+        self.client.offsets_for_times(asked, CALL)
+    }
+
+    /// A client that consumes nothing takes what it once heard of a partition without a leader for true until its next periodic
+    /// refresh, which is minutes away: it does not even ask. So it is made to.
+    fn look_for_leaders(&mut self, connection: &Connection, inputs: BTreeSet<usize>) {
+        if inputs.is_empty() || self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        for input in inputs {
+            if let Err(error) = self.client.fetch_metadata(Some(&connection.inputs[input]), CALL) {
+                debug!(%error, "looking for the leaders of an input");
             }
         }
-    };
-    Ok(wanted.iter().map(offset).collect())
+    }
 }

@@ -44,7 +44,7 @@ pub struct Offline {
 pub struct Kept {
     /// What it says.
     pub restored: Restored,
-    /// Its pages, and their bytes.
+    /// How many pages it has.
     pub pages: u64,
     /// Bytes of the pages.
     pub bytes: u64,

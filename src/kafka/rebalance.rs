@@ -92,6 +92,15 @@ impl Plan {
         Ok(())
     }
 
+    /// A shard that cannot be used, whatever was thought of it so far.
+    fn park(&mut self, shard: ShardId, reason: String) {
+        self.ready.retain(|assignment| assignment.shard != shard);
+        self.found.remove(&shard);
+        if self.parked.iter().all(|(parked, _)| *parked != shard) {
+            self.parked.push((shard, reason));
+        }
+    }
+
     /// A shard whose state is there.
     fn seat(
         &mut self,
@@ -177,7 +186,12 @@ impl Desk {
             self.fail(reason, MENDING);
             return self.take(consumer, &TopicPartitionList::new()).map_err(fault);
         }
-        open(&self.failed).take();
+        match self.connection.protocol {
+            // This is all that there is to take.
+            Protocol::Classic => drop(open(&self.failed).take()),
+            // What comes beside what was not taken mends nothing.
+            Protocol::Consumer => {}
+        }
         let plan = self.plan(consumer, given)?;
         self.take(consumer, &plan.positions).map_err(fault)?;
         // The client may remember what was paused before the partitions went and came back.
@@ -219,9 +233,12 @@ impl Desk {
                     Seating::Fresh => Err(format!("partition {shard}: the committed offsets are of no commit")),
                 }
             });
+            let seated = match seated {
+                Ok(assignment) => self.bring_back(consumer, &assignment)?.map_or(Ok(assignment), Err),
+                Err(reason) => Err(reason),
+            };
             match seated {
                 Ok(assignment) => {
-                    self.bring_back(consumer, &assignment)?;
                     self.seat().assigned(vec![assignment]);
                     open(&self.owned).insert(shard);
                     consumer.resume(&self.partitions_of([&shard])).map_err(|error| format!("cannot resume: {error}"))?;
@@ -232,22 +249,25 @@ impl Desk {
         Ok(())
     }
 
-    /// Goes back to where a shard goes on, if records of it came before anybody could take them.
-    fn bring_back(&self, consumer: &GroupConsumer, assignment: &Assignment) -> Result<(), String> {
+    /// Goes back to where a shard goes on, if records of it came before anybody could take them. Returns why it cannot be used,
+    /// where they are gone meanwhile.
+    fn bring_back(&self, consumer: &GroupConsumer, assignment: &Assignment) -> Result<Option<String>, String> {
         let shard = assignment.shard;
         if !open(&self.strayed).remove(&shard) {
-            return Ok(());
+            return Ok(None);
         }
         warn!(shard, "records came before the state was read; they are read again");
         let mut plan = Plan::default();
         plan.at(&self.topics, shard, &assignment.progress.positions)?;
-        self.skip_deleted_controls(consumer, &mut plan.positions)?;
+        if let Some((_, reason)) = self.within_what_is_kept(consumer, &mut plan.positions)?.pop() {
+            return Ok(Some(reason));
+        }
         for elem in plan.positions.elements() {
             let (topic, offset) = (elem.topic(), elem.offset());
             let sought = consumer.seek(topic, shard as i32, offset, CALL);
             sought.map_err(|error| format!("cannot go back to {offset:?} of {topic}: {error}"))?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Pauses the inputs of shards that the worker had to park. To be called between polls.
@@ -320,33 +340,49 @@ impl Desk {
             }
         }
         self.plan_unknown(consumer, &unknown, &committed, &mut plan)?;
-        self.skip_deleted_controls(consumer, &mut plan.positions)?;
+        for (shard, reason) in self.within_what_is_kept(consumer, &mut plan.positions)? {
+            plan.park(shard, reason);
+        }
         Ok(plan)
     }
 
-    /// What retention has deleted of the control topic cannot be heard any more, and one that was made anew is read from its
-    /// beginning; the inputs must not wait for that.
-    fn skip_deleted_controls(&self, consumer: &GroupConsumer, positions: &mut TopicPartitionList) -> Result<(), String> {
-        let control = self.ledger.control();
+    /// Sees to it that every position lies in what its topic still holds. What is gone of the control topic cannot be heard any
+    /// more; of an input it would be left out, so that shard is not to be served (rule 23): returns those, and why.
+    fn within_what_is_kept(
+        &self,
+        consumer: &GroupConsumer,
+        positions: &mut TopicPartitionList,
+    ) -> Result<Vec<(ShardId, String)>, String> {
+        let shards = shards_of(positions);
         let partitions: Vec<(String, i32)> =
-            shards_of(positions).into_iter().map(|shard| (control.clone(), shard)).collect();
+            shards.iter().flat_map(|shard| self.topics.iter().map(|topic| (topic.clone(), *shard))).collect();
         let firsts = self.look_up(consumer, &partitions, Offset::Beginning)?;
         let ends = self.look_up(consumer, &partitions, Offset::End)?;
+        let control = self.ledger.control();
+        let mut gone = Vec::new();
         for (topic, shard) in &partitions {
             let first = answers::number_of(&firsts, topic, *shard);
             let end = answers::number_of(&ends, topic, *shard);
             let Some(mut position) = positions.find_partition(topic, *shard) else { continue };
             let (Some(first), Some(at)) = (first, answers::number(position.offset())) else { continue };
-            let is_anew = end.is_some_and(|end| at > end);
-            if at < first || is_anew {
-                if at > 0 {
-                    warn!(shard, "erasures that were asked for are not in the control topic any more; ask for them again");
-                }
-                let set = position.set_offset(Offset::Offset(first));
-                set.map_err(|error| format!("cannot start at offset {first}: {error}"))?;
+            let why = match end {
+                _ if at < first => format!("begins at offset {first}: retention has deleted what lies between"),
+                Some(end) if at > end => format!("ends at offset {end}: it was made anew, or has lost its end"),
+                Some(_) | None => continue,
+            };
+            let set = position.set_offset(Offset::Offset(first));
+            set.map_err(|error| format!("cannot start at offset {first}: {error}"))?;
+            if *topic != control {
+                let remedy = "see docs/kafka.md, \"When the state log does not fit\"";
+                gone.push((
+                    shard.unsigned_abs(),
+                    format!("partition {shard} of {topic} goes on at offset {at}, but {why}; {remedy}"),
+                ));
+            } else if at > 0 {
+                warn!(shard, "erasures that were asked for are not in the control topic any more; ask for them again");
             }
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// Shards whose committed offsets do not say where they go on: never seen before as a rule, so there is hardly anything to

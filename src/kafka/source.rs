@@ -125,10 +125,10 @@ impl Source<'_> {
         match error {
             KafkaError::MessageConsumptionFatal(_) => Err(format!("the consumer cannot go on: {error}")),
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                // At the next start it is known which shard that is: it is parked then, and the others go on.
                 Err(format!(
-                    "the position lies outside what the input still holds (retention has deleted it?): {error}; \
-                     reset the offsets of group {} to go on",
-                    self.connection.group
+                    "a position lies outside what an input still holds (retention has deleted it?): {error}; start again, and \
+                     see docs/kafka.md, \"When the state log does not fit\""
                 ))
             }
             _ => {
@@ -185,7 +185,7 @@ impl Source<'_> {
                 }
                 if waiting > self.connection.buffered_records && paused.insert((input, shard)) {
                     pause.add_partition(topic, shard as i32);
-                } else if waiting < self.connection.buffered_records / 2 && paused.remove(&(input, shard)) {
+                } else if waiting <= self.connection.buffered_records / 2 && paused.remove(&(input, shard)) {
                     resume.add_partition(topic, shard as i32);
                 }
             }

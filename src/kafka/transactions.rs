@@ -85,6 +85,12 @@ impl KafkaTransactions {
         }
     }
 
+    /// How an end went, be it a commit or not, that was asked for at that instant: what was asked before it counts as well.
+    fn went(&self, begun: Instant) -> Went {
+        let rough = self.offsets_slow || begun.elapsed() > SLOW || self.producer.context().was_disturbed();
+        if rough { Went::Roughly } else { Went::Smoothly }
+    }
+
     /// Waits for all deliveries: the client's own flush inside a commit polls in steps of a tenth of a second.
     fn drain(&self) -> Result<(), Failure> {
         let begun = Instant::now();
@@ -100,6 +106,7 @@ impl KafkaTransactions {
 
 impl Transactions for KafkaTransactions {
     fn begin(&mut self) -> Result<(), String> {
+        self.offsets_slow = false;
         self.producer.begin_transaction().map_err(|error| error.to_string())
     }
 
@@ -126,14 +133,13 @@ impl Transactions for KafkaTransactions {
     fn commit(&mut self) -> Result<Went, Failure> {
         let begun = Instant::now();
         classified(self.producer.commit_transaction(CALL))?;
-        let rough = self.offsets_slow || begun.elapsed() > SLOW || self.producer.context().was_disturbed();
-        Ok(if rough { Went::Roughly } else { Went::Smoothly })
+        Ok(self.went(begun))
     }
 
     fn abort(&mut self) -> Result<Went, Failure> {
         let begun = Instant::now();
         retried(|| self.producer.abort_transaction(CALL))?;
-        Ok(if begun.elapsed() < SLOW { Went::Smoothly } else { Went::Roughly })
+        Ok(self.went(begun))
     }
 
     fn replace(&mut self) -> Result<(), String> {

@@ -91,7 +91,7 @@ pub struct Outgoing<'a> {
 /// An offset to be committed.
 #[derive(Clone, Debug)]
 pub struct Position<'a> {
-    /// Index of the topic among the inputs.
+    /// Index of the topic among all that is read ([`Ledger::topics`]).
     pub input: usize,
     /// Partition.
     pub shard: ShardId,

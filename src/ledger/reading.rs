@@ -80,7 +80,7 @@ impl Reading {
     /// # Errors
     /// The log's head is missing, or these models may not follow.
     pub fn finish(mut self, ledger: &Ledger) -> Result<(Vec<Customer>, Option<Progress>), Unfit> {
-        if let Some(first) = self.first.filter(|first| *first > self.needed_from.max(1) && self.needed_from > 0) {
+        if let Some(first) = self.first.filter(|first| *first > self.needed_from && self.needed_from > 0) {
             let needed = self.needed_from;
             return Err(Unfit::Hole(format!(
                 "the state log begins with commit {first}, and is needed from commit {needed}: somebody has deleted its head"
@@ -137,8 +137,11 @@ impl Reading {
     fn ends(&mut self, ledger: &Ledger, head: Head) -> Result<(), Unfit> {
         check(ledger, head.partitions, &head.inputs).map_err(Unfit::Wrong)?;
         let Some(progress) = head.progress else { return Ok(()) };
+        // Such a commit says everything, whatever came before.
+        let is_all = head.needed_from == progress.sequence;
         if let Some(before) = &self.progress
             && progress.sequence != before.sequence + 1
+            && !is_all
         {
             let (found, before) = (progress.sequence, before.sequence);
             return Err(Unfit::Hole(format!("commit {found} follows commit {before} in the state log")));
@@ -146,8 +149,8 @@ impl Reading {
         let whole = self.whole;
         self.first.get_or_insert(if whole { progress.sequence } else { progress.sequence + 1 });
         self.needed_from = head.needed_from;
-        if head.needed_from == progress.sequence {
-            // This commit says everything. Somebody it says nothing of is gone: a reset may have dropped all of them.
+        if is_all {
+            // Somebody it says nothing of is gone: a reset may have dropped all of them.
             self.latest.clear();
             self.headless.clear();
         }
@@ -457,9 +460,28 @@ mod tests {
             }
         };
         let kept = [saying(0, Some(4), 4, one("anna")), saying(0, Some(5), 4, one("ben"))];
+        // Whatever number it has: that of the offsets may be ahead of the log.
+        let ahead = [kept[0].clone(), saying(0, Some(9), 9, one("ben"))];
+        let hole = take(&mut Reading::of(0), &[kept[0].clone(), saying(0, Some(9), 4, one("ben"))]);
+        assert!(matches!(hole, Err((1, Unfit::Hole(_)))), "{hole:?}");
         let dropped = [kept[0].clone(), saying(0, Some(5), 5, one("ben"))];
         let names = |pages: &[Vec<u8>]| known(pages).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
         assert_eq!((names(&kept), names(&dropped)), (vec!["anna".to_owned(), "ben".to_owned()], vec!["ben".to_owned()]));
+        assert_eq!(names(&ahead), ["ben"]);
+    }
+
+    #[test]
+    fn who_is_gone_is_neither_known_nor_missed() {
+        let gone = |who: &str| {
+            let who = Identity::customer(who);
+            move |draft: &mut Draft| {
+                draft.add_gone(&who).expect("added");
+            }
+        };
+        let log = [changing(1, "anna", 0, 1), changing(2, "anna", 1, 2), saying(0, Some(3), 0, gone("anna"))];
+        assert_eq!(known(&log), []);
+        assert_eq!(known(&log[1..]), [], "cut behind what her change follows from");
+        assert_eq!(known(&[&log[..], &[changing(4, "anna", 0, 1)]].concat()), [("anna".to_owned(), 1)], "she is back");
     }
 
     /// A model of the shop by its version: a stage is renamed, then one comes between, then one more.

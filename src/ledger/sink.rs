@@ -213,13 +213,16 @@ impl<T: Transactions> Sink for LedgerSink<T> {
     }
 
     fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {
+        let added = self.state.add_gone(shard, who);
+        self.remembered(shard, added)
+    }
+
+    /// What a compacted topic says of somebody goes only by a record without a value.
+    fn tombstone(&mut self, who: &Identity) {
         for topic in self.compacted.clone() {
-            // What a compacted topic says of somebody goes only by a record without a value.
             let key = Some(who.id.as_bytes());
             self.send(Outgoing { topic: &topic, page_of: None, partition: None, key, value: None, headers: &[] });
         }
-        let added = self.state.add_gone(shard, who);
-        self.remembered(shard, added)
     }
 
     /// To every partition: whose shard knows the customer is not known here.
@@ -339,6 +342,7 @@ mod tests {
         let mut sink = sink.with_compacted(vec!["out.transitions".to_owned()]);
         let who = Identity::customer("c-17");
         sink.announce(&who);
+        sink.tombstone(&who);
         assert!(sink.forget(1, &who) > 4);
         assert_eq!(sink.commit(&[(1, Progress::default())]), Verdict::Committed);
         let written = &sink.log.0;

@@ -128,6 +128,7 @@ impl Writing {
             // The topic was made anew: what is known of it is of another log. A shard that went and came back needs no such
             // care, since commits have their numbers and offsets whoever wrote them.
             self.marks.clear();
+            self.cut = 0;
         }
         self.marks.push_back((sequence, offset));
         if self.marks.len() > MAX_MARKS {

@@ -89,6 +89,7 @@ struct Life {
     signals: Receiver<()>,
     stop: Stop,
     lookup: Arc<Lookup>,
+    entrance: Arc<kafka::Entrance>,
 }
 
 fn unable(what: &str, error: impl std::fmt::Display) -> Ended {
@@ -125,6 +126,7 @@ impl Life {
             signals,
             stop,
             lookup: Arc::new(Lookup::default()),
+            entrance: Arc::default(),
         })
     }
 
@@ -187,11 +189,11 @@ impl Life {
         let connection = Arc::new(log.connection.clone());
         let facts = self.reach(&connection, log.create)?;
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
-        let entrance = Arc::new(kafka::Entrance::default());
+        let entrance = &self.entrance;
         let crew =
-            Crew::on_kafka(&connection, facts.clone(), self.config.workers, &job, &entrance, &self.stop, &crew::bare());
+            Crew::on_kafka(&connection, facts.clone(), self.config.workers, &job, entrance, &self.stop, &crew::bare());
         let crew = crew.map_err(Ended::Unable)?;
-        if let Err(reason) = self.stand_by(&connection, &facts, &entrance) {
+        if let Err(reason) = self.stand_by(&connection, &facts) {
             self.stop.set();
             return Err(Ended::Unable(crew.join().err().unwrap_or(reason)));
         }
@@ -200,17 +202,12 @@ impl Life {
     }
 
     /// Follows the state logs until it is time to take the other's place; not at all where nobody is stood by for.
-    fn stand_by(
-        &self,
-        connection: &kafka::Connection,
-        facts: &kafka::Facts,
-        entrance: &kafka::Entrance,
-    ) -> Result<(), String> {
+    fn stand_by(&self, connection: &kafka::Connection, facts: &kafka::Facts) -> Result<(), String> {
         let Some(standby) = &self.standby else { return Ok(()) };
         let decision = Decision::awaited(standby, &self.runtime, &self.stop);
         let decision = decision.map_err(|error| format!("cannot listen for signals: {error}"))?;
         let ledger = connection.ledger(facts, Mark::all(&self.models, &self.config.retired));
-        kafka::follow(connection, &ledger, &entrance.followed, &|| decision.is_taken() || self.stop.is_set())?;
+        kafka::follow(connection, &ledger, &self.entrance.followed, &|| decision.is_taken() || self.stop.is_set())?;
         if !self.stop.is_set() {
             warn!(instance = connection.instance, "taking over");
         }
@@ -246,6 +243,11 @@ impl Life {
                 error!(reason, "the clock is wrong; nothing more is decided");
                 wrong = Some(reason);
                 break;
+            }
+            if self.lookup.seated() >= self.config.workers
+                && !self.lookup.missing().values().any(|why| *why == Missing::Awaited)
+            {
+                self.entrance.followed.forget();
             }
             // The signal itself sets the flag; here it only ends the wait.
             let _ = self.signals.recv_timeout(LOOK);

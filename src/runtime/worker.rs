@@ -66,11 +66,22 @@ struct Place {
     since: Timestamp,
 }
 
+/// A shard that was given up is kept so long, in case it comes back: not for ever, since somebody else may have it, and erases.
+const KEPT: Span = Span::from_secs(60);
+
 /// A shard as it was given up.
 struct Kept {
     progress: Progress,
     customers: SharedCustomers,
     needed_from: u64,
+    since: Timestamp,
+}
+
+/// An outcome in the open transaction.
+struct Published {
+    outcome: Box<Outcome>,
+    log_time: Timestamp,
+    stale: bool,
 }
 
 /// A worker.
@@ -91,7 +102,7 @@ pub struct Worker {
     meters: WorkerMeters,
     actions: Vec<Action>,
     /// Outcomes published in the open transaction, to be counted when it is committed.
-    published: Vec<(Box<Outcome>, Timestamp)>,
+    published: Vec<Published>,
     stopped: Option<String>,
 }
 
@@ -215,13 +226,14 @@ impl Worker {
                 Action::Publish { outcome, log_time } => {
                     let stale = self.is_stale(&outcome);
                     self.sink.publish(shard, &outcome, stale);
-                    self.published.push((outcome, log_time));
+                    self.published.push(Published { outcome, log_time, stale });
                 }
                 Action::DeadLetter { input, offset, record } => {
                     debug!(shard, offset, reason = record.reason, "a record cannot be used");
                     self.sink.dead_letter(Origin { shard, input, offset }, &record);
                 }
                 Action::Announce(who) => self.sink.announce(&who),
+                Action::Tombstone(who) => self.sink.tombstone(&who),
                 // Prepare's answers are taken by `commit` itself.
                 Action::Remember(_) | Action::Forget(_) | Action::Commit(_) => {}
             }
@@ -230,11 +242,7 @@ impl Worker {
 
     fn is_stale(&self, outcome: &Outcome) -> bool {
         // What no touchpoint caused was decided by an absence: an abandonment, friction, or the ending that follows.
-        let stale = outcome.cause.is_none() && (self.job.now)().since(outcome.at) > self.job.stale_after;
-        if stale {
-            self.meters.stale();
-        }
-        stale
+        outcome.cause.is_none() && (self.job.now)().since(outcome.at) > self.job.stale_after
     }
 
     /// Commits what all shards have decided, or undoes it. The shards in `leaving` are forgotten before anybody decides
@@ -269,7 +277,7 @@ impl Worker {
                     }
                     Action::Forget(who) => changed += self.sink.forget(*id, &who),
                     Action::Commit(done) => progress.push((*id, done)),
-                    Action::Publish { .. } | Action::DeadLetter { .. } | Action::Announce(_) => {}
+                    Action::Publish { .. } | Action::DeadLetter { .. } | Action::Announce(_) | Action::Tombstone(_) => {}
                 }
             }
             // As much is written anew, so that the log is bounded by twice the state; and so many customers as are owed to
@@ -313,7 +321,10 @@ impl Worker {
     fn committed(&mut self, dirty: &[ShardId], leaving: &[ShardId], begun: Timestamp) {
         let now = (self.job.now)();
         self.meters.committed(now.since(begun).as_millis() as f64 / 1e3);
-        for (outcome, log_time) in std::mem::take(&mut self.published) {
+        for Published { outcome, log_time, stale } in std::mem::take(&mut self.published) {
+            if stale {
+                self.meters.stale();
+            }
             let seconds = |from: Timestamp| now.since(from).as_millis() as f64 / 1e3;
             self.meters.latency(seconds(outcome.at), seconds(log_time));
             metrics::outcome(&outcome);
@@ -357,7 +368,8 @@ impl Worker {
             if let Some(place) = self.places.get_mut(id) {
                 place.shard.retire();
                 let (progress, needed_from) = (place.shard.committed().clone(), place.shard.needed_from());
-                self.kept.insert(*id, Kept { progress, customers: place.shard.customers().clone(), needed_from });
+                let (customers, since) = (place.shard.customers().clone(), self.last_commit);
+                self.kept.insert(*id, Kept { progress, customers, needed_from, since });
             }
         }
         self.forget(shards);
@@ -518,6 +530,7 @@ impl Seat for Worker {
     fn turn(&mut self) -> Result<(), String> {
         let now = (self.job.now)();
         self.release(now);
+        self.kept.retain(|_, kept| now.since(kept.since) < KEPT);
         if now.since(self.last_commit) >= self.job.commit_interval {
             self.commit(&[]);
         }

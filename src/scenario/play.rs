@@ -58,9 +58,12 @@ impl Stage {
 fn published(action: Action) -> Option<Outcome> {
     match action {
         Action::Publish { outcome, .. } => Some(*outcome),
-        Action::DeadLetter { .. } | Action::Remember(_) | Action::Forget(_) | Action::Announce(_) | Action::Commit(_) => {
-            None
-        }
+        Action::DeadLetter { .. }
+        | Action::Remember(_)
+        | Action::Forget(_)
+        | Action::Announce(_)
+        | Action::Tombstone(_)
+        | Action::Commit(_) => None,
     }
 }
 

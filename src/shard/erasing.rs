@@ -15,14 +15,14 @@ impl<C: Customers> Shard<C> {
                 Told::Everyone => {}
                 Told::Here => actions.push(Action::Announce(who.clone())),
             }
-            let links = self.leave(who);
+            let links = self.leave(who, actions);
             let unheard = links.into_iter().filter(|link| !(erasure.told == Told::Here && erasure.who.contains(link)));
             actions.extend(unheard.map(Action::Announce));
         }
     }
 
     /// Marks a customer as erased; returns the anonymous ids seen together with it.
-    fn leave(&mut self, who: &Identity) -> Vec<Identity> {
+    fn leave(&mut self, who: &Identity, actions: &mut Vec<Action>) -> Vec<Identity> {
         let (transaction, moved) = (self.transaction, &mut self.moved);
         let left = self.customers.entry(who, |entry| {
             let customer = entry.latest()?;
@@ -35,6 +35,7 @@ impl<C: Customers> Shard<C> {
             return Vec::new();
         };
         self.counts.erased += 1;
+        actions.push(Action::Tombstone(who.clone()));
         self.note_touched(who, first);
         self.note_leaving(who);
         links
@@ -52,7 +53,8 @@ impl<C: Customers> Shard<C> {
         }
     }
 
-    /// Says what became of everybody who changed. Of somebody who came and went in one transaction nothing was ever written.
+    /// Says what became of everybody who changed. Of somebody who came and went in one transaction the log that keeps
+    /// the state never heard.
     pub(super) fn say_who_stays(&mut self, actions: &mut Vec<Action>) {
         for who in &self.touched {
             let action = self.customers.entry(who, |entry| match (entry.latest(), entry.is_leaving()) {

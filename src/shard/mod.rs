@@ -41,7 +41,8 @@ pub struct Settings {
     pub forget_after: Option<Span>,
     /// Where erasures come from.
     pub control: Control,
-    /// Records applied and deadlines fired per transaction before a commit is asked for.
+    /// Records applied, deadlines that say something, and customers whom a deadline changes, per transaction before a commit is
+    /// asked for.
     pub decisions_per_transaction: usize,
     /// Whether transactions can be aborted.
     pub undo: Undo,
@@ -136,6 +137,9 @@ pub enum Action {
     Forget(Identity),
     /// Every shard is to erase this identity: say so in the open transaction.
     Announce(Identity),
+    /// What was published of this customer so far must not stay where only the latest record of each key is kept: say so among
+    /// the outcomes, in their order.
+    Tombstone(Identity),
     /// Commit with this progress.
     Commit(Progress),
 }
@@ -431,7 +435,7 @@ impl<C: Customers> Shard<C> {
             (first, Some(attention(customer, forget_after)))
         });
         let expired = *expired;
-        if expired || !self.scratch.is_empty() {
+        if first || expired || !self.scratch.is_empty() {
             self.decisions += 1;
             // Whatever else is due at this very instant is decided by the order of the queue; stream time is here.
             self.stream_time = Some(self.stream_time.map_or(deadline, |now| now.max(deadline)));
@@ -445,6 +449,7 @@ impl<C: Customers> Shard<C> {
         }
         if expired {
             self.counts.expired += 1;
+            actions.push(Action::Tombstone(who.clone()));
             self.note_leaving(who);
         }
     }

@@ -106,7 +106,7 @@ pub struct Moved {
 pub struct Reader {
     header: Header,
     customers: u64,
-    /// Hashes of those that came: a customer with two states has none.
+    /// Hashes of those that came, since a customer may come only once.
     seen: HashSet<u128>,
     ended: bool,
 }

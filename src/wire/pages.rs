@@ -18,9 +18,10 @@ use crate::touchpoint::Identity;
 /// or, where the length has its top bit set ([`GONE`]), the key of a customer who is gone, or, where it has the next one set
 /// ([`CHANGED`]), how the state follows from what was last said of that customer.
 const VERSION: u8 = 4;
-/// In version 3 an entry of a customer was the whole state always. Version 2 had no `needed_from` in its head either, and
-/// nobody was ever gone.
-const BEFORE: u8 = 2;
+/// The oldest version that is read. In version 3 an entry of a customer was the whole state always.
+const OLDEST: u8 = 2;
+/// Before this version the head had no `needed_from`, the checksum left the version out, and nobody was ever gone.
+const HEADED: u8 = 3;
 /// In the length of an entry: it holds a customer's key alone.
 const GONE: u32 = 1 << 31;
 /// In the length of an entry: it holds a change.
@@ -41,7 +42,8 @@ pub struct Head {
     pub partitions: u32,
     /// The names of the inputs, in the order of the positions; on the last page of a commit only.
     pub inputs: Vec<String>,
-    /// The names and versions of the models that the state is about, in order, and what must stay the same in them.
+    /// The names and versions of the models that the state is about, in order, and what must stay the same in them; on the last
+    /// page of a commit only.
     pub models: Vec<Mark>,
     /// How far the shard had come; on the last page of a commit only.
     pub progress: Option<Progress>,
@@ -247,7 +249,7 @@ impl Draft {
 /// The version is part of it since version 3, so that damage does not make a page of one version one of another.
 fn checksum(version: u8, rest: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
-    if version > BEFORE {
+    if version >= HEADED {
         hasher.update(&[version]);
     }
     hasher.update(rest);
@@ -265,9 +267,9 @@ pub fn read(bytes: &[u8]) -> Result<Page, String> {
     if prefix[..3] != MAGIC {
         return Err("this is no page of a state log; is the topic used by something else?".to_owned());
     }
-    if !(BEFORE..=VERSION).contains(&prefix[3]) {
+    if !(OLDEST..=VERSION).contains(&prefix[3]) {
         return Err(format!(
-            "a page of the state log has version {}, and this Sillage knows versions {BEFORE} to {VERSION}; \
+            "a page of the state log has version {}, and this Sillage knows versions {OLDEST} to {VERSION}; \
              use the Sillage that wrote it",
             prefix[3]
         ));
@@ -278,7 +280,9 @@ pub fn read(bytes: &[u8]) -> Result<Page, String> {
     let cut = || "a page of the state log is cut off".to_owned();
     let (carried, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
     let head = match prefix[3] {
-        BEFORE => postcard::take_from_bytes::<HeadBefore>(rest).map(|(head, rest)| (Head::from(head), rest)),
+        version if version < HEADED => {
+            postcard::take_from_bytes::<HeadBefore>(rest).map(|(head, rest)| (Head::from(head), rest))
+        }
         _ => postcard::take_from_bytes::<Head>(rest),
     };
     let (head, rest) = head.map_err(|error| format!("a page of the state log cannot be read: {error}"))?;

@@ -24,7 +24,7 @@ pub fn key(identity: &Identity, key: &mut Vec<u8>) {
 /// # Errors
 /// What is wrong with the bytes.
 pub fn identity(key: &[u8]) -> Result<Identity, String> {
-    let wrong = || "the key of a customer cannot be read; restore the state from a backup".to_owned();
+    let wrong = || "the key of a customer cannot be read; put a backup back, or begin anew with `sillage reset`".to_owned();
     let (kind, id) = key.split_first().ok_or_else(wrong)?;
     let id = std::str::from_utf8(id).map_err(|_| wrong())?;
     match kind {
@@ -77,7 +77,7 @@ fn write(what: &impl Serialize, bytes: &mut Vec<u8>) -> Result<(), String> {
 
 fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     let Some((head, state)) = bytes.split_at_checked(HEAD) else {
-        return Err("a customer's state is cut off; restore the state from a backup".to_owned());
+        return Err("a customer's state is cut off; put a backup back, or begin anew with `sillage reset`".to_owned());
     };
     if head[0] != VERSION {
         return Err(format!(
@@ -86,10 +86,11 @@ fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
         ));
     }
     if head[1..] != crc32fast::hash(state).to_le_bytes() {
-        return Err("a customer's state is damaged; restore the state from a backup".to_owned());
+        return Err("a customer's state is damaged; put a backup back, or begin anew with `sillage reset`".to_owned());
     }
-    postcard::from_bytes(state)
-        .map_err(|error| format!("a customer's state cannot be read ({error}); restore the state from a backup"))
+    postcard::from_bytes(state).map_err(|error| {
+        format!("a customer's state cannot be read ({error}); put a backup back, or begin anew with `sillage reset`")
+    })
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ fn state_log_holds(shop: &Shop, bytes: &str) -> bool {
 }
 
 /// The status of a look-up or erasure.
-fn status(service: &Service, method: &str, customer: &str) -> u16 {
+pub(crate) fn status(service: &Service, method: &str, customer: &str) -> u16 {
     let address = service.address().expect("an address");
     let url = format!("http://{}/v1/customers/{customer}", address.trim());
     let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
@@ -32,7 +32,7 @@ fn status(service: &Service, method: &str, customer: &str) -> u16 {
     answer.expect("an answer").status().as_u16()
 }
 
-fn until_status(service: &Service, expected: u16, customer: &str) {
+pub(crate) fn until_status(service: &Service, expected: u16, customer: &str) {
     wait::until_true(&format!("{expected} for {customer}"), SOON, || status(service, "GET", customer) == expected);
 }
 

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use crate::harness::clients::{Published, committed, group, set_offset};
+use crate::erasure::{status, until_status};
+use crate::harness::clients::{Published, Record, committed, delete_before, group, set_offset};
 use crate::harness::command::Configured;
-use crate::harness::{kafka, model, wait};
+use crate::harness::service::Service;
+use crate::harness::{kafka, model, now_millis, wait};
 use crate::lifecycle::SHORT_SESSION;
 use crate::moving::{on_store, post, serve_store_with};
-use crate::shop::{SOON, Shop, story, tells};
+use crate::shop::{SOON, Shop, story, tells, touchpoint};
 
 /// How often each outcome was published, by its bytes.
 fn counted(published: &[Published]) -> BTreeMap<Vec<u8>, usize> {
@@ -90,6 +92,73 @@ fn reset_to_the_end_with_the_state_skips_what_lies_between_and_heals_offsets_tha
     // She goes on where she was, and what lay between was never there.
     assert_eq!(story(&read, "anna")[..2], ["transition browsing", "transition deciding"]);
     assert!(story(&read, "bob").is_empty(), "{:?}", story(&read, "bob"));
+}
+
+/// The order to erase is read again with the touchpoints, and after them (docs/privacy.md, "Reading again").
+#[test]
+fn reset_to_the_beginning_with_the_state_brings_nobody_back_who_was_erased() {
+    let Some(kafka) = kafka() else { return };
+    let mut shop = Shop::open(kafka, "erased", &["web"], 2);
+    // The least of all buffers: an input is paused and resumed with every record.
+    shop.setup.extra.extend([SHORT_SESSION.to_owned(), "buffered_records: 1".to_owned()]);
+    let service = shop.serve();
+    let reader = shop.reader();
+    for who in ["anna", "bob", "carla", "dora"] {
+        shop.does(who, "product.viewed", 0);
+        shop.does(who, "product.viewed", 0);
+        reader.until("the visit", SOON, |read| tells(read, who, "transition browsing"));
+    }
+    until_status(&service, 200, "anna");
+    assert_eq!(status(&service, "DELETE", "anna"), 202);
+    until_status(&service, 404, "anna");
+    assert_eq!(service.terminate().status.code(), Some(0));
+    let commands = Configured::kafka(&shop.setup);
+    let said = commands.run(&["reset"], &["--to", "earliest", "--state", "keep", "--yes"], b"").fine().text();
+    assert!(said.contains("3 customers are kept, and 8 records"), "{said}");
+    // Whoever came after the order stays.
+    shop.does("emil", "product.viewed", 0);
+    let service = shop.serve();
+    reader.until("a new visit", SOON, |read| tells(read, "emil", "transition browsing"));
+    until_status(&service, 404, "anna");
+    ["bob", "carla", "dora", "emil"].iter().for_each(|who| until_status(&service, 200, who));
+    assert_eq!(service.terminate().status.code(), Some(0));
+    let said = commands.run(&["state", "export"], &[], b"").fine();
+    assert!(said.err.contains("4 customers"), "{}", said.err);
+}
+
+#[test]
+fn a_shard_whose_records_retention_has_deleted_is_parked_and_a_reset_leaves_them_out() {
+    let Some(kafka) = kafka() else { return };
+    let mut shop = Shop::open(kafka, "deleted", &["web"], 2);
+    shop.setup.extra.push(SHORT_SESSION.to_owned());
+    let writes = |who: &str, partition: i32| {
+        let (topic, value) = (&shop.setup.inputs[0], touchpoint(who, "product.viewed", now_millis()));
+        shop.writer.write(Record { topic, key: who, value: &value, partition: Some(partition) });
+    };
+    let service = shop.serve();
+    let reader = shop.reader();
+    writes("anna", 0);
+    writes("bob", 1);
+    let visits = |read: &[Published], all: &[&str]| all.iter().all(|who| tells(read, who, "transition browsing"));
+    reader.until("their visits", SOON, |read| visits(read, &["anna", "bob"]));
+    assert_eq!(service.terminate().status.code(), Some(0));
+    writes("carla", 0);
+    writes("dora", 0);
+    writes("emil", 1);
+    delete_before(&shop.direct, &shop.setup.inputs[0], 0, 2);
+    let mut service = Service::start(&shop.setup);
+    service.wait_for_line("retention has deleted what lies between", SOON);
+    reader.until("the other partition to go on", SOON, |read| visits(read, &["emil"]));
+    assert!(!service.is_ready());
+    assert_eq!(service.metric("sillage_shards_missing{why=\"parked\"}"), 1.0);
+    assert_eq!(service.terminate().status.code(), Some(0));
+    let commands = Configured::kafka(&shop.setup);
+    commands.run(&["state", "verify"], &[], b"").refused("1 things are wrong");
+    commands.run(&["reset"], &["--to", "earliest", "--state", "keep", "--yes"], b"").fine();
+    let service = shop.serve();
+    reader.until("what is left", SOON, |read| visits(read, &["dora"]));
+    assert_eq!((status(&service, "GET", "anna"), status(&service, "GET", "carla")), (200, 404));
+    assert_eq!(service.terminate().status.code(), Some(0));
 }
 
 #[test]

@@ -199,7 +199,12 @@ fn what_cannot_be_used_goes_to_the_dead_letters_once_per_attempt_and_counts() {
         .iter()
         .map(|action| match action {
             Action::DeadLetter { input, offset, record } => (*input, *offset, record.as_ref().clone()),
-            Action::Publish { .. } | Action::Remember(_) | Action::Forget(_) | Action::Announce(_) | Action::Commit(_) => {
+            Action::Publish { .. }
+            | Action::Remember(_)
+            | Action::Forget(_)
+            | Action::Announce(_)
+            | Action::Tombstone(_)
+            | Action::Commit(_) => {
                 panic!("{action:?}")
             }
         })

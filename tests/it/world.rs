@@ -106,6 +106,7 @@ impl World {
             | Action::Remember(_)
             | Action::Forget(_)
             | Action::Announce(_)
+            | Action::Tombstone(_)
             | Action::Commit(_) => None,
         };
         std::mem::take(&mut self.actions).into_iter().filter_map(published).collect()

@@ -256,6 +256,10 @@ impl Sink for Onlooker {
         self.sink.forget(shard, who)
     }
 
+    fn tombstone(&mut self, who: &Identity) {
+        self.sink.tombstone(who);
+    }
+
     fn announce(&mut self, who: &Identity) {
         self.sink.announce(who);
     }

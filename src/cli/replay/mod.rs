@@ -171,6 +171,7 @@ impl Results {
                 | Action::Remember(_)
                 | Action::Forget(_)
                 | Action::Announce(_)
+                | Action::Tombstone(_)
                 | Action::Commit(_) => {}
             }
         }

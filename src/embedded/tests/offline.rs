@@ -89,3 +89,29 @@ fn positions_go_where_they_are_told_and_the_state_with_them() {
     assert!(snapshot.shards().iter().all(|shard| shard.progress.sequence == 4 && shard.progress.stream_time.is_none()));
     assert!(snapshot.verify().expect("readable").faults.is_empty());
 }
+
+/// Whoever is asked whether to do it may say no.
+#[test]
+fn a_store_stays_under_its_models_until_something_is_done_to_it() {
+    let (dir, clock) = (dir(), Clock::at(at(0)));
+    drop(open(&settings(&dir), &clock.now()));
+    let mut store = Offline::open(&settings(&dir), &[shop()]).expect("opened");
+    store.fill(|filling| filling.put(&customer(1)).map(drop)).expect("filled");
+    drop(store);
+    // It lacks the stages that journeys may stand in, under the same version: nobody may go on under it.
+    let other = super::model("shop", 1, &["elsewhere"]);
+    let store = Offline::open(&settings(&dir), std::slice::from_ref(&other)).expect("opened, and nothing done");
+    store.plan(Timestamp::MAX).expect("a plan");
+    drop(store);
+    drop(open(&settings(&dir), &clock.now()));
+    let mut store = Offline::open(&settings(&dir), std::slice::from_ref(&other)).expect("opened");
+    let plan = store.plan(Timestamp::MAX).expect("a plan");
+    let refused = store.reset(&plan, Fate::Keep).expect_err("journeys may not go on");
+    assert!(refused.contains("the store in"), "{refused}");
+    store.reset(&plan, Fate::Drop).expect("whoever is dropped need not go on");
+    drop(store);
+    let snapshot = Snapshot::open(&settings(&dir)).expect("a store");
+    assert!(snapshot.customer(&Identity::customer("c1")).expect("readable").is_none());
+    drop(snapshot);
+    super::super::Store::open(&settings(&dir), &[other], &clock.now()).expect("the store is about the other model now");
+}

@@ -28,6 +28,7 @@ impl Sink for Changes {
     fn forget(&mut self, _: ShardId, _: &Identity) -> usize {
         10
     }
+    fn tombstone(&mut self, _: &Identity) {}
     fn announce(&mut self, _: &Identity) {}
     fn keep_from(&mut self, _: ShardId, sequence: u64) {
         *self.needed_from.lock().expect("one thread") = sequence;
@@ -140,6 +141,24 @@ fn what_was_given_up_with_a_commit_is_kept_as_committed() {
     assert!(worker.job.lookup.customer(&Identity::customer("bert")).is_none());
     assert_eq!(worker.job.lookup.missing(), BTreeMap::from([(1, Missing::Awaited)]));
     assert_eq!(worker.kept(0), None);
+}
+
+/// Whoever has got the shard instead erases and forgets; what is kept here hears nothing of that.
+#[test]
+fn what_was_given_up_and_does_not_come_back_is_let_go() {
+    let now = Arc::new(Mutex::new(NOW));
+    let clock = Arc::clone(&now);
+    let job = Job { now: Arc::new(move || *clock.lock().expect("one thread")), ..job("") };
+    let mut worker = Worker::new(job, Box::new(Changes::default()));
+    worker.assigned(assigned(0..1));
+    touch(&mut worker, (0, 0), "anna", "page.viewed", NOW);
+    worker.revoking(&[0]);
+    *now.lock().expect("one thread") = NOW + Span::from_secs(59);
+    worker.turn().expect("the worker goes on");
+    assert!(worker.kept(0).is_some());
+    *now.lock().expect("one thread") = NOW + Span::from_secs(60);
+    worker.turn().expect("the worker goes on");
+    assert!(worker.kept(0).is_none());
 }
 
 /// A record on which the shard would panic at every start takes its own shard out of work, and no other.

@@ -36,6 +36,7 @@ mod shopper;
 mod told;
 
 mod judge;
+mod leaderless;
 mod load;
 mod nemesis;
 mod plan;

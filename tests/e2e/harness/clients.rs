@@ -99,6 +99,17 @@ pub(crate) fn partitions(brokers: &str) -> Vec<Standing> {
     metadata.topics().iter().flat_map(of).collect()
 }
 
+/// Deletes what a partition holds before an offset, as retention does.
+pub(crate) fn delete_before(brokers: &str, topic: &str, partition: i32, offset: i64) {
+    let admin: AdminClient<DefaultClientContext> = config(brokers).create().expect("a client");
+    let mut until = TopicPartitionList::new();
+    until.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let options = AdminOptions::new().operation_timeout(Some(CALL));
+    let deleted = runtime.block_on(admin.delete_records(&until, &options)).expect("an answer");
+    deleted.elements().iter().for_each(|elem| elem.error().expect("deleted"));
+}
+
 /// Commits an offset for a group from outside, as somebody does who sets it by hand. The group must be empty.
 pub(crate) fn set_offset(brokers: &str, group: &str, topic: &str, partition: i32, offset: i64) {
     let client: BaseConsumer = config(brokers).set("group.id", group).create().expect("a client");

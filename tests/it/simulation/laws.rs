@@ -233,6 +233,11 @@ impl Laws {
             let how = format!("shard {shard} begins at commit {}, and {} is committed", progress.sequence, truth.sequence);
             return broken("a restored state is the last one", how);
         }
+        let (found, known) = (lookup.customers(shard), truth.state.len());
+        if found != known {
+            let how = format!("shard {shard} at commit {}: {found} customers are there of {known}", truth.sequence);
+            return broken("a restored state is the last one", how);
+        }
         for (name, bytes) in &truth.state {
             let found = lookup.customer(&Identity::customer(name.as_str()));
             let found = found.and_then(|customer| {
@@ -428,7 +433,8 @@ impl Truth {
                 Action::DeadLetter { record, .. } => {
                     expected.push((ledger.topic("dead-letters"), record.key, record.value));
                 }
-                Action::Remember(_) | Action::Forget(_) | Action::Announce(_) | Action::Commit(_) => {}
+                Action::Remember(_) | Action::Forget(_) | Action::Announce(_) | Action::Tombstone(_) | Action::Commit(_) => {
+                }
             }
         }
         if expected.iter().ne(written) {

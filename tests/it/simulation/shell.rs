@@ -684,6 +684,10 @@ impl<S: Sink> Sink for Careless<S> {
         self.0.forget(shard, who)
     }
 
+    fn tombstone(&mut self, who: &Identity) {
+        self.0.tombstone(who);
+    }
+
     fn announce(&mut self, who: &Identity) {
         self.0.announce(who);
     }
