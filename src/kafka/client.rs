@@ -169,3 +169,45 @@ impl ProducerContext for Plain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kafka::Start;
+    use crate::wire::Format;
+
+    fn connection(protocol: Protocol) -> Connection {
+        Connection {
+            brokers: "localhost:9092".to_owned(),
+            group: "shop".to_owned(),
+            instance: "one".to_owned(),
+            protocol,
+            inputs: vec!["in".to_owned()],
+            output: "out".to_owned(),
+            format: Format::Json,
+            start: Start::Earliest,
+            properties: [("partitioner", "random"), ("isolation.level", "read_uncommitted"), ("enable.auto.commit", "true")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            buffered_records: 1,
+        }
+    }
+
+    /// Whatever `properties` says: without these nothing that is promised holds.
+    #[test]
+    fn what_exactly_once_hangs_on_is_not_for_properties_to_say() {
+        let connection = connection(Protocol::Classic);
+        // The same across restarts, so that a new process ends what the old one left open; each worker its own.
+        let ids = [0, 1, 0].map(|worker| producer(&connection, worker, 9).get("transactional.id").map(ToOwned::to_owned));
+        assert_eq!(ids[0], ids[2]);
+        assert!(ids[0].is_some() && ids[0] != ids[1], "{ids:?}");
+        let (written, read) = (producer(&connection, 0, 9), consumer(&connection, 0));
+        // As all other clients choose partitions.
+        assert_eq!(written.get("partitioner"), Some("murmur2_random"));
+        assert_eq!(written.get("message.max.bytes"), Some("9"));
+        let of = |name| read.get(name);
+        assert_eq!((of("isolation.level"), of("enable.auto.commit")), (Some("read_committed"), Some("false")));
+        assert_eq!((of("auto.offset.reset"), of("enable.auto.offset.store")), (Some("error"), Some("false")));
+        assert_eq!((of("partition.assignment.strategy"), of("group.instance.id")), (Some("range"), Some("one-0")));
+    }
+}

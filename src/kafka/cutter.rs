@@ -1,7 +1,7 @@
 //! Cutting the state log behind what is needed (DeleteRecords).
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -17,6 +17,9 @@ use crate::wire::outputs;
 
 /// How long the brokers may take to cut the log; what was not cut then is cut with the next.
 const CALL: Duration = Duration::from_secs(30);
+
+/// What was not cut is tried again after so long.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Cuts the state log on a thread of its own: no commit waits for it.
 pub(super) struct Cutter {
@@ -54,11 +57,20 @@ impl Drop for Cutter {
 }
 
 fn cut_on(knife: &Knife, orders: &Receiver<(ShardId, i64)>) {
-    while let Ok(first) = orders.recv() {
-        // Several orders about one shard: the last reaches farthest.
-        let all: BTreeMap<ShardId, i64> = std::iter::once(first).chain(orders.try_iter()).collect();
+    let mut all: BTreeMap<ShardId, i64> = BTreeMap::new();
+    loop {
+        // An idle shard gives no further order, and somebody who was erased must go from its log all the same.
+        match orders.recv_timeout(if all.is_empty() { Duration::MAX } else { AGAIN }) {
+            // Several orders about one shard: the last reaches farthest.
+            Ok(first) => all.extend(std::iter::once(first).chain(orders.try_iter())),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
         match knife.cut(all.iter().map(|(shard, offset)| (*shard, Offset::Offset(*offset)))) {
-            Ok(()) => debug!(shards = all.len(), "the state log is cut"),
+            Ok(()) => {
+                debug!(shards = all.len(), "the state log is cut");
+                all.clear();
+            }
             Err(error) => {
                 warn!(%error, "the state log is not cut; it grows until it is");
                 knife.look_for_leaders();

@@ -225,7 +225,7 @@ impl Offline {
         let mut reader = Counted { reader, pages: 0, bytes: 0 };
         reader.rewind()?;
         let place = format!("partition {shard} of {topic}");
-        let restored = read_through(&mut restoring, &self.ledger, &mut reader, &place, &self.stop, |_| Ok(()))?;
+        let restored = read_through(&mut restoring, &self.ledger, &mut reader, &place, PATIENCE, &self.stop, |_| Ok(()))?;
         Ok(Kept { restored, pages: reader.pages, bytes: reader.bytes })
     }
 

@@ -20,7 +20,6 @@ use super::client;
 use super::ends::Asked;
 use super::restore::Restorer;
 use super::{Connection, Protocol, Start};
-use crate::journey::Customer;
 use crate::ledger::{self, Found, Ledger, Seating};
 use crate::metrics;
 use crate::port::{Assignment, Known, Seat, ShardId};
@@ -99,21 +98,6 @@ impl Plan {
         if self.parked.iter().all(|(parked, _)| *parked != shard) {
             self.parked.push((shard, reason));
         }
-    }
-
-    /// A shard whose state is there.
-    fn seat(
-        &mut self,
-        ledger: &Ledger,
-        shard: ShardId,
-        progress: Progress,
-        customers: Vec<Customer>,
-        needed_from: u64,
-    ) -> Result<(), String> {
-        let progress = ledger.complete(progress);
-        self.at(&ledger.topics(), shard, &progress.positions)?;
-        self.ready.push(Assignment { shard, progress, customers: Known::Restored(customers), needed_from });
-        Ok(())
     }
 }
 
@@ -224,13 +208,17 @@ impl Desk {
         for (shard, restored) in self.restorer.results() {
             let Some(found) = open(&self.awaited).remove(&shard) else { continue };
             let seated = restored.and_then(|restored| {
-                match ledger::seating(&self.ledger, shard, restored.progress, &found)? {
+                let seating = ledger::seating(&self.ledger, shard, restored.progress, &found)?;
+                if let Seating::Recovered(_) = seating {
+                    warn!(shard, "the group has no offsets: they are taken from the state log");
+                }
+                match seating {
                     Seating::At(progress) | Seating::Recovered(progress) => {
                         let (needed_from, progress) = (restored.needed_from, self.ledger.complete(progress));
                         Ok(Assignment { shard, progress, customers: Known::Restored(restored.customers), needed_from })
                     }
-                    // Offsets with bookmarks are of a shard that something was committed of.
-                    Seating::Fresh => Err(format!("partition {shard}: the committed offsets are of no commit")),
+                    // Its log holds only what was undone.
+                    Seating::Fresh => self.fresh(consumer, shard, &found),
                 }
             });
             let seated = match seated {
@@ -247,6 +235,14 @@ impl Desk {
             }
         }
         Ok(())
+    }
+
+    /// A shard that nothing was ever committed of, once that is known.
+    fn fresh(&self, consumer: &GroupConsumer, shard: ShardId, found: &Found) -> Result<Assignment, String> {
+        let (mut fresh, mut begun) = (TopicPartitionList::new(), Vec::new());
+        self.as_found(&mut fresh, shard, found)?;
+        self.begin_fresh(consumer, &fresh, &mut begun, &mut TopicPartitionList::new())?;
+        begun.pop().ok_or_else(|| format!("partition {shard} begins nowhere"))
     }
 
     /// Goes back to where a shard goes on, if records of it came before anybody could take them. Returns why it cannot be used,
@@ -339,10 +335,14 @@ impl Desk {
                 None => unknown.push(shard),
             }
         }
-        self.plan_unknown(consumer, &unknown, &committed, &mut plan)?;
+        let nowhere = self.plan_unknown(consumer, &unknown, &committed, &mut plan)?;
         for (shard, reason) in self.within_what_is_kept(consumer, &mut plan.positions)? {
-            plan.park(shard, reason);
+            if !nowhere.contains(&shard) {
+                plan.park(shard, reason);
+            }
         }
+        // They begin where their state log says.
+        open(&self.strayed).extend(nowhere);
         Ok(plan)
     }
 
@@ -385,51 +385,50 @@ impl Desk {
         Ok(gone)
     }
 
-    /// Shards whose committed offsets do not say where they go on: never seen before as a rule, so there is hardly anything to
-    /// read, and their first positions hang on it.
+    /// Shards whose committed offsets do not say where they go on: never seen before, or their first positions are in the state
+    /// log, which is read beside the shards that run. Returns the latter.
     fn plan_unknown(
         &self,
         consumer: &GroupConsumer,
         shards: &[ShardId],
         committed: &TopicPartitionList,
         plan: &mut Plan,
-    ) -> Result<(), String> {
-        let mut fresh = TopicPartitionList::new();
-        for (shard, restored) in self.restorer.restore(shards) {
-            let seated = restored.and_then(|restored| {
-                let seating = ledger::seating(
-                    &self.ledger,
-                    shard,
-                    restored.progress,
-                    &answers::found(&self.ledger, committed, shard),
-                )?;
-                Ok((seating, restored.customers, restored.needed_from))
-            });
-            match seated {
-                Ok((Seating::At(progress), customers, needed_from)) => {
-                    plan.seat(&self.ledger, shard, progress, customers, needed_from)?;
+    ) -> Result<BTreeSet<ShardId>, String> {
+        let (mut fresh, mut awaited) = (TopicPartitionList::new(), BTreeSet::new());
+        let empty = self.restorer.empty(shards)?;
+        for shard in shards {
+            let found = answers::found(&self.ledger, committed, *shard);
+            let judged = match empty.contains(shard) {
+                true => ledger::seating(&self.ledger, *shard, None, &found).map(Some),
+                false => Ok(None),
+            };
+            match judged {
+                Ok(Some(Seating::Fresh | Seating::At(_) | Seating::Recovered(_))) => {
+                    self.as_found(&mut fresh, *shard, &found)?;
+                    continue;
                 }
-                Ok((Seating::Recovered(progress), customers, needed_from)) => {
-                    warn!(shard, "the group has no offsets: they are taken from the state log");
-                    plan.seat(&self.ledger, shard, progress, customers, needed_from)?;
+                Ok(None) => {
+                    plan.found.insert(*shard, found);
+                    awaited.insert(*shard);
                 }
-                Ok((Seating::Fresh, ..)) => {
-                    for topic in &self.connection.inputs {
-                        let found = committed.find_partition(topic, shard as i32);
-                        let found = found.map_or(Offset::Invalid, |found| found.offset());
-                        let added = fresh.add_partition_offset(topic, shard as i32, found);
-                        added.map_err(|error| format!("cannot start partition {shard} of {topic}: {error}"))?;
-                    }
-                }
-                Err(reason) => {
-                    // Somewhere, since it is paused there.
-                    let nowhere = Position { offset: 0, log_time: Timestamp::MIN };
-                    plan.at(&self.topics, shard, &vec![nowhere; self.topics.len()])?;
-                    plan.parked.push((shard, reason));
-                }
+                Err(reason) => plan.parked.push((*shard, reason)),
             }
+            // Somewhere, since it is paused there.
+            let nowhere = Position { offset: 0, log_time: Timestamp::MIN };
+            plan.at(&self.topics, *shard, &vec![nowhere; self.topics.len()])?;
         }
-        self.begin_fresh(consumer, &fresh, &mut plan.ready, &mut plan.positions)
+        self.begin_fresh(consumer, &fresh, &mut plan.ready, &mut plan.positions)?;
+        Ok(awaited)
+    }
+
+    /// Adds what the group's offsets say of a shard that nothing was ever committed of.
+    fn as_found(&self, fresh: &mut TopicPartitionList, shard: ShardId, found: &Found) -> Result<(), String> {
+        for (topic, (offset, _)) in self.connection.inputs.iter().zip(&found.offsets) {
+            let offset = offset.map_or(Offset::Invalid, Offset::Offset);
+            let added = fresh.add_partition_offset(topic, shard as i32, offset);
+            added.map_err(|error| format!("cannot start partition {shard} of {topic}: {error}"))?;
+        }
+        Ok(())
     }
 
     /// Shards that nothing was ever committed of (`fresh`, with what the group's offsets say): at offsets that somebody set, or

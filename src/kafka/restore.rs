@@ -1,7 +1,7 @@
 //! Where the state log of a shard is read: at once, where a shard's first position hangs on it, or on a thread of its own,
 //! beside the shards that run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,8 +23,11 @@ use crate::wire::outputs;
 
 /// How long one question to the brokers may take.
 const CALL: Duration = Duration::from_secs(10);
-/// How long nothing may come before the restore is given up: a predecessor's open transaction ends before.
+/// How long a question may go unanswered.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long nothing may come before the restore is given up: an open transaction ends before, be it that of an import that was
+/// killed (`mover::TRANSACTION`). The others go on meanwhile.
+const OPEN: Duration = Duration::from_secs(960);
 /// How often progress is told.
 const TELL: Duration = Duration::from_secs(2);
 
@@ -72,12 +75,15 @@ impl Restorer {
         Ok(Restorer { works, orders: Some(orders), results: Mutex::new(results), thread: Some(thread) })
     }
 
-    /// Reads the state of these shards at once. To be asked when their committed offsets are known.
-    pub(super) fn restore(&self, shards: &[ShardId]) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
-        let assignment = self.works.assignment.load(Ordering::Acquire);
-        self.works.restore(assignment, shards, |outcome| outcomes.push(outcome));
-        outcomes
+    /// Of these shards those whose state log holds nothing, not even what is uncommitted. To be asked when their committed
+    /// offsets are known.
+    pub(super) fn empty(&self, shards: &[ShardId]) -> Result<BTreeSet<ShardId>, String> {
+        if shards.is_empty() {
+            // The client takes a question about nothing for a fault.
+            return Ok(BTreeSet::new());
+        }
+        let ends = self.works.ends(shards)?;
+        Ok(shards.iter().copied().filter(|shard| ends.get(shard) == Some(&0)).collect())
     }
 
     /// Has the state of these shards read, one after the other. To be asked when their committed offsets are known.
@@ -181,7 +187,7 @@ impl Works {
         reader.stand_at(from)?;
         let place = format!("partition {shard} of {}", reader.topic);
         let (begun, mut told) = (Instant::now(), Instant::now());
-        let restored = read_through(&mut restoring, &self.ledger, reader, &place, &self.stop, |restoring| {
+        let restored = read_through(&mut restoring, &self.ledger, reader, &place, OPEN, &self.stop, |restoring| {
             if told.elapsed() > TELL {
                 told = Instant::now();
                 info!(shard, customers = restoring.customers(), end, "restoring");
@@ -194,20 +200,22 @@ impl Works {
     }
 }
 
-/// Reads one shard's log to its end, as long as `go_on` finds no reason against it.
+/// Reads one shard's log to its end, as long as `go_on` finds no reason against it, and nothing new is waited for longer than
+/// `longest`.
 pub(super) fn read_through(
     restoring: &mut Restoring,
     ledger: &Ledger,
     reader: &mut impl StateReader,
     place: &str,
+    longest: Duration,
     stop: &Arc<AtomicBool>,
     mut go_on: impl FnMut(&Restoring) -> Result<(), &'static str>,
 ) -> Result<Restored, String> {
-    let mut patience = Patience::of(PATIENCE, stop);
+    let mut patience = Patience::of(longest, stop);
     loop {
         match restoring.step(ledger, reader)? {
             Step::Done(restored) => return Ok(restored),
-            Step::Further => patience = Patience::of(PATIENCE, stop),
+            Step::Further => patience = Patience::of(longest, stop),
             Step::Idle if patience.is_over() => {
                 return Err(format!("{place} cannot be read to its end: does a transaction stand open there?"));
             }

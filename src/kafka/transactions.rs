@@ -25,7 +25,7 @@ use crate::port::ShardId;
 /// How long one call to the transaction coordinator may take before its end counts as unknown.
 const CALL: Duration = Duration::from_secs(15);
 /// How long to try to find out how a commit ended, or to get a producer back, before giving the worker up.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// What takes longer than this may have been asked for twice, and the first request may still be on its way, to take effect in
 /// a later transaction. Asking again takes longer than this (`client::ASKED_AGAIN_AFTER_MILLIS`).
 const SLOW: Duration = Duration::from_secs(1);

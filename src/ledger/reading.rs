@@ -42,6 +42,9 @@ pub struct Reading {
     /// Whether the first commit is there from its first page on.
     whole: bool,
     needed_from: u64,
+    /// Bytes of the commit being read so far, and of the largest one.
+    commit_bytes: u64,
+    largest_commit: u64,
 }
 
 impl Reading {
@@ -68,6 +71,11 @@ impl Reading {
     /// From which commit on the log is needed, as its last page says.
     pub fn needed_from(&self) -> u64 {
         self.needed_from
+    }
+
+    /// Bytes of the largest commit that was read: a log can only be cut between commits.
+    pub fn largest_commit(&self) -> u64 {
+        self.largest_commit
     }
 
     /// The models that the last commit read as a whole was written under.
@@ -119,6 +127,9 @@ impl Reading {
             self.said.clear();
             self.whole = head.part == 0;
         }
+        self.commit_bytes =
+            if self.part == 0 || head.part != self.part { 0 } else { self.commit_bytes } + payload.len() as u64;
+        self.largest_commit = self.largest_commit.max(self.commit_bytes);
         let last = head.progress.is_some();
         self.part = if last { 0 } else { head.part + 1 };
         let carried = self.carried(&page.carried, !begun).map_err(Unfit::Wrong)?;

@@ -284,9 +284,13 @@ impl Worker {
             // those who have gone.
             let mut owed = changed;
             let mut step = if stepping && place.shard.owes_a_turn() { place.shard.step() } else { 0 };
-            while (owed > 0 || step > 0)
-                && let Some(who) = place.shard.refresh()
-            {
+            // What is still owed at the end of a turn is paid in the next, but nobody is written over and over.
+            let mut ends = 0;
+            while (owed > 0 || step > 0) && ends < 2 {
+                let Some(who) = place.shard.refresh() else {
+                    ends += 1;
+                    continue;
+                };
                 owed = owed.saturating_sub(remember(self.sink.as_mut(), *id, &mut place.shard, &who, Says::Whole).max(1));
                 step = step.saturating_sub(1);
             }

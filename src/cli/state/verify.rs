@@ -12,8 +12,8 @@ use crate::ledger::{self, Found, Ledger, Seating};
 use crate::port::ShardId;
 use crate::wire::state;
 
-/// The state log is at most so many times as large as the state: twice by its design, an eighth more before it is worth
-/// cutting, and the rest for a load that is not steady.
+/// The state log is at most so many times as large as the state, and a commit, since it can only be cut between two: twice by its
+/// design, an eighth more before it is worth cutting, and the rest for a load that is not steady.
 const BOUND: f64 = 2.5;
 /// Logs smaller than this are mostly the heads of pages, and judged by nothing.
 const SMALL: u64 = 1 << 20;
@@ -120,7 +120,7 @@ fn is_ahead(kept: &Kept, found: &Found) -> bool {
 /// What is wrong with a shard's log beside its offsets and inputs.
 fn against(ledger: &Ledger, shard: ShardId, kept: &Kept, bytes: u64, found: &Found, extents: &[Extent]) -> Vec<String> {
     let mut faults = Vec::new();
-    if kept.bytes > SMALL && kept.bytes as f64 > BOUND * bytes as f64 {
+    if kept.bytes > SMALL && kept.bytes as f64 > BOUND * bytes as f64 + kept.restored.largest_commit as f64 {
         faults.push(format!(
             "partition {shard}: the log is {} times as large as the state; may Sillage delete records there, and has it made a \
              turn since many customers left?",
