@@ -47,8 +47,11 @@ pub(super) struct Desk {
     paused: Mutex<BTreeSet<Asked>>,
     /// Shards whose state is being read, and what the committed offsets say of them.
     awaited: Mutex<BTreeMap<ShardId, Found>>,
-    /// Shards of which records came that nobody could take.
+    /// Shards whose inputs are not read from where they go on: records came that nobody could take, or only the state log says
+    /// where that is.
     strayed: Mutex<BTreeSet<ShardId>>,
+    /// Where inputs are read on from instead of where they were assigned.
+    sought: Mutex<BTreeMap<Asked, i64>>,
     failed: Mutex<Option<Failed>>,
     restorer: Restorer,
     ledger: Arc<Ledger>,
@@ -108,9 +111,9 @@ fn open<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Desk {
     pub(super) fn new(connection: Arc<Connection>, restorer: Restorer, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) -> Self {
         let (owned, paused, awaited) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (strayed, failed) = (Mutex::default(), Mutex::default());
+        let (strayed, sought, failed) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (seat, topics) = (OnceLock::new(), ledger.topics());
-        Desk { connection, seat, owned, paused, awaited, strayed, failed, restorer, ledger, topics, stop }
+        Desk { connection, seat, owned, paused, awaited, strayed, sought, failed, restorer, ledger, topics, stop }
     }
 
     /// The worker that is told; once.
@@ -144,6 +147,11 @@ impl Desk {
     /// The inputs that are paused.
     pub(super) fn paused(&self) -> MutexGuard<'_, BTreeSet<Asked>> {
         open(&self.paused)
+    }
+
+    /// Where inputs are read on from instead of where they were assigned.
+    pub(super) fn sought(&self) -> BTreeMap<Asked, i64> {
+        open(&self.sought).clone()
     }
 
     /// Gives up everything, with a commit, because the worker ends.
@@ -245,14 +253,13 @@ impl Desk {
         begun.pop().ok_or_else(|| format!("partition {shard} begins nowhere"))
     }
 
-    /// Goes back to where a shard goes on, if records of it came before anybody could take them. Returns why it cannot be used,
-    /// where they are gone meanwhile.
+    /// Goes to where a shard goes on, where its inputs are not read from there. Returns why it cannot be used, where that is gone.
     fn bring_back(&self, consumer: &GroupConsumer, assignment: &Assignment) -> Result<Option<String>, String> {
         let shard = assignment.shard;
         if !open(&self.strayed).remove(&shard) {
             return Ok(None);
         }
-        warn!(shard, "records came before the state was read; they are read again");
+        info!(shard, "its inputs are read on from where its state stands");
         let mut plan = Plan::default();
         plan.at(&self.topics, shard, &assignment.progress.positions)?;
         if let Some((_, reason)) = self.within_what_is_kept(consumer, &mut plan.positions)?.pop() {
@@ -262,6 +269,10 @@ impl Desk {
             let (topic, offset) = (elem.topic(), elem.offset());
             let sought = consumer.seek(topic, shard as i32, offset, CALL);
             sought.map_err(|error| format!("cannot go back to {offset:?} of {topic}: {error}"))?;
+            let input = self.topics.iter().position(|input| input == topic);
+            if let (Some(input), Some(offset)) = (input, answers::number(offset)) {
+                open(&self.sought).insert((input, shard), offset);
+            }
         }
         Ok(None)
     }
@@ -521,6 +532,7 @@ impl Desk {
         self.restorer.order(awaited);
         open(&self.owned).retain(|shard| !going.contains(shard));
         open(&self.strayed).retain(|shard| !going.contains(shard));
+        open(&self.sought).retain(|(_, shard), _| !going.contains(shard));
         open(&self.paused).retain(|(_, shard)| !going.contains(shard));
         if !going.is_empty() {
             let going: Vec<ShardId> = going.into_iter().collect();

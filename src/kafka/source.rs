@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use tracing::warn;
 
 use super::ends::{Asked, End, Ends};
 use super::rebalance::{Desk, GroupConsumer};
 use super::restore::Restorer;
-use super::{Connection, Protocol, client};
+use super::{Connection, Protocol, answers, client};
 use crate::ledger::Ledger;
 use crate::port::{Now, Origin, RawRecord, Stamped};
 use crate::time::Timestamp;
@@ -154,18 +155,20 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// librdkafka's own positions, since they count control records; where it has none yet, the one it was assigned.
+    /// librdkafka's own positions, since they count control records; where it has none yet, the one it was told to begin at: it
+    /// was assigned, or sought, which makes it forget its own.
     fn positions(&self) -> Result<BTreeMap<Asked, i64>, String> {
         let fault = |error| format!("cannot read the positions: {error}");
-        let mut positions = BTreeMap::new();
-        for list in [self.consumer.assignment().map_err(fault)?, self.consumer.position().map_err(fault)?] {
-            for elem in list.elements() {
-                let input = self.connection.inputs.iter().position(|input| input == elem.topic());
-                if let (Some(input), Offset::Offset(offset)) = (input, elem.offset()) {
-                    positions.insert((input, elem.partition().unsigned_abs()), offset);
-                }
-            }
-        }
+        let named = |list: &TopicPartitionList| -> Vec<(Asked, i64)> {
+            let one = |elem: &TopicPartitionListElem<'_>| {
+                let input = self.connection.inputs.iter().position(|input| input == elem.topic())?;
+                Some(((input, elem.partition().unsigned_abs()), answers::number(elem.offset())?))
+            };
+            list.elements().iter().filter_map(one).collect()
+        };
+        let mut positions: BTreeMap<Asked, i64> = named(&self.consumer.assignment().map_err(fault)?).into_iter().collect();
+        positions.extend(self.consumer.context().sought());
+        positions.extend(named(&self.consumer.position().map_err(fault)?));
         Ok(positions)
     }
 
