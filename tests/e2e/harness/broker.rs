@@ -4,6 +4,7 @@
 //! A small shell process, the janitor, holds the other end of a pipe: when this process ends, however it ends, the pipe
 //! closes, and the janitor stops the broker and removes its directory.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::proxy::Proxy;
-use super::{clients, jars, tail, wait};
+use super::{clients, jars, now_millis, tail, wait};
 
 /// Any base64 UUID does; a fixed one spares a Java start.
 const CLUSTER: &str = "c2lsbGFnZS1lMmUtdGVzdA";
@@ -50,7 +51,7 @@ pub(crate) struct Broker {
 impl Broker {
     /// A broker that is alone: chooses ports and formats the directory; does not start.
     pub(crate) fn prepare(proxies: usize) -> Broker {
-        let ports = free_ports(2 + proxies);
+        let ports = quiet_ports(2 + proxies);
         let proxies = ports[2..].iter().map(|upstream| Proxy::before(*upstream)).collect();
         let (port, controllers) = (ports[0], vec![ports[1]]);
         let place = Place { number: 1, port, controllers, copies: 1, java: &["-Xmx768m"], settings: "" };
@@ -183,11 +184,24 @@ fn janitor(home: &Path) -> Child {
     command.spawn().expect("sh starts")
 }
 
-fn free_ports(count: usize) -> Vec<u16> {
-    // Held together, so that no port is found twice.
-    let held: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port")).collect();
-    held.iter().map(|listener| listener.local_addr().expect("an address").port()).collect()
+/// Free ports that no client gets by chance: until the broker listens there, and while it is away, the system could lend them to
+/// a connection. Those are taken from 32768 on, at most systems.
+pub(super) fn quiet_ports(count: usize) -> Vec<u16> {
+    /// The last one that was given away: none is given twice.
+    static LAST: Mutex<Option<u16>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    let begin = || 12_000 + (now_millis() % 9_000) as u16 + (std::process::id() % 97) as u16 * 97;
+    let mut candidate = last.unwrap_or_else(begin);
+    let mut held: BTreeMap<u16, TcpListener> = BTreeMap::new();
+    while held.len() < count {
+        candidate += 1;
+        assert!(candidate < 32_000, "no free ports below 32000");
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, candidate)) {
+            held.insert(candidate, listener);
+        }
+    }
+    *last = Some(candidate);
+    held.into_keys().collect()
 }
 
 /// Clients follow advertised addresses, so each proxy has a listener of the broker behind it that advertises the proxy.

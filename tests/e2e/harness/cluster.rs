@@ -1,15 +1,13 @@
 //! Three brokers that are one Kafka: three copies of everything, of which two must be in step. Each has proxies before it, so
 //! that a client can be cut off from all of them or from one.
 
-use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-use super::broker::{Broker, INTERNAL_PARTITIONS, Place};
+use super::broker::{Broker, INTERNAL_PARTITIONS, Place, quiet_ports};
 use super::clients::{self, Standing};
 use super::proxy::Proxy;
-use super::{now_millis, wait};
+use super::wait;
 
 pub(crate) const BROKERS: usize = 3;
 
@@ -117,19 +115,4 @@ impl Drop for Cluster {
 fn internal_partition(name: &str) -> i32 {
     let hash = name.encode_utf16().fold(0_i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
     hash.checked_abs().unwrap_or(0) % INTERNAL_PARTITIONS
-}
-
-/// Free ports that no client gets by chance: a broker that comes back needs its own again, and while it is away the system
-/// could lend it to a connection. Those are taken from 32768 on, at most systems.
-fn quiet_ports(count: usize) -> Vec<u16> {
-    let mut held: BTreeMap<u16, TcpListener> = BTreeMap::new();
-    let mut candidate = 12_000 + (now_millis() % 9_000) as u16 + (std::process::id() % 97) as u16 * 97;
-    while held.len() < count {
-        candidate += 1;
-        assert!(candidate < 32_000, "no free ports below 32000");
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, candidate)) {
-            held.insert(candidate, listener);
-        }
-    }
-    held.into_keys().collect()
 }
