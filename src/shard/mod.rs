@@ -41,8 +41,7 @@ pub struct Settings {
     pub forget_after: Option<Span>,
     /// Where erasures come from.
     pub control: Control,
-    /// Records applied, deadlines that say something, and customers whom a deadline changes, per transaction before a commit is
-    /// asked for.
+    /// Records applied and deadlines fired that say something, per transaction before a commit is asked for.
     pub decisions_per_transaction: usize,
     /// Whether transactions can be aborted.
     pub undo: Undo,
@@ -435,7 +434,7 @@ impl<C: Customers> Shard<C> {
             (first, Some(attention(customer, forget_after)))
         });
         let expired = *expired;
-        if first || expired || !self.scratch.is_empty() {
+        if expired || !self.scratch.is_empty() {
             self.decisions += 1;
             // Whatever else is due at this very instant is decided by the order of the queue; stream time is here.
             self.stream_time = Some(self.stream_time.map_or(deadline, |now| now.max(deadline)));
