@@ -51,17 +51,7 @@ fn apply(mut shard: Shard<PlainCustomers>, touchpoints: Vec<Touchpoint>, commit:
             shard.handle(Input::Prepare, &mut actions);
             shard.handle(Input::Committed, &mut actions);
         }
-        for action in actions.drain(..) {
-            match action {
-                Action::Publish { outcome, .. } => outcomes.push(*outcome),
-                Action::DeadLetter { .. }
-                | Action::Remember(_)
-                | Action::Forget(_)
-                | Action::Announce(_)
-                | sillage::shard::Action::Tombstone(_)
-                | Action::Commit(_) => {}
-            }
-        }
+        outcomes.extend(actions.drain(..).filter_map(Action::outcome).map(|outcome| *outcome));
     }
     outcomes
 }

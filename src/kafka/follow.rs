@@ -118,7 +118,6 @@ mod tests {
     use super::*;
     use crate::shard::{Position, Progress};
     use crate::time::Timestamp;
-    use crate::wire::Format;
     use crate::wire::pages::{Draft, Head};
 
     fn page(partitions: u32, sequence: u64) -> Vec<u8> {
@@ -133,15 +132,7 @@ mod tests {
     /// What is wrong may be wrong at the beginning as well: it is not read over and over as fast as the brokers deliver.
     #[test]
     fn a_log_that_does_not_fit_is_left_alone_until_it_is_begun_again_and_the_others_go_on() {
-        let ledger = Ledger {
-            group: "g".to_owned(),
-            inputs: vec!["in".to_owned()],
-            output: "out".to_owned(),
-            partitions: 2,
-            format: Format::Json,
-            dead_letter_bytes: 1,
-            models: Vec::new(),
-        };
+        let ledger = Ledger::sample(2);
         let mut logs = Logs::default();
         logs.take(&ledger, 0, 5, &page(2, 1));
         logs.take(&ledger, 1, 7, &page(3, 1));

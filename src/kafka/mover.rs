@@ -21,7 +21,7 @@ use crate::ledger::{Bookmark, Failure, Outgoing, Position, Transactions, Went};
 use crate::port::ShardId;
 
 /// How long the transaction may take: Kafka's own default for the most that a broker allows.
-const TRANSACTION: Duration = Duration::from_secs(900);
+pub(super) const TRANSACTION: Duration = Duration::from_secs(900);
 /// How long one call to the transaction coordinator may take.
 const CALL: Duration = Duration::from_secs(60);
 

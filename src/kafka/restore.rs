@@ -1,5 +1,4 @@
-//! Where the state log of a shard is read: at once, where a shard's first position hangs on it, or on a thread of its own,
-//! beside the shards that run.
+//! Where the state log of a shard is read: on a thread of its own, beside the shards that run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,8 +14,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
 use super::answers::{self, Patience};
-use super::client;
 use super::{Connection, Entrance};
+use super::{client, mover};
 use crate::ledger::{Ledger, Look, Restored, Restoring, StateReader, Step};
 use crate::port::ShardId;
 use crate::wire::outputs;
@@ -27,7 +26,7 @@ const CALL: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long nothing may come before the restore is given up: an open transaction ends before, be it that of an import that was
 /// killed (`mover::TRANSACTION`). The others go on meanwhile.
-const OPEN: Duration = Duration::from_secs(960);
+const OPEN: Duration = mover::TRANSACTION.saturating_add(Duration::from_secs(60));
 /// How often progress is told.
 const TELL: Duration = Duration::from_secs(2);
 
@@ -78,10 +77,6 @@ impl Restorer {
     /// Of these shards those whose state log holds nothing, not even what is uncommitted. To be asked when their committed
     /// offsets are known.
     pub(super) fn empty(&self, shards: &[ShardId]) -> Result<BTreeSet<ShardId>, String> {
-        if shards.is_empty() {
-            // The client takes a question about nothing for a fault.
-            return Ok(BTreeSet::new());
-        }
         let ends = self.works.ends(shards)?;
         Ok(shards.iter().copied().filter(|shard| ends.get(shard) == Some(&0)).collect())
     }
@@ -135,10 +130,6 @@ impl Works {
 
     /// One after the other, so that no more than one shard's pages are in memory beside what is restored.
     fn restore(&self, assignment: u64, shards: &[ShardId], mut tell: impl FnMut(Outcome)) {
-        if shards.is_empty() {
-            // The client takes a question about nothing for a fault.
-            return;
-        }
         let begun = Instant::now();
         let prepared = self.ends(shards).and_then(|ends| Ok((ends, client::state_reader(&self.connection)?)));
         let (ends, client) = match prepared {
@@ -162,6 +153,10 @@ impl Works {
 
     /// Where each shard's log ends now, uncommitted records included; 0 where there is nothing.
     fn ends(&self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, i64>, String> {
+        if shards.is_empty() {
+            // The client takes a question about nothing for a fault.
+            return Ok(BTreeMap::new());
+        }
         let client: BaseConsumer = client::asking(&self.connection, "read_uncommitted")
             .create()
             .map_err(|error| format!("cannot make a client: {error}"))?;

@@ -47,6 +47,20 @@ pub struct Ledger {
 }
 
 impl Ledger {
+    /// What tests read and write: `in`, and `out.…`.
+    #[cfg(test)]
+    pub(crate) fn sample(partitions: u32) -> Ledger {
+        Ledger {
+            group: "shop".to_owned(),
+            inputs: vec!["in".to_owned()],
+            output: "out".to_owned(),
+            partitions,
+            format: Format::Json,
+            dead_letter_bytes: 1,
+            models: Vec::new(),
+        }
+    }
+
     /// The full name of an output topic.
     pub fn topic(&self, output: &str) -> String {
         outputs::topic(&self.output, output)

@@ -89,18 +89,9 @@ pub fn seating(ledger: &Ledger, shard: ShardId, state: Option<Progress>, found: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Format;
 
     fn ledger() -> Ledger {
-        Ledger {
-            group: "shop".to_owned(),
-            inputs: vec!["app".to_owned(), "web".to_owned()],
-            output: "out".to_owned(),
-            partitions: 1,
-            format: Format::Json,
-            dead_letter_bytes: 1,
-            models: Vec::new(),
-        }
+        Ledger { inputs: vec!["app".to_owned(), "web".to_owned()], ..Ledger::sample(1) }
     }
 
     fn progress(sequence: u64) -> Progress {

@@ -287,7 +287,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::wire::Format;
     use crate::wire::pages::{self, Entry};
 
     /// Keeps what is written: topic, partition, key, value.
@@ -329,15 +328,7 @@ mod tests {
 
     #[test]
     fn an_erasure_reaches_every_partition_and_leaves_a_note_where_something_would_stay() {
-        let ledger = Ledger {
-            group: "shop".to_owned(),
-            inputs: vec!["in".to_owned()],
-            output: "out".to_owned(),
-            partitions: 3,
-            format: Format::Json,
-            dead_letter_bytes: 1,
-            models: Vec::new(),
-        };
+        let ledger = Ledger::sample(3);
         let sink = LedgerSink::new(Arc::new(ledger), Paper::default(), "test".to_owned());
         let mut sink = sink.with_compacted(vec!["out.transitions".to_owned()]);
         let who = Identity::customer("c-17");

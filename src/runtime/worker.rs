@@ -25,6 +25,8 @@ use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping, erasures};
 const PAGE_BYTES: usize = 256;
 /// A shard that owes a turn to those who have gone makes a step of it so often, be there touchpoints or not.
 const STEP: Span = Span::from_secs(10);
+/// A shard that was given up is kept so long, in case it comes back: not for ever, since somebody else may have it, and erases.
+const KEPT: Span = Span::from_secs(60);
 
 /// What a worker needs to know beside its log.
 #[derive(Clone)]
@@ -65,9 +67,6 @@ struct Place {
     /// When it came; what stream time is behind of until there is one.
     since: Timestamp,
 }
-
-/// A shard that was given up is kept so long, in case it comes back: not for ever, since somebody else may have it, and erases.
-const KEPT: Span = Span::from_secs(60);
 
 /// A shard as it was given up.
 struct Kept {
@@ -284,13 +283,9 @@ impl Worker {
             // those who have gone.
             let mut owed = changed;
             let mut step = if stepping && place.shard.owes_a_turn() { place.shard.step() } else { 0 };
-            // What is still owed at the end of a turn is paid in the next, but nobody is written over and over.
-            let mut ends = 0;
-            while (owed > 0 || step > 0) && ends < 2 {
-                let Some(who) = place.shard.refresh() else {
-                    ends += 1;
-                    continue;
-                };
+            while (owed > 0 || step > 0)
+                && let Some(who) = place.shard.refresh()
+            {
                 owed = owed.saturating_sub(remember(self.sink.as_mut(), *id, &mut place.shard, &who, Says::Whole).max(1));
                 step = step.saturating_sub(1);
             }

@@ -50,20 +50,8 @@ impl Stage {
             self.shard.handle(Input::Record { input: 0, record }, &mut actions);
         }
         self.shard.handle(Input::CaughtUp { input: 0, position: self.offset, at: row.at }, &mut actions);
-        let outcomes: Vec<Outcome> = actions.into_iter().filter_map(published).collect();
+        let outcomes: Vec<Outcome> = actions.into_iter().filter_map(Action::outcome).map(|outcome| *outcome).collect();
         Said { says: says(&outcomes, &row.who), outcomes }
-    }
-}
-
-fn published(action: Action) -> Option<Outcome> {
-    match action {
-        Action::Publish { outcome, .. } => Some(*outcome),
-        Action::DeadLetter { .. }
-        | Action::Remember(_)
-        | Action::Forget(_)
-        | Action::Announce(_)
-        | Action::Tombstone(_)
-        | Action::Commit(_) => None,
     }
 }
 

@@ -143,6 +143,21 @@ pub enum Action {
     Commit(Progress),
 }
 
+impl Action {
+    /// The outcome that it publishes, if it does: all that concerns whoever keeps no log.
+    pub fn outcome(self) -> Option<Box<Outcome>> {
+        match self {
+            Action::Publish { outcome, .. } => Some(outcome),
+            Action::DeadLetter { .. }
+            | Action::Remember(_)
+            | Action::Forget(_)
+            | Action::Announce(_)
+            | Action::Tombstone(_)
+            | Action::Commit(_) => None,
+        }
+    }
+}
+
 /// How far a shard has come: what is committed beside its outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
@@ -514,7 +529,11 @@ impl<C: Customers> Shard<C> {
 
     /// Sees to it that the customer is looked at when `deadline` is due.
     fn arm(&mut self, who: &Identity, deadline: Timestamp) {
-        if self.customers.entry(who, |entry| entry.arm(deadline)) {
+        let (tell, forgotten) = self.customers.entry(who, |entry| entry.arm(deadline));
+        if forgotten != Timestamp::MAX {
+            self.wheel.remove(forgotten, who);
+        }
+        if tell {
             self.wheel.insert(deadline, who.clone());
         }
     }

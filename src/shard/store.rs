@@ -128,21 +128,24 @@ impl Entry {
         image.map(|customer| *customer)
     }
 
-    /// Sees to it that the wheel asks at `deadline` or before; says whether it must be told.
-    pub fn arm(&mut self, deadline: Timestamp) -> bool {
+    /// Sees to it that the wheel asks at `deadline` or before; says whether it must be told, and at which instant it need not ask
+    /// any more ([`Timestamp::MAX`]: at none), since there is no room to remember a third.
+    pub fn arm(&mut self, deadline: Timestamp) -> (bool, Timestamp) {
         if deadline == Timestamp::MAX {
-            return false;
+            return (false, Timestamp::MAX);
         }
         let before = std::mem::replace(&mut self.armed, deadline);
         if self.spare <= deadline {
             self.armed = std::mem::replace(&mut self.spare, before);
-            return false;
+            return (false, Timestamp::MAX);
         }
-        // Of two that are left, the farther is worth remembering: the nearer is gone soon.
-        if before != Timestamp::MAX && (self.spare == Timestamp::MAX || before > self.spare) {
-            self.spare = before;
+        if before == Timestamp::MAX {
+            return (true, Timestamp::MAX);
         }
-        true
+        // Of two that are left, the farther is worth remembering: the nearer comes up soon anyway.
+        let forgotten = if self.spare == Timestamp::MAX { Timestamp::MAX } else { self.spare.min(before) };
+        self.spare = if self.spare == Timestamp::MAX { before } else { self.spare.max(before) };
+        (true, forgotten)
     }
 
     /// The wheel asks at this instant; says whether that is what the customer waits for.

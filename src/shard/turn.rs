@@ -31,8 +31,11 @@ pub(super) struct Turn {
     committed: (Spot, usize),
     /// Places passed since the last commit.
     passed: usize,
-    /// Places that must still be passed before the log holds nothing of those who have gone.
+    /// Places that must still be passed before it is worth cutting off what the log holds of those who have gone.
     owed: usize,
+    /// The last commit, and the last one that says of somebody to have gone.
+    latest: u64,
+    farewell: u64,
     /// Spots at commits, oldest first, with the commit's sequence number.
     marks: VecDeque<(Spot, u64)>,
     /// From which commit on the log is needed.
@@ -75,6 +78,7 @@ impl Turn {
     /// A customer has gone, by a commit that is in the log.
     pub(super) fn left(&mut self, who: &Identity) {
         self.gone.insert(who.clone());
+        self.farewell = self.latest;
         self.owe();
     }
 
@@ -85,7 +89,7 @@ impl Turn {
 
     /// Whether a turn is owed to those who have gone.
     pub(super) fn is_owed(&self) -> bool {
-        self.owed > 0
+        self.owed > 0 || (self.farewell > 0 && self.needed_from <= self.farewell)
     }
 
     /// So many customers are passed in one step of a turn that is owed.
@@ -93,13 +97,13 @@ impl Turn {
         (self.roster.len() / STEPS).max(STEP)
     }
 
-    /// The next customer to be written anew; `None` at the end of a turn, after which the next one begins.
+    /// The next customer to be written anew; `None` once a commit has gone round: it says nobody twice.
     pub(super) fn next(&mut self) -> Option<Identity> {
-        loop {
+        while self.passed <= self.roster.len() {
             self.passed += 1;
             let Some(place) = self.roster.get_mut(self.now.passed) else {
                 self.now = Spot { turn: self.now.turn + 1, passed: 0 };
-                return None;
+                continue;
             };
             self.now.passed += 1;
             // Going is committed, so a hole need not be undone.
@@ -110,6 +114,7 @@ impl Turn {
                 return Some(who.clone());
             }
         }
+        None
     }
 
     /// From which commit on the log is needed, once the commit now being made is in it.
@@ -124,6 +129,7 @@ impl Turn {
     /// The commit `sequence` is in the log.
     pub(super) fn committed(&mut self, sequence: u64) {
         self.needed_from = self.needed_from();
+        self.latest = sequence;
         self.owed = self.owed.saturating_sub(std::mem::take(&mut self.passed));
         self.back.clear();
         let far = (self.roster.len() / MARKS).max(1);
@@ -246,15 +252,8 @@ mod tests {
             let leaving: BTreeSet<usize> = step.go.iter().map(|number| number % self.customers.max(1)).collect();
             let leaving: Vec<usize> = leaving.into_iter().filter(|number| state.contains_key(number)).collect();
             written.extend(leaving.iter().map(|number| (*number, Said::Gone)));
-            let mut ends = 0;
             for _ in 0..step.refresh {
-                let Some(next) = self.turn.next() else {
-                    ends += 1;
-                    if ends == 2 {
-                        break;
-                    }
-                    continue;
-                };
+                let Some(next) = self.turn.next() else { break };
                 let number: usize = next.id[1..].parse().expect("a number");
                 if !leaving.contains(&number) {
                     written.insert(number, Said::Whole(state[&number]));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::clients::{Published, Reader, Record, delete_topic};
-use crate::harness::service::{Service, Setup};
+use crate::harness::service::Setup;
 use crate::harness::{kafka, now_millis, wait};
 use crate::shop::{SOON, Shop, story, tells};
 
@@ -18,22 +18,6 @@ fn state_log_holds(shop: &Shop, bytes: &str) -> bool {
     let pages = Reader::of(&shop.direct, &shop.setup.output_topics(&["state"])).to_the_end();
     let holds = |page: &[u8]| page.windows(bytes.len()).any(|window| window == bytes.as_bytes());
     pages.iter().any(|page| page.value.as_deref().is_some_and(holds))
-}
-
-/// The status of a look-up or erasure.
-pub(crate) fn status(service: &Service, method: &str, customer: &str) -> u16 {
-    let address = service.address().expect("an address");
-    let url = format!("http://{}/v1/customers/{customer}", address.trim());
-    let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
-    let answer = match method {
-        "DELETE" => agent.delete(&url).call(),
-        _ => agent.get(&url).call(),
-    };
-    answer.expect("an answer").status().as_u16()
-}
-
-pub(crate) fn until_status(service: &Service, expected: u16, customer: &str) {
-    wait::until_true(&format!("{expected} for {customer}"), SOON, || status(service, "GET", customer) == expected);
 }
 
 fn erase(setup: &Setup, customer: &str) -> (Option<i32>, String) {
@@ -67,10 +51,10 @@ fn an_erased_customer_leaves_memory_at_once_and_the_state_log_within_a_turn_with
         shop.does(&format!("other-{number}"), "product.viewed", number % 2);
     }
     shop.does("erasmus", "cart.added", 0);
-    until_status(&service, 200, "erasmus");
+    service.until_known(200, "erasmus");
     assert!(state_log_holds(&shop, "erasmus"), "or the test would show nothing");
-    assert_eq!(status(&service, "DELETE", "erasmus"), 202);
-    until_status(&service, 404, "erasmus");
+    assert_eq!(service.erase("erasmus"), 202);
+    service.until_known(404, "erasmus");
     // Nothing is awaited of anybody else: nobody commits but for the turn that is owed.
     wait::until_true("the state log to hold nothing of the customer", A_TURN, || !state_log_holds(&shop, "erasmus"));
     assert!(state_log_holds(&shop, "other-6") && state_log_holds(&shop, "other-7"), "nobody else is gone");
@@ -80,9 +64,9 @@ fn an_erased_customer_leaves_memory_at_once_and_the_state_log_within_a_turn_with
 
     // Restored from what is left, everybody else is there, and who comes back begins anew.
     let service = shop.serve();
-    assert_eq!((status(&service, "GET", "erasmus"), status(&service, "GET", "other-7")), (404, 200));
+    assert_eq!((service.look_up("erasmus"), service.look_up("other-7")), (404, 200));
     shop.does("erasmus", "product.viewed", 0);
-    until_status(&service, 200, "erasmus");
+    service.until_known(200, "erasmus");
     let told = |read: &[Published]| -> Vec<(u64, String)> {
         let outcomes = read.iter().map(Published::json).filter(|outcome| outcome["customer_id"] == "erasmus");
         outcomes.map(|outcome| (outcome["sequence"].as_u64().expect("a number"), outcome["to"].to_string())).collect()
@@ -114,13 +98,13 @@ fn a_touchpoint_that_asks_erases_the_customer_and_its_anonymous_ids_on_every_sha
         write("carla", json!({"customer_id": "carla", "anonymous_id": cookie}), "product.viewed");
     }
     let anonymous = |cookie: &String| format!("{cookie}?kind=anonymous");
-    cookies.iter().for_each(|cookie| until_status(&service, 200, &anonymous(cookie)));
-    until_status(&service, 200, "carla");
+    cookies.iter().for_each(|cookie| service.until_known(200, &anonymous(cookie)));
+    service.until_known(200, "carla");
     // Its own anonymous id was not seen with it before.
     write("carla", json!({"customer_id": "carla", "anonymous_id": "cookie-6"}), "privacy.erased");
-    until_status(&service, 404, "carla");
-    cookies[..7].iter().for_each(|cookie| until_status(&service, 404, &anonymous(cookie)));
-    assert_eq!(status(&service, "GET", &anonymous(&cookies[7])), 200, "somebody else's");
+    service.until_known(404, "carla");
+    cookies[..7].iter().for_each(|cookie| service.until_known(404, &anonymous(cookie)));
+    assert_eq!(service.look_up(&anonymous(&cookies[7])), 200, "somebody else's");
     let anonymous_story = |read: &[Published]| {
         let abandoned = read.iter().map(|record| record.json()).filter(|outcome| outcome["kind"] == "abandonment");
         abandoned.filter_map(|outcome| outcome["anonymous_id"].as_str().map(ToOwned::to_owned)).collect::<Vec<_>>()
@@ -142,12 +126,12 @@ fn an_erasure_asked_for_while_nothing_runs_is_done_at_the_start_and_a_lost_contr
     let reader = shop.reader();
     for who in ["dora", "emil"] {
         shop.does(who, "cart.added", 0);
-        until_status(&service, 200, who);
+        service.until_known(200, who);
     }
     assert!(service.terminate().status.success());
     assert_eq!(erase(&shop.setup, "dora"), (Some(0), "asked 3 partitions to erase the customer\n".to_owned()));
     let service = shop.serve();
-    until_status(&service, 404, "dora");
+    service.until_known(404, "dora");
     reader.until("emil's abandoned basket", SOON, |read| tells(read, "emil", "abandonment basket"));
     assert_eq!(story(&reader.to_the_end(), "dora"), ["transition deciding"]);
     assert!(service.terminate().status.success());
@@ -155,8 +139,8 @@ fn an_erasure_asked_for_while_nothing_runs_is_done_at_the_start_and_a_lost_contr
     // As where Sillage ran before there was a control topic: its position is missing, and journeys go on.
     delete_topic(&shop.direct, &shop.setup.output_topics(&["control"])[0]);
     let service = shop.serve();
-    assert_eq!((status(&service, "GET", "emil"), status(&service, "GET", "dora")), (200, 404));
-    assert_eq!(status(&service, "DELETE", "emil"), 202);
-    until_status(&service, 404, "emil");
+    assert_eq!((service.look_up("emil"), service.look_up("dora")), (200, 404));
+    assert_eq!(service.erase("emil"), 202);
+    service.until_known(404, "emil");
     assert!(service.terminate().status.success());
 }

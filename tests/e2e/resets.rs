@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::erasure::{status, until_status};
 use crate::harness::clients::{Published, Record, committed, delete_before, group, set_offset};
 use crate::harness::command::Configured;
 use crate::harness::service::Service;
@@ -108,9 +107,9 @@ fn reset_to_the_beginning_with_the_state_brings_nobody_back_who_was_erased() {
         shop.does(who, "product.viewed", 0);
         reader.until("the visit", SOON, |read| tells(read, who, "transition browsing"));
     }
-    until_status(&service, 200, "anna");
-    assert_eq!(status(&service, "DELETE", "anna"), 202);
-    until_status(&service, 404, "anna");
+    service.until_known(200, "anna");
+    assert_eq!(service.erase("anna"), 202);
+    service.until_known(404, "anna");
     assert_eq!(service.terminate().status.code(), Some(0));
     let commands = Configured::kafka(&shop.setup);
     let said = commands.run(&["reset"], &["--to", "earliest", "--state", "keep", "--yes"], b"").fine().text();
@@ -119,8 +118,8 @@ fn reset_to_the_beginning_with_the_state_brings_nobody_back_who_was_erased() {
     shop.does("emil", "product.viewed", 0);
     let service = shop.serve();
     reader.until("a new visit", SOON, |read| tells(read, "emil", "transition browsing"));
-    until_status(&service, 404, "anna");
-    ["bob", "carla", "dora", "emil"].iter().for_each(|who| until_status(&service, 200, who));
+    service.until_known(404, "anna");
+    ["bob", "carla", "dora", "emil"].iter().for_each(|who| service.until_known(200, who));
     assert_eq!(service.terminate().status.code(), Some(0));
     let said = commands.run(&["state", "export"], &[], b"").fine();
     assert!(said.err.contains("4 customers"), "{}", said.err);
@@ -157,7 +156,7 @@ fn a_shard_whose_records_retention_has_deleted_is_parked_and_a_reset_leaves_them
     commands.run(&["reset"], &["--to", "earliest", "--state", "keep", "--yes"], b"").fine();
     let service = shop.serve();
     reader.until("what is left", SOON, |read| visits(read, &["dora"]));
-    assert_eq!((status(&service, "GET", "anna"), status(&service, "GET", "carla")), (200, 404));
+    assert_eq!((service.look_up("anna"), service.look_up("carla")), (200, 404));
     assert_eq!(service.terminate().status.code(), Some(0));
 }
 

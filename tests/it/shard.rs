@@ -197,16 +197,9 @@ fn what_cannot_be_used_goes_to_the_dead_letters_once_per_attempt_and_counts() {
     let letters: Vec<_> = world
         .actions
         .iter()
-        .map(|action| match action {
-            Action::DeadLetter { input, offset, record } => (*input, *offset, record.as_ref().clone()),
-            Action::Publish { .. }
-            | Action::Remember(_)
-            | Action::Forget(_)
-            | Action::Announce(_)
-            | Action::Tombstone(_)
-            | Action::Commit(_) => {
-                panic!("{action:?}")
-            }
+        .map(|action| {
+            let Action::DeadLetter { input, offset, record } = action else { panic!("{action:?}") };
+            (*input, *offset, record.as_ref().clone())
         })
         .collect();
     assert_eq!(letters, [(0, 7, unusable.clone()), (0, 7, unusable)]);
@@ -334,6 +327,29 @@ fn a_shard_whose_stream_time_is_ahead_of_the_clock_waits_for_the_clock() {
     assert!(!world.shard.is_held());
     let causes = causes(&mut world);
     assert!(causes.contains(&"bought".to_owned()), "the shard goes on: {causes:?}");
+}
+
+/// Something near, again and again, before something farther, before something far: none of them is left behind each time.
+#[test]
+fn three_deadlines_one_behind_the_other_leave_nothing_behind() {
+    let text = "sillage: 1\nmodel: three\nstages:\n  shop: { enter: cart.added, quiet: 90d }\nepisodes:\n  \
+                basket: { known by: [customer], opens: cart.added, completes: order.completed, abandoned after: 60h }\n  \
+                payment: { known by: [order_id], opens: payment.begun, completes: payment.taken, abandoned after: 1m }\n\
+                friction:\n  unanswered: { after: question.asked, missing: question.answered, within: 50m }\n";
+    let settings = Settings { settle: Span::ZERO, ..Settings::default() };
+    let mut world = World::new(&[good_model("three", text)], settings, 1);
+    world.give(0, touchpoint("a", "cart.added", after("0m"), "cart"), after("0m"));
+    world.give(0, touchpoint("a", "question.asked", after("1m"), "question"), after("1m"));
+    for number in 1..20 {
+        let (at, id) = (after(&format!("{}m", number * 2)), format!("order {number}"));
+        world.give(0, with_id(touchpoint("a", "payment.begun", at, &id), "order_id", &id), at);
+        world.quiet_until(0, at + Span::from_secs(90));
+        assert!(world.shard.rings() <= 2, "{} entries in the wheel after payment {number}", world.shard.rings());
+    }
+    assert_eq!(causes(&mut world).iter().filter(|cause| *cause == "absence").count(), 19, "no payment was taken");
+    world.quiet_until(0, after("60h") + Span::from_days(90));
+    assert_eq!(causes(&mut world), ["absence"; 3], "question, basket, and stage");
+    assert_eq!((world.shard.armed(), world.shard.rings()), (0, 0));
 }
 
 /// Every basket in a stage that waits for long has a near deadline, and must not leave one more far one behind each time.

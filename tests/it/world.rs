@@ -100,16 +100,7 @@ impl World {
 
     /// All outcomes so far, and none of them again.
     pub(crate) fn take_outcomes(&mut self) -> Vec<Outcome> {
-        let published = |action| match action {
-            Action::Publish { outcome, .. } => Some(*outcome),
-            Action::DeadLetter { .. }
-            | Action::Remember(_)
-            | Action::Forget(_)
-            | Action::Announce(_)
-            | Action::Tombstone(_)
-            | Action::Commit(_) => None,
-        };
-        std::mem::take(&mut self.actions).into_iter().filter_map(published).collect()
+        std::mem::take(&mut self.actions).into_iter().filter_map(Action::outcome).map(|outcome| *outcome).collect()
     }
 
     /// The customers as they stand, in the order of their identities.

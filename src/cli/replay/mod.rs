@@ -163,19 +163,8 @@ struct Results {
 
 impl Results {
     fn take(&mut self, replay: &mut Replay) -> Result<(), Failure> {
-        for action in replay.actions.drain(..) {
-            match action {
-                Action::Publish { outcome, .. } => self.outcome(&outcome)?,
-                // Unusable lines never reach the shard, and nothing is committed here.
-                Action::DeadLetter { .. }
-                | Action::Remember(_)
-                | Action::Forget(_)
-                | Action::Announce(_)
-                | Action::Tombstone(_)
-                | Action::Commit(_) => {}
-            }
-        }
-        Ok(())
+        // Unusable lines never reach the shard, and nothing is committed here.
+        replay.actions.drain(..).filter_map(Action::outcome).try_for_each(|outcome| self.outcome(&outcome))
     }
 
     fn outcome(&mut self, outcome: &Outcome) -> Result<(), Failure> {

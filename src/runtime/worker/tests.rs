@@ -12,6 +12,8 @@ struct Changes {
     needed_from: Arc<Mutex<u64>>,
     /// What was published, and whether as stale.
     published: Arc<Mutex<Vec<(String, bool)>>>,
+    /// Bytes of each commit, the one being made last.
+    commits: Arc<Mutex<Vec<u64>>>,
     /// Panics at the first outcome about this customer, as if the shard itself had.
     breaks_at: Option<&'static str>,
 }
@@ -23,7 +25,12 @@ impl Sink for Changes {
     }
     fn dead_letter(&mut self, _: Origin, _: &Unusable) {}
     fn remember(&mut self, _: ShardId, _: &Customer, _: Option<&Customer>) -> usize {
-        100
+        let mut commits = self.commits.lock().expect("one thread");
+        if commits.is_empty() {
+            commits.push(0);
+        }
+        *commits.last_mut().expect("one is being made") += BYTES as u64;
+        BYTES
     }
     fn forget(&mut self, _: ShardId, _: &Identity) -> usize {
         10
@@ -34,6 +41,7 @@ impl Sink for Changes {
         *self.needed_from.lock().expect("one thread") = sequence;
     }
     fn commit(&mut self, _: &[(ShardId, Progress)]) -> Verdict {
+        self.commits.lock().expect("one thread").push(0);
         Verdict::Committed
     }
     fn abort(&mut self) -> Verdict {
@@ -41,6 +49,8 @@ impl Sink for Changes {
     }
 }
 
+/// A customer's, and a change's as well: the worst case.
+const BYTES: usize = 1_000;
 const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 /// One shard after the other, each at its beginning.
@@ -102,6 +112,38 @@ fn a_log_of_changes_is_cut_though_no_customer_changes() {
         worker.turn().expect("the sink takes everything");
     }
     assert!(*needed_from.lock().expect("one thread") > 10, "{needed_from:?}");
+}
+
+/// It can only be cut between commits, however much of the state a commit changes.
+#[test]
+fn a_log_of_changes_is_twice_the_state_and_one_commit_at_most() {
+    const CUSTOMERS: usize = 400;
+    for changed in [2, 20, 40, 100, 160, 220, 300, 380, 400] {
+        let (needed_from, commits) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let sink = Changes { needed_from: Arc::clone(&needed_from), commits: Arc::clone(&commits), ..Changes::default() };
+        let mut worker = Worker::new(job(""), Box::new(sink));
+        let customers = (0..CUSTOMERS).map(|number| Customer::new(Identity::customer(format!("c{number}")))).collect();
+        let mut all = assigned(0..1);
+        all[0].customers = Known::Restored(customers);
+        worker.assigned(all);
+        let (mut offset, mut worst) = (0, 0);
+        let turn = CUSTOMERS.div_ceil(changed);
+        for commit in 0..8 * turn {
+            for number in 0..changed {
+                let who = format!("c{}", (commit * changed + number) % CUSTOMERS);
+                touch(&mut worker, (0, offset), &who, "page.viewed", NOW);
+                offset += 1;
+            }
+            worker.turn().expect("the sink takes everything");
+            if commit > 2 * turn {
+                let needed_from = usize::try_from(*needed_from.lock().expect("one thread")).expect("small");
+                worst = worst.max(commits.lock().expect("one thread")[needed_from.max(1) - 1..].iter().sum::<u64>());
+            }
+        }
+        // A commit of the changes, as much anew, and one customer more for the page itself.
+        let bound = 2 * CUSTOMERS * BYTES + (2 * changed + 1) * BYTES;
+        assert!(worst <= bound as u64, "{changed} of {CUSTOMERS} in a commit: {worst} bytes are kept, beyond {bound}");
+    }
 }
 
 /// After a long outage nobody is to offer a chat about a question that was asked hours ago (rule 24).

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::clients::{Reader, Record, Writer, create_topic};
-use crate::harness::cluster::{BROKERS, Cluster};
+use crate::harness::cluster::BROKERS;
 use crate::harness::service::{Service, Setup};
-use crate::harness::{can_run_brokers, model, now_millis, say, wait};
+use crate::harness::{model, now_millis, wait};
 
 /// On brokers that have just lost one of them, on a machine that is busy with all of them. A client that goes on believing
 /// what it once heard of a partition asks again after five minutes.
@@ -16,14 +16,7 @@ const SOON: Duration = Duration::from_secs(60);
 #[test]
 fn a_shard_whose_input_nobody_leads_waits_alone_and_goes_on_when_somebody_does() {
     let _alone = crate::alone();
-    if std::env::var("SILLAGE_BROKERS").is_ok() {
-        say("leaderless was SKIPPED: it kills a broker, so it needs its own; unset SILLAGE_BROKERS to run it");
-        return;
-    }
-    if !can_run_brokers() {
-        return;
-    }
-    let cluster = Cluster::start();
+    let Some(cluster) = crate::cluster_to_break("leaderless") else { return };
     let direct = cluster.bootstrap();
     // One copy of each partition, and each broker leads one.
     create_topic(&direct, "web", BROKERS as i32, &[("message.timestamp.type", "LogAppendTime")]);

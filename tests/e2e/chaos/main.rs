@@ -47,6 +47,18 @@ mod watcher;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use harness::cluster::Cluster;
+use harness::{can_run_brokers, say};
+
+/// Three brokers for a test to break; `None` where there is no Java to run them, or where the user's own would be broken.
+fn cluster_to_break(test: &str) -> Option<Cluster> {
+    if std::env::var("SILLAGE_BROKERS").is_ok() {
+        say(&format!("{test} was SKIPPED: it kills brokers, so it needs its own; unset SILLAGE_BROKERS to run it"));
+        return None;
+    }
+    can_run_brokers().then(Cluster::start)
+}
+
 /// One test at a time.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());

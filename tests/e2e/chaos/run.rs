@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::harness::clients::create_copied_topic;
 use crate::harness::cluster::{BROKERS, Cluster};
 use crate::harness::service::Setup;
-use crate::harness::{can_run_brokers, model, now_millis, say};
+use crate::harness::{model, now_millis, say};
 use crate::judge::{self, Verdict};
 use crate::load::{self, Acknowledged, KEPT_AWAY, Population, SLOWNESS, TAIL};
 use crate::nemesis::{self, Done, Names};
@@ -34,19 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[test]
 fn whatever_happens_nothing_is_lost_nothing_comes_twice_and_nothing_after_the_purchase() {
     let _alone = crate::alone();
-    if std::env::var("SILLAGE_BROKERS").is_ok() {
-        say("chaos was SKIPPED: it kills brokers, so it needs its own; unset SILLAGE_BROKERS to run it");
-        return;
-    }
-    if !can_run_brokers() {
-        return;
-    }
+    let begun = Instant::now();
+    let Some(cluster) = crate::cluster_to_break("chaos") else { return };
     let seed = std::env::var("SEED").map_or(20_261_125, |seed| seed.parse().expect("SEED is a number"));
     let size = Size::asked_for();
     let folder = Folder::new();
     say(&format!("chaos ({}), seed {seed}; logs in {}", size.name, folder.path.display()));
-    let begun = Instant::now();
-    let cluster = Cluster::start();
     let kept = KeptLogs { cluster: &cluster, folder: &folder.path };
     let ran = Run::through(&cluster, &size, seed, &folder.path);
     let table = ran.table(&size, seed, begun.elapsed());

@@ -127,6 +127,33 @@ impl Service {
         text.lines().filter(of).filter_map(value).sum()
     }
 
+    /// The status of the answer about a customer's journey.
+    pub(crate) fn look_up(&self, customer: &str) -> u16 {
+        self.about(customer, |agent, url| agent.get(url).call())
+    }
+
+    /// Waits until the answer about a customer has this status: 200 or 404.
+    pub(crate) fn until_known(&self, status: u16, customer: &str) {
+        let within = Duration::from_secs(30);
+        wait::until_true(&format!("{status} for {customer}"), within, || self.look_up(customer) == status);
+    }
+
+    /// The status of the answer to an order to erase a customer.
+    pub(crate) fn erase(&self, customer: &str) -> u16 {
+        self.about(customer, |agent, url| agent.delete(url).call())
+    }
+
+    fn about(
+        &self,
+        customer: &str,
+        ask: impl FnOnce(&ureq::Agent, &str) -> Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> u16 {
+        let address = self.address().expect("an address");
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        let answer = ask(&agent, &format!("http://{}/v1/customers/{customer}", address.trim()));
+        answer.expect("an answer").status().as_u16()
+    }
+
     /// Where it serves HTTP, once it does.
     pub(crate) fn address(&self) -> Option<String> {
         std::fs::read_to_string(self.home.join("address")).ok().filter(|text| !text.is_empty())
