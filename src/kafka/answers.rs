@@ -1,10 +1,11 @@
 //! What brokers answer about partitions, and how long they are asked for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rdkafka::consumer::{Consumer, ConsumerContext};
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
@@ -56,6 +57,36 @@ impl Patience {
 pub(super) fn whole(answer: TopicPartitionList) -> KafkaResult<TopicPartitionList> {
     answer.elements().iter().try_for_each(TopicPartitionListElem::error)?;
     Ok(answer)
+}
+
+/// Looks the offsets of instants up, for the client "beginning" and "end" among them. Of a partition that nobody leads there is
+/// no answer, and the others need not wait for it.
+pub(super) fn led<C: ConsumerContext>(
+    client: &impl Consumer<C>,
+    asked: &TopicPartitionList,
+    call: Duration,
+) -> KafkaResult<TopicPartitionList> {
+    let refused = match client.offsets_for_times(asked.clone(), call).and_then(whole) {
+        Err(error) => error,
+        answer @ Ok(_) => return answer,
+    };
+    let topics: BTreeSet<String> = asked.elements().iter().map(|elem| elem.topic().to_owned()).collect();
+    let mut led = TopicPartitionList::new();
+    for topic in topics {
+        let metadata = client.fetch_metadata(Some(&topic), call)?;
+        for partition in
+            metadata.topics().iter().flat_map(|topic| topic.partitions()).filter(|partition| partition.leader() >= 0)
+        {
+            if let Some(elem) = asked.find_partition(&topic, partition.id()) {
+                led.add_partition_offset(&topic, partition.id(), elem.offset())?;
+            }
+        }
+    }
+    match led.count() {
+        0 => Ok(led),
+        all if all == asked.count() => Err(refused),
+        _ => client.offsets_for_times(led, call).and_then(whole),
+    }
 }
 
 /// An offset, where it is a number.

@@ -66,15 +66,20 @@ fn cut_on(knife: &Knife, orders: &Receiver<(ShardId, i64)>) {
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        match knife.cut(all.iter().map(|(shard, offset)| (*shard, Offset::Offset(*offset)))) {
-            Ok(()) => {
-                debug!(shards = all.len(), "the state log is cut");
-                all.clear();
-            }
-            Err(error) => {
-                warn!(%error, "the state log is not cut; it grows until it is");
-                knife.look_for_leaders();
-            }
+        // The answer as a whole can be fine while that about a partition is not.
+        match knife.ask(all.iter().map(|(shard, offset)| (*shard, Offset::Offset(*offset)))) {
+            Ok(answer) => all.retain(|shard, _| {
+                let of_it = answer.find_partition(&knife.topic, *shard as i32);
+                let failed = of_it.and_then(|elem| elem.error().err());
+                if let Some(error) = &failed {
+                    warn!(%error, shard, "a state log is not cut; it grows until it is");
+                }
+                failed.is_some()
+            }),
+            Err(error) => warn!(%error, "the state log is not cut; it grows until it is"),
+        }
+        if !all.is_empty() {
+            knife.look_for_leaders();
         }
     }
 }
@@ -102,14 +107,17 @@ impl Knife {
         }
     }
 
-    /// Deletes what stands before these offsets.
+    /// Deletes what stands before these offsets, all of it or it is an error.
     pub(super) fn cut(&self, offsets: impl Iterator<Item = (ShardId, Offset)>) -> KafkaResult<()> {
+        self.ask(offsets).and_then(answers::whole).map(drop)
+    }
+
+    fn ask(&self, offsets: impl Iterator<Item = (ShardId, Offset)>) -> KafkaResult<TopicPartitionList> {
         let mut cuts = TopicPartitionList::new();
         for (shard, offset) in offsets {
             cuts.add_partition_offset(&self.topic, shard as i32, offset)?;
         }
         let options = AdminOptions::new().operation_timeout(Some(CALL));
-        // The answer as a whole can be fine while that about a partition is not.
-        self.runtime.block_on(self.admin.delete_records(&cuts, &options)).and_then(answers::whole).map(drop)
+        self.runtime.block_on(self.admin.delete_records(&cuts, &options))
     }
 }

@@ -77,7 +77,8 @@ impl Restorer {
     /// Of these shards those whose state log holds nothing, not even what is uncommitted. To be asked when their committed
     /// offsets are known.
     pub(super) fn empty(&self, shards: &[ShardId]) -> Result<BTreeSet<ShardId>, String> {
-        let ends = self.works.ends(shards)?;
+        // One that nobody leads now is taken for one that holds something: it is read beside the others.
+        let ends = self.works.ends(&self.works.asking()?, shards, Duration::ZERO)?;
         Ok(shards.iter().copied().filter(|shard| ends.get(shard) == Some(&0)).collect())
     }
 
@@ -131,43 +132,58 @@ impl Works {
     /// One after the other, so that no more than one shard's pages are in memory beside what is restored.
     fn restore(&self, assignment: u64, shards: &[ShardId], mut tell: impl FnMut(Outcome)) {
         let begun = Instant::now();
-        let prepared = self.ends(shards).and_then(|ends| Ok((ends, client::state_reader(&self.connection)?)));
-        let (ends, client) = match prepared {
+        let prepared = || -> Result<_, String> {
+            let ends = self.ends(&self.asking()?, shards, PATIENCE)?;
+            let client = client::state_reader(&self.connection)?;
+            let stable = self.ends(&client, shards, Duration::ZERO)?;
+            Ok((ends, stable, client))
+        };
+        let (ends, stable, client) = match prepared() {
             Ok(prepared) => prepared,
             Err(reason) => return shards.iter().for_each(|shard| tell((*shard, Err(reason.clone())))),
         };
         let mut reader = Reader { client, topic: self.ledger.topic(outputs::STATE), shard: 0 };
-        for shard in shards {
-            reader.shard = *shard;
-            let read = match ends.get(shard) {
+        // Those where a transaction stands open come last, since it may do so for long.
+        let (free, held): (Vec<ShardId>, Vec<ShardId>) =
+            shards.iter().partition(|shard| ends.get(shard) == stable.get(shard));
+        for shard in free.into_iter().chain(held) {
+            reader.shard = shard;
+            let read = match ends.get(&shard) {
                 Some(end) => self.read(assignment, &mut reader, *end),
                 None => Err(format!("cannot learn where partition {shard} of {} ends", reader.topic)),
             };
             if !self.is_wanted(assignment) {
                 return;
             }
-            tell((*shard, read));
+            tell((shard, read));
         }
         info!(shards = shards.len(), seconds = begun.elapsed().as_secs_f64(), "state restored");
     }
 
-    /// Where each shard's log ends now, uncommitted records included; 0 where there is nothing.
-    fn ends(&self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, i64>, String> {
+    /// A client for which a log ends after what is uncommitted.
+    fn asking(&self) -> Result<BaseConsumer, String> {
+        let made = client::asking(&self.connection, "read_uncommitted").create();
+        made.map_err(|error| format!("cannot make a client: {error}"))
+    }
+
+    /// Where each shard's log ends now, for this client; 0 where there is nothing. Those that nobody leads are waited for for so
+    /// long, and have no end then.
+    fn ends(&self, client: &BaseConsumer, shards: &[ShardId], patience: Duration) -> Result<BTreeMap<ShardId, i64>, String> {
         if shards.is_empty() {
             // The client takes a question about nothing for a fault.
             return Ok(BTreeMap::new());
         }
-        let client: BaseConsumer = client::asking(&self.connection, "read_uncommitted")
-            .create()
-            .map_err(|error| format!("cannot make a client: {error}"))?;
         let topic = self.ledger.topic(outputs::STATE);
         let mut asked = TopicPartitionList::new();
         for shard in shards {
             let added = asked.add_partition_offset(&topic, *shard as i32, Offset::End);
             added.map_err(|error| format!("cannot ask for the end of the state log: {error}"))?;
         }
-        let ends = Patience::of(PATIENCE, &self.stop)
-            .ask("where the state log ends", || client.offsets_for_times(asked.clone(), CALL).and_then(answers::whole))?;
+        let what = "where the state log ends";
+        let whole = || client.offsets_for_times(asked.clone(), CALL).and_then(answers::whole);
+        let ends = Patience::of(patience, &self.stop)
+            .ask(what, whole)
+            .or_else(|_| Patience::of(PATIENCE, &self.stop).ask(what, || answers::led(client, &asked, CALL)))?;
         let end = |shard: &ShardId| Some((*shard, answers::number_of(&ends, &topic, *shard as i32)?));
         Ok(shards.iter().filter_map(end).collect())
     }

@@ -280,7 +280,7 @@ impl<C: Customers> Shard<C> {
     }
 
     /// The next customer whose state is to be written anew in the transaction being committed, though it did not change;
-    /// `None` at the end of a turn. To be asked after [`Input::Prepare`], for as many bytes as what changed.
+    /// `None` once all have been written. To be asked after [`Input::Prepare`], for as many bytes as what changed.
     pub fn refresh(&mut self) -> Option<Identity> {
         loop {
             let who = self.turn.next()?;

@@ -142,10 +142,12 @@ impl Entry {
         if before == Timestamp::MAX {
             return (true, Timestamp::MAX);
         }
-        // Of two that are left, the farther is worth remembering: the nearer comes up soon anyway.
-        let forgotten = if self.spare == Timestamp::MAX { Timestamp::MAX } else { self.spare.min(before) };
-        self.spare = if self.spare == Timestamp::MAX { before } else { self.spare.max(before) };
-        (true, forgotten)
+        if self.spare == Timestamp::MAX {
+            self.spare = before;
+            return (true, Timestamp::MAX);
+        }
+        // The farther of the two is worth remembering: it would stay in the wheel for longest.
+        (true, before)
     }
 
     /// The wheel asks at this instant; says whether that is what the customer waits for.

@@ -105,8 +105,12 @@ impl Desk {
         let shards = shards_of(positions);
         let partitions: Vec<(String, i32)> =
             shards.iter().flat_map(|shard| self.topics.iter().map(|topic| (topic.clone(), *shard))).collect();
-        let firsts = self.look_up(consumer, &partitions, Offset::Beginning)?;
-        let ends = self.look_up(consumer, &partitions, Offset::End)?;
+        // What nobody leads now cannot be read from anywhere.
+        let look = |at| {
+            let asked = instants(&partitions, at)?;
+            self.persistently("what the inputs hold", || answers::led(consumer, &asked, CALL))
+        };
+        let (firsts, ends) = (look(Offset::Beginning)?, look(Offset::End)?);
         let control = self.ledger.control();
         let mut gone = Vec::new();
         for (topic, shard) in &partitions {
@@ -239,11 +243,7 @@ impl Desk {
     /// Looks the offsets of an instant up, for all partitions in one question; the client's "beginning" and "end" are instants
     /// as well.
     fn look_up(&self, consumer: &GroupConsumer, fresh: &[(String, i32)], at: Offset) -> Result<TopicPartitionList, String> {
-        let mut asked = TopicPartitionList::new();
-        for (topic, partition) in fresh {
-            let added = asked.add_partition_offset(topic, *partition, at);
-            added.map_err(|error| format!("cannot start at {at:?}: {error}"))?;
-        }
+        let asked = instants(fresh, at)?;
         self.persistently("where to start", || consumer.offsets_for_times(asked.clone(), CALL).and_then(answers::whole))
     }
 
@@ -259,4 +259,14 @@ impl Desk {
         self.begin_fresh(consumer, &fresh, &mut begun, &mut TopicPartitionList::new())?;
         begun.pop().ok_or_else(|| format!("partition {shard} begins nowhere"))
     }
+}
+
+/// A question about one instant of these partitions.
+fn instants(partitions: &[(String, i32)], at: Offset) -> Result<TopicPartitionList, String> {
+    let mut asked = TopicPartitionList::new();
+    for (topic, partition) in partitions {
+        let added = asked.add_partition_offset(topic, *partition, at);
+        added.map_err(|error| format!("cannot start at {at:?}: {error}"))?;
+    }
+    Ok(asked)
 }

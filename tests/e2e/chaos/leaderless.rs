@@ -20,7 +20,7 @@ fn a_shard_whose_input_nobody_leads_waits_alone_and_goes_on_when_somebody_does()
     let direct = cluster.bootstrap();
     // One copy of each partition, and each broker leads one.
     create_topic(&direct, "web", BROKERS as i32, &[("message.timestamp.type", "LogAppendTime")]);
-    let mut service = Service::start(&Setup {
+    let setup = Setup {
         brokers: direct.clone(),
         group: "leaderless-group".to_owned(),
         instance: "one".to_owned(),
@@ -31,7 +31,8 @@ fn a_shard_whose_input_nobody_leads_waits_alone_and_goes_on_when_somebody_does()
         commit_interval: "100ms",
         extra: vec![format!("replication: {BROKERS}")],
         arguments: Vec::new(),
-    });
+    };
+    let mut service = Service::start(&setup);
     service.wait_until_ready(SOON);
     let is_led = |partition| cluster.leader("web", partition).is_some();
     wait::until_true("each partition to be led", SOON, || (0..BROKERS as i32).all(is_led));
@@ -66,6 +67,15 @@ fn a_shard_whose_input_nobody_leads_waits_alone_and_goes_on_when_somebody_does()
     }
     others.iter().for_each(|partition| abandoned(&format!("other-{partition}"), SOON));
     assert_eq!(cluster.leader("web", 0), None, "nobody else has a copy");
+
+    // Also somebody who starts now serves what can be served.
+    assert_eq!(service.terminate().status.code(), Some(0));
+    let service = Service::start(&setup);
+    for partition in &others {
+        fills_a_basket(&format!("later-{partition}"), *partition);
+    }
+    others.iter().for_each(|partition| abandoned(&format!("later-{partition}"), SOON));
+    assert_eq!(cluster.leader("web", 0), None, "still nobody");
 
     cluster.broker(away).start();
     abandoned("waiting", SOON);
