@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -21,38 +20,26 @@ const CALL: Duration = Duration::from_secs(30);
 /// What was not cut is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Cuts the state log on a thread of its own: no commit waits for it.
+/// Cuts the state log on a thread of its own: no commit waits for it, and nor does the end of the service, since a broker that is
+/// away keeps it for long. It holds nothing that could be lost.
 pub(super) struct Cutter {
-    orders: Option<Sender<(ShardId, i64)>>,
-    thread: Option<JoinHandle<()>>,
+    orders: Sender<(ShardId, i64)>,
 }
 
 impl Cutter {
     pub(super) fn start(connection: &Connection) -> Result<Self, String> {
         let knife = Knife::of(connection)?;
         let (orders, incoming) = channel();
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("sillage-cutter".to_owned())
             .spawn(move || cut_on(&knife, &incoming))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Cutter { orders: Some(orders), thread: Some(thread) })
+        Ok(Cutter { orders })
     }
 
     pub(super) fn cut(&self, shard: ShardId, offset: i64) {
-        if let Some(orders) = &self.orders {
-            // The thread ends only with this; what is not cut is cut later.
-            let _ = orders.send((shard, offset));
-        }
-    }
-}
-
-impl Drop for Cutter {
-    fn drop(&mut self) {
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
-            // It holds nothing that could be lost.
-            let _ = thread.join();
-        }
+        // The thread ends only with this; what is not cut is cut later.
+        let _ = self.orders.send((shard, offset));
     }
 }
 
