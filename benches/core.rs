@@ -9,7 +9,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use sillage::generate::{Load, Opening, Settings as LoadSettings};
 use sillage::journey::Outcome;
 use sillage::model::{self, Model};
-use sillage::shard::{Action, Body, Buffered, Input, PlainCustomers, Position, Progress, Settings, Shard, Undo};
+use sillage::shard::{Action, Body, Buffered, Customers, Input, Position, Progress, Settings, Shard, Undo};
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::Touchpoint;
 use sillage::wire::{self, Arrival, Format, Limits};
@@ -32,15 +32,15 @@ fn models(text: &str) -> Arc<[Arc<Model>]> {
     Arc::new([Arc::new(model.expect("the shipped model is good"))])
 }
 
-fn shard(models: &Arc<[Arc<Model>]>, undo: Undo) -> Shard<PlainCustomers> {
+fn shard(models: &Arc<[Arc<Model>]>, undo: Undo) -> Shard {
     let beginning = Position { offset: 0, log_time: Timestamp::MIN };
     let progress = Progress { positions: vec![beginning], ..Progress::default() };
     let settings = Settings { undo, decisions_per_transaction: usize::MAX, ..Settings::default() };
-    Shard::new(Arc::clone(models), settings, PlainCustomers::default(), progress)
+    Shard::new(Arc::clone(models), settings, Customers::default(), progress)
 }
 
 /// Applies everything, with a commit each `commit` touchpoints; returns the outcomes.
-fn apply(mut shard: Shard<PlainCustomers>, touchpoints: Vec<Touchpoint>, commit: usize) -> Vec<Outcome> {
+fn apply(mut shard: Shard, touchpoints: Vec<Touchpoint>, commit: usize) -> Vec<Outcome> {
     let mut actions = Vec::new();
     let mut outcomes = Vec::new();
     for (offset, touchpoint) in (0..).zip(touchpoints) {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sillage::model::{self, Model};
-use sillage::shard::{Body, Buffered, Input, PlainCustomers, Position, Progress, Settings, Shard, Undo};
+use sillage::shard::{Body, Buffered, Customers, Input, Position, Progress, Settings, Shard, Undo};
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::{Identity, Touchpoint, Value};
 
@@ -42,7 +42,7 @@ fn model() -> Arc<Model> {
 }
 
 struct Bench {
-    shard: Shard<PlainCustomers>,
+    shard: Shard,
     offset: i64,
     now: Timestamp,
     customers: u64,
@@ -55,7 +55,7 @@ impl Bench {
         let progress = Progress { positions: vec![beginning], ..Progress::default() };
         let settings = Settings { undo: Undo::Never, decisions_per_transaction: usize::MAX, ..Settings::default() };
         let models: Arc<[Arc<Model>]> = Arc::new([Arc::clone(model)]);
-        let shard = Shard::new(models, settings, PlainCustomers::default(), progress);
+        let shard = Shard::new(models, settings, Customers::default(), progress);
         let mut bench = Bench { shard, offset: 0, now: START, customers, dice: 1 };
         for customer in 0..customers {
             for basket in 0..EPISODES {

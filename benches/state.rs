@@ -10,7 +10,7 @@
 mod story;
 
 use sillage::journey::Customer;
-use sillage::lookup::SharedCustomers;
+use sillage::shard::Customers;
 use sillage::touchpoint::Identity;
 use sillage::wire::state;
 
@@ -31,7 +31,7 @@ fn tell() {
         "typical customer: {} touchpoints, {} outcomes, {} in the history, {} episode remembered",
         touchpoints.len(),
         told.len(),
-        typical.history.len(),
+        typical.history().len(),
         typical.journeys[0].episodes.len()
     );
     println!("in the log: {} bytes", encoded(&typical).len());
@@ -68,7 +68,7 @@ fn who(number: usize) -> Identity {
 
 fn encoded(customer: &Customer) -> Vec<u8> {
     let mut bytes = Vec::new();
-    state::encode(customer, &mut bytes).expect("written");
+    state::encode(customer, &mut bytes);
     bytes
 }
 
@@ -77,7 +77,7 @@ fn grown_by(make: impl Fn(usize) -> Customer) -> usize {
     let before = resident();
     let mut held = Vec::new();
     for first in (0..CUSTOMERS).step_by(1_000) {
-        held.push(SharedCustomers::restored((first..first + 1_000).map(&make).collect()));
+        held.push((first..first + 1_000).map(&make).collect::<Customers>());
     }
     let after = resident();
     assert_eq!(held.len() * 1_000, CUSTOMERS);

@@ -1,73 +1,39 @@
-//! The journeys that a worker writes and the HTTP side reads at the same time: one concurrent map per shard.
+//! The shards that a worker writes and the HTTP side reads at the same time.
 //!
-//! Readers see committed state only (see `shard::store`): the number of the last committed transaction goes up once, and
-//! with it everything that the transaction changed.
+//! A worker holds the lock of a shard while it hands records over, and not while a commit is under way; a reader holds it for
+//! one customer. Readers see committed state only: a shard keeps the image before of whomever its open transaction changes.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use dashmap::DashMap;
 
 use crate::journey::Customer;
 use crate::port::ShardId;
-use crate::shard::{Customers, Entry};
+use crate::shard::Shard;
 use crate::touchpoint::Identity;
 
-#[derive(Debug, Default)]
-struct Shelf {
-    entries: DashMap<Identity, Entry>,
-    committed: AtomicU64,
-}
+/// A shard, shared with readers.
+#[derive(Clone)]
+pub struct SharedShard(Arc<Mutex<Shard>>);
 
-/// The customers of one shard, shared with readers.
-#[derive(Clone, Debug, Default)]
-pub struct SharedCustomers(Arc<Shelf>);
-
-impl SharedCustomers {
-    /// Takes the customers out, as last committed.
-    pub fn take(&self) -> Vec<Customer> {
-        let committed = self.0.committed.load(Ordering::Acquire);
-        let who: Vec<Identity> = self.0.entries.iter().map(|entry| entry.key().clone()).collect();
-        who.iter().filter_map(|who| self.0.entries.remove(who)?.1.into_image(committed)).collect()
+impl SharedShard {
+    /// Shares a shard.
+    pub fn new(shard: Shard) -> Self {
+        SharedShard(Arc::new(Mutex::new(shard)))
     }
 
-    /// A shard's customers as restored from the log.
-    pub fn restored(customers: Vec<Customer>) -> Self {
-        let shared = SharedCustomers::default();
-        for customer in customers {
-            shared.0.entries.entry(customer.identity.clone()).or_default().restore(customer);
-        }
-        shared
-    }
-}
-
-impl Customers for SharedCustomers {
-    fn entry<R>(&mut self, who: &Identity, work: impl FnOnce(&mut Entry) -> R) -> R {
-        if let Some(mut entry) = self.0.entries.get_mut(who) {
-            return work(&mut entry);
-        }
-        // Only the shard's worker inserts, so nobody can have come between.
-        work(&mut self.0.entries.entry(who.clone()).or_default())
-    }
-
-    fn remove_vacant(&mut self, who: &Identity) {
-        self.0.entries.remove_if(who, |_, entry| entry.is_vacant());
-    }
-
-    fn publish(&mut self, transaction: u64) {
-        self.0.committed.store(transaction, Ordering::Release);
-    }
-
-    fn each(&self, mut work: impl FnMut(&Entry)) {
-        self.0.entries.iter().for_each(|entry| work(&entry));
+    /// Takes its lock. A worker that panicked within has given the shard up, and nobody reads it any more.
+    pub fn lock(&self) -> MutexGuard<'_, Shard> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// All shards that live in this process, for look-ups.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Lookup {
-    shelves: RwLock<BTreeMap<ShardId, SharedCustomers>>,
+    shards: DashMap<ShardId, SharedShard>,
     missing: RwLock<BTreeMap<ShardId, Missing>>,
     seated: AtomicUsize,
 }
@@ -94,7 +60,7 @@ impl Lookup {
 
     /// Notes that a shard which this process was given cannot be read.
     pub fn miss(&self, shard: ShardId, why: Missing) {
-        self.shelves.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
+        self.shards.remove(&shard);
         self.missing.write().unwrap_or_else(PoisonError::into_inner).insert(shard, why);
     }
 
@@ -104,37 +70,34 @@ impl Lookup {
     }
 
     /// Makes a shard readable.
-    pub fn add(&self, shard: ShardId, customers: SharedCustomers) {
-        self.missing.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
-        self.shelves.write().unwrap_or_else(PoisonError::into_inner).insert(shard, customers);
+    pub fn add(&self, id: ShardId, shard: SharedShard) {
+        self.missing.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.shards.insert(id, shard);
     }
 
     /// Takes a shard away.
     pub fn remove(&self, shard: ShardId) {
         self.missing.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
-        self.shelves.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
+        self.shards.remove(&shard);
     }
 
     /// How many shards are readable.
     pub fn shards(&self) -> usize {
-        self.shelves.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.shards.len()
     }
 
     /// How many customers a shard has as of its last commit; 0 where it is not readable.
     pub fn customers(&self, shard: ShardId) -> usize {
-        let shards = self.shelves.read().unwrap_or_else(PoisonError::into_inner);
-        shards.get(&shard).map_or(0, |shared| {
-            let committed = shared.0.committed.load(Ordering::Acquire);
-            shared.0.entries.iter().filter(|entry| entry.image(committed).is_some()).count()
-        })
+        self.shared().into_iter().find(|(id, _)| *id == shard).map_or(0, |(_, shard)| shard.lock().customers().len())
     }
 
     /// The committed state of a customer, looked for in every shard of this process.
     pub fn customer(&self, who: &Identity) -> Option<Customer> {
-        let shards = self.shelves.read().unwrap_or_else(PoisonError::into_inner);
-        shards.values().find_map(|shared| {
-            let entry = shared.0.entries.get(who)?;
-            entry.image(shared.0.committed.load(Ordering::Acquire)).cloned()
-        })
+        self.shared().into_iter().find_map(|(_, shard)| shard.lock().customers().image(who))
+    }
+
+    /// The shards, so that nobody waits for one of them with the map in hand.
+    fn shared(&self) -> Vec<(ShardId, SharedShard)> {
+        self.shards.iter().map(|entry| (*entry.key(), entry.value().clone())).collect()
     }
 }

@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use crate::journey::{Customer, Outcome};
-use crate::shard::{Progress, Unusable};
+use crate::journey::Outcome;
+use crate::shard::{Customers, Progress, Unusable, Written};
 use crate::time::Timestamp;
 use crate::touchpoint::Identity;
 
@@ -69,7 +69,7 @@ pub struct Assignment {
 #[derive(Debug)]
 pub enum Known {
     /// Read from the log; nobody where it keeps no state.
-    Restored(Vec<Customer>),
+    Restored(Customers),
     /// Those that this worker kept when it gave the shard up ([`Seat::kept`]): nobody has committed since.
     Kept,
 }
@@ -92,11 +92,12 @@ pub trait Sink: Send {
     fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool);
     /// Writes a record that cannot be used to the dead letters (rule 21).
     fn dead_letter(&mut self, origin: Origin, record: &Unusable);
-    /// Writes a customer's state as of this transaction. `before` is what the log holds of the customer, so that a log of
-    /// changes need only say the difference; `None`: nothing, or the whole state is to be written. Returns how many bytes that
-    /// adds to a log of changes, which must be written anew in turn and can then be cut; 0 where the log keeps each customer's
-    /// latest state, or none.
-    fn remember(&mut self, shard: ShardId, customer: &Customer, before: Option<&Customer>) -> usize;
+    /// Writes a customer's state as of this transaction. Without what was before, the whole state is to be written. Returns
+    /// how many bytes that adds to a log of changes, which must be written anew in turn and can then be cut; 0 where the log
+    /// keeps each customer's latest state, or none.
+    fn remember(&mut self, shard: ShardId, written: Written<'_>) -> usize;
+    /// Writes a word of a shard's dictionary, by its number. Returns bytes as `remember` does.
+    fn word(&mut self, shard: ShardId, number: u32, text: &str) -> usize;
     /// Lets nothing be left of a customer in what the log keeps, as of this transaction. Returns bytes as `remember` does.
     fn forget(&mut self, shard: ShardId, who: &Identity) -> usize;
     /// Lets nothing that was published of a customer so far stay where a topic keeps the latest record of each key (rule 28).

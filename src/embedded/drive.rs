@@ -13,6 +13,7 @@ use super::sink::Trouble;
 use super::{INPUT, Store, schema};
 use crate::metrics;
 use crate::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Stamped};
+use crate::shard::Customers;
 use crate::time::Timestamp;
 use crate::wire::state;
 
@@ -191,13 +192,14 @@ fn hand_over(reader: &Connection, seat: &mut dyn Seat, shard: ShardId, from: i64
     Err(format!("touchpoint {next} of partition {shard} is missing; restore the store from a backup"))
 }
 
-fn restore(reader: &Connection, shard: ShardId) -> Result<Vec<crate::journey::Customer>, String> {
+fn restore(reader: &Connection, shard: ShardId) -> Result<Customers, String> {
     let fault = |error: rusqlite::Error| format!("cannot read the customers: {error}; look at the disk");
     let mut statement = reader.prepare_cached("SELECT state FROM customers WHERE shard = ?1").map_err(fault)?;
     let mut rows = statement.query([shard]).map_err(fault)?;
-    let mut customers = Vec::new();
+    let mut customers = Customers::default();
     while let Some(row) = rows.next().map_err(fault)? {
-        customers.push(state::decode(row.get_ref(0).map_err(fault)?.as_blob().map_err(|error| fault(error.into()))?)?);
+        let bytes = row.get_ref(0).map_err(fault)?.as_blob().map_err(|error| fault(error.into()))?;
+        customers.restore(&state::decode(bytes)?);
     }
     Ok(customers)
 }

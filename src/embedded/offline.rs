@@ -187,7 +187,7 @@ impl Filling<'_> {
         let mut key = Vec::new();
         state::key(&customer.identity, &mut key);
         self.state.clear();
-        state::encode(customer, &mut self.state)?;
+        state::encode(customer, &mut self.state);
         let insert = "INSERT INTO customers (shard, identity, state) VALUES (?1, ?2, ?3)";
         let mut insert = self.transaction.prepare_cached(insert).map_err(fault)?;
         insert.execute(params![shard, key, self.state]).map_err(fault)?;

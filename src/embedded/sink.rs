@@ -11,7 +11,7 @@ use super::writer::Job;
 use super::{INPUT, Store};
 use crate::journey::{Customer, Outcome};
 use crate::port::{Origin, ShardId, Sink, Verdict};
-use crate::shard::{Progress, Unusable};
+use crate::shard::{Progress, Unusable, Written};
 use crate::touchpoint::Identity;
 use crate::wire::state;
 use crate::wire::{self, Format, erasures, outputs};
@@ -127,15 +127,22 @@ impl Sink for StoreSink {
         }
     }
 
-    fn remember(&mut self, shard: ShardId, customer: &Customer, _before: Option<&Customer>) -> usize {
+    fn remember(&mut self, shard: ShardId, written: Written<'_>) -> usize {
+        let Ok(customer) = Customer::image(written.now, written.words) else {
+            self.unwritable = Some("a customer's packed state cannot be read".to_owned());
+            return 0;
+        };
         let images = &mut self.work.images;
         let begin = images.len();
         state::key(&customer.identity, images);
         let key = begin..images.len();
-        match state::encode(customer, images) {
-            Ok(()) => self.work.customers.push(Remembered { shard, key, end: images.len() }),
-            Err(reason) => self.unwritable = Some(reason),
-        }
+        state::encode(&customer, images);
+        self.work.customers.push(Remembered { shard, key, end: images.len() });
+        0
+    }
+
+    /// What the store keeps of a customer has its words with it.
+    fn word(&mut self, _shard: ShardId, _number: u32, _text: &str) -> usize {
         0
     }
 

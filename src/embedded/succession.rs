@@ -88,7 +88,7 @@ fn batch(transaction: &Connection, migration: &Migration, after: i64) -> Result<
         let mut customer = state::decode(old)?;
         migration.migrate(&mut customer);
         bytes.clear();
-        state::encode(&customer, &mut bytes)?;
+        state::encode(&customer, &mut bytes);
         update.execute(params![id, bytes]).map_err(fault)?;
     }
     Ok(rows.last().map(|(id, _)| *id))

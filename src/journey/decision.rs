@@ -4,7 +4,7 @@ use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Decision, Movement};
-use super::{Arrival, Journey};
+use super::{Arrival, Journey, TouchpointId};
 use crate::model::{EpisodeIndex, EpisodeRole, Model, Scope, Sign, StageIndex, TypeRoles};
 use crate::time::Timestamp;
 
@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Influence {
     /// Its id.
-    pub id: CompactString,
+    pub id: TouchpointId,
     /// What happened.
     pub kind: CompactString,
     /// On which channel.
@@ -39,7 +39,7 @@ impl Journey {
             return;
         }
         self.influence = Some(Box::new(Influence {
-            id: touchpoint.id.clone(),
+            id: arrival.id.clone(),
             kind: touchpoint.kind.clone(),
             channel: touchpoint.channel.clone(),
             at: touchpoint.event_time,
@@ -63,7 +63,7 @@ impl Journey {
         let influence = self.influence.as_ref()?;
         Some(Box::new(Decision {
             stage: influence.stage.map(|stage| model.stage_name(stage).into()),
-            touchpoint: influence.id.clone(),
+            touchpoint: influence.id.to_text(),
             kind: influence.kind.clone(),
             channel: influence.channel.clone(),
             before: at.since(influence.at),

@@ -5,14 +5,13 @@
 
 use std::collections::VecDeque;
 
-use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::facts::View;
 use super::outcome::{Subject, Teller, What};
 use super::signs::Signs;
 use super::watch::{Abandonment, Belonging, Watch};
-use super::{Arrival, Journey, Moment};
+use super::{Arrival, Id, Journey, Moment, TouchpointId};
 use crate::model::{EpisodeIndex, EpisodeKind, EpisodeRole, Model, TypeRoles};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Money, Touchpoint};
@@ -32,7 +31,7 @@ pub struct EpisodeId {
     /// Position in the kind's list of property names.
     pub name: u8,
     /// The id.
-    pub value: CompactString,
+    pub value: Id,
 }
 
 /// An episode that is open, or abandoned and still remembered. A completed one leaves only its ids behind.
@@ -45,7 +44,7 @@ pub struct Episode {
     /// The explicit ids it is known by.
     pub ids: Vec<EpisodeId>,
     /// The session it was touched in last.
-    pub session: Option<CompactString>,
+    pub session: Option<Id>,
     /// The latest worth seen.
     pub value: Option<Money>,
     /// The customer's touchpoint count when it was touched last; orders episodes by progress.
@@ -74,7 +73,7 @@ pub struct EpisodeKindState {
 /// Where a fallback looks.
 #[derive(Clone)]
 enum Scope {
-    Session(CompactString),
+    Session(Id),
     Customer,
 }
 
@@ -94,14 +93,17 @@ struct Sighting<'a> {
     role: EpisodeRole,
     ids: Vec<EpisodeId>,
     touchpoint: &'a Touchpoint,
+    id: &'a TouchpointId,
+    /// Its session, whether the kind goes by sessions or not.
+    named_session: Option<&'a Id>,
     moment: Moment,
     /// The customer's touchpoint count.
     count: u64,
 }
 
 impl Sighting<'_> {
-    fn session(&self) -> Option<&CompactString> {
-        self.touchpoint.session.as_ref().filter(|_| self.kind.by_session)
+    fn session(&self) -> Option<&Id> {
+        self.named_session.filter(|_| self.kind.by_session)
     }
 
     fn worth(&self) -> Option<Money> {
@@ -136,6 +138,8 @@ impl Journey {
                 role: *role,
                 ids: explicit_ids(kind, touchpoint),
                 touchpoint,
+                id: arrival.id,
+                named_session: arrival.session.as_ref(),
                 moment: arrival.moment,
                 count: arrival.count,
             };
@@ -190,12 +194,15 @@ impl Journey {
     /// The open episode that a touchpoint concerns without being named by its kind: evidence of friction in it.
     pub(super) fn concerned(&self, model: &Model, index: EpisodeIndex, touchpoint: &Touchpoint) -> Option<usize> {
         let kind = model.episodes.get(usize::from(index))?;
+        let session = touchpoint.session.as_deref().map(Id::of);
         let sighting = Sighting {
             index,
             kind,
             role: EpisodeRole::default(),
             ids: explicit_ids(kind, touchpoint),
             touchpoint,
+            id: &TouchpointId::default(),
+            named_session: session.as_ref(),
             moment: Moment { log_time: Timestamp::MIN, counts_from: Timestamp::MIN, stream_time: Timestamp::MIN },
             count: 0,
         };
@@ -318,10 +325,10 @@ impl Journey {
             kind: sighting.index,
             number: state.opened,
             ids: sighting.ids.clone(),
-            session: sighting.touchpoint.session.clone(),
+            session: sighting.named_session.cloned(),
             value: sighting.worth(),
             touched: sighting.count,
-            watch: Watch::open(&sighting.touchpoint.id, sighting.touchpoint.event_time, sighting.moment),
+            watch: Watch::open(sighting.id, sighting.touchpoint.event_time, sighting.moment),
             abandoned: false,
             latest_then: 0,
             signs: Signs::default(),
@@ -348,16 +355,16 @@ impl Journey {
     fn touch(&mut self, place: usize, sighting: &Sighting<'_>, teller: &mut Teller<'_>) {
         let episode = &mut self.episodes[place];
         adopt(episode, &sighting.ids);
-        if sighting.touchpoint.session.is_some() {
-            episode.session = sighting.touchpoint.session.clone();
+        if sighting.named_session.is_some() {
+            episode.session = sighting.named_session.cloned();
         }
         episode.value = sighting.worth().or(episode.value);
         episode.touched = sighting.count;
         if !episode.abandoned {
-            episode.watch.progress(sighting.touchpoint, sighting.moment, Belonging::Yes);
+            episode.watch.progress(sighting.id, sighting.touchpoint.event_time, sighting.moment, Belonging::Yes);
             return;
         }
-        episode.watch.resume(sighting.touchpoint, sighting.moment);
+        episode.watch.resume(sighting.id, sighting.touchpoint.event_time, sighting.moment);
         episode.abandoned = false;
         let (about, value, occurrence) = (about(sighting.kind, episode), episode.value, episode.watch.abandonments);
         if let Some(answers) = episode.watch.abandonment {
@@ -371,7 +378,7 @@ impl Journey {
     fn progress_others(&mut self, sighting: &Sighting<'_>, touched: Option<usize>) {
         for (place, episode) in self.episodes.iter_mut().enumerate() {
             if episode.kind == sighting.index && !episode.abandoned && Some(place) != touched {
-                episode.watch.progress(sighting.touchpoint, sighting.moment, Belonging::No);
+                episode.watch.progress(sighting.id, sighting.touchpoint.event_time, sighting.moment, Belonging::No);
             }
         }
     }
@@ -502,8 +509,10 @@ enum Found {
 
 fn explicit_ids(kind: &EpisodeKind, touchpoint: &Touchpoint) -> Vec<EpisodeId> {
     let ids = kind.ids.iter().enumerate();
-    ids.filter_map(|(name, property)| Some(EpisodeId { name: name as u8, value: touchpoint.property(property)?.as_id()? }))
-        .collect()
+    ids.filter_map(|(name, property)| {
+        Some(EpisodeId { name: name as u8, value: Id::of(&touchpoint.property(property)?.as_id()?) })
+    })
+    .collect()
 }
 
 /// An id that is new for a name under which the episode has none yet may name the same thing once more.
@@ -522,7 +531,7 @@ fn adopt(episode: &mut Episode, ids: &[EpisodeId]) {
 
 pub(super) fn about(kind: &EpisodeKind, episode: &Episode) -> super::About {
     // An id by a name that the model's chain has no more says nothing (rule 25).
-    let named = |id: &EpisodeId| Some((kind.ids.get(usize::from(id.name))?.clone(), id.value.clone()));
+    let named = |id: &EpisodeId| Some((kind.ids.get(usize::from(id.name))?.clone(), id.value.to_text()));
     let ids = episode.ids.iter().filter_map(named).collect();
     episode.watch.about(Subject::Episode { kind: kind.name.clone(), number: episode.number, ids })
 }

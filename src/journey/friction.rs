@@ -1,12 +1,11 @@
 //! Friction: evidence gathered in episodes, sessions, stages and journeys, and what is published when it is enough (rule 15).
 
-use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::facts::View;
 use super::outcome::{About, Subject, Teller, What};
 use super::signs::{Seen, Signs};
-use super::{Arrival, Journey};
+use super::{Arrival, Id, Journey, TouchpointId};
 use crate::model::{Evidence, Friction, Model, RuleIndex, Scope, Sign, Threshold, TypeRoles};
 use crate::time::Timestamp;
 use crate::touchpoint::{Money, Touchpoint};
@@ -18,7 +17,7 @@ const MAX_SESSIONS: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionSigns {
     /// The session.
-    pub id: CompactString,
+    pub id: Id,
     /// The customer's touchpoint count when evidence came last.
     pub touched: u64,
     /// The evidence.
@@ -91,7 +90,7 @@ impl Journey {
         model: &Model,
         deadline: Timestamp,
         teller: &mut Teller<'_>,
-    ) -> Vec<(RuleIndex, CompactString)> {
+    ) -> Vec<(RuleIndex, TouchpointId)> {
         let mut due: Vec<(RuleIndex, u32, Spot)> = Vec::new();
         for (place, episode) in self.episodes.iter().enumerate() {
             due.extend(episode.signs.due(deadline).map(|rule| (rule, episode.number, Spot::Episode(place))));
@@ -137,7 +136,10 @@ impl Journey {
     fn spot(&mut self, model: &Model, scope: Scope, touchpoint: &Touchpoint, count: u64) -> Option<Spot> {
         match scope {
             Scope::Episode(kind) => self.concerned(model, kind, touchpoint).map(Spot::Episode),
-            Scope::Session => touchpoint.session.as_ref().map(|session| Spot::Session(self.session_place(session, count))),
+            Scope::Session => {
+                let session = touchpoint.session.as_deref().map(Id::of);
+                session.map(|session| Spot::Session(self.session_place(&session, count)))
+            }
             Scope::Stage => {
                 self.standing.as_ref().filter(|standing| !model.stages[usize::from(standing.stage)].ends)?;
                 Some(Spot::Stage)
@@ -146,7 +148,7 @@ impl Journey {
         }
     }
 
-    fn session_place(&mut self, id: &CompactString, count: u64) -> usize {
+    fn session_place(&mut self, id: &Id, count: u64) -> usize {
         if let Some(place) = self.sessions.iter().position(|session| session.id == *id) {
             self.sessions[place].touched = count;
             return place;
@@ -178,7 +180,7 @@ impl Journey {
         touchpoint: &Touchpoint,
     ) -> Option<Vec<Seen>> {
         let rule = &model.friction[usize::from(evidence.rule)];
-        let seen = Seen { id: touchpoint.id.clone(), at: arrival.moment.counts_from, parts: evidence.parts };
+        let seen = Seen { id: arrival.id.clone(), at: arrival.moment.counts_from, parts: evidence.parts };
         let waited = match &rule.sign {
             Sign::Missing { within, .. } if evidence.parts & 1 != 0 && self.concerns(rule) => {
                 // Of a question about an episode, that one is meant, not the one that progressed last.
@@ -287,7 +289,7 @@ impl Journey {
         let what = What::Friction {
             about,
             rule: name(fired.rule),
-            evidence: fired.evidence.iter().map(|seen| seen.id.clone()).collect(),
+            evidence: fired.evidence.iter().map(|seen| seen.id.to_text()).collect(),
             score: fired.score.as_ref().map(|(score, rules)| (*score, rules.iter().map(|rule| name(*rule)).collect())),
         };
         self.frictions += 1;
@@ -301,9 +303,9 @@ impl Journey {
             let (first, last) = (fired.evidence.first()?, fired.evidence.last()?);
             Some(About {
                 subject,
-                opened_by: first.id.clone(),
+                opened_by: first.id.to_text(),
                 opened_at: first.at,
-                last_progress: last.id.clone(),
+                last_progress: last.id.to_text(),
                 last_progress_at: last.at,
                 progress_count: fired.evidence.len() as u32,
             })
@@ -320,7 +322,7 @@ impl Journey {
                 };
                 (self.standing.as_ref().map(about), self.at_stake())
             }
-            Spot::Session(place) => (of_evidence(Subject::Session(self.sessions[place].id.clone())), self.at_stake()),
+            Spot::Session(place) => (of_evidence(Subject::Session(self.sessions[place].id.to_text())), self.at_stake()),
             Spot::Journey => (of_evidence(Subject::Journey), self.at_stake()),
         }
     }

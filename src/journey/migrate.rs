@@ -31,17 +31,22 @@ impl Migration {
 
     /// Brings a customer over.
     pub fn migrate(&self, customer: &mut Customer) {
-        let mut old: Vec<Option<Journey>> = std::mem::take(&mut customer.journeys).into_iter().map(Some).collect();
+        self.migrate_journeys(&mut customer.journeys);
+    }
+
+    /// Brings a customer's journeys over.
+    pub fn migrate_journeys(&self, journeys: &mut Vec<Journey>) {
+        let mut old: Vec<Option<Journey>> = std::mem::take(journeys).into_iter().map(Some).collect();
         for (from, structure) in &self.models {
             let journey = from.as_ref().and_then(|(place, passage)| {
                 let journey = old.get_mut(*place)?.take()?;
                 Some(if journey.has_begun() { passage.bring(journey) } else { nobody(structure) })
             });
-            customer.journeys.push(journey.unwrap_or_else(|| nobody(structure)));
+            journeys.push(journey.unwrap_or_else(|| nobody(structure)));
         }
         // Models that have not seen the customer yet need a place only where another comes after them.
-        while customer.journeys.last().is_some_and(|journey| !journey.has_begun()) {
-            customer.journeys.pop();
+        while journeys.last().is_some_and(|journey| !journey.has_begun()) {
+            journeys.pop();
         }
     }
 }

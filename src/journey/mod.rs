@@ -3,23 +3,25 @@
 //! [`Customer::apply`] takes a touchpoint, [`Customer::fire`] takes the deadlines of an instant; both change the state and
 //! append the outcomes. Nothing here knows other customers, logs, clocks or topics.
 
-mod change;
 mod decision;
 mod entries;
 mod episodes;
 mod facts;
 mod friction;
+mod id;
 mod migrate;
 mod outcome;
+pub mod packed;
+mod recent;
 mod sentence;
 mod signs;
 mod stages;
 mod tallies;
 #[cfg(test)]
 mod tests;
+mod version2;
 mod watch;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use compact_str::CompactString;
@@ -29,29 +31,27 @@ use crate::model::{Model, SegmentIndex, StageIndex, SumShape};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
-pub use change::Change;
 pub use decision::Influence;
 pub use entries::Counted;
 pub use episodes::{Episode, EpisodeId, EpisodeKindState};
 pub use friction::SessionSigns;
+pub use id::{Id, TouchpointId};
 pub use migrate::Migration;
 pub use outcome::{About, Decision, Movement, Outcome, Passed, Subject, What};
+pub use recent::{PastTouchpoint, Recent};
 pub use signs::Signs;
 pub use stages::Standing;
 pub use tallies::TallyState;
+pub use version2::{ChangeV2, CustomerV2};
 pub use watch::{Abandonment, Watch};
 
 use outcome::Teller;
 
 /// At most so many anonymous ids are kept as links of one customer; the oldest gives way.
 const MAX_LINKS: usize = 8;
-/// So many touchpoint ids are remembered per customer against repeats (rule 17).
-const MAX_SEEN: usize = 64;
-/// For so long a touchpoint id is remembered against repeats (rule 17).
-const SEEN_FOR: Span = Span::from_days(1);
 
 /// Everything known about one customer. What is common to all models is kept once (rule 9).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Customer {
     /// Whose state this is.
     pub identity: Identity,
@@ -59,25 +59,10 @@ pub struct Customer {
     pub links: Vec<CompactString>,
     /// How many touchpoints were applied; also orders what happened within the customer.
     pub touchpoints: u64,
-    /// The latest touchpoints, oldest first.
-    pub history: VecDeque<Arc<PastTouchpoint>>,
-    /// Hashes of the latest touchpoint ids and the log time they came at, oldest first.
-    seen: VecDeque<(u64, Timestamp)>,
+    /// The latest touchpoints, and the ids that repeats are told by.
+    recent: Recent,
     /// One journey per model, in the order of the models.
     pub journeys: Vec<Journey>,
-}
-
-/// A touchpoint as the history keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PastTouchpoint {
-    /// Its id.
-    pub id: CompactString,
-    /// What happened.
-    pub kind: CompactString,
-    /// On which channel.
-    pub channel: Option<CompactString>,
-    /// When (event time).
-    pub at: Timestamp,
 }
 
 /// One customer's passage through one model.
@@ -139,7 +124,9 @@ pub(crate) struct Arrival<'a> {
     /// The touchpoint; `None` where an absence arrives.
     touchpoint: Option<&'a Touchpoint>,
     /// The touchpoint's id; of an absence, that of the touchpoint after which nothing came.
-    id: &'a CompactString,
+    id: &'a TouchpointId,
+    /// The touchpoint's session.
+    session: Option<Id>,
     /// Event time, or the deadline.
     at: Timestamp,
     moment: Moment,
@@ -148,13 +135,14 @@ pub(crate) struct Arrival<'a> {
 }
 
 impl<'a> Arrival<'a> {
-    fn of(touchpoint: &'a Touchpoint, moment: Moment, count: u64) -> Self {
-        Arrival { touchpoint: Some(touchpoint), id: &touchpoint.id, at: touchpoint.event_time, moment, count }
+    fn of(touchpoint: &'a Touchpoint, id: &'a TouchpointId, moment: Moment, count: u64) -> Self {
+        let session = touchpoint.session.as_deref().map(Id::of);
+        Arrival { touchpoint: Some(touchpoint), id, session, at: touchpoint.event_time, moment, count }
     }
 
-    fn absence(id: &'a CompactString, deadline: Timestamp) -> Self {
+    fn absence(id: &'a TouchpointId, deadline: Timestamp) -> Self {
         let moment = Moment { log_time: deadline, counts_from: deadline, stream_time: deadline };
-        Arrival { touchpoint: None, id, at: deadline, moment, count: 0 }
+        Arrival { touchpoint: None, id, session: None, at: deadline, moment, count: 0 }
     }
 }
 
@@ -259,14 +247,16 @@ impl Journey {
 impl Customer {
     /// A customer of whom nothing is known yet.
     pub fn new(identity: Identity) -> Self {
-        Customer {
-            identity,
-            links: Vec::new(),
-            touchpoints: 0,
-            history: VecDeque::new(),
-            seen: VecDeque::new(),
-            journeys: Vec::new(),
-        }
+        Customer { identity, links: Vec::new(), touchpoints: 0, recent: Recent::default(), journeys: Vec::new() }
+    }
+
+    /// Becomes a customer of whom nothing is known yet, and keeps its memory.
+    pub(crate) fn begin(&mut self, identity: &Identity) {
+        self.identity.clone_from(identity);
+        self.links.clear();
+        self.touchpoints = 0;
+        self.recent.reset(0);
+        self.journeys.clear();
     }
 
     /// Applies a touchpoint to the common state and to every model's journey, and appends the outcomes: per model first the
@@ -280,15 +270,17 @@ impl Customer {
         refused: &mut u64,
         outcomes: &mut Vec<Outcome>,
     ) -> Applied {
-        if touchpoint.id_given && self.is_repeat(touchpoint, moment.log_time) {
+        let id = Id::of(&touchpoint.id);
+        if touchpoint.id_given && self.recent.has_seen(&id, moment.log_time) {
             return Applied::Duplicate;
         }
-        self.keep(touchpoint, history);
+        self.keep(touchpoint, &id, moment.log_time, history);
+        let id = TouchpointId::new(id, self.touchpoints);
         // A model that is new to this customer begins its journey here.
         for model in &models[self.journeys.len().min(models.len())..] {
             self.journeys.push(Journey::new(model, touchpoint.event_time));
         }
-        let arrival = Arrival::of(touchpoint, moment, self.touchpoints);
+        let arrival = Arrival::of(touchpoint, &id, moment, self.touchpoints);
         let mut applied = Applied::Ignored;
         for (model, journey) in models.iter().zip(&mut self.journeys) {
             if !journey.has_begun() {
@@ -321,27 +313,15 @@ impl Customer {
     /// When the latest touchpoint came: its log time, or its event time where it had no id of its own. Found in what is kept
     /// anyway; without a history, not before the present journeys began. `None` where no touchpoint has come.
     pub fn last_touchpoint(&self) -> Option<Timestamp> {
-        let seen = self.seen.back().map(|(_, at)| *at);
-        let kept = self.history.back().map(|past| past.at);
-        seen.max(kept).max(self.journeys.iter().map(|journey| journey.started_at).max())
+        self.recent.latest().max(self.journeys.iter().map(|journey| journey.started_at).max())
     }
 
-    fn is_repeat(&mut self, touchpoint: &Touchpoint, log_time: Timestamp) -> bool {
-        while self.seen.front().is_some_and(|(_, at)| *at + SEEN_FOR <= log_time) {
-            self.seen.pop_front();
-        }
-        let hash = xxhash_rust::xxh3::xxh3_64(touchpoint.id.as_bytes());
-        if self.seen.iter().any(|(known, _)| *known == hash) {
-            return true;
-        }
-        if self.seen.len() == MAX_SEEN {
-            self.seen.pop_front();
-        }
-        self.seen.push_back((hash, log_time));
-        false
+    /// The latest touchpoints, oldest first; of an image only ([`Customer::image`]), and of a customer that was never packed.
+    pub fn history(&self) -> impl ExactSizeIterator<Item = &PastTouchpoint> {
+        self.recent.fresh()
     }
 
-    fn keep(&mut self, touchpoint: &Touchpoint, history: usize) {
+    fn keep(&mut self, touchpoint: &Touchpoint, id: &Id, log_time: Timestamp, history: usize) {
         self.touchpoints += 1;
         if let Some(anonymous) = &touchpoint.linked
             && !self.links.contains(anonymous)
@@ -351,17 +331,19 @@ impl Customer {
             }
             self.links.push(anonymous.clone());
         }
-        if history == 0 {
-            return;
-        }
-        while self.history.len() >= history {
-            self.history.pop_front();
-        }
-        self.history.push_back(Arc::new(PastTouchpoint {
-            id: touchpoint.id.clone(),
+        let past = PastTouchpoint {
+            id: id.clone(),
             kind: touchpoint.kind.clone(),
             channel: touchpoint.channel.clone(),
             at: touchpoint.event_time,
-        }));
+            seen_at: touchpoint.id_given.then_some(log_time),
+        };
+        self.recent.keep(past, history, log_time);
+    }
+}
+
+impl Default for Customer {
+    fn default() -> Self {
+        Customer::new(Identity::customer(""))
     }
 }

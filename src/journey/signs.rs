@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
+use super::TouchpointId;
 use crate::model::{MAX_ADDED, RuleIndex};
 use crate::time::{Span, Timestamp};
 
@@ -17,26 +18,26 @@ const MAX_EVIDENCE: usize = 32;
 
 /// The evidence gathered in one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Signs(Vec<Gathered>);
+pub struct Signs(pub(super) Vec<Gathered>);
 
 /// The evidence gathered for one rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Gathered {
-    rule: RuleIndex,
+pub(super) struct Gathered {
+    pub(super) rule: RuleIndex,
     /// Touchpoints that a count or a pattern can still use.
-    seen: VecDeque<Seen>,
+    pub(super) seen: VecDeque<Seen>,
     /// What waits for an answer, in the order it was asked.
-    questions: Vec<Question>,
+    pub(super) questions: Vec<Question>,
     /// What was added to a score, in the order it came.
-    added: VecDeque<Added>,
+    pub(super) added: VecDeque<Added>,
     /// No outcome of the rule before this instant.
-    cooled_at: Timestamp,
+    pub(super) cooled_at: Timestamp,
 }
 
 /// A touchpoint that is evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Seen {
-    pub(super) id: CompactString,
+    pub(super) id: TouchpointId,
     /// The instant that windows count from.
     pub(super) at: Timestamp,
     /// Which parts of the sign it can be, as bits.
@@ -44,20 +45,20 @@ pub(super) struct Seen {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Question {
-    id: CompactString,
-    at: Timestamp,
+pub(super) struct Question {
+    pub(super) id: TouchpointId,
+    pub(super) at: Timestamp,
     /// What names it, where the rule says by which property.
-    key: Option<CompactString>,
-    deadline: Timestamp,
+    pub(super) key: Option<CompactString>,
+    pub(super) deadline: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Added {
-    rule: RuleIndex,
-    weight: u32,
-    at: Timestamp,
-    evidence: Vec<Seen>,
+pub(super) struct Added {
+    pub(super) rule: RuleIndex,
+    pub(super) weight: u32,
+    pub(super) at: Timestamp,
+    pub(super) evidence: Vec<Seen>,
 }
 
 /// A score that was reached.
@@ -68,6 +69,11 @@ pub(super) struct Reached {
 }
 
 impl Signs {
+    /// Whether nothing was ever gathered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn of(&mut self, rule: RuleIndex) -> &mut Gathered {
         let place = match self.0.iter().position(|gathered| gathered.rule == rule) {
             Some(place) => place,

@@ -203,7 +203,7 @@ impl Journey {
         if standing.abandoned {
             // Only a touchpoint that enters the stage resumes it (rule 14).
             if let (Belonging::Yes, Some(answers)) = (belonging, standing.watch.abandonment) {
-                standing.watch.resume(touchpoint, arrival.moment);
+                standing.watch.resume(arrival.id, touchpoint.event_time, arrival.moment);
                 standing.abandoned = false;
                 let about = standing.watch.about(Subject::Stage(model.stage_name(standing.stage).into()));
                 let occurrence = standing.watch.abandonments;
@@ -211,7 +211,7 @@ impl Journey {
                 teller.tell(self, arrival.at, arrival.touchpoint, value, what, occurrence);
             }
         } else if roles.progresses[usize::from(standing.stage)] {
-            standing.watch.progress(touchpoint, arrival.moment, belonging);
+            standing.watch.progress(arrival.id, touchpoint.event_time, arrival.moment, belonging);
         }
     }
 

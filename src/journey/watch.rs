@@ -3,14 +3,12 @@
 //! A watch knows when its thing was opened, what progress came last, and until when the next progress is awaited. Progress is
 //! noted when it comes, and the deadline armed once everything that a span can depend on is known.
 
-use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::Moment;
 use super::outcome::{About, Passed, Subject};
+use super::{Moment, TouchpointId};
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::Touchpoint;
 
 /// An abandonment that was published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,11 +23,11 @@ pub struct Abandonment {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
     /// The touchpoint that opened it.
-    pub opened_by: CompactString,
+    pub opened_by: TouchpointId,
     /// Its event time.
     pub opened_at: Timestamp,
     /// The touchpoint that was the latest progress.
-    pub last_progress: CompactString,
+    pub last_progress: TouchpointId,
     /// Its event time.
     pub last_progress_at: Timestamp,
     /// Touchpoints of progress, the opening one included.
@@ -78,7 +76,7 @@ impl Stir {
 
 impl Watch {
     /// Opened by the touchpoint `id` that happened at `at`; to be armed.
-    pub(super) fn open(id: &CompactString, at: Timestamp, moment: Moment) -> Self {
+    pub(super) fn open(id: &TouchpointId, at: Timestamp, moment: Moment) -> Self {
         Watch {
             opened_by: id.clone(),
             opened_at: at,
@@ -95,24 +93,24 @@ impl Watch {
     }
 
     /// Progress came; to be armed.
-    pub(super) fn progress(&mut self, touchpoint: &Touchpoint, moment: Moment, belonging: Belonging) {
-        self.note(touchpoint, moment);
+    pub(super) fn progress(&mut self, id: &TouchpointId, at: Timestamp, moment: Moment, belonging: Belonging) {
+        self.note(id, at, moment);
         if self.stir == Stir::None {
             self.stir = Stir::Progress(belonging);
         }
     }
 
     /// Progress came back after an abandonment; to be armed.
-    pub(super) fn resume(&mut self, touchpoint: &Touchpoint, moment: Moment) {
-        self.note(touchpoint, moment);
+    pub(super) fn resume(&mut self, id: &TouchpointId, at: Timestamp, moment: Moment) {
+        self.note(id, at, moment);
         self.stir = Stir::Anew(Belonging::Yes);
     }
 
-    fn note(&mut self, touchpoint: &Touchpoint, moment: Moment) {
+    fn note(&mut self, id: &TouchpointId, at: Timestamp, moment: Moment) {
         self.progress_count = self.progress_count.saturating_add(1);
-        if touchpoint.event_time >= self.last_progress_at {
-            self.last_progress = touchpoint.id.clone();
-            self.last_progress_at = touchpoint.event_time;
+        if at >= self.last_progress_at {
+            self.last_progress = id.clone();
+            self.last_progress_at = at;
         }
         self.counts_from = self.counts_from.max(moment.counts_from);
     }
@@ -156,9 +154,9 @@ impl Watch {
     pub(super) fn about(&self, subject: Subject) -> About {
         About {
             subject,
-            opened_by: self.opened_by.clone(),
+            opened_by: self.opened_by.to_text(),
             opened_at: self.opened_at,
-            last_progress: self.last_progress.clone(),
+            last_progress: self.last_progress.to_text(),
             last_progress_at: self.last_progress_at,
             progress_count: self.progress_count,
         }

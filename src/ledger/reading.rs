@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Ledger;
-use crate::journey::Customer;
+use crate::journey::packed::identity_of;
+use crate::journey::{Customer, CustomerV2, Migration};
 use crate::port::ShardId;
-use crate::shard::Progress;
+use crate::shard::{Customers, Progress};
 use crate::touchpoint::Identity;
 use crate::wire::pages::{self, Entry, Head, Mark};
 use crate::wire::succession;
@@ -29,7 +30,9 @@ pub struct Reading {
     /// What has come of an entry that goes on on the next page.
     open: Vec<u8>,
     /// As of the last commit that was read as a whole, under its models.
-    latest: HashMap<Identity, Customer>,
+    latest: Customers,
+    /// Of those, whose state was written before version 5 and not since.
+    older: HashMap<Identity, CustomerV2>,
     /// Customers of whom only changes have come: the log was cut behind what they follow from. The turn that let it be cut
     /// says all of them further on.
     headless: HashSet<Identity>,
@@ -60,7 +63,7 @@ impl Reading {
 
     /// How many customers are known so far.
     pub fn customers(&self) -> usize {
-        self.latest.len()
+        self.latest.len() + self.older.len()
     }
 
     /// The last commit that was read as a whole.
@@ -87,7 +90,7 @@ impl Reading {
     ///
     /// # Errors
     /// The log's head is missing, or these models may not follow.
-    pub fn finish(mut self, ledger: &Ledger) -> Result<(Vec<Customer>, Option<Progress>), Unfit> {
+    pub fn finish(mut self, ledger: &Ledger) -> Result<(Customers, Option<Progress>), Unfit> {
         if let Some(first) = self.first.filter(|first| *first > self.needed_from && self.needed_from > 0) {
             let needed = self.needed_from;
             return Err(Unfit::Hole(format!(
@@ -103,9 +106,19 @@ impl Reading {
         if self.progress.is_some()
             && let Some(migration) = succession::admit(&self.models, &ledger.models).map_err(Unfit::Wrong)?
         {
-            self.latest.values_mut().for_each(|customer| migration.migrate(customer));
+            self.bring_over(&migration)?;
         }
-        Ok((self.latest.into_values().collect(), self.progress))
+        for customer in std::mem::take(&mut self.older).into_values() {
+            // The log holds nothing that a change of the packed state could follow from.
+            self.latest.restore_unwritten(&Customer::from(customer));
+        }
+        self.latest.check().map_err(|_| unreadable())?;
+        Ok((self.latest, self.progress))
+    }
+
+    fn bring_over(&mut self, migration: &Migration) -> Result<(), Unfit> {
+        self.older.values_mut().for_each(|customer| migration.migrate_journeys(customer.journeys_mut()));
+        self.latest.revise(|customer| migration.migrate(customer)).map_err(|_| unreadable())
     }
 
     /// Takes the next page.
@@ -132,7 +145,7 @@ impl Reading {
         self.largest_commit = self.largest_commit.max(self.commit_bytes);
         let last = head.progress.is_some();
         self.part = if last { 0 } else { head.part + 1 };
-        let carried = self.carried(&page.carried, !begun).map_err(Unfit::Wrong)?;
+        let carried = self.carried(page.version, &page.carried, !begun).map_err(Unfit::Wrong)?;
         self.said.extend(carried.into_iter().chain(page.entries));
         self.open.extend(page.open);
         if !last {
@@ -162,43 +175,71 @@ impl Reading {
         self.needed_from = head.needed_from;
         if is_all {
             // Somebody it says nothing of is gone: a reset may have dropped all of them.
-            self.latest.clear();
+            self.latest = Customers::default();
+            self.older.clear();
             self.headless.clear();
         }
         self.progress = Some(progress);
         self.apply(head.models)
     }
 
-    /// What the commit says, which was written under these models; what is known from before is brought over to them first.
+    /// What the commit says, which was written under these models; what is known from before is brought over to them first,
+    /// and before that the dictionary is completed: whoever brought customers over has told all of it since.
     fn apply(&mut self, models: Vec<Mark>) -> Result<(), Unfit> {
+        let said = std::mem::take(&mut self.said);
+        for entry in &said {
+            if let Entry::Word(number, text) = entry {
+                self.latest.words_mut().learn(*number, text).map_err(Unfit::Wrong)?;
+            }
+        }
         if let Some(migration) = succession::step(&self.models, &models).map_err(Unfit::Wrong)? {
-            self.latest.values_mut().for_each(|customer| migration.migrate(customer));
+            self.bring_over(&migration)?;
         }
         self.models = models;
-        for entry in self.said.drain(..) {
-            match entry {
-                Entry::Customer(customer) => {
-                    self.headless.remove(&customer.identity);
-                    self.latest.insert(customer.identity.clone(), *customer);
-                }
-                Entry::Changed(change) => match self.latest.get_mut(change.identity()) {
-                    Some(customer) => {
-                        let unfit = |how| Unfit::Hole(format!("a change in the state log does not fit: {how}"));
-                        customer.follow(*change).map_err(unfit)?;
-                    }
-                    None => drop(self.headless.insert(change.identity().clone())),
-                },
-                Entry::Gone(who) => {
-                    self.headless.remove(&who);
-                    self.latest.remove(&who);
-                }
+        said.into_iter().try_for_each(|entry| self.take_entry(entry))
+    }
+
+    fn take_entry(&mut self, entry: Entry) -> Result<(), Unfit> {
+        match entry {
+            Entry::Customer(packed) => {
+                let who = identity_of(&packed).map_err(|_| unreadable())?;
+                self.headless.remove(&who);
+                self.older.remove(&who);
+                self.latest.restore_packed(&packed).map_err(|_| unreadable())?;
             }
+            Entry::Changed(change) => match self.latest.follow(&change) {
+                Ok(true) => {}
+                Ok(false) => drop(self.headless.insert(identity_of(&change).map_err(|_| unreadable())?)),
+                Err(_) => {
+                    let how = "it follows from another state than was read";
+                    return Err(Unfit::Hole(format!("a change in the state log does not fit: {how}")));
+                }
+            },
+            Entry::CustomerV2(customer) => {
+                self.headless.remove(customer.identity());
+                self.latest.remove(customer.identity());
+                self.older.insert(customer.identity().clone(), *customer);
+            }
+            Entry::ChangedV2(change) => match self.older.get_mut(change.identity()) {
+                Some(customer) => {
+                    let unfit = |how| Unfit::Hole(format!("a change in the state log does not fit: {how}"));
+                    change.apply(customer).map_err(unfit)?;
+                }
+                None => drop(self.headless.insert(change.identity().clone())),
+            },
+            Entry::Gone(who) => {
+                self.headless.remove(&who);
+                self.older.remove(&who);
+                self.latest.remove(&who);
+            }
+            // Known since the commit was begun to be read.
+            Entry::Word(..) => {}
         }
         Ok(())
     }
 
     /// Goes on with an entry that began on a page before; the entry, once it is whole. `cut`: its beginning may be gone.
-    fn carried(&mut self, bytes: &[u8], cut: bool) -> Result<Option<Entry>, String> {
+    fn carried(&mut self, version: u8, bytes: &[u8], cut: bool) -> Result<Option<Entry>, String> {
         match (self.open.is_empty(), bytes.is_empty()) {
             (true, true) => return Ok(None),
             (true, false) if cut => return Ok(None),
@@ -207,12 +248,16 @@ impl Reading {
             }
             (false, false) => self.open.extend_from_slice(bytes),
         }
-        let entry = pages::joined(&self.open)?;
+        let entry = pages::joined(version, &self.open)?;
         if entry.is_some() {
             self.open.clear();
         }
         Ok(entry)
     }
+}
+
+fn unreadable() -> Unfit {
+    Unfit::Wrong("a customer in the state log cannot be read".to_owned())
 }
 
 /// Whether the log is about what runs now.

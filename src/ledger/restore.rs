@@ -5,9 +5,8 @@
 
 use super::reading::{Reading, Unfit};
 use super::{Ledger, Look, StateReader};
-use crate::journey::Customer;
 use crate::port::ShardId;
-use crate::shard::Progress;
+use crate::shard::{Customers, Progress};
 use crate::wire::outputs;
 
 /// How often a log is read from its beginning where something is missing in it.
@@ -17,7 +16,7 @@ const READINGS: usize = 4;
 #[derive(Debug, Default)]
 pub struct Restored {
     /// Its customers.
-    pub customers: Vec<Customer>,
+    pub customers: Customers,
     /// As of the last commit; `None` where the log holds nothing.
     pub progress: Option<Progress>,
     /// From which commit on the log is needed.

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::Ledger;
-use crate::journey::Customer;
 use crate::port::ShardId;
-use crate::shard::Progress;
+use crate::shard::{Progress, Written};
 use crate::touchpoint::Identity;
 use crate::wire::pages::{Draft, Head};
 
@@ -38,17 +37,18 @@ impl StateWriter {
 
     /// Adds a customer's state to the shard's page, or how it follows from what the log holds; returns its bytes, and the
     /// pages that are full.
-    pub(super) fn add(
-        &mut self,
-        shard: ShardId,
-        customer: &Customer,
-        before: Option<&Customer>,
-    ) -> Result<(usize, Vec<Vec<u8>>), String> {
+    pub(super) fn add(&mut self, shard: ShardId, written: Written<'_>) -> Result<(usize, Vec<Vec<u8>>), String> {
         let draft = &mut self.shards.entry(shard).or_default().draft;
-        let bytes = match before {
-            Some(before) => draft.add_change(&customer.since(before))?,
-            None => draft.add(customer)?,
+        let bytes = match written.before {
+            Some(before) => draft.add_change(before, written.now)?,
+            None => draft.add(written.now)?,
         };
+        Ok((bytes, self.full(shard)?))
+    }
+
+    /// Adds a word of the dictionary to the shard's page; returns what [`StateWriter::add`] does.
+    pub(super) fn add_word(&mut self, shard: ShardId, number: u32, text: &str) -> Result<(usize, Vec<Vec<u8>>), String> {
+        let bytes = self.shards.entry(shard).or_default().draft.add_word(number, text)?;
         Ok((bytes, self.full(shard)?))
     }
 

@@ -10,12 +10,14 @@ use compact_str::CompactString;
 use tracing::{debug, error, info, warn};
 
 use crate::journey::Outcome;
-use crate::lookup::{Lookup, Missing, SharedCustomers};
+use crate::lookup::{Lookup, Missing, SharedShard};
 use crate::metrics::{self, ShardMeters, WorkerMeters};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
-use crate::shard::{Action, Body, Buffered, Customers, Erasure, Input, Progress, Settings, Shard, StateLog, Told, Unusable};
+use crate::shard::{
+    Action, Body, Buffered, Customers, Erasure, Input, Progress, Settings, Shard, Slot, StateLog, Told, Unusable, Written,
+};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping, erasures};
@@ -62,7 +64,7 @@ pub struct Job {
 }
 
 struct Place {
-    shard: Shard<SharedCustomers>,
+    shard: SharedShard,
     meters: ShardMeters,
     /// When it came; what stream time is behind of until there is one.
     since: Timestamp,
@@ -71,7 +73,7 @@ struct Place {
 /// A shard as it was given up.
 struct Kept {
     progress: Progress,
-    customers: SharedCustomers,
+    customers: Customers,
     needed_from: u64,
     since: Timestamp,
 }
@@ -167,7 +169,7 @@ impl Worker {
         self.tell(shard, input);
         self.mend();
         // One that does not go through is not tried again here: the log may have to tell first that the shard is gone.
-        while self.places.get(&shard).is_some_and(|place| place.shard.is_full()) && self.commit(&[]) {}
+        while self.places.get(&shard).is_some_and(|place| place.shard.lock().is_full()) && self.commit(&[]) {}
     }
 
     /// Hands an input to a shard and obeys. A shard that breaks an invariant is out from then on, so that a record on which it
@@ -176,11 +178,11 @@ impl Worker {
     fn tell(&mut self, shard: ShardId, input: Input) {
         let went = catch_unwind(AssertUnwindSafe(|| {
             let Some(place) = self.places.get_mut(&shard) else { return };
-            place.shard.handle(input, &mut self.actions);
+            place.shard.lock().handle(input, &mut self.actions);
             self.obey(shard);
         }));
         if let Err(panic) = &went {
-            let place = match self.places.get(&shard).and_then(|place| place.shard.applying()) {
+            let place = match self.places.get(&shard).and_then(|place| place.shard.lock().applying()) {
                 Some((input, offset)) => {
                     let topic = self.job.topics.get(input).map_or("the control topic", String::as_str);
                     format!("{topic}, partition {shard}, offset {offset}")
@@ -212,7 +214,7 @@ impl Worker {
         match self.sink.abort() {
             Verdict::Committed | Verdict::Aborted(_) => {
                 let dirty: Vec<ShardId> =
-                    self.places.iter().filter(|(_, place)| place.shard.is_dirty()).map(|(shard, _)| *shard).collect();
+                    self.places.iter().filter(|(_, place)| place.shard.lock().is_dirty()).map(|(shard, _)| *shard).collect();
                 self.undone(&dirty, leaving, reason);
             }
             Verdict::Lost(lost) => self.stop(lost),
@@ -253,7 +255,10 @@ impl Worker {
         if stepping {
             self.last_step = begun;
         }
-        let takes_part = |place: &Place| place.shard.is_dirty() || (stepping && place.shard.owes_a_turn());
+        let takes_part = |place: &Place| {
+            let shard = place.shard.lock();
+            shard.is_dirty() || (stepping && shard.owes_a_turn())
+        };
         let dirty: Vec<ShardId> =
             self.places.iter().filter(|(_, place)| takes_part(place)).map(|(shard, _)| *shard).collect();
         if dirty.is_empty() {
@@ -263,18 +268,17 @@ impl Worker {
         let mut progress = Vec::with_capacity(dirty.len());
         for id in &dirty {
             let Some(place) = self.places.get_mut(id) else { continue };
+            let (shard, sink) = (&mut *place.shard.lock(), self.sink.as_mut());
             let mut actions = Vec::new();
-            place.shard.handle(Input::Prepare, &mut actions);
+            shard.handle(Input::Prepare, &mut actions);
             let mut changed = match self.job.settings.state_log {
                 StateLog::Changes => self.page_bytes,
                 StateLog::Latest => 0,
             };
             for action in actions {
                 match action {
-                    Action::Remember(who) => {
-                        changed += remember(self.sink.as_mut(), *id, &mut place.shard, &who, Says::Change)
-                    }
-                    Action::Forget(who) => changed += self.sink.forget(*id, &who),
+                    Action::Remember(slot) => changed += remember(sink, *id, shard, slot, Says::Change),
+                    Action::Forget(who) => changed += sink.forget(*id, &who),
                     Action::Commit(done) => progress.push((*id, done)),
                     Action::Publish { .. } | Action::DeadLetter { .. } | Action::Announce(_) | Action::Tombstone(_) => {}
                 }
@@ -282,14 +286,17 @@ impl Worker {
             // As much is written anew, so that the log is bounded by twice the state; and so many customers as are owed to
             // those who have gone.
             let mut owed = changed;
-            let mut step = if stepping && place.shard.owes_a_turn() { place.shard.step() } else { 0 };
+            let mut step = if stepping && shard.owes_a_turn() { shard.step() } else { 0 };
             while (owed > 0 || step > 0)
-                && let Some(who) = place.shard.refresh()
+                && let Some(slot) = shard.refresh()
             {
-                owed = owed.saturating_sub(remember(self.sink.as_mut(), *id, &mut place.shard, &who, Says::Whole).max(1));
+                owed = owed.saturating_sub(remember(sink, *id, shard, slot, Says::Whole).max(1));
                 step = step.saturating_sub(1);
             }
-            self.sink.keep_from(*id, place.shard.needed_from());
+            for (number, text) in shard.new_words() {
+                sink.word(*id, number, text);
+            }
+            sink.keep_from(*id, shard.needed_from());
         }
         let verdict = self.sink.commit(&progress);
         let committed = verdict == Verdict::Committed;
@@ -330,7 +337,7 @@ impl Worker {
         }
         for id in dirty {
             if let Some(place) = self.places.get_mut(id) {
-                let counts = place.shard.take_counts();
+                let counts = place.shard.lock().take_counts();
                 self.meters.counted(counts);
                 place.meters.applied(counts.applied);
             }
@@ -340,7 +347,8 @@ impl Worker {
         self.mend();
         for id in dirty {
             if let Some(place) = self.places.get_mut(id) {
-                place.meters.standing(place.shard.population(), place.shard.armed());
+                let shard = place.shard.lock();
+                place.meters.standing(shard.population(), shard.armed());
             }
         }
     }
@@ -365,9 +373,10 @@ impl Worker {
     fn keep(&mut self, shards: &[ShardId]) {
         for id in shards {
             if let Some(place) = self.places.get_mut(id) {
-                place.shard.retire();
-                let (progress, needed_from) = (place.shard.committed().clone(), place.shard.needed_from());
-                let (customers, since) = (place.shard.customers().clone(), self.last_commit);
+                let mut shard = place.shard.lock();
+                shard.retire();
+                let (progress, needed_from) = (shard.committed().clone(), shard.needed_from());
+                let (customers, since) = (std::mem::take(shard.customers()), self.last_commit);
                 self.kept.insert(*id, Kept { progress, customers, needed_from, since });
             }
         }
@@ -382,14 +391,14 @@ impl Worker {
     fn measure(&mut self, now: Timestamp) {
         self.last_measure = now;
         for place in self.places.values() {
-            let reached = place.shard.stream_time().unwrap_or(place.since);
+            let reached = place.shard.lock().stream_time().unwrap_or(place.since);
             place.meters.behind((now.as_millis() - reached.as_millis()) as f64 / 1e3);
         }
     }
 
     /// Shards whose stream time was ahead of this worker's clock go on once the clock has come there (rule 5).
     fn release(&mut self, now: Timestamp) {
-        let held = |(id, place): (&ShardId, &Place)| place.shard.is_held().then_some(*id);
+        let held = |(id, place): (&ShardId, &Place)| place.shard.lock().is_held().then_some(*id);
         let held: Vec<ShardId> = self.places.iter().filter_map(held).collect();
         held.into_iter().for_each(|id| self.handle(id, Input::Clock(now)));
     }
@@ -410,14 +419,15 @@ enum Says {
 }
 
 /// Hands a customer's state to the log; returns the bytes that a log of changes grew by.
-fn remember(sink: &mut dyn Sink, id: ShardId, shard: &mut Shard<SharedCustomers>, who: &Identity, says: Says) -> usize {
-    shard.customers().entry(who, |entry| {
-        let before = match says {
-            Says::Change => entry.before(),
-            Says::Whole => None,
-        };
-        entry.latest().map_or(0, |customer| sink.remember(id, customer, before))
-    })
+fn remember(sink: &mut dyn Sink, id: ShardId, shard: &Shard, slot: Slot, says: Says) -> usize {
+    let Some(written) = shard.written(slot) else { return 0 };
+    sink.remember(
+        id,
+        match says {
+            Says::Change => written,
+            Says::Whole => Written { before: None, ..written },
+        },
+    )
 }
 
 impl Seat for Worker {
@@ -430,20 +440,20 @@ impl Seat for Worker {
             let kept = self.kept.remove(&id);
             let (customers, needed_from) = match (customers, kept) {
                 (Known::Restored(customers), _) => (customers, needed_from),
-                (Known::Kept, Some(kept)) => (kept.customers.take(), kept.needed_from),
+                (Known::Kept, Some(kept)) => (kept.customers, kept.needed_from),
                 (Known::Kept, None) => {
                     self.park(id, "its state was not kept; please report this, and start again".to_owned());
                     continue;
                 }
             };
             info!(shard = id, customers = customers.len(), "shard assigned");
-            let customers = SharedCustomers::restored(customers);
-            self.job.lookup.add(id, customers.clone());
             let models = Arc::clone(&self.job.models);
             let mut meters = ShardMeters::new(id, self.job.models.iter().map(Arc::as_ref));
             let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress);
             shard.needs_from(needed_from);
             meters.standing(shard.population(), shard.armed());
+            let shard = SharedShard::new(shard);
+            self.job.lookup.add(id, shard.clone());
             if self.places.insert(id, Place { shard, meters, since: now }).is_none() {
                 self.meters.assigned(1);
             }
@@ -451,7 +461,7 @@ impl Seat for Worker {
             // hold its consequences without its outcomes.
             self.tell(id, Input::Clock(now));
             self.mend();
-            if self.places.get(&id).is_some_and(|place| place.shard.is_held()) {
+            if self.places.get(&id).is_some_and(|place| place.shard.lock().is_held()) {
                 warn!(shard = id, "stream time is ahead of this machine's clock: the shard waits until the clock is there");
             }
         }
@@ -483,11 +493,15 @@ impl Seat for Worker {
         let origin = record.origin;
         let receipt = (self.job.now)();
         let Some(place) = self.places.get_mut(&origin.shard) else { return };
-        let log_time = match record.stamped {
-            Stamped::OnEntry => place.shard.log_time(origin.input, record.timestamp, receipt),
-            Stamped::History => place.shard.log_time(origin.input, record.timestamp, Timestamp::MAX),
+        let receipt = match record.stamped {
+            Stamped::OnEntry => receipt,
+            Stamped::History => Timestamp::MAX,
         };
-        if place.shard.stream_time().is_some_and(|stream_time| log_time < stream_time) {
+        let mut shard = place.shard.lock();
+        let log_time = shard.log_time(origin.input, record.timestamp, receipt);
+        let is_late = shard.stream_time().is_some_and(|stream_time| log_time < stream_time);
+        drop(shard);
+        if is_late {
             self.meters.late();
         }
         let body = self.decode(&record, log_time);
@@ -499,7 +513,7 @@ impl Seat for Worker {
         let origin = record.origin;
         let receipt = (self.job.now)();
         let Some(place) = self.places.get_mut(&origin.shard) else { return };
-        let log_time = place.shard.log_time(origin.input, record.timestamp, receipt);
+        let log_time = place.shard.lock().log_time(origin.input, record.timestamp, receipt);
         let whom = record.value.ok_or_else(|| "the record has no value".to_owned()).and_then(erasures::decode);
         let body = match whom {
             Ok(who) => Body::Erasure(Box::new(Erasure { who: vec![who], told: Told::Everyone })),
@@ -514,7 +528,7 @@ impl Seat for Worker {
     }
 
     fn buffered(&self, shard: ShardId, input: usize) -> usize {
-        self.places.get(&shard).map_or(0, |place| place.shard.buffered(input))
+        self.places.get(&shard).map_or(0, |place| place.shard.lock().buffered(input))
     }
 
     fn revoking(&mut self, shards: &[ShardId]) {

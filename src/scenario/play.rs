@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{QUIET, Row, Said, Scenario, Suite};
 use crate::journey::Outcome;
-use crate::shard::{Action, Body, Buffered, Input, PlainCustomers, Position, Progress, Settings, Shard, Undo};
+use crate::shard::{Action, Body, Buffered, Customers, Input, Position, Progress, Settings, Shard, Undo};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 
@@ -25,7 +25,7 @@ impl Scenario {
 
 /// Where a story is played.
 struct Stage {
-    shard: Shard<PlainCustomers>,
+    shard: Shard,
     offset: i64,
 }
 
@@ -36,7 +36,7 @@ impl Stage {
         let nowhere = Position { offset: 0, log_time: Timestamp::MIN };
         let progress = Progress { positions: vec![nowhere], ..Progress::default() };
         let models = [Arc::clone(&scenario.model)];
-        Stage { shard: Shard::new(models.into(), settings, PlainCustomers::default(), progress), offset: 0 }
+        Stage { shard: Shard::new(models.into(), settings, Customers::default(), progress), offset: 0 }
     }
 
     /// Everything until the row's time comes out, the touchpoint's outcomes after what was due before it.

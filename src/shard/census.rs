@@ -21,18 +21,18 @@ impl Census {
         Census { stages: models.iter().map(|model| vec![0; model.stages.len()]).collect(), waiting: 0 }
     }
 
-    /// Counts a customer.
-    pub(super) fn add(&mut self, customer: &Customer) {
-        self.count(customer, 1);
+    /// Counts a customer, whose earliest deadline this is.
+    pub(super) fn add(&mut self, customer: &Customer, deadline: Timestamp) {
+        self.count(customer, deadline, 1);
     }
 
     /// Counts a customer no more.
-    pub(super) fn subtract(&mut self, customer: &Customer) {
-        self.count(customer, -1);
+    pub(super) fn subtract(&mut self, customer: &Customer, deadline: Timestamp) {
+        self.count(customer, deadline, -1);
     }
 
-    fn count(&mut self, customer: &Customer, change: i64) {
-        if customer.next_deadline() != Timestamp::MAX {
+    fn count(&mut self, customer: &Customer, deadline: Timestamp, change: i64) {
+        if deadline != Timestamp::MAX {
             self.waiting += change;
         }
         for (journey, stages) in customer.journeys.iter().zip(&mut self.stages) {

@@ -3,10 +3,12 @@
 //! The open transaction only marks them, so that undoing it brings them back; their entry, their place in the wheel and in the
 //! turn go once it is committed. Nothing is published about them any more.
 
-use super::{Action, Customers, Erasure, Shard, StateLog, Told, Undo};
+use super::wheel::Wheel;
+use super::{Action, Customers, Erasure, Shard, Slot, StateLog, Told, Undo};
+use crate::time::Timestamp;
 use crate::touchpoint::Identity;
 
-impl<C: Customers> Shard<C> {
+impl Shard {
     /// Forgets the customers, and lets the other shards know where they cannot. The anonymous ids that were seen together with
     /// a customer are that customer's as well; their shard is found by asking all.
     pub(super) fn erase(&mut self, erasure: &Erasure, actions: &mut Vec<Action>) {
@@ -23,63 +25,45 @@ impl<C: Customers> Shard<C> {
 
     /// Marks a customer as erased; returns the anonymous ids seen together with it.
     fn leave(&mut self, who: &Identity, actions: &mut Vec<Action>) -> Vec<Identity> {
-        let (transaction, moved) = (self.transaction, &mut self.moved);
-        let left = self.customers.entry(who, |entry| {
-            let customer = entry.latest()?;
-            moved.subtract(customer);
-            let links = customer.links.iter().map(|link| Identity::anonymous(link.clone())).collect();
-            Some((entry.erase(transaction), links))
-        });
-        let Some((first, links)) = left else {
-            self.customers.remove_vacant(who);
-            return Vec::new();
-        };
-        self.counts.erased += 1;
-        actions.push(Action::Tombstone(who.clone()));
-        self.note_touched(who, first);
-        self.note_leaving(who);
+        let Some(slot) = self.customers.find(who) else { return Vec::new() };
+        let mut hand = std::mem::take(&mut self.hand);
+        let mut links = Vec::new();
+        if self.customers.open(slot, &mut hand) {
+            let awaited = hand.next_deadline();
+            self.moved.subtract(&hand, awaited);
+            links.extend(hand.links.iter().map(|link| Identity::anonymous(link.clone())));
+            self.counts.erased += 1;
+            self.customers.erase(slot, self.settings.undo);
+            actions.push(Action::Tombstone(who.clone()));
+            self.note_leaving(slot);
+        }
+        self.hand = hand;
         links
     }
 
-    pub(super) fn note_leaving(&mut self, who: &Identity) {
+    pub(super) fn note_leaving(&mut self, slot: Slot) {
         match self.settings.undo {
             Undo::Kept => self.leaving += 1,
             // Nothing is ever taken back, so nothing is waited for.
             Undo::Never => {
-                let transaction = self.transaction;
-                self.customers.entry(who, |entry| entry.fold(transaction));
-                self.dismiss(who);
+                self.wheel.forget(&self.customers, slot);
+                if self.settings.state_log == StateLog::Changes {
+                    self.turn.left(slot);
+                }
+                self.customers.remove_vacant(slot);
             }
         }
     }
 
     /// Says what became of everybody who changed. Of somebody who came and went in one transaction the log that keeps
     /// the state never heard.
-    pub(super) fn say_who_stays(&mut self, actions: &mut Vec<Action>) {
-        for who in &self.touched {
-            let action = self.customers.entry(who, |entry| match (entry.latest(), entry.is_leaving()) {
-                (Some(_), _) => Some(Action::Remember(who.clone())),
-                (None, true) => Some(Action::Forget(who.clone())),
-                (None, false) => None,
-            });
-            actions.extend(action);
-        }
-    }
-
-    /// Takes out whatever is left of somebody who is gone for good.
-    pub(super) fn dismiss(&mut self, who: &Identity) {
-        self.sweep_up(who);
-        if self.settings.state_log == StateLog::Changes {
-            self.turn.left(who);
-        }
-    }
-
-    /// Takes out the entry of somebody who is not there, and its places in the wheel.
-    pub(super) fn sweep_up(&mut self, who: &Identity) {
-        for at in self.customers.entry(who, |entry| entry.rings()) {
-            self.wheel.remove(at, who);
-        }
-        self.customers.remove_vacant(who);
+    pub(super) fn say_who_stays(&self, actions: &mut Vec<Action>) {
+        let changed = (0..).map_while(|place| self.customers.changed(place));
+        actions.extend(changed.filter_map(|slot| match (self.customers.latest(slot), self.customers.is_leaving(slot)) {
+            (Some(_), _) => Some(Action::Remember(slot)),
+            (None, true) => self.customers.identity(slot).map(Action::Forget),
+            (None, false) => None,
+        }));
     }
 
     /// Whether the log holds somebody who has gone, and everybody must be written anew before that can be cut off, be there
@@ -91,5 +75,16 @@ impl<C: Customers> Shard<C> {
     /// To go round within half an hour by a step every ten seconds, so many customers must be written anew in a step.
     pub fn step(&self) -> usize {
         self.turn.step()
+    }
+}
+
+impl Wheel {
+    /// Takes out the entries of somebody who is not there.
+    pub(super) fn forget(&mut self, customers: &Customers, slot: Slot) {
+        for at in customers.wakeups(slot) {
+            if at != Timestamp::MAX {
+                self.remove(at, slot);
+            }
+        }
     }
 }

@@ -4,10 +4,12 @@
 //! Committing is part of it (`Prepare`, then `Committed` or `Aborted`), so that the place where such systems lose data can be
 //! simulated. Knows no Kafka, no clock, no bytes.
 
+mod arena;
 mod census;
+mod customers;
 mod erasing;
 mod frontier;
-mod store;
+mod slot;
 mod turn;
 mod wheel;
 
@@ -15,13 +17,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::journey::packed::Words;
 use crate::journey::{Applied, Customer, Moment, Outcome};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
+pub use customers::Customers;
 pub use frontier::{Body, Buffered, Control, Erasure, Position, Told, Unusable};
-pub use store::{Customers, Entry, PlainCustomers};
+pub use slot::Slot;
 
 use census::Census;
 use frontier::{Inputs, Reach};
@@ -130,8 +134,8 @@ pub enum Action {
         /// The record and why it cannot be used.
         record: Box<Unusable>,
     },
-    /// This customer's state changed in the transaction.
-    Remember(Identity),
+    /// This customer's state changed in the transaction ([`Shard::written`]).
+    Remember(Slot),
     /// This customer was erased in the transaction, or has expired: nothing may be left in the log that keeps the state.
     Forget(Identity),
     /// Every shard is to erase this identity: say so in the open transaction.
@@ -193,39 +197,50 @@ enum Phase {
     Committing(Progress),
 }
 
+/// A customer as the log is to be told of it ([`Shard::written`]).
+#[derive(Clone, Copy, Debug)]
+pub struct Written<'a> {
+    /// The state as packed.
+    pub now: &'a [u8],
+    /// What the log holds, where that is known and in the same layout: a log of changes need only hold the difference.
+    pub before: Option<&'a [u8]>,
+    /// The dictionary of both.
+    pub words: &'a Words,
+}
+
 /// One shard's state machine.
-pub struct Shard<C> {
+pub struct Shard {
     models: Arc<[Arc<Model>]>,
     settings: Settings,
-    customers: C,
+    customers: Customers,
     inputs: Inputs,
     wheel: Wheel,
     turn: Turn,
     held: bool,
     stream_time: Option<Timestamp>,
-    /// Number of the open transaction; everything below it is committed.
-    transaction: u64,
     committed: Progress,
     phase: Phase,
     /// Records applied in the open transaction, to be applied again if it is undone.
     applied: Vec<(usize, Buffered)>,
-    /// Customers changed in the open transaction.
-    touched: Vec<Identity>,
+    /// The customer being worked on, one after the other.
+    hand: Customer,
     decisions: usize,
     counts: Counts,
     /// The record being applied: input and offset.
     applying: Option<(usize, i64)>,
     /// Customers erased or expired in the open transaction.
     leaving: usize,
+    /// So many words of the dictionary the log holds.
+    words_written: usize,
     /// Where journeys stand, as committed, and the change since.
     population: Census,
     moved: Census,
     scratch: Vec<Outcome>,
 }
 
-impl<C: Customers> Shard<C> {
+impl Shard {
     /// A shard that goes on where `progress` ends (by default at the beginning), with what is in `customers`.
-    pub fn new(models: Arc<[Arc<Model>]>, settings: Settings, customers: C, progress: Progress) -> Self {
+    pub fn new(models: Arc<[Arc<Model>]>, settings: Settings, customers: Customers, progress: Progress) -> Self {
         let mut shard = Shard {
             inputs: Inputs::new(&progress.positions, settings.control),
             stream_time: progress.stream_time,
@@ -237,14 +252,14 @@ impl<C: Customers> Shard<C> {
             wheel: Wheel::starting_at(progress.stream_time),
             turn: Turn::default(),
             held: false,
-            transaction: 1,
             phase: Phase::Deciding,
             applied: Vec::new(),
-            touched: Vec::new(),
+            hand: Customer::default(),
             decisions: 0,
             counts: Counts::default(),
             applying: None,
             leaving: 0,
+            words_written: 0,
             scratch: Vec::new(),
             committed: progress,
         };
@@ -254,40 +269,53 @@ impl<C: Customers> Shard<C> {
 
     /// Arms the wheel and counts the population from the state: timers are never logged (rule 8).
     fn rebuild(&mut self) {
-        let mut armed = Vec::new();
-        let population = &mut self.population;
-        let mut roster = Vec::new();
         let forget_after = self.settings.forget_after;
-        let walked = self.settings.state_log == StateLog::Changes;
-        self.customers.each(|entry| {
-            let Some(customer) = entry.latest() else { return };
-            if walked {
-                roster.push(customer.identity.clone());
-            }
-            armed.push((customer.identity.clone(), attention(customer, forget_after)));
-            population.add(customer);
-        });
-        for (who, deadline) in armed {
-            self.arm(&who, deadline);
+        // Customers that were kept remember the wheel of the shard before.
+        self.customers.disarm();
+        let slots: Vec<Slot> = self.customers.slots().collect();
+        let mut hand = std::mem::take(&mut self.hand);
+        for slot in &slots {
+            self.customers.open(*slot, &mut hand);
+            let deadline = hand.next_deadline();
+            self.population.add(&hand, deadline);
+            self.arm(*slot, attention(&hand, deadline, forget_after));
         }
-        // A store may be walked in any order; what is written anew when hangs on this one, and must not hang on chance.
-        roster.sort_unstable();
-        self.turn = Turn::beginning(roster, self.committed.sequence);
+        self.hand = hand;
+        let walked = self.settings.state_log == StateLog::Changes;
+        self.turn = Turn::beginning(if walked { slots } else { Vec::new() }, self.committed.sequence);
         if walked && self.committed.sequence > 0 {
-            // The log may name somebody who has gone; whether it does is not told.
+            // The log may still contain deleted customers. We cannot know, so we schedule a full refresh.
             self.turn.owe();
         }
     }
 
     /// The next customer whose state is to be written anew in the transaction being committed, though it did not change;
     /// `None` once all have been written. To be asked after [`Input::Prepare`], for as many bytes as what changed.
-    pub fn refresh(&mut self) -> Option<Identity> {
+    pub fn refresh(&mut self) -> Option<Slot> {
         loop {
-            let who = self.turn.next()?;
-            if self.leaving == 0 || self.customers.entry(&who, |entry| entry.latest().is_some()) {
-                return Some(who);
+            let slot = self.turn.next()?;
+            if self.leaving == 0 || self.customers.latest(slot).is_some() {
+                return Some(slot);
             }
         }
+    }
+
+    /// A customer's state, and the one before where the open transaction changes it; `None` of somebody who is not there.
+    pub fn written(&self, slot: Slot) -> Option<Written<'_>> {
+        let now = self.customers.latest(slot)?;
+        let before = self.customers.before(slot).filter(|_| self.customers.is_written(slot));
+        Some(Written { now, before, words: self.customers.words() })
+    }
+
+    /// Whose row it is.
+    pub fn identity(&self, slot: Slot) -> Option<Identity> {
+        self.customers.identity(slot)
+    }
+
+    /// The words of the dictionary that the log must be told in the transaction being committed: those that are new to it, or
+    /// all, where what it was told of them is about to be cut off. To be asked after [`Shard::refresh`].
+    pub fn new_words(&self) -> impl Iterator<Item = (u32, &str)> {
+        self.customers.words().after(if self.turn.begins() { 0 } else { self.words_written })
     }
 
     /// The first commit, by its sequence number, that the state log is needed from once the transaction being committed is in
@@ -354,7 +382,7 @@ impl<C: Customers> Shard<C> {
     }
 
     /// The customers, for look-ups.
-    pub fn customers(&mut self) -> &mut C {
+    pub fn customers(&mut self) -> &mut Customers {
         &mut self.customers
     }
 
@@ -415,57 +443,57 @@ impl<C: Customers> Shard<C> {
     fn advance(&mut self, instant: Timestamp, actions: &mut Vec<Action>) -> bool {
         let instant = self.stream_time.map_or(instant, |now| now.max(instant));
         while !self.is_full() {
-            let Some((deadline, who)) = self.wheel.next_due(instant) else {
+            let customers = &self.customers;
+            let Some((deadline, slot)) = self.wheel.next_due(instant, |slot| named(customers, slot)) else {
                 self.stream_time = Some(instant);
                 return true;
             };
-            self.fire(deadline, &who, actions);
+            self.fire(deadline, slot, actions);
         }
         false
     }
 
-    fn fire(&mut self, deadline: Timestamp, who: &Identity, actions: &mut Vec<Action>) {
-        let (transaction, models, forget_after) = (self.transaction, &self.models, self.settings.forget_after);
-        let (scratch, moved) = (&mut self.scratch, &mut self.moved);
-        let expired = &mut false;
-        let (first, next) = self.customers.entry(who, |entry| {
-            if !entry.ring(deadline) {
-                return (false, None);
-            }
-            let Some(customer) = entry.latest() else { return (false, None) };
-            let next = attention(customer, forget_after);
-            if next > deadline {
-                return (false, Some(next));
-            }
-            if customer.next_deadline() > deadline {
-                moved.subtract(customer);
-                *expired = true;
-                return (entry.erase(transaction), None);
-            }
-            let (customer, first) = entry.change(who, transaction);
-            moved.subtract(customer);
-            customer.fire(models, deadline, scratch);
-            moved.add(customer);
-            (first, Some(attention(customer, forget_after)))
-        });
-        let expired = *expired;
-        if expired || !self.scratch.is_empty() {
-            self.decisions += 1;
-            // Whatever else is due at this very instant is decided by the order of the queue; stream time is here.
-            self.stream_time = Some(self.stream_time.map_or(deadline, |now| now.max(deadline)));
-        } else {
-            self.customers.remove_vacant(who);
+    fn fire(&mut self, deadline: Timestamp, slot: Slot, actions: &mut Vec<Action>) {
+        if !self.customers.ring(slot, deadline) {
+            return;
         }
-        self.publish(deadline, actions);
-        self.note_touched(who, first);
-        if let Some(next) = next {
-            self.arm(who, next);
+        let mut hand = std::mem::take(&mut self.hand);
+        if !self.customers.open(slot, &mut hand) {
+            // Erased in the open transaction; the row goes with its end.
+            self.hand = hand;
+            return;
         }
-        if expired {
+        let (forget_after, undo) = (self.settings.forget_after, self.settings.undo);
+        let awaited = hand.next_deadline();
+        let next = attention(&hand, awaited, forget_after);
+        if next > deadline {
+            self.arm(slot, next);
+        } else if awaited > deadline {
+            self.moved.subtract(&hand, awaited);
+            self.decided_at(deadline);
             self.counts.expired += 1;
-            actions.push(Action::Tombstone(who.clone()));
-            self.note_leaving(who);
+            self.customers.erase(slot, undo);
+            actions.push(Action::Tombstone(hand.identity.clone()));
+            self.note_leaving(slot);
+        } else {
+            self.moved.subtract(&hand, awaited);
+            hand.fire(&self.models, deadline, &mut self.scratch);
+            let awaited = hand.next_deadline();
+            self.moved.add(&hand, awaited);
+            self.customers.put(slot, &hand, undo);
+            if !self.scratch.is_empty() {
+                self.decided_at(deadline);
+            }
+            self.publish(deadline, actions);
+            self.arm(slot, attention(&hand, awaited, forget_after));
         }
+        self.hand = hand;
+    }
+
+    /// Whatever else is due at this very instant is decided by the order of the queue; stream time is here.
+    fn decided_at(&mut self, deadline: Timestamp) {
+        self.decisions += 1;
+        self.stream_time = Some(self.stream_time.map_or(deadline, |now| now.max(deadline)));
     }
 
     fn apply(&mut self, input: usize, record: Buffered, actions: &mut Vec<Action>) {
@@ -488,62 +516,55 @@ impl<C: Customers> Shard<C> {
     fn apply_touchpoint(&mut self, touchpoint: &Touchpoint, log_time: Timestamp, actions: &mut Vec<Action>) {
         let stream_time = self.stream_time.unwrap_or(log_time);
         let moment = Moment::of(touchpoint, log_time, stream_time, self.settings.max_delay);
-        let (transaction, history, models) = (self.transaction, self.settings.history, &self.models);
-        let forget_after = self.settings.forget_after;
-        let (scratch, moved, refused) = (&mut self.scratch, &mut self.moved, &mut self.counts.refused_episodes);
-        let who = &touchpoint.identity;
-        let joined = &mut false;
-        let (first, applied, rearm) = self.customers.entry(who, |entry| {
-            *joined = entry.is_vacant();
-            let (customer, first) = entry.change(who, transaction);
-            moved.subtract(customer);
-            let applied = customer.apply(models, touchpoint, moment, history, refused, scratch);
-            moved.add(customer);
-            let next = attention(customer, forget_after);
-            (first, applied, (next < entry.armed).then_some(next))
-        });
+        let (slot, joined) = self.customers.find_or_add(&touchpoint.identity);
+        let mut hand = std::mem::take(&mut self.hand);
+        if self.customers.open(slot, &mut hand) {
+            let awaited = hand.next_deadline();
+            self.moved.subtract(&hand, awaited);
+        } else {
+            hand.begin(&touchpoint.identity);
+        }
+        let refused = &mut self.counts.refused_episodes;
+        let applied = hand.apply(&self.models, touchpoint, moment, self.settings.history, refused, &mut self.scratch);
+        let awaited = hand.next_deadline();
+        self.moved.add(&hand, awaited);
         match applied {
             Applied::Counted => {}
             Applied::Ignored => self.counts.ignored += 1,
             Applied::Duplicate => self.counts.duplicates += 1,
         }
-        if *joined && self.settings.state_log == StateLog::Changes {
-            self.turn.joined(who);
+        if applied != Applied::Duplicate {
+            self.customers.put(slot, &hand, self.settings.undo);
+            self.publish(log_time, actions);
         }
-        self.publish(log_time, actions);
-        self.note_touched(who, first);
-        if let Some(deadline) = rearm {
-            self.arm(who, deadline);
+        if joined && self.settings.state_log == StateLog::Changes {
+            self.turn.joined(slot);
         }
+        let next = attention(&hand, awaited, self.settings.forget_after);
+        if next < self.customers.armed(slot) {
+            self.arm(slot, next);
+        }
+        self.hand = hand;
     }
 
     fn publish(&mut self, log_time: Timestamp, actions: &mut Vec<Action>) {
         actions.extend(self.scratch.drain(..).map(|outcome| Action::Publish { outcome: Box::new(outcome), log_time }));
     }
 
-    fn note_touched(&mut self, who: &Identity, first: bool) {
-        if first && self.settings.undo == Undo::Kept {
-            self.touched.push(who.clone());
-        }
-    }
-
     /// Sees to it that the customer is looked at when `deadline` is due.
-    fn arm(&mut self, who: &Identity, deadline: Timestamp) {
-        let (tell, forgotten) = self.customers.entry(who, |entry| entry.arm(deadline));
+    fn arm(&mut self, slot: Slot, deadline: Timestamp) {
+        let (tell, forgotten) = self.customers.arm(slot, deadline);
         if forgotten != Timestamp::MAX {
-            self.wheel.remove(forgotten, who);
+            self.wheel.remove(forgotten, slot);
         }
         if tell {
-            self.wheel.insert(deadline, who.clone());
+            let customers = &self.customers;
+            self.wheel.insert(deadline, slot, || named(customers, slot));
         }
     }
 
     fn prepare(&mut self, actions: &mut Vec<Action>) {
-        if self.leaving == 0 {
-            actions.extend(self.touched.iter().cloned().map(Action::Remember));
-        } else {
-            self.say_who_stays(actions);
-        }
+        self.say_who_stays(actions);
         let progress = Progress {
             positions: self.inputs.positions(),
             stream_time: self.stream_time,
@@ -556,25 +577,25 @@ impl<C: Customers> Shard<C> {
     fn settle_committed(&mut self) {
         let Phase::Committing(progress) = std::mem::replace(&mut self.phase, Phase::Deciding) else { return };
         self.turn.committed(progress.sequence);
-        self.committed = progress;
-        self.customers.publish(self.transaction);
-        for who in std::mem::take(&mut self.touched) {
-            let transaction = self.transaction;
-            let gone = self.customers.entry(&who, |entry| {
-                entry.fold(transaction);
-                entry.is_vacant()
-            });
-            if gone {
-                self.dismiss(&who);
-            }
+        if self.turn.has_gone_round() {
+            self.customers.all_written();
         }
+        self.committed = progress;
+        self.words_written = self.customers.words().len();
+        let (mut customers, walked) = (std::mem::take(&mut self.customers), self.settings.state_log == StateLog::Changes);
+        customers.commit(|customers, slot| {
+            self.wheel.forget(customers, slot);
+            if walked {
+                self.turn.left(slot);
+            }
+        });
+        self.customers = customers;
         self.population.absorb(&mut self.moved);
         if self.leaving > 0 && self.settings.state_log == StateLog::Changes {
             // Also of somebody who came back at once, what was known before is to go from the log.
             self.turn.owe();
         }
         self.leaving = 0;
-        self.transaction += 1;
         self.applied.clear();
         self.decisions = 0;
     }
@@ -583,18 +604,21 @@ impl<C: Customers> Shard<C> {
         self.phase = Phase::Deciding;
         self.turn.aborted();
         let forget_after = self.settings.forget_after;
-        for who in std::mem::take(&mut self.touched) {
-            let rearm = self.customers.entry(&who, |entry| {
-                entry.undo(self.transaction);
-                let next = entry.latest().map_or(Timestamp::MAX, |customer| attention(customer, forget_after));
-                (next < entry.armed).then_some(next)
-            });
-            if let Some(deadline) = rearm {
-                self.arm(&who, deadline);
+        let (mut customers, mut hand) = (std::mem::take(&mut self.customers), std::mem::take(&mut self.hand));
+        let mut rearm: Vec<(Slot, Timestamp)> = Vec::new();
+        customers.undo(|customers, slot| {
+            if !customers.open(slot, &mut hand) {
+                self.wheel.forget(customers, slot);
+                return;
             }
-            if self.customers.entry(&who, |entry| entry.is_vacant()) {
-                self.sweep_up(&who);
+            let next = attention(&hand, hand.next_deadline(), forget_after);
+            if next < customers.armed(slot) {
+                rearm.push((slot, next));
             }
+        });
+        (self.customers, self.hand) = (customers, hand);
+        for (slot, deadline) in rearm {
+            self.arm(slot, deadline);
         }
         self.moved.clear();
         self.leaving = 0;
@@ -605,17 +629,20 @@ impl<C: Customers> Shard<C> {
         self.stream_time = self.committed.stream_time;
         self.counts = Counts::default();
         self.decisions = 0;
-        // A number never used twice: no reader may take an undone image for a committed one.
-        self.transaction += 1;
     }
 }
 
 /// When to look at the customer next: at the earliest deadline, or, where nothing is awaited, when the customer has been
 /// without a touchpoint for so long that it is forgotten. Whoever has a deadline is not idle until that is decided.
-fn attention(customer: &Customer, forget_after: Option<Span>) -> Timestamp {
+fn attention(customer: &Customer, deadline: Timestamp, forget_after: Option<Span>) -> Timestamp {
     let idle = || Some(customer.last_touchpoint()? + forget_after?);
-    match customer.next_deadline() {
+    match deadline {
         Timestamp::MAX => idle().unwrap_or(Timestamp::MAX),
         deadline => deadline,
     }
+}
+
+/// Whose row it is: deadlines of one instant fire in the order of identities (rule 7). A row of nobody asks for nothing.
+fn named(customers: &Customers, slot: Slot) -> Identity {
+    customers.identity(slot).unwrap_or_else(|| Identity::customer(""))
 }

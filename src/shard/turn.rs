@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::touchpoint::Identity;
+use super::slot::Slot;
 
 /// So many places of a turn are remembered at most; what can be cut is found to this precision.
 const MARKS: usize = 64;
@@ -20,12 +20,12 @@ const STEP: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     /// All customers, in the order they came; a hole where one has gone.
-    roster: Vec<Option<Identity>>,
+    roster: Vec<Option<Slot>>,
     holes: usize,
     /// Customers who have gone and whose place has not been passed since.
-    gone: BTreeSet<Identity>,
+    gone: BTreeSet<Slot>,
     /// Of those, who came back in the open transaction.
-    back: Vec<Identity>,
+    back: Vec<Slot>,
     now: Spot,
     /// As of the last commit: the spot, and how many places there were.
     committed: (Spot, usize),
@@ -51,7 +51,7 @@ struct Spot {
 
 impl Turn {
     /// A turn that begins with these customers; `sequence` is the last commit before it.
-    pub(super) fn beginning(roster: Vec<Identity>, sequence: u64) -> Self {
+    pub(super) fn beginning(roster: Vec<Slot>, sequence: u64) -> Self {
         let customers = roster.len();
         Turn {
             roster: roster.into_iter().map(Some).collect(),
@@ -68,17 +68,18 @@ impl Turn {
     }
 
     /// Another customer came; the transaction writes its state.
-    pub(super) fn joined(&mut self, who: &Identity) {
-        if self.gone.remove(who) {
-            self.back.push(who.clone());
+    pub(super) fn joined(&mut self, slot: Slot) {
+        // A row that is another's now keeps its place.
+        if self.gone.remove(&slot) {
+            self.back.push(slot);
         } else {
-            self.roster.push(Some(who.clone()));
+            self.roster.push(Some(slot));
         }
     }
 
     /// A customer has gone, by a commit that is in the log.
-    pub(super) fn left(&mut self, who: &Identity) {
-        self.gone.insert(who.clone());
+    pub(super) fn left(&mut self, slot: Slot) {
+        self.gone.insert(slot);
         self.owe();
     }
 
@@ -99,7 +100,7 @@ impl Turn {
     }
 
     /// The next customer to be written anew; `None` once a commit has gone round: it says nobody twice.
-    pub(super) fn next(&mut self) -> Option<Identity> {
+    pub(super) fn next(&mut self) -> Option<Slot> {
         while self.passed <= self.roster.len() {
             self.passed += 1;
             let Some(place) = self.roster.get_mut(self.now.passed) else {
@@ -108,14 +109,25 @@ impl Turn {
             };
             self.now.passed += 1;
             // Going is committed, so a hole need not be undone.
-            if place.take_if(|who| !self.gone.is_empty() && self.gone.remove(who)).is_some() {
+            if place.take_if(|slot| !self.gone.is_empty() && self.gone.remove(slot)).is_some() {
                 self.holes += 1;
             }
-            if let Some(who) = place {
-                return Some(who.clone());
+            if let Some(slot) = place {
+                return Some(*slot);
             }
         }
         None
+    }
+
+    /// Whether the open transaction has come to the end of a turn and begun the next: what only stands in the turn before is
+    /// to be written anew.
+    pub(super) fn begins(&self) -> bool {
+        self.now.turn > self.committed.0.turn
+    }
+
+    /// Whether everybody who was there at the beginning has been written anew.
+    pub(super) fn has_gone_round(&self) -> bool {
+        self.committed.0.turn > 0 || self.now.turn > 0
     }
 
     /// From which commit on the log is needed, once the commit now being made is in it.
@@ -161,9 +173,9 @@ impl Turn {
     fn close_holes(&mut self) {
         let mut place = 0;
         let mut places: Vec<usize> = Vec::with_capacity(self.roster.len() + 1);
-        for who in &self.roster {
+        for slot in &self.roster {
             places.push(place);
-            place += usize::from(who.is_some());
+            place += usize::from(slot.is_some());
         }
         places.push(place);
         let moved = |spot: &mut Spot| spot.passed = places.get(spot.passed).copied().unwrap_or(place);
@@ -183,8 +195,8 @@ mod tests {
 
     use super::*;
 
-    fn who(number: usize) -> Identity {
-        Identity::customer(format!("c{number}"))
+    fn who(number: usize) -> Slot {
+        Slot::new(number)
     }
 
     #[derive(Clone, Debug)]
@@ -247,7 +259,7 @@ mod tests {
                     None => Said::Whole(self.version),
                 };
                 if written.insert(number, said).is_none() && !self.latest.contains_key(&number) {
-                    self.turn.joined(&who(number));
+                    self.turn.joined(who(number));
                 }
             }
             // They are in the state until the commit, as far as the turn is concerned.
@@ -256,7 +268,7 @@ mod tests {
             written.extend(leaving.iter().map(|number| (*number, Said::Gone)));
             for _ in 0..step.refresh {
                 let Some(next) = self.turn.next() else { break };
-                let number: usize = next.id[1..].parse().expect("a number");
+                let number = next.index();
                 if !leaving.contains(&number) {
                     written.insert(number, Said::Whole(state[&number]));
                 }
@@ -272,7 +284,7 @@ mod tests {
             self.turn.committed(self.sequence);
             for number in &leaving {
                 state.remove(number);
-                self.turn.left(&who(*number));
+                self.turn.left(who(*number));
             }
             self.latest = state;
             self.pages = self.pages.split_off(&needed_from);
@@ -350,7 +362,7 @@ mod tests {
     fn a_steady_turn_cuts_the_log_to_about_one_turn() {
         let mut turn = Turn::beginning((0..1_000).map(who).collect(), 0);
         for sequence in 1..=1_000_u64 {
-            let refreshed: BTreeSet<Identity> = (0..10).map_while(|_| turn.next()).collect();
+            let refreshed: BTreeSet<Slot> = (0..10).map_while(|_| turn.next()).collect();
             assert!(refreshed.len() <= 10);
             let kept = sequence + 1 - turn.needed_from().max(1);
             turn.committed(sequence);

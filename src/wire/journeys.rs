@@ -18,7 +18,7 @@ pub fn customer_json(models: &[Arc<Model>], customer: &Customer) -> Value {
         "anonymous_id": customer.identity.anonymous_id(),
         "links": &customer.links,
         "touchpoints": customer.touchpoints,
-        "history": customer.history.iter().map(|past| past_touchpoint(past)).collect::<Vec<_>>(),
+        "history": customer.history().map(past_touchpoint).collect::<Vec<_>>(),
         "journeys": begun.map(|(model, journey)| one(model, journey)).collect::<Vec<_>>(),
     })
 }

@@ -8,24 +8,31 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::state;
-use crate::journey::{Change, Customer};
+use crate::journey::packed::{self, identity_of};
+use crate::journey::{ChangeV2, CustomerV2};
 use crate::model::Model;
 use crate::shard::Progress;
 use crate::touchpoint::Identity;
 
 /// The version of a page's layout: magic, version, checksum of the rest, how many bytes belong to an entry that began on a
-/// page before, head, then entries, each with its length; the last may go on on the next page. An entry is a customer's state
+/// page before, head, then entries, each with its length; the last may go on on the next page. An entry is a packed customer
 /// or, where the length has its top bit set ([`GONE`]), the key of a customer who is gone, or, where it has the next one set
-/// ([`CHANGED`]), how the state follows from what was last said of that customer.
-const VERSION: u8 = 4;
-/// The oldest version that is read. In version 3 an entry of a customer was the whole state always.
+/// ([`CHANGED`]), how the packed customer follows from what was last said of it, or, where it has both ([`WORD`]), a word of
+/// the dictionary by its number.
+const VERSION: u8 = 5;
+/// The oldest version that is read. In version 3 an entry of a customer was the whole state always; until version 4 a state and
+/// a change stood in postcard, and there was no dictionary.
 const OLDEST: u8 = 2;
+/// From this version on customers are packed.
+const PACKED: u8 = 5;
 /// Before this version the head had no `needed_from`, the checksum left the version out, and nobody was ever gone.
 const HEADED: u8 = 3;
 /// In the length of an entry: it holds a customer's key alone.
 const GONE: u32 = 1 << 31;
 /// In the length of an entry: it holds a change.
 const CHANGED: u32 = 1 << 30;
+/// In the length of an entry: it holds a word's number, four bytes, and the word.
+const WORD: u32 = GONE | CHANGED;
 const MAGIC: [u8; 3] = *b"SLG";
 /// Magic, version and checksum stand before the rest.
 const PREFIX: usize = 8;
@@ -109,6 +116,8 @@ impl Mark {
 /// A page as read.
 #[derive(Debug)]
 pub struct Page {
+    /// The version of its layout.
+    pub version: u8,
     /// Its head.
     pub head: Head,
     /// The end, or a further part, of an entry that began on a page before.
@@ -120,23 +129,29 @@ pub struct Page {
 }
 
 /// What a page says of a customer.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Entry {
-    /// The customer's state.
-    Customer(Box<Customer>),
-    /// How it follows from the one before.
-    Changed(Box<Change<'static>>),
+    /// The customer as packed.
+    Customer(Vec<u8>),
+    /// How that follows from the one before.
+    Changed(Vec<u8>),
     /// The customer is gone.
     Gone(Identity),
+    /// A word of the dictionary.
+    Word(u32, String),
+    /// The customer's state, as written before version 5.
+    CustomerV2(Box<CustomerV2>),
+    /// How it follows from the one before, as written in version 4.
+    ChangedV2(Box<ChangeV2>),
 }
 
-/// An entry put together of pieces; `None` where some are still to come.
+/// An entry put together of pieces from pages of this version; `None` where some are still to come.
 ///
 /// # Errors
 /// What is wrong with the bytes, and what to do.
-pub fn joined(pieces: &[u8]) -> Result<Option<Entry>, String> {
+pub fn joined(version: u8, pieces: &[u8]) -> Result<Option<Entry>, String> {
     match first(pieces) {
-        Some((one, [])) => one.read().map(Some),
+        Some((one, [])) => one.read(version).map(Some),
         Some(_) => Err("a page of the state log holds more of a customer than there is".to_owned()),
         None => Ok(None),
     }
@@ -149,13 +164,27 @@ struct Raw<'a> {
 }
 
 impl Raw<'_> {
-    fn read(&self) -> Result<Entry, String> {
-        match self.flags {
-            0 => state::decode(self.bytes).map(|customer| Entry::Customer(Box::new(customer))),
-            CHANGED => state::decode_change(self.bytes).map(|change| Entry::Changed(Box::new(change))),
-            GONE => state::identity(self.bytes).map(Entry::Gone),
-            _ => Err("an entry of the state log is of no known sort".to_owned()),
+    fn read(&self, version: u8) -> Result<Entry, String> {
+        let strange = || "an entry of the state log is of no known sort".to_owned();
+        match (self.flags, version >= PACKED) {
+            (0, true) => self.packed().map(Entry::Customer),
+            (CHANGED, true) => self.packed().map(Entry::Changed),
+            (WORD, true) => self.word().ok_or_else(strange),
+            (0, false) => state::decode_postcard(self.bytes).map(|customer| Entry::CustomerV2(Box::new(customer))),
+            (CHANGED, false) => state::decode_postcard(self.bytes).map(|change| Entry::ChangedV2(Box::new(change))),
+            (GONE, _) => state::identity(self.bytes).map(Entry::Gone),
+            (_, _) => Err(strange()),
         }
+    }
+
+    fn packed(&self) -> Result<Vec<u8>, String> {
+        identity_of(self.bytes).map_err(|_| "an entry of the state log does not say whose it is".to_owned())?;
+        Ok(self.bytes.to_vec())
+    }
+
+    fn word(&self) -> Option<Entry> {
+        let (number, text) = self.bytes.split_first_chunk::<4>()?;
+        Some(Entry::Word(u32::from_le_bytes(*number), std::str::from_utf8(text).ok()?.to_owned()))
     }
 }
 
@@ -176,20 +205,37 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// Adds a customer's state; returns its bytes.
+    /// Adds a packed customer; returns its bytes.
     ///
     /// # Errors
-    /// Only where memory ends, or the customer fills a gibibyte.
-    pub fn add(&mut self, customer: &Customer) -> Result<usize, String> {
-        self.entry(0, |bytes| state::encode(customer, bytes))
+    /// Only where the customer fills a gibibyte.
+    pub fn add(&mut self, packed: &[u8]) -> Result<usize, String> {
+        self.entry(0, |bytes| {
+            bytes.extend_from_slice(packed);
+            Ok(())
+        })
     }
 
-    /// Adds how a customer's state follows from what the log last said of it; returns its bytes.
+    /// Adds how a packed customer follows from what the log last said of it; returns its bytes.
     ///
     /// # Errors
-    /// Only where memory ends, or the customer fills a gibibyte.
-    pub fn add_change(&mut self, change: &Change<'_>) -> Result<usize, String> {
-        self.entry(CHANGED, |bytes| state::encode_change(change, bytes))
+    /// Bytes that are no packed customer, or the customer fills a gibibyte.
+    pub fn add_change(&mut self, before: &[u8], now: &[u8]) -> Result<usize, String> {
+        self.entry(CHANGED, |bytes| {
+            packed::difference(before, now, bytes).map_err(|_| "a customer's packed state cannot be read".to_owned())
+        })
+    }
+
+    /// Adds a word of the dictionary; returns its bytes.
+    ///
+    /// # Errors
+    /// Never: a word is short.
+    pub fn add_word(&mut self, number: u32, text: &str) -> Result<usize, String> {
+        self.entry(WORD, |bytes| {
+            bytes.extend_from_slice(&number.to_le_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+            Ok(())
+        })
     }
 
     /// Adds that a customer is gone; returns its bytes.
@@ -289,15 +335,17 @@ pub fn read(bytes: &[u8]) -> Result<Page, String> {
     let (carried, mut rest) = rest.split_at_checked(u32::from_le_bytes(*carried) as usize).ok_or_else(cut)?;
     let mut entries = Vec::new();
     while let Some((one, after)) = first(rest) {
-        entries.push(one.read()?);
+        entries.push(one.read(prefix[3])?);
         rest = after;
     }
-    Ok(Page { head, carried: carried.to_vec(), entries, open: rest.to_vec() })
+    Ok(Page { version: prefix[3], head, carried: carried.to_vec(), entries, open: rest.to_vec() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journey::Customer;
+    use crate::journey::packed::Words;
     use crate::shard::Position;
     use crate::time::Timestamp;
     use crate::touchpoint::Identity;
@@ -318,24 +366,36 @@ mod tests {
         }
     }
 
-    fn states(customers: Vec<Customer>) -> Vec<Entry> {
-        customers.into_iter().map(|customer| Entry::Customer(Box::new(customer))).collect()
+    fn packed(who: Identity) -> Vec<u8> {
+        let mut packed = Vec::new();
+        Customer::new(who).pack(&mut Words::default(), &mut packed);
+        packed
+    }
+
+    fn shown(entries: &[Entry]) -> Vec<String> {
+        entries.iter().map(|entry| format!("{entry:?}")).collect()
+    }
+
+    fn states(customers: Vec<Vec<u8>>) -> Vec<Entry> {
+        customers.into_iter().map(Entry::Customer).collect()
     }
 
     #[test]
     fn a_page_reads_back_and_a_damaged_one_says_so() {
         let mut draft = Draft::default();
-        let customers: Vec<Customer> = (0..3).map(|n| Customer::new(Identity::customer(format!("c{n}")))).collect();
+        let customers: Vec<Vec<u8>> = (0..3).map(|n| packed(Identity::customer(format!("c{n}")))).collect();
         for customer in &customers {
             assert!(draft.add(customer).expect("added") > 4);
         }
         let gone = Identity::anonymous("g");
         assert_eq!(draft.add_gone(&gone), Ok(6));
+        assert_eq!(draft.add_word(7, "web"), Ok(11));
         let bytes = draft.finish(&head()).expect("a page");
         let page = read(&bytes).expect("readable");
         let mut entries = states(customers);
         entries.push(Entry::Gone(gone));
-        assert_eq!((page.head, page.entries), (head(), entries));
+        entries.push(Entry::Word(7, "web".to_owned()));
+        assert_eq!((page.head, shown(&page.entries)), (head(), shown(&entries)));
         for place in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[place] ^= 1;
@@ -343,13 +403,13 @@ mod tests {
             assert!(read(&bytes[..place]).is_err(), "cut at {place}");
         }
         let empty = draft.finish(&head()).expect("a page");
-        assert_eq!(read(&empty).expect("readable").entries, []);
+        assert!(read(&empty).expect("readable").entries.is_empty());
     }
 
     #[test]
     fn a_full_page_says_so() {
         let mut draft = Draft::default();
-        let customer = Customer::new(Identity::customer("x".repeat(200)));
+        let customer = packed(Identity::customer("x".repeat(200)));
         let mut added = 0;
         while !draft.is_full() {
             added += draft.add(&customer).expect("added");
@@ -361,7 +421,7 @@ mod tests {
 
     #[test]
     fn a_customer_larger_than_a_page_goes_on_on_the_next_and_is_put_together_again() {
-        let small = |name: &str| Customer::new(Identity::customer(name));
+        let small = |name: &str| packed(Identity::customer(name));
         let large = small(&"x".repeat(2 * FULL + FULL / 2));
         let (mut draft, mut pages) = (Draft::default(), Vec::new());
         for customer in [&small("a"), &large, &small("b")] {
@@ -378,7 +438,7 @@ mod tests {
             let page = read(page).expect("readable");
             open.extend(page.carried);
             if !open.is_empty()
-                && let Some(entry) = joined(&open).expect("of one piece")
+                && let Some(entry) = joined(page.version, &open).expect("of one piece")
             {
                 found.push(entry);
                 open.clear();
@@ -387,6 +447,6 @@ mod tests {
             open.extend(page.open);
         }
         assert!(open.is_empty());
-        assert_eq!(found, states(vec![small("a"), large, small("b")]));
+        assert_eq!(shown(&found), shown(&states(vec![small("a"), large, small("b")])));
     }
 }

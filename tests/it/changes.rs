@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sillage::journey::Migration;
 use sillage::model::{self, Model, Structure};
-use sillage::shard::{Customers, PlainCustomers, Settings};
+use sillage::shard::{Customers, Settings};
 use sillage::time::Span;
 
 use crate::world::{World, after, good_model, sentences, touchpoint, with_id};
@@ -47,10 +47,10 @@ fn told(old: &[&str], before: &[Deed<'_>], new: &[&str], then: &[Deed<'_>], unti
     let mut world = World::new(&old, settings(), 1);
     give(&mut world, before, 0);
     world.commit();
-    let mut customers = PlainCustomers::default();
+    let mut customers = Customers::default();
     for mut customer in world.customers() {
         migration.migrate(&mut customer);
-        customers.entry(&customer.identity.clone(), |entry| entry.restore(customer));
+        customers.restore(&customer);
     }
     let mut world = World::going_on(&new, settings(), customers, world.shard.committed().clone());
     give(&mut world, then, before.len());
@@ -209,8 +209,8 @@ fn sums_go_on_under_a_new_name_and_begin_anew_where_they_are_of_another_sort() {
         let mut customer = world.customers().remove(0);
         Migration::new(&[("club", &was)], &[("club", &is)]).migrate(&mut customer);
         world.commit();
-        let mut customers = PlainCustomers::default();
-        customers.entry(&customer.identity.clone(), |entry| entry.restore(customer));
+        let mut customers = Customers::default();
+        customers.restore(&customer);
         let mut world = World::going_on(&models, settings(), customers, world.shard.committed().clone());
         give(&mut world, &[("5m", "shipped")], 3);
         world.take_outcomes().first().and_then(|outcome| outcome.segment.clone()).unwrap_or_default()

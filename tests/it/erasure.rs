@@ -8,12 +8,12 @@ use proptest::prelude::*;
 use sillage::journey::Outcome;
 use sillage::model::Model;
 use sillage::shard::{
-    Action, Body, Buffered, Control, Customers, Erasure, Input, PlainCustomers, Position, Progress, Settings, StateLog, Told,
+    Action, Body, Buffered, Control, Customers, Erasure, Input, Position, Progress, Settings, StateLog, Told,
 };
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::{Identity, Touchpoint};
 
-use crate::world::{NOWHERE, START, World, after, good_model, sentences, touchpoint, with_id};
+use crate::world::{NOWHERE, START, World, after, encoded, good_model, sentences, touchpoint, with_id};
 
 const MODEL: &str = "\
 sillage: 1
@@ -48,7 +48,7 @@ fn erase(world: &mut World, who: &[Identity], told: Told, log_time: Timestamp) {
 /// What the open transaction says about customers.
 fn said(world: &mut World) -> Vec<String> {
     let words = |action: &Action| match action {
-        Action::Remember(who) => Some(format!("remember {}", who.id)),
+        Action::Remember(slot) => Some(format!("remember {}", world.shard.identity(*slot).expect("somebody").id)),
         Action::Forget(who) => Some(format!("forget {}", who.id)),
         Action::Announce(who) => Some(format!("announce {:?} {}", who.kind, who.id)),
         Action::Tombstone(who) => Some(format!("tombstone {}", who.id)),
@@ -257,9 +257,9 @@ fn a_new_owner_forgets_at_the_same_instant_and_a_shorter_age_applies_from_its_st
     before.give(0, touchpoint("a", "order.completed", after("0m"), "1"), after("0m"));
     before.commit();
     for (days, gone_at) in [(10, "10d"), (2, "2d"), (30, "30d")] {
-        let mut customers = PlainCustomers::default();
+        let mut customers = Customers::default();
         for customer in before.customers() {
-            customers.entry(&customer.identity.clone(), |entry| entry.restore(customer));
+            customers.restore(&customer);
         }
         let progress = before.shard.committed().clone();
         let mut next = World::going_on(&[baskets()], forgetful(days), customers, progress);
@@ -338,10 +338,10 @@ impl Run {
         self.world.tell(Input::Prepare);
         for action in std::mem::take(&mut self.world.actions) {
             match action {
-                Action::Remember(who) => {
-                    let state = self.world.shard.customers().entry(&who, |entry| entry.latest().cloned());
-                    let state = postcard::to_stdvec(&state.expect("whom to remember")).expect("written");
-                    self.log.insert(who, state);
+                Action::Remember(slot) => {
+                    let who = self.world.shard.identity(slot).expect("whom to remember");
+                    let state = self.world.shard.customers().latest_image(&who).expect("the state");
+                    self.log.insert(who, encoded(&state));
                 }
                 Action::Forget(who) => assert!(self.log.remove(&who).is_some(), "{who:?} was never written"),
                 Action::Publish { .. }
@@ -351,7 +351,8 @@ impl Run {
                 | Action::Commit(_) => {}
             }
         }
-        while let Some(who) = self.world.shard.refresh() {
+        while let Some(slot) = self.world.shard.refresh() {
+            let who = self.world.shard.identity(slot).expect("whom to write anew");
             assert!(self.log.contains_key(&who), "{who:?} is gone and written anew");
         }
         self.outcomes.append(&mut self.open);
@@ -453,7 +454,7 @@ proptest! {
         prop_assert_eq!(traces(&mut run).0, traces(&mut plain).0);
         prop_assert_eq!(traces(&mut run).1, traces(&mut plain).1);
         prop_assert_eq!(traces(&mut run).2, traces(&mut plain).2);
-        let kept: BTreeMap<Identity, Vec<u8>> = run.world.customers().into_iter().map(|customer| (customer.identity.clone(), postcard::to_stdvec(&customer).expect("written"))).collect();
+        let kept: BTreeMap<Identity, Vec<u8>> = run.world.customers().into_iter().map(|customer| (customer.identity.clone(), encoded(&customer))).collect();
         prop_assert_eq!(run.log, kept, "the log holds exactly the state");
     }
 

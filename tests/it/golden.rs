@@ -12,6 +12,7 @@ use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 
 use sillage::journey::Customer;
+use sillage::journey::packed::{self, Words};
 use sillage::shard::{Position, Progress};
 use sillage::time::Timestamp;
 use sillage::touchpoint::Identity;
@@ -19,11 +20,11 @@ use sillage::wire::pages::{self, Draft, Head, Mark};
 use sillage::wire::state;
 
 /// The versions that are written now.
-const STATE: u8 = 2;
-const PAGE: u8 = 4;
+const STATE: u8 = 3;
+const PAGE: u8 = 5;
 
 /// The typical customer takes no more than this in the log.
-const TYPICAL_BYTES: usize = 1_600;
+const TYPICAL_BYTES: usize = 1_000;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
@@ -87,7 +88,7 @@ fn kept(name: &str, current: u8, written: impl FnOnce() -> Vec<u8>) -> BTreeSet<
 
 fn encoded(customer: &Customer) -> Vec<u8> {
     let mut bytes = Vec::new();
-    state::encode(customer, &mut bytes).expect("written");
+    state::encode(customer, &mut bytes);
     bytes
 }
 
@@ -105,21 +106,29 @@ fn a_customer_written_by_any_version_is_read_and_the_current_one_is_written_to_t
     }
 }
 
-/// The end of a customer who began on the page before, two more, that one is gone (since version 3), and how another changed
-/// (since version 4).
+/// The end of a customer who began on the page before, two more, that one is gone (since version 3), how another changed
+/// (since version 4), and a word of the dictionary (since version 5).
 fn a_page() -> Vec<u8> {
     let long = |letter: &str| Customer::new(Identity::anonymous(letter.repeat(pages::FULL - 7)));
     let mut draft = Draft::default();
-    draft.add(&long("x")).expect("added");
+    let mut words = Words::default();
+    let mut packed = |customer: &Customer| {
+        let mut packed = Vec::new();
+        customer.pack(&mut words, &mut packed);
+        packed
+    };
+    draft.add(&packed(&long("x"))).expect("added");
     let first = draft.finish(&head(0, None)).expect("a page");
     assert!(first.len() > pages::FULL);
     for id in ["anna", "bob"] {
-        draft.add(&Customer::new(Identity::customer(id))).expect("added");
+        draft.add(&packed(&Customer::new(Identity::customer(id)))).expect("added");
     }
     draft.add_gone(&Identity::anonymous("carla")).expect("added");
     let (model, touchpoints) = (story::model(), story::touchpoints());
     let (before, _) = story::customer(&model, &touchpoints[..touchpoints.len() - 2]);
-    draft.add_change(&story::customer(&model, &touchpoints).0.since(&before)).expect("added");
+    let (before, now) = (packed(&before), packed(&story::customer(&model, &touchpoints).0));
+    draft.add_change(&before, &now).expect("added");
+    draft.add_word(1, "ad.seen").expect("added");
     draft.finish(&head(1, Some(7))).expect("a page")
 }
 
@@ -147,8 +156,9 @@ fn a_page_written_by_any_version_is_read_and_the_current_one_is_written_to_the_b
     for version in kept("page", PAGE, a_page) {
         let bytes = bytes("page", version);
         let page = pages::read(&bytes).unwrap_or_else(|reason| panic!("version {version}: {reason}"));
-        let more = usize::from(version >= 3) + usize::from(version >= 4);
-        assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + more, 11), "version {version}");
+        let more = usize::from(version >= 3) + usize::from(version >= 4) + usize::from(version >= 5);
+        let carried = if version >= 5 { 2 } else { 11 };
+        assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + more, carried), "version {version}");
         agrees_with_text("page", version, &page);
         if version == PAGE {
             assert!(a_page() == bytes, "version {version} is written otherwise: raise the version instead");
@@ -162,14 +172,16 @@ fn the_typical_customer_is_small_in_the_log() {
     let (customer, told) = story::customer(&model, &story::touchpoints());
     let journey = &customer.journeys[0];
     assert!(journey.reached.iter().all(Option::is_some), "five stages visited: {:?}", journey.reached);
-    assert_eq!((journey.reached.len(), customer.history.len(), customer.links.len()), (5, 20, 2));
+    assert_eq!((journey.reached.len(), customer.history().len(), customer.links.len()), (5, 20, 2));
     let open = journey.episodes.iter().filter(|episode| episode.watch.deadline != Timestamp::MAX).count();
     assert_eq!(open, 1, "one open basket: {:#?}", journey.episodes);
     let bytes = encoded(&customer).len();
     let touchpoints = story::touchpoints();
     let (before, _) = story::customer(&model, &touchpoints[..touchpoints.len() - 1]);
-    let mut change = Vec::new();
-    state::encode_change(&customer.since(&before), &mut change).expect("written");
+    let (mut words, mut images, mut change) = (Words::default(), [Vec::new(), Vec::new()], Vec::new());
+    before.pack(&mut words, &mut images[0]);
+    customer.pack(&mut words, &mut images[1]);
+    packed::difference(&images[0], &images[1], &mut change).expect("packed");
     let change = change.len();
     eprintln!("typical customer: {bytes} bytes in the log, {change} by one more touchpoint, after {} outcomes", told.len());
     assert!(change * 2 < bytes, "{change} bytes of change");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sillage::journey::What;
 use sillage::model::Model;
-use sillage::shard::{Action, Body, Buffered, Customers, Input, PlainCustomers, Position, Progress, Settings, Unusable};
+use sillage::shard::{Action, Body, Buffered, Customers, Input, Position, Progress, Settings, Unusable};
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::Identity;
 
@@ -156,8 +156,8 @@ fn nothing_is_decided_between_prepare_and_its_end() {
         stream_time: Some(after("0m")),
         sequence: 1,
     };
-    let [Action::Remember(who), Action::Commit(told)] = &world.actions[..] else { panic!("{:?}", world.actions) };
-    assert_eq!((who, told), (&Identity::customer("a"), &progress));
+    let [Action::Remember(slot), Action::Commit(told)] = &world.actions[..] else { panic!("{:?}", world.actions) };
+    assert_eq!((world.shard.identity(*slot), told), (Some(Identity::customer("a")), &progress));
     world.actions.clear();
     world.give(0, touchpoint("a", "order.completed", after("1h"), "2"), after("1h"));
     assert!(world.actions.is_empty(), "{:?}", world.actions);
@@ -210,11 +210,10 @@ fn what_cannot_be_used_goes_to_the_dead_letters_once_per_attempt_and_counts() {
 
 /// Goes on from the committed state of `before`, as a new owner would.
 fn restarted(before: &mut World, models: &[Arc<Model>]) -> World {
-    let mut customers = PlainCustomers::default();
+    let mut customers = Customers::default();
     for customer in before.customers() {
-        let bytes = postcard::to_stdvec(&customer).expect("written");
-        let customer: sillage::journey::Customer = postcard::from_bytes(&bytes).expect("read back");
-        customers.entry(&customer.identity.clone(), |entry| entry.restore(customer));
+        let customer = sillage::wire::state::decode(&crate::world::encoded(&customer)).expect("read back");
+        customers.restore(&customer);
     }
     let settings = Settings { settle: Span::ZERO, ..Settings::default() };
     World::going_on(models, settings, customers, before.shard.committed().clone())
@@ -315,7 +314,7 @@ fn before_its_first_record_an_input_stands_nowhere() {
 fn a_shard_whose_stream_time_is_ahead_of_the_clock_waits_for_the_clock() {
     let progress = Progress { positions: vec![NOWHERE], stream_time: Some(after("2h")), sequence: 7 };
     let settings = Settings { settle: Span::ZERO, ..Settings::default() };
-    let mut world = World::going_on(&[baskets("30m")], settings, PlainCustomers::default(), progress);
+    let mut world = World::going_on(&[baskets("30m")], settings, Customers::default(), progress);
     world.tell(Input::Clock(after("1m")));
     world.give(0, touchpoint("a", "cart.added", after("1m"), "x"), after("1m"));
     world.quiet_until(0, after("1h"));

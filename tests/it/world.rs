@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sillage::journey::{Customer, Outcome};
 use sillage::model::{self, Model};
-use sillage::shard::{Action, Body, Buffered, Customers, Input, PlainCustomers, Position, Progress, Settings, Shard};
+use sillage::shard::{Action, Body, Buffered, Customers, Input, Position, Progress, Settings, Shard};
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::{Identity, Touchpoint, Value};
 
@@ -47,7 +47,7 @@ pub(crate) fn with_id(mut touchpoint: Touchpoint, name: &str, value: &str) -> To
 
 /// A shard with its inputs and everything that it has said.
 pub(crate) struct World {
-    pub(crate) shard: Shard<PlainCustomers>,
+    pub(crate) shard: Shard,
     pub(crate) actions: Vec<Action>,
     offsets: Vec<i64>,
 }
@@ -55,16 +55,11 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new(models: &[Arc<Model>], settings: Settings, inputs: usize) -> Self {
         let start = Progress { positions: vec![NOWHERE; inputs], ..Progress::default() };
-        World::going_on(models, settings, PlainCustomers::default(), start)
+        World::going_on(models, settings, Customers::default(), start)
     }
 
     /// A shard that goes on from a committed state.
-    pub(crate) fn going_on(
-        models: &[Arc<Model>],
-        settings: Settings,
-        customers: PlainCustomers,
-        progress: Progress,
-    ) -> Self {
+    pub(crate) fn going_on(models: &[Arc<Model>], settings: Settings, customers: Customers, progress: Progress) -> Self {
         let offsets = progress.positions.iter().map(|position| position.offset).collect();
         World { shard: Shard::new(models.into(), settings, customers, progress), actions: Vec::new(), offsets }
     }
@@ -105,16 +100,20 @@ impl World {
 
     /// The customers as they stand, in the order of their identities.
     pub(crate) fn customers(&mut self) -> Vec<Customer> {
-        let mut all = Vec::new();
-        self.shard.customers().each(|entry| all.extend(entry.latest().cloned()));
-        all.sort_by(|one, other| one.identity.cmp(&other.identity));
-        all
+        self.shard.customers().all()
     }
 
     /// The same as bytes, as the state log would keep them.
     pub(crate) fn state(&mut self) -> Vec<u8> {
-        postcard::to_stdvec(&self.customers()).expect("a customer can always be written")
+        self.customers().iter().flat_map(encoded).collect()
     }
+}
+
+/// A customer's state as bytes.
+pub(crate) fn encoded(customer: &Customer) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    sillage::wire::state::encode(customer, &mut bytes);
+    bytes
 }
 
 /// Where an input stands before its first record.

@@ -11,7 +11,7 @@ use super::locked;
 use super::tally::Tally;
 use crate::embedded::{self, Entering, Entry, INPUT, Refusal, Store};
 use crate::generate::{Load, Opening, Settings};
-use crate::journey::{Customer, Outcome};
+use crate::journey::Outcome;
 use crate::kafka::produce::Feed;
 use crate::kafka::{self, Connection, Create, Facts, Stamps, Start, Trouble};
 use crate::lookup::Lookup;
@@ -20,7 +20,7 @@ use crate::partitioner::Partitioner;
 use crate::port::{Now, Origin, ShardId, Sink, Verdict};
 use crate::runtime::crew::{Crew, Stop, Wrap};
 use crate::runtime::worker::Job;
-use crate::shard::{self, Progress, Unusable};
+use crate::shard::{self, Progress, Unusable, Written};
 use crate::time::Span;
 use crate::touchpoint::{Identity, Touchpoint};
 use crate::wire::{self, Format, Limits};
@@ -248,8 +248,12 @@ impl Sink for Onlooker {
         self.sink.dead_letter(origin, record);
     }
 
-    fn remember(&mut self, shard: ShardId, customer: &Customer, before: Option<&Customer>) -> usize {
-        self.sink.remember(shard, customer, before)
+    fn remember(&mut self, shard: ShardId, written: Written<'_>) -> usize {
+        self.sink.remember(shard, written)
+    }
+
+    fn word(&mut self, shard: ShardId, number: u32, text: &str) -> usize {
+        self.sink.word(shard, number, text)
     }
 
     fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::journey::{Customer, Journey, Outcome, Subject, What};
 use crate::model::Model;
-use crate::shard::{Customers, PlainCustomers};
+use crate::shard::Customers;
 use crate::time::Timestamp;
 use crate::touchpoint::Identity;
 
@@ -71,16 +71,8 @@ impl Stories {
     }
 
     /// Writes a line per customer and model, in the order of the identities.
-    pub(super) fn write(
-        mut self,
-        models: &[Arc<Model>],
-        customers: &PlainCustomers,
-        output: &mut impl Write,
-    ) -> io::Result<()> {
-        let mut all: Vec<Customer> = Vec::new();
-        customers.each(|entry| all.extend(entry.latest().cloned()));
-        all.sort_by(|one, other| one.identity.cmp(&other.identity));
-        for customer in &all {
+    pub(super) fn write(mut self, models: &[Arc<Model>], customers: &Customers, output: &mut impl Write) -> io::Result<()> {
+        for customer in &customers.all() {
             for (model, journey) in models.iter().zip(&customer.journeys) {
                 let episodes = self.0.remove(&(customer.identity.clone(), model.name.clone())).unwrap_or_default();
                 serde_json::to_writer(&mut *output, &line(model, customer, journey, episodes))?;
@@ -94,10 +86,10 @@ impl Stories {
 fn line(model: &Model, customer: &Customer, journey: &Journey, mut episodes: Episodes) -> Value {
     for episode in &journey.episodes {
         let kind = &model.episodes[usize::from(episode.kind)];
-        let ids = episode.ids.iter().map(|id| (kind.ids[usize::from(id.name)].clone(), id.value.clone())).collect();
+        let ids = episode.ids.iter().map(|id| (kind.ids[usize::from(id.name)].clone(), id.value.to_text())).collect();
         let told = episodes.entry((kind.name.clone(), episode.number)).or_insert_with(|| Episode {
             ids: Vec::new(),
-            opened_by: episode.watch.opened_by.clone(),
+            opened_by: episode.watch.opened_by.to_text(),
             opened_at: episode.watch.opened_at,
             last_progress: CompactString::default(),
             last_progress_at: episode.watch.opened_at,
@@ -106,7 +98,7 @@ fn line(model: &Model, customer: &Customer, journey: &Journey, mut episodes: Epi
             state: "open",
         });
         told.ids = ids;
-        told.last_progress.clone_from(&episode.watch.last_progress);
+        told.last_progress = episode.watch.last_progress.to_text();
         told.last_progress_at = episode.watch.last_progress_at;
         told.progress_count = episode.watch.progress_count;
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::{Failure, files};
 use crate::journey::Outcome;
 use crate::model::Model;
-use crate::shard::{Action, Body, Buffered, Input, PlainCustomers, Progress, Settings, Shard, Undo};
+use crate::shard::{Action, Body, Buffered, Customers, Input, Progress, Settings, Shard, Undo};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Touchpoint;
 use crate::wire::{self, Format, Mapping};
@@ -110,7 +110,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 
 /// The core, with nothing around it.
 struct Replay {
-    shard: Shard<PlainCustomers>,
+    shard: Shard,
     actions: Vec<Action>,
     touchpoints: i64,
     last: Option<Timestamp>,
@@ -128,7 +128,7 @@ impl Replay {
         let beginning = crate::shard::Position { offset: 0, log_time: Timestamp::MIN };
         let progress = Progress { positions: vec![beginning], ..Progress::default() };
         Replay {
-            shard: Shard::new(models.to_vec().into(), settings, PlainCustomers::default(), progress),
+            shard: Shard::new(models.to_vec().into(), settings, Customers::default(), progress),
             actions: Vec::new(),
             touchpoints: 0,
             last: None,

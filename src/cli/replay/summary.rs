@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::table::table;
 use crate::journey::{Outcome, Subject, What};
 use crate::model::Model;
-use crate::shard::{Counts, Customers, PlainCustomers};
+use crate::shard::{Counts, Customers};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Currency, Money};
 
@@ -96,14 +96,13 @@ impl Summary {
     pub(super) fn finish(
         &mut self,
         models: &[Arc<Model>],
-        customers: &PlainCustomers,
+        customers: &Customers,
         counts: Counts,
         unusable: u64,
         until: Option<Timestamp>,
     ) {
         (self.counts, self.unusable, self.until) = (counts, unusable, until);
-        customers.each(|entry| {
-            let Some(customer) = entry.latest() else { return };
+        customers.each(|customer| {
             self.customers += 1;
             for (model, journey) in models.iter().zip(&customer.journeys) {
                 let Some(figures) = self.models.get_mut(&model.name) else { continue };

@@ -74,7 +74,7 @@ fn from_store(setting: &Setting, settings: &embedded::Settings, output: impl Wri
         };
         migration.migrate(&mut customer);
         brought_over.clear();
-        state::encode(&customer, &mut brought_over)?;
+        state::encode(&customer, &mut brought_over);
         writer.customer(shard, &customer.identity, &brought_over).map_err(unwritten)
     });
     each.map_err(Failure::could_not_run)?;
@@ -110,12 +110,15 @@ fn from_group(setting: &Setting, log: &KafkaLog, output: impl Write) -> Result<E
                 progress.sequence
             )));
         }
-        for customer in &restored.customers {
+        let mut written = Ok(());
+        restored.customers.each(|customer| {
             bytes.clear();
-            state::encode(customer, &mut bytes).map_err(Failure::could_not_run)?;
-            let written = writer.customer(shard, &customer.identity, &bytes);
-            written.map_err(unwritten).map_err(Failure::could_not_run)?;
-        }
+            state::encode(&customer, &mut bytes);
+            if written.is_ok() {
+                written = writer.customer(shard, &customer.identity, &bytes);
+            }
+        });
+        written.map_err(unwritten).map_err(Failure::could_not_run)?;
     }
     Ok(Exported { customers: writer.end().map_err(unwritten).map_err(Failure::could_not_run)?, ..Exported::of(&header) })
 }

@@ -1,5 +1,6 @@
 //! `sillage state import`: journeys from an export, into a log that holds none yet.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::group::{Group, last_commit};
@@ -9,8 +10,9 @@ use crate::cli::ndjson::{self, Line, Lines};
 use crate::config::{KafkaLog, Log};
 use crate::embedded;
 use crate::journey::Migration;
+use crate::journey::packed::Words;
 use crate::port::{ShardId, Sink, Verdict};
-use crate::shard::{Position, Progress};
+use crate::shard::{Position, Progress, Written};
 use crate::time::Timestamp;
 use crate::wire::export::{Moved, Reader, StreamTimes};
 
@@ -133,9 +135,14 @@ fn into_group(setting: &Setting, log: &KafkaLog, incoming: Incoming) -> Result<S
     };
     let mut sink =
         group.offline.sink(format!("import-{}", uuid::Uuid::new_v4().simple())).map_err(Failure::could_not_run)?;
+    let mut words: BTreeMap<ShardId, Words> = BTreeMap::new();
+    let mut packed = Vec::new();
     let taken = incoming.each(|moved| {
         let to = home(moved)?;
-        sink.remember(to, &moved.customer, None);
+        let words = words.entry(to).or_default();
+        packed.clear();
+        moved.customer.pack(words, &mut packed);
+        sink.remember(to, Written { now: &packed, before: None, words });
         Ok(to)
     });
     let (customers, times) = taken.map_err(|reason| {
@@ -143,6 +150,11 @@ fn into_group(setting: &Setting, log: &KafkaLog, incoming: Incoming) -> Result<S
         sink.abort();
         Failure::answer_is_no(reason)
     })?;
+    for (shard, words) in &words {
+        for (number, text) in words.after(0) {
+            sink.word(*shard, number, text);
+        }
+    }
     for (shard, progress) in &mut targets {
         progress.sequence += 1;
         progress.stream_time = progress.stream_time.max(times.at(*shard));

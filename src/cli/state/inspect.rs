@@ -82,7 +82,7 @@ fn on_kafka(setting: &Setting, log: &KafkaLog, who: &Identity) -> Result<Option<
     let home = log.partitioner.partition(who.id.as_bytes(), group.offline.ledger().partitions);
     for shard in group.offline.shards().filter(|shard| home.is_none_or(|home| home == *shard)) {
         let restored = group.offline.read(shard).map_err(Failure::could_not_run)?.restored;
-        let customer = restored.customers.into_iter().find(|customer| customer.identity == *who);
+        let customer = { restored.customers }.image(who);
         if let (Some(customer), Some(progress)) = (customer, restored.progress) {
             return Ok(Some(Found { shard, progress, customer }));
         }

@@ -6,11 +6,9 @@ use crate::cli::table::table;
 use crate::cli::{Failure, print};
 use crate::config::{KafkaLog, Log};
 use crate::embedded;
-use crate::journey::Customer;
 use crate::kafka::{Extent, Kept};
 use crate::ledger::{self, Found, Ledger, Seating};
 use crate::port::ShardId;
-use crate::wire::state;
 
 /// The state log is at most so many times as large as the state, and a commit, since it can only be cut between two: twice by its
 /// design, an eighth more before it is worth cutting, and the rest for a load that is not steady.
@@ -82,7 +80,8 @@ fn of_group(setting: &Setting, log: &KafkaLog) -> Result<Vec<String>, Failure> {
                 continue;
             }
         };
-        let bytes = kept.restored.customers.iter().map(bytes_of).sum::<u64>();
+        let mut bytes = 0;
+        kept.restored.customers.each_packed(|packed| bytes += packed.len() as u64);
         let (customers, progress) = (kept.restored.customers.len(), kept.restored.progress.as_ref());
         rows.add_row([
             shard.to_string(),
@@ -151,12 +150,6 @@ fn against(ledger: &Ledger, shard: ShardId, kept: &Kept, bytes: u64, found: &Fou
         }
     }
     faults
-}
-
-fn bytes_of(customer: &Customer) -> u64 {
-    let mut bytes = Vec::new();
-    // Only where memory ends.
-    state::encode(customer, &mut bytes).map_or(0, |()| bytes.len() as u64)
 }
 
 fn ratio(log: u64, state: u64) -> String {

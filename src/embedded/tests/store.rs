@@ -9,8 +9,9 @@ use super::super::sink::{StoreSink, Trouble};
 use super::super::{Appended, Entering, Entry, MAX_PARTITIONS, Refusal, Settings, Store, drive};
 use super::{BEGIN, Clock, at, entry, model, open, settings, shop, wait_until};
 use crate::journey::Customer;
+use crate::journey::packed::Words;
 use crate::port::{Assignment, Origin, RawRecord, Seat, ShardId, Sink, Verdict};
-use crate::shard::{Position, Progress, Unusable};
+use crate::shard::{Position, Progress, Unusable, Written};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 
@@ -40,7 +41,9 @@ fn process_everything(store: &Arc<Store>) -> Verdict {
     for (shard, progress) in &shards {
         let unusable = Unusable { reason: "a test".to_owned(), key: None, value: Some(vec![0xff, 0x00]) };
         sink.dead_letter(Origin { shard: *shard, input: 0, offset: progress.positions[0].offset }, &unusable);
-        sink.remember(*shard, &Customer::new(Identity::customer(format!("customer of {shard}"))), None);
+        let (mut words, mut packed) = (Words::default(), Vec::new());
+        Customer::new(Identity::customer(format!("customer of {shard}"))).pack(&mut words, &mut packed);
+        sink.remember(*shard, Written { now: &packed, before: None, words: &words });
     }
     sink.commit(&shards)
 }

@@ -201,7 +201,7 @@ impl Desk {
             let progress = self.ledger.complete(progress);
             let added = positions.add_partition_offset(&self.ledger.control(), shard, Offset::Offset(0));
             added.map_err(|error| format!("cannot start at the beginning of the control topic: {error}"))?;
-            let customers = Known::Restored(Vec::new());
+            let customers = Known::Restored(crate::shard::Customers::default());
             assignments.push(Assignment { shard: shard.unsigned_abs(), progress, customers, needed_from: 0 });
         }
         Ok(())

@@ -24,13 +24,16 @@ impl Sink for Changes {
         self.published.lock().expect("one thread").push((outcome.to_string(), stale));
     }
     fn dead_letter(&mut self, _: Origin, _: &Unusable) {}
-    fn remember(&mut self, _: ShardId, _: &Customer, _: Option<&Customer>) -> usize {
+    fn remember(&mut self, _: ShardId, _: Written<'_>) -> usize {
         let mut commits = self.commits.lock().expect("one thread");
         if commits.is_empty() {
             commits.push(0);
         }
         *commits.last_mut().expect("one is being made") += BYTES as u64;
         BYTES
+    }
+    fn word(&mut self, _: ShardId, _: u32, _: &str) -> usize {
+        0
     }
     fn forget(&mut self, _: ShardId, _: &Identity) -> usize {
         10
@@ -57,8 +60,12 @@ const NOW: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 fn assigned(shards: std::ops::Range<ShardId>) -> Vec<Assignment> {
     let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
     let progress = Progress { positions, ..Progress::default() };
-    let one =
-        |shard| Assignment { shard, progress: progress.clone(), customers: Known::Restored(Vec::new()), needed_from: 0 };
+    let one = |shard| Assignment {
+        shard,
+        progress: progress.clone(),
+        customers: Known::Restored(Customers::default()),
+        needed_from: 0,
+    };
     shards.map(one).collect()
 }
 
@@ -276,7 +283,7 @@ fn what_was_overdue_when_a_shard_came_is_published_with_its_first_commit() {
     worker.assigned(vec![Assignment {
         shard: 0,
         progress: Progress { positions, stream_time: Some(NOW - Span::from_secs(1)), sequence: 1 },
-        customers: Known::Restored(vec![customer]),
+        customers: Known::Restored(Customers::from_iter([customer])),
         needed_from: 0,
     }]);
     worker.turn().expect("the sink takes everything");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use sillage::journey::{Customer, Migration};
 use sillage::model::{self, Model, Structure};
-use sillage::shard::{Customers, PlainCustomers, Settings};
+use sillage::shard::{Customers, Settings};
 use sillage::time::{Span, Timestamp};
 
 use super::dice::Dice;
@@ -100,11 +100,11 @@ fn told(before: &Arc<Model>, after: &Arc<Model>, touches: &[Touch], split: usize
     };
     give(&mut world, 0..split);
     world.commit();
-    let mut customers = PlainCustomers::default();
+    let mut customers = Customers::default();
     let migration = Migration::new(&[("judged", &Structure::of(before))], &[("judged", &Structure::of(after))]);
     for mut customer in world.customers() {
         migration.migrate(&mut customer);
-        customers.entry(&customer.identity.clone(), |entry| entry.restore(customer));
+        customers.restore(&customer);
     }
     let progress = world.shard.committed().clone();
     let mut world = World::going_on(&[Arc::clone(after)], settings(), customers, progress);

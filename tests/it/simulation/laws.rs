@@ -7,13 +7,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sillage::journey::What;
+use sillage::journey::{Customer, What};
 use sillage::ledger::{Bookmark, Ledger};
 use sillage::lookup::Lookup;
 use sillage::model::Model;
-use sillage::shard::{
-    Action, Body, Buffered, Control, Customers, Input, PlainCustomers, Position, Progress, Settings, Shard, Unusable,
-};
+use sillage::shard::{Action, Body, Buffered, Control, Customers, Input, Position, Progress, Settings, Shard, Unusable};
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::Identity;
 use sillage::wire::{self, Arrival, Format, Limits, pages};
@@ -35,12 +33,13 @@ struct Truth {
     log_times: Vec<Millis>,
     stream_time: Option<Millis>,
     latest: Option<(Millis, usize, Offset)>,
-    fold: Shard<PlainCustomers>,
+    fold: Shard,
     fed: Offset,
     /// What the fold has said since the last commit.
     said: Vec<Action>,
     state_expected: BTreeMap<String, Vec<u8>>,
-    /// The state log, put together: everybody's latest state.
+    /// The state log, put together, and everybody's latest state in it.
+    log: Customers,
     state: BTreeMap<String, Vec<u8>>,
 }
 
@@ -81,10 +80,11 @@ impl Laws {
                 log_times: vec![i64::MIN; weather.inputs + 1],
                 stream_time: None,
                 latest: None,
-                fold: Shard::new(Arc::clone(models), settings.clone(), PlainCustomers::default(), progress),
+                fold: Shard::new(Arc::clone(models), settings.clone(), Customers::default(), progress),
                 fed: 0,
                 said: Vec::new(),
                 state_expected: BTreeMap::new(),
+                log: Customers::default(),
                 state: BTreeMap::new(),
             }
         };
@@ -240,11 +240,7 @@ impl Laws {
         }
         for (name, bytes) in &truth.state {
             let found = lookup.customer(&Identity::customer(name.as_str()));
-            let found = found.and_then(|customer| {
-                let mut bytes = Vec::new();
-                wire::state::encode(&customer, &mut bytes).ok().map(|()| bytes)
-            });
-            if found.as_ref() != Some(bytes) {
+            if found.map(|customer| crate::world::encoded(&customer)).as_ref() != Some(bytes) {
                 let how = format!("shard {shard} at commit {}: {name} is not as it was", truth.sequence);
                 return broken("a restored state is the last one", how);
             }
@@ -291,26 +287,33 @@ impl Truth {
             last = page.head.progress;
             for entry in page.entries {
                 match entry {
-                    pages::Entry::Customer(customer) => {
-                        let mut bytes = Vec::new();
-                        wire::state::encode(&customer, &mut bytes).or_else(|fault| broken("pages can be read", fault))?;
-                        self.state.insert(customer.identity.id.to_string(), bytes);
+                    pages::Entry::Customer(packed) => {
+                        let read = self.log.restore_packed(&packed);
+                        read.or_else(|fault| broken("pages can be read", format!("{fault:?}")))?;
                     }
-                    pages::Entry::Changed(change) => {
-                        let name = change.identity().id.to_string();
-                        let known = self.state.get(&name).ok_or_else(|| format!("there is nothing that {name} changes"));
-                        let followed = known.and_then(|bytes| wire::state::decode(bytes)).and_then(|mut customer| {
-                            customer.follow(*change)?;
-                            let mut bytes = Vec::new();
-                            wire::state::encode(&customer, &mut bytes).map(|()| bytes)
-                        });
-                        let bytes = followed.or_else(|fault| broken("a change follows from what is known", fault))?;
-                        self.state.insert(name, bytes);
+                    pages::Entry::Changed(change) => match self.log.follow(&change) {
+                        Ok(true) => {}
+                        Ok(false) => {
+                            let how = "there is nothing that it changes".to_owned();
+                            return broken("a change follows from what is known", how);
+                        }
+                        Err(fault) => return broken("a change follows from what is known", format!("{fault:?}")),
+                    },
+                    pages::Entry::Gone(who) => drop(self.log.remove(&who)),
+                    pages::Entry::Word(number, text) => {
+                        let learned = self.log.words_mut().learn(number, &text);
+                        learned.or_else(|fault| broken("pages can be read", fault))?;
                     }
-                    pages::Entry::Gone(who) => drop(self.state.remove(who.id.as_str())),
+                    pages::Entry::CustomerV2(_) | pages::Entry::ChangedV2(_) => {
+                        return broken("pages can be read", "an entry of an older layout was written".to_owned());
+                    }
                 }
             }
         }
+        let read = self.log.check();
+        read.or_else(|fault| broken("a state is read with the words that the log holds", format!("{fault:?}")))?;
+        let named = |customer: &Customer| (customer.identity.id.to_string(), crate::world::encoded(customer));
+        self.state = self.log.all().iter().map(named).collect();
         if last.as_ref() != Some(progress) {
             let how = format!("the offsets of shard {shard} say {progress:?}, its state log {last:?}");
             return broken("all of a commit, or nothing", how);
@@ -455,13 +458,8 @@ impl Truth {
     /// Everybody's latest state, as it should be.
     fn encoded(&mut self) -> BTreeMap<String, Vec<u8>> {
         let mut all = BTreeMap::new();
-        self.fold.customers().each(|entry| {
-            if let Some(customer) = entry.latest() {
-                let mut bytes = Vec::new();
-                if wire::state::encode(customer, &mut bytes).is_ok() {
-                    all.insert(customer.identity.id.to_string(), bytes);
-                }
-            }
+        self.fold.customers().each(|customer| {
+            all.insert(customer.identity.id.to_string(), crate::world::encoded(&customer));
         });
         all
     }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use sillage::journey::{Customer, Outcome};
+use sillage::journey::Outcome;
 use sillage::ledger::{
     self, Found, LedgerSink, Look, Reading, Restored, Restoring, Seating, StateReader, Step, Transactions,
 };
@@ -12,7 +12,7 @@ use sillage::lookup::Lookup;
 use sillage::partitioner::Partitioner;
 use sillage::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
 use sillage::runtime::worker::{Job, Worker};
-use sillage::shard::{Position, Progress, Unusable};
+use sillage::shard::{Customers, Position, Progress, Unusable, Written};
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::Identity;
 use sillage::wire::{Format, Limits};
@@ -331,7 +331,7 @@ impl Process {
                 let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }; self.sim.weather.inputs + 1];
                 self.at(shard, &positions);
                 let progress = Progress { positions, ..Progress::default() };
-                Ok(Some(Assignment { shard, progress, customers: Known::Restored(Vec::new()), needed_from: 0 }))
+                Ok(Some(Assignment { shard, progress, customers: Known::Restored(Customers::default()), needed_from: 0 }))
             }
             Err(reason) => {
                 self.park(shard, reason);
@@ -692,8 +692,12 @@ impl<S: Sink> Sink for Careless<S> {
         self.0.announce(who);
     }
 
-    fn remember(&mut self, shard: ShardId, customer: &Customer, before: Option<&Customer>) -> usize {
-        self.0.remember(shard, customer, before)
+    fn remember(&mut self, shard: ShardId, written: Written<'_>) -> usize {
+        self.0.remember(shard, written)
+    }
+
+    fn word(&mut self, shard: ShardId, number: u32, text: &str) -> usize {
+        self.0.word(shard, number, text)
     }
 
     fn keep_from(&mut self, shard: ShardId, sequence: u64) {

@@ -1,0 +1,249 @@
+//! How a packed customer follows from the one before: which bytes stay, which go, which come.
+//!
+//! First whose it is and a check of the bytes that it follows from, then steps: so many bytes stay, so many go, so many come.
+//! Sections are compared one by one, so that what grows in one moves nothing in the next.
+
+use super::bytes::{Bytes, Damaged, push_number};
+use super::{RECENT, identity_bytes};
+
+/// A run of equal bytes that is shorter is not worth a step.
+const WORTH: usize = 4;
+
+/// Appends how `now` follows from `before`, two packed images of one customer.
+///
+/// # Errors
+/// Bytes that are no packed customer.
+pub fn difference(before: &[u8], now: &[u8], out: &mut Vec<u8>) -> Result<(), Damaged> {
+    let whose = identity_bytes(now)?;
+    out.extend_from_slice(whose);
+    out.extend_from_slice(&check(before));
+    let mut steps = Steps { out, stay: 0, go: 0, come: &[] };
+    let (mut old, mut new) = (Parts::of(before)?, Parts::of(now)?);
+    steps.compare(old.head, new.head);
+    let (mut one, mut other) = (old.next()?, new.next()?);
+    loop {
+        match (one, other) {
+            (None, None) => break,
+            (Some(gone), None) => {
+                steps.replace(gone.whole, &[]);
+                one = old.next()?;
+            }
+            (None, Some(come)) => {
+                steps.replace(&[], come.whole);
+                other = new.next()?;
+            }
+            (Some(gone), Some(come)) if gone.number < come.number => {
+                steps.replace(gone.whole, &[]);
+                (one, other) = (old.next()?, Some(come));
+            }
+            (Some(gone), Some(come)) if gone.number > come.number => {
+                steps.replace(&[], come.whole);
+                (one, other) = (Some(gone), new.next()?);
+            }
+            (Some(was), Some(is)) => {
+                let (was_head, is_head) = (was.whole.len() - was.bytes.len(), is.whole.len() - is.bytes.len());
+                steps.compare(&was.whole[..was_head], &is.whole[..is_head]);
+                let gone = if was.number == RECENT { gone_in_front(was.bytes, is.bytes) } else { 0 };
+                steps.replace(&was.bytes[..gone], &[]);
+                steps.compare(&was.bytes[gone..], is.bytes);
+                (one, other) = (old.next()?, new.next()?);
+            }
+        }
+    }
+    steps.end();
+    Ok(())
+}
+
+/// Appends the packed customer that follows from `before` by `change`.
+///
+/// # Errors
+/// The change follows from other bytes, or is none.
+pub fn follow(before: &[u8], change: &[u8], out: &mut Vec<u8>) -> Result<(), Damaged> {
+    let whose = identity_bytes(change)?;
+    let mut steps = Bytes(&change[whose.len()..]);
+    if !before.starts_with(whose) || steps.array::<4>()? != check(before) {
+        return Err(Damaged);
+    }
+    let mut left = Bytes(before);
+    while !steps.is_empty() {
+        let stay = steps.small()?;
+        out.extend_from_slice(left.take(stay)?);
+        let go = steps.small()?;
+        left.take(go)?;
+        let come = steps.small()?;
+        out.extend_from_slice(steps.take(come)?);
+    }
+    if left.is_empty() { Ok(()) } else { Err(Damaged) }
+}
+
+fn check(before: &[u8]) -> [u8; 4] {
+    (xxhash_rust::xxh3::xxh3_64(before) as u32).to_le_bytes()
+}
+
+/// How many bytes of the list's front have gone: whole touchpoints, so that what is left is how the new list begins.
+fn gone_in_front(before: &[u8], now: &[u8]) -> usize {
+    let mut left = Bytes(before);
+    loop {
+        if now.starts_with(left.0) {
+            return before.len() - left.0.len();
+        }
+        let skipped = left.small().and_then(|length| left.take(length));
+        if skipped.is_err() {
+            return 0;
+        }
+    }
+}
+
+/// A packed customer, section by section.
+struct Parts<'a> {
+    head: &'a [u8],
+    left: Bytes<'a>,
+}
+
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    number: u8,
+    whole: &'a [u8],
+    bytes: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn of(packed: &'a [u8]) -> Result<Self, Damaged> {
+        let whose = identity_bytes(packed)?;
+        let mut left = Bytes(&packed[whose.len()..]);
+        left.number()?;
+        left.signed()?;
+        Ok(Parts { head: &packed[..packed.len() - left.0.len()], left })
+    }
+
+    fn next(&mut self) -> Result<Option<Part<'a>>, Damaged> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        let begin = self.left.0;
+        let number = self.left.byte()?;
+        let length = self.left.small()?;
+        let bytes = self.left.take(length)?;
+        Ok(Some(Part { number, whole: &begin[..begin.len() - self.left.0.len()], bytes }))
+    }
+}
+
+/// Steps being written; those that follow each other become one.
+struct Steps<'a, 'b> {
+    out: &'a mut Vec<u8>,
+    stay: usize,
+    go: usize,
+    come: &'b [u8],
+}
+
+impl<'b> Steps<'_, 'b> {
+    fn stay(&mut self, bytes: usize) {
+        if bytes > 0 {
+            if self.go > 0 || !self.come.is_empty() {
+                self.end();
+            }
+            self.stay += bytes;
+        }
+    }
+
+    fn replace(&mut self, gone: &[u8], come: &'b [u8]) {
+        if !self.come.is_empty() && !(gone.is_empty() && come.is_empty()) {
+            self.end();
+        }
+        self.go += gone.len();
+        if !come.is_empty() {
+            self.come = come;
+        }
+    }
+
+    fn end(&mut self) {
+        if self.stay + self.go + self.come.len() > 0 {
+            push_number(self.out, self.stay as u64);
+            push_number(self.out, self.go as u64);
+            push_number(self.out, self.come.len() as u64);
+            self.out.extend_from_slice(self.come);
+            (self.stay, self.go, self.come) = (0, 0, &[]);
+        }
+    }
+
+    /// What is equal in front and behind stays; of what lies between, where it is as long as it was, longer equal runs as well.
+    fn compare(&mut self, before: &[u8], now: &'b [u8]) {
+        let front = before.iter().zip(now).take_while(|(one, other)| one == other).count();
+        self.stay(front);
+        let (before, now) = (&before[front..], &now[front..]);
+        let back = before.iter().rev().zip(now.iter().rev()).take_while(|(one, other)| one == other).count();
+        let (before, now) = (&before[..before.len() - back], &now[..now.len() - back]);
+        if before.len() == now.len() {
+            let (mut begin, mut at) = (0, 0);
+            while at < now.len() {
+                let equal = before[at..].iter().zip(&now[at..]).take_while(|(one, other)| one == other).count();
+                if equal >= WORTH {
+                    self.replace(&before[begin..at], &now[begin..at]);
+                    self.stay(equal);
+                    begin = at + equal;
+                }
+                at += equal.max(1);
+            }
+            self.replace(&before[begin..], &now[begin..]);
+        } else {
+            self.replace(before, now);
+        }
+        self.stay(back);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::journey::Customer;
+    use crate::journey::packed::pack_identity;
+    use crate::touchpoint::Identity;
+
+    /// A packed customer with these sections, which need not be sound for a comparison.
+    fn packed(sections: &[(u8, Vec<u8>)]) -> Vec<u8> {
+        let mut out = Vec::new();
+        pack_identity(&Identity::customer("c-17"), &mut out);
+        out.extend_from_slice(&[3, 4]);
+        let mut sections = sections.to_vec();
+        sections.sort();
+        for (number, bytes) in sections {
+            out.push(number);
+            push_number(&mut out, bytes.len() as u64);
+            out.extend(bytes);
+        }
+        out
+    }
+
+    fn sections() -> impl Strategy<Value = Vec<(u8, Vec<u8>)>> {
+        prop::collection::vec((1..5_u8, prop::collection::vec(0..3_u8, 0..40)), 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn what_follows_is_had_again_and_from_nothing_else(before in sections(), now in sections()) {
+            let (before, now) = (packed(&before), packed(&now));
+            let mut change = Vec::new();
+            difference(&before, &now, &mut change).expect("packed customers");
+            let mut followed = Vec::new();
+            prop_assert_eq!(follow(&before, &change, &mut followed), Ok(()));
+            prop_assert_eq!(&followed, &now);
+            if before != now {
+                prop_assert_eq!(follow(&now, &change, &mut Vec::new()), Err(Damaged));
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_of_somebody_else_is_refused() {
+        let mut images = [Vec::new(), Vec::new()];
+        for (id, image) in ["a", "b"].into_iter().zip(&mut images) {
+            Customer::new(Identity::customer(id)).pack(&mut super::super::Words::default(), image);
+        }
+        let mut change = Vec::new();
+        difference(&images[0], &images[0], &mut change).expect("packed customers");
+        assert_eq!(follow(&images[0], &change, &mut Vec::new()), Ok(()));
+        assert_eq!(follow(&images[1], &change, &mut Vec::new()), Err(Damaged));
+    }
+}

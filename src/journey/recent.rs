@@ -1,0 +1,404 @@
+//! The latest touchpoints of a customer: the history, and what repeats are told by (rule 17). One list for both.
+//!
+//! In hand, what came before the touchpoint being applied stays packed: it is looked through, not taken apart. Whoever reads
+//! a customer expands it first ([`Recent::expand`]).
+
+use std::collections::VecDeque;
+
+use compact_str::CompactString;
+
+use super::Id;
+use super::packed::bytes::{Bytes, Damaged, push_id, push_number, push_signed, push_text};
+use super::packed::words::Words;
+use crate::time::{Span, Timestamp};
+
+/// So many touchpoint ids are remembered per customer against repeats (rule 17).
+const MAX_SEEN: usize = 64;
+/// For so long a touchpoint id is remembered against repeats (rule 17).
+const SEEN_FOR: Span = Span::from_days(1);
+
+/// Of a touchpoint that is kept no longer, the hash of its id and its log time are remembered in so many bytes.
+const TRACE: usize = 14;
+
+/// A touchpoint as the history keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastTouchpoint {
+    /// Its id.
+    pub id: Id,
+    /// What happened.
+    pub kind: CompactString,
+    /// On which channel.
+    pub channel: Option<CompactString>,
+    /// When (event time).
+    pub at: Timestamp,
+    /// Its log time, where its source gave the id: repeats of it are told by that.
+    pub seen_at: Option<Timestamp>,
+}
+
+/// What is remembered of a touchpoint that is kept no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trace {
+    /// The hash of its id.
+    pub(super) hash: u64,
+    /// Its log time.
+    pub(super) seen_at: Timestamp,
+}
+
+/// The latest touchpoints.
+#[derive(Clone, Default, PartialEq)]
+pub struct Recent {
+    /// Of touchpoints that are kept no longer, oldest first: see [`TRACE`].
+    traces: Vec<u8>,
+    /// Touchpoints as packed, the oldest first; those before the first mark have gone.
+    packed: Vec<u8>,
+    marks: Vec<Mark>,
+    /// Touchpoints that came since, or all of them where they were expanded.
+    fresh: VecDeque<PastTouchpoint>,
+    /// What instants are counted from where they are packed.
+    base: i64,
+}
+
+/// Where a packed touchpoint is, and its event time.
+#[derive(Clone, Copy, PartialEq)]
+struct Mark {
+    begin: u32,
+    end: u32,
+    at: Timestamp,
+}
+
+const GIVEN: u8 = 1;
+const CHANNEL: u8 = 2;
+const LAG: u8 = 4;
+
+impl Recent {
+    /// So many are kept.
+    pub fn len(&self) -> usize {
+        self.marks.len() + self.fresh.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Those that came since the list was unpacked, or all where it was expanded, oldest first.
+    pub(super) fn fresh(&self) -> impl ExactSizeIterator<Item = &PastTouchpoint> {
+        self.fresh.iter()
+    }
+
+    /// The event time of the one at this place, the oldest being at 0.
+    pub(super) fn at(&self, place: usize) -> Option<Timestamp> {
+        match self.marks.get(place) {
+            Some(mark) => Some(mark.at),
+            None => self.fresh.get(place - self.marks.len()).map(|past| past.at),
+        }
+    }
+
+    /// Whether the one at this place has that id.
+    pub(super) fn has_id(&self, place: usize, id: &Id) -> bool {
+        match self.marks.get(place) {
+            Some(mark) => Packed::of(&self.packed, *mark).is(id),
+            None => self.fresh.get(place - self.marks.len()).is_some_and(|past| past.id == *id),
+        }
+    }
+
+    /// The id of the one at this place.
+    pub(super) fn id(&self, place: usize) -> Option<Id> {
+        match self.marks.get(place) {
+            Some(mark) => Packed::of(&self.packed, *mark).bytes.id().ok(),
+            None => self.fresh.get(place - self.marks.len()).map(|past| past.id.clone()),
+        }
+    }
+
+    /// The one at this place.
+    pub(super) fn get(&self, place: usize, words: &Words) -> Result<PastTouchpoint, Damaged> {
+        match self.marks.get(place) {
+            Some(mark) => Packed::of(&self.packed, *mark).read(*mark, self.base, words),
+            None => self.fresh.get(place - self.marks.len()).cloned().ok_or(Damaged),
+        }
+    }
+
+    /// When the latest touchpoint came: its log time, or its event time where it had no id of its own.
+    pub(super) fn latest(&self) -> Option<Timestamp> {
+        let seen_at = self.given().next().map(|(_, seen_at)| seen_at);
+        let traced = self.traced().next_back().map(|trace| trace.seen_at);
+        let kept = self.fresh.back().map(|past| past.at).or(self.marks.last().map(|mark| mark.at));
+        seen_at.or(traced).max(kept)
+    }
+
+    /// Those whose source gave the id, the latest first: their places and log times.
+    fn given(&self) -> impl Iterator<Item = (usize, Timestamp)> {
+        let packed = self.marks.len();
+        let fresh = self.fresh.iter().enumerate().rev().filter_map(move |(at, past)| Some((packed + at, past.seen_at?)));
+        let marks = self.marks.iter().enumerate().rev();
+        fresh.chain(marks.filter_map(|(at, mark)| Some((at, Packed::of(&self.packed, *mark).seen_at(mark.at)?))))
+    }
+
+    /// Whether a touchpoint of this id came within the horizon before `log_time`.
+    pub(super) fn has_seen(&self, id: &Id, log_time: Timestamp) -> bool {
+        let remembered = |seen_at: Timestamp| seen_at + SEEN_FOR > log_time;
+        let mut kept = 0;
+        for (place, seen_at) in self.given().take(MAX_SEEN) {
+            if remembered(seen_at) && self.has_id(place, id) {
+                return true;
+            }
+            kept += 1;
+        }
+        if self.traces.is_empty() {
+            return false;
+        }
+        let hash = id.hash();
+        self.traced().rev().take(MAX_SEEN - kept).any(|trace| trace.hash == hash && remembered(trace.seen_at))
+    }
+
+    /// Keeps a touchpoint that entered the log at `log_time` among the `most` latest.
+    pub(super) fn keep(&mut self, past: PastTouchpoint, most: usize, log_time: Timestamp) {
+        if self.base == 0 {
+            self.base = past.at.as_millis();
+        }
+        self.fresh.push_back(past);
+        while self.len() > most {
+            self.drop_first();
+        }
+        if !self.traces.is_empty() {
+            self.forget(log_time);
+        }
+    }
+
+    /// Lets go of the oldest one; its id is remembered on.
+    fn drop_first(&mut self) {
+        let trace = if self.marks.is_empty() {
+            let Some(past) = self.fresh.pop_front() else { return };
+            past.seen_at.map(|seen_at| Trace { hash: past.id.hash(), seen_at })
+        } else {
+            let mark = self.marks.remove(0);
+            let mut past = Packed::of(&self.packed, mark);
+            let seen_at = past.seen_at(mark.at);
+            seen_at.zip(past.bytes.id().ok()).map(|(seen_at, id)| Trace { hash: id.hash(), seen_at })
+        };
+        if let Some(trace) = trace {
+            self.push_trace(trace);
+        }
+    }
+
+    /// Forgets ids whose horizon has passed, and of too many the oldest.
+    fn forget(&mut self, log_time: Timestamp) {
+        let given = self.given().count();
+        let traces = self.traces.len() / TRACE;
+        let surplus = (given + traces).saturating_sub(MAX_SEEN).min(traces);
+        let over = self.traced().take_while(|trace| trace.seen_at + SEEN_FOR <= log_time).count();
+        self.traces.drain(..surplus.max(over) * TRACE);
+    }
+
+    fn push_trace(&mut self, trace: Trace) {
+        self.traces.extend_from_slice(&trace.hash.to_le_bytes());
+        // Six bytes of milliseconds reach some thousand years either way.
+        self.traces.extend_from_slice(&trace.seen_at.as_millis().wrapping_sub(self.base).to_le_bytes()[..6]);
+    }
+
+    /// What is remembered of those that are kept no longer, oldest first.
+    pub(super) fn traced(&self) -> impl DoubleEndedIterator<Item = Trace> {
+        self.traces.chunks_exact(TRACE).map(|trace| {
+            let (mut hash, mut millis) = ([0; 8], [0; 8]);
+            hash.copy_from_slice(&trace[..8]);
+            millis[..6].copy_from_slice(&trace[8..]);
+            let millis = (i64::from_le_bytes(millis) << 16) >> 16;
+            Trace { hash: u64::from_le_bytes(hash), seen_at: Timestamp::from_millis(self.base.wrapping_add(millis)) }
+        })
+    }
+
+    /// As read from a state that kept the two lists apart.
+    pub(super) fn of(traces: impl IntoIterator<Item = Trace>, fresh: VecDeque<PastTouchpoint>, base: Timestamp) -> Self {
+        let mut recent = Recent { fresh, base: base.as_millis(), ..Recent::default() };
+        traces.into_iter().for_each(|trace| recent.push_trace(trace));
+        recent
+    }
+
+    /// Takes all touchpoints apart, so that they can be read without the dictionary.
+    pub(super) fn expand(&mut self, words: &Words) -> Result<(), Damaged> {
+        for mark in std::mem::take(&mut self.marks).into_iter().rev() {
+            self.fresh.push_front(Packed::of(&self.packed, mark).read(mark, self.base, words)?);
+        }
+        self.packed.clear();
+        Ok(())
+    }
+
+    pub(super) fn base(&self) -> Timestamp {
+        Timestamp::from_millis(self.base)
+    }
+
+    /// Forgets everything, and keeps its memory.
+    pub(super) fn reset(&mut self, base: i64) {
+        self.traces.clear();
+        self.packed.clear();
+        self.marks.clear();
+        self.fresh.clear();
+        self.base = base;
+    }
+
+    pub(super) fn pack_traces(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.traces);
+    }
+
+    pub(super) fn open_traces(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
+        if bytes.len() % TRACE != 0 {
+            return Err(Damaged);
+        }
+        self.traces.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// The touchpoints one after the other: each one's length, marks, id, event time, and what the marks say.
+    pub(super) fn pack(&self, words: &mut Words, out: &mut Vec<u8>) {
+        if let Some(first) = self.marks.first() {
+            // What has gone before them stands in front.
+            out.extend_from_slice(&self.packed[first.begin as usize - length_of_length(*first)..]);
+        }
+        for past in &self.fresh {
+            let begin = out.len();
+            out.push(0);
+            let lag = past.seen_at.map_or(0, |seen_at| seen_at.as_millis().wrapping_sub(past.at.as_millis()));
+            let given = if past.seen_at.is_some() { GIVEN } else { 0 };
+            let channel = if past.channel.is_some() { CHANNEL } else { 0 };
+            out.push(given | channel | if lag == 0 { 0 } else { LAG });
+            push_id(out, &past.id);
+            push_signed(out, past.at.as_millis().wrapping_sub(self.base));
+            push_word(out, words, &past.kind);
+            if let Some(channel) = &past.channel {
+                push_word(out, words, channel);
+            }
+            if lag != 0 {
+                push_signed(out, lag);
+            }
+            set_length(out, begin);
+        }
+    }
+
+    pub(super) fn open(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
+        self.packed.extend_from_slice(bytes);
+        let mut left = Bytes(bytes);
+        while !left.is_empty() {
+            let length = left.small()?;
+            let begin = bytes.len() - left.0.len();
+            let mut past = Bytes(left.take(length)?);
+            past.byte()?;
+            skip_id(&mut past)?;
+            let at = Timestamp::from_millis(self.base.wrapping_add(past.signed()?));
+            self.marks.push(Mark { begin: begin as u32, end: (begin + length) as u32, at });
+        }
+        Ok(())
+    }
+}
+
+/// How many bytes say how long the touchpoint at the mark is.
+fn length_of_length(mark: Mark) -> usize {
+    match mark.end - mark.begin {
+        0..0x80 => 1,
+        0x80..0x4000 => 2,
+        _ => 3,
+    }
+}
+
+/// Says at `begin`, where a byte is left for it, how many bytes have been written since.
+pub(super) fn set_length(out: &mut Vec<u8>, begin: usize) {
+    let length = out.len() - begin - 1;
+    if length < 0x80 {
+        out[begin] = length as u8;
+        return;
+    }
+    let mut said = Vec::with_capacity(4);
+    push_number(&mut said, length as u64);
+    out.splice(begin..=begin, said);
+}
+
+pub(super) fn push_word(out: &mut Vec<u8>, words: &mut Words, text: &str) {
+    let number = words.number(text);
+    push_number(out, u64::from(number));
+    if number == 0 {
+        push_text(out, text);
+    }
+}
+
+pub(super) fn read_word(bytes: &mut Bytes<'_>, words: &Words) -> Result<CompactString, Damaged> {
+    match bytes.small()? {
+        0 => bytes.text().map(CompactString::from),
+        number => words.text(number).filter(|text| !text.is_empty()).cloned().ok_or(Damaged),
+    }
+}
+
+fn skip_id(bytes: &mut Bytes<'_>) -> Result<(), Damaged> {
+    let head = bytes.number()?;
+    let length = if head == 1 { 16 } else { usize::try_from(head >> 1).map_err(|_| Damaged)? };
+    bytes.take(length).map(|_| ())
+}
+
+/// A touchpoint as packed.
+struct Packed<'a> {
+    flags: u8,
+    /// From its id on.
+    bytes: Bytes<'a>,
+}
+
+impl<'a> Packed<'a> {
+    fn of(packed: &'a [u8], mark: Mark) -> Self {
+        let bytes = &packed[mark.begin as usize..mark.end as usize];
+        // `Recent::open` has seen that there is a first byte.
+        Packed { flags: bytes[0], bytes: Bytes(&bytes[1..]) }
+    }
+
+    fn is_given(&self) -> bool {
+        self.flags & GIVEN != 0
+    }
+
+    fn is(&self, id: &Id) -> bool {
+        let bytes = self.bytes.0;
+        match id {
+            Id::Uuid(uuid) => bytes[0] == 1 && bytes[1..].starts_with(uuid),
+            Id::Text(text) => {
+                let mut left = self.bytes;
+                left.number().is_ok_and(|head| head == (text.len() as u64) << 1) && left.0.starts_with(text.as_bytes())
+            }
+        }
+    }
+
+    /// Its log time, where its source gave the id.
+    fn seen_at(&self, at: Timestamp) -> Option<Timestamp> {
+        if !self.is_given() || self.flags & LAG == 0 {
+            return self.is_given().then_some(at);
+        }
+        let mut left = self.bytes;
+        skip_id(&mut left).ok()?;
+        left.signed().ok()?;
+        skip_word(&mut left).ok()?;
+        if self.flags & CHANNEL != 0 {
+            skip_word(&mut left).ok()?;
+        }
+        left.signed().ok().map(|lag| Timestamp::from_millis(at.as_millis().wrapping_add(lag)))
+    }
+
+    fn read(mut self, mark: Mark, base: i64, words: &Words) -> Result<PastTouchpoint, Damaged> {
+        let bytes = &mut self.bytes;
+        let id = bytes.id()?;
+        let at = Timestamp::from_millis(base.wrapping_add(bytes.signed()?));
+        let kind = read_word(bytes, words)?;
+        let channel = if self.flags & CHANNEL == 0 { None } else { Some(read_word(bytes, words)?) };
+        let lag = if self.flags & LAG == 0 { 0 } else { bytes.signed()? };
+        let seen_at = (self.flags & GIVEN != 0).then(|| Timestamp::from_millis(at.as_millis().wrapping_add(lag)));
+        debug_assert_eq!(at, mark.at);
+        Ok(PastTouchpoint { id, kind, channel, at, seen_at })
+    }
+}
+
+fn skip_word(bytes: &mut Bytes<'_>) -> Result<(), Damaged> {
+    if bytes.number()? == 0 { bytes.text().map(|_| ()) } else { Ok(()) }
+}
+
+impl std::fmt::Debug for Recent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recent")
+            .field("remembered", &self.traced().collect::<Vec<_>>())
+            .field("packed", &self.marks.len())
+            .field("touchpoints", &self.fresh)
+            .finish()
+    }
+}

@@ -1,0 +1,478 @@
+//! A shard's customers: one row each, their states as packed bytes, and what undoing and readers need of an open transaction.
+//!
+//! The image that a transaction changes takes the place of the one before, which stays where it is until the end is known:
+//! committing forgets it, undoing puts it back, and readers are given it meanwhile.
+
+use hashbrown::HashTable;
+
+use super::arena::{Arena, Block};
+use super::slot::Slot;
+use crate::journey::Customer;
+use crate::journey::packed::{Damaged, Words, identity_bytes, identity_of, pack_identity};
+use crate::time::Timestamp;
+use crate::touchpoint::Identity;
+
+/// A customer's place.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    hash: u64,
+    /// The latest image, committed or not; none of somebody whom the open transaction erases, or of nobody.
+    image: Block,
+    /// One more than the place in the list of changes; 0: the open transaction does not change the customer.
+    change: u32,
+    /// When the wheel asks for the customer next, never later than the earliest deadline; [`Timestamp::MAX`]: nothing is
+    /// awaited. Not part of the state: an abort does not undo it.
+    armed: Timestamp,
+    /// A later instant at which the wheel asks as well, left from before something nearer was awaited. Remembered so that
+    /// the same far deadline is not put into the wheel again after every near one.
+    spare: Timestamp,
+}
+
+/// What the open transaction changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change {
+    pub(super) slot: Slot,
+    /// The image last committed; none of somebody who is new.
+    pub(super) before: Block,
+}
+
+/// The customers of one shard.
+#[derive(Debug, Default)]
+pub struct Customers {
+    rows: Vec<Row>,
+    /// Rows of nobody.
+    free: Vec<Slot>,
+    index: HashTable<Slot>,
+    arena: Arena,
+    words: Words,
+    changes: Vec<Change>,
+    /// Customers as last committed.
+    committed: usize,
+    /// By row, as bits: customers of whom the log holds nothing that a change could follow from, since what it holds is of an
+    /// older layout. Empty where there are none.
+    unwritten: Vec<u64>,
+    /// Whose row is asked for, and what is packed, one at a time.
+    key: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl Customers {
+    /// The row of a customer, where there is one.
+    pub(super) fn find(&mut self, who: &Identity) -> Option<Slot> {
+        self.key.clear();
+        pack_identity(who, &mut self.key);
+        let hash = hash(&self.key);
+        let Customers { rows, index, arena, changes, key, .. } = self;
+        index.find(hash, |slot| is(rows, arena, changes, *slot, hash, key)).copied()
+    }
+
+    /// The row of a customer, a new one where there is none yet, and whether nobody was there.
+    pub(super) fn find_or_add(&mut self, who: &Identity) -> (Slot, bool) {
+        if let Some(slot) = self.find(who) {
+            return (slot, self.is_vacant(slot));
+        }
+        let hash = hash(&self.key);
+        (self.add(hash), true)
+    }
+
+    fn add(&mut self, hash: u64) -> Slot {
+        let row = Row { hash, image: Block::NONE, change: 0, armed: Timestamp::MAX, spare: Timestamp::MAX };
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                self.rows[slot.index()] = row;
+                slot
+            }
+            None => {
+                self.rows.push(row);
+                Slot::new(self.rows.len() - 1)
+            }
+        };
+        let rows = &self.rows;
+        self.index.insert_unique(hash, slot, |slot| rows[slot.index()].hash);
+        slot
+    }
+
+    /// The latest image, committed or not, for the shard itself.
+    pub(super) fn latest(&self, slot: Slot) -> Option<&[u8]> {
+        let image = self.rows[slot.index()].image;
+        (!image.is_none()).then(|| self.arena.get(image))
+    }
+
+    /// The image last committed of a customer whom the open transaction changes, or erases.
+    pub(super) fn before(&self, slot: Slot) -> Option<&[u8]> {
+        let before = self.change(slot)?.before;
+        (!before.is_none()).then(|| self.arena.get(before))
+    }
+
+    fn change(&self, slot: Slot) -> Option<Change> {
+        let place = (self.rows[slot.index()].change as usize).checked_sub(1)?;
+        self.changes.get(place).copied()
+    }
+
+    /// The image last committed, for readers.
+    fn committed_image(&self, slot: Slot) -> Option<&[u8]> {
+        if self.rows[slot.index()].change == 0 { self.latest(slot) } else { self.before(slot) }
+    }
+
+    /// Opens the latest image; says whether there was one.
+    ///
+    /// # Panics
+    /// The image cannot be read: an invariant is broken.
+    pub(super) fn open(&self, slot: Slot, customer: &mut Customer) -> bool {
+        let Some(image) = self.latest(slot) else { return false };
+        if customer.open(image, &self.words).is_err() {
+            unreachable!("a customer's packed state cannot be read");
+        }
+        true
+    }
+
+    /// Puts in the image of a customer that the open transaction changes.
+    pub(super) fn put(&mut self, slot: Slot, customer: &Customer, undo: super::Undo) {
+        self.packed.clear();
+        customer.pack(&mut self.words, &mut self.packed);
+        let image = self.arena.insert(&self.packed);
+        self.replace(slot, image, undo);
+    }
+
+    /// Lets the open transaction erase a customer.
+    pub(super) fn erase(&mut self, slot: Slot, undo: super::Undo) {
+        self.replace(slot, Block::NONE, undo);
+    }
+
+    fn replace(&mut self, slot: Slot, image: Block, undo: super::Undo) {
+        let row = &mut self.rows[slot.index()];
+        let before = std::mem::replace(&mut row.image, image);
+        match undo {
+            super::Undo::Kept if row.change == 0 => {
+                self.changes.push(Change { slot, before });
+                row.change = self.changes.len() as u32;
+            }
+            super::Undo::Kept | super::Undo::Never => {
+                if !before.is_none() {
+                    self.arena.remove(before);
+                }
+            }
+        }
+        if undo == super::Undo::Never {
+            self.committed = self.committed + usize::from(!image.is_none()) - usize::from(!before.is_none());
+        }
+    }
+
+    /// Customers whom the open transaction changes, in the order of their first change.
+    pub(super) fn changed(&self, place: usize) -> Option<Slot> {
+        self.changes.get(place).map(|change| change.slot)
+    }
+
+    /// The transaction is committed: what was before is forgotten. Hands over everybody of whom nothing is left.
+    pub(super) fn commit(&mut self, mut gone: impl FnMut(&mut Self, Slot)) {
+        for Change { slot, before } in std::mem::take(&mut self.changes) {
+            let row = &mut self.rows[slot.index()];
+            row.change = 0;
+            let is_gone = row.image.is_none();
+            self.committed += usize::from(!is_gone);
+            if is_gone {
+                gone(self, slot);
+                self.vacate(slot, before);
+            }
+            if !before.is_none() {
+                self.committed -= 1;
+                self.arena.remove(before);
+            }
+        }
+    }
+
+    /// The transaction is undone. Hands over everybody whom it changed, as they are again.
+    pub(super) fn undo(&mut self, mut undone: impl FnMut(&mut Self, Slot)) {
+        for Change { slot, before } in std::mem::take(&mut self.changes) {
+            let row = &mut self.rows[slot.index()];
+            row.change = 0;
+            let image = std::mem::replace(&mut row.image, before);
+            undone(self, slot);
+            if before.is_none() {
+                self.vacate(slot, image);
+            }
+            if !image.is_none() {
+                self.arena.remove(image);
+            }
+        }
+    }
+
+    /// Takes out the row of nobody, who had this image. The index finds it by its number.
+    fn vacate(&mut self, slot: Slot, _image: Block) {
+        let hash = self.rows[slot.index()].hash;
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
+            entry.remove();
+            self.free.push(slot);
+        }
+    }
+
+    /// Takes out a row that never held anybody, or whose customer has gone without a transaction.
+    pub(super) fn remove_vacant(&mut self, slot: Slot) {
+        if self.is_vacant(slot) {
+            self.vacate(slot, Block::NONE);
+        }
+    }
+
+    /// Whether nobody is there, not even somebody whom the open transaction erases.
+    pub(super) fn is_vacant(&self, slot: Slot) -> bool {
+        let row = &self.rows[slot.index()];
+        row.image.is_none() && row.change == 0
+    }
+
+    /// Whether the open transaction erases somebody who was there before it.
+    pub(super) fn is_leaving(&self, slot: Slot) -> bool {
+        self.latest(slot).is_none() && self.before(slot).is_some()
+    }
+
+    /// Whose row it is.
+    pub(super) fn identity(&self, slot: Slot) -> Option<Identity> {
+        identity_of(self.latest(slot).or_else(|| self.before(slot))?).ok()
+    }
+
+    /// The instants at which the wheel will ask for the customer.
+    pub(super) fn wakeups(&self, slot: Slot) -> [Timestamp; 2] {
+        let row = &self.rows[slot.index()];
+        [row.armed, row.spare]
+    }
+
+    /// No wheel asks for anybody.
+    pub(super) fn disarm(&mut self) {
+        for row in &mut self.rows {
+            (row.armed, row.spare) = (Timestamp::MAX, Timestamp::MAX);
+        }
+    }
+
+    pub(super) fn armed(&self, slot: Slot) -> Timestamp {
+        self.rows[slot.index()].armed
+    }
+
+    /// Sees to it that the wheel asks at `deadline` or before; says whether it must be told, and at which instant it need not ask
+    /// any more ([`Timestamp::MAX`]: at none), since there is no room to remember a third.
+    pub(super) fn arm(&mut self, slot: Slot, deadline: Timestamp) -> (bool, Timestamp) {
+        let row = &mut self.rows[slot.index()];
+        if deadline == Timestamp::MAX {
+            return (false, Timestamp::MAX);
+        }
+        let before = std::mem::replace(&mut row.armed, deadline);
+        if row.spare <= deadline {
+            row.armed = std::mem::replace(&mut row.spare, before);
+            return (false, Timestamp::MAX);
+        }
+        if before == Timestamp::MAX {
+            return (true, Timestamp::MAX);
+        }
+        if row.spare == Timestamp::MAX {
+            row.spare = before;
+            return (true, Timestamp::MAX);
+        }
+        // The farther of the two is worth remembering: it would stay in the wheel for longest.
+        (true, before)
+    }
+
+    /// The wheel asks at this instant; says whether that is what the customer waits for.
+    pub(super) fn ring(&mut self, slot: Slot, instant: Timestamp) -> bool {
+        let row = &mut self.rows[slot.index()];
+        let awaited = row.armed == instant;
+        if awaited {
+            row.armed = Timestamp::MAX;
+        } else if row.spare == instant {
+            row.spare = Timestamp::MAX;
+        }
+        awaited
+    }
+
+    /// The dictionary.
+    pub fn words(&self) -> &Words {
+        &self.words
+    }
+
+    /// The dictionary, to be filled from a log.
+    pub fn words_mut(&mut self) -> &mut Words {
+        &mut self.words
+    }
+
+    /// How many customers there are, as last committed.
+    pub fn len(&self) -> usize {
+        self.committed
+    }
+
+    /// Whether there is nobody.
+    pub fn is_empty(&self) -> bool {
+        self.committed == 0
+    }
+
+    /// The committed state of a customer.
+    pub fn image(&mut self, who: &Identity) -> Option<Customer> {
+        let slot = self.find(who)?;
+        // What is in a shard was packed here, or checked when it was restored.
+        Customer::image(self.committed_image(slot)?, &self.words).ok()
+    }
+
+    /// The latest state of a customer, committed or not.
+    pub fn latest_image(&mut self, who: &Identity) -> Option<Customer> {
+        let slot = self.find(who)?;
+        Customer::image(self.latest(slot)?, &self.words).ok()
+    }
+
+    /// The committed image of a customer as packed.
+    pub fn packed(&mut self, who: &Identity) -> Option<&[u8]> {
+        let slot = self.find(who)?;
+        self.committed_image(slot)
+    }
+
+    /// Hands over everybody's latest image as packed, in no particular order.
+    pub fn each_packed(&self, mut work: impl FnMut(&[u8])) {
+        for row in &self.rows {
+            if !row.image.is_none() {
+                work(self.arena.get(row.image));
+            }
+        }
+    }
+
+    /// Hands over everybody's latest state, in no particular order.
+    pub fn each(&self, mut work: impl FnMut(Customer)) {
+        self.each_packed(|image| work(Customer::image(image, &self.words).unwrap_or_default()));
+    }
+
+    /// Everybody's latest state, by their identities.
+    pub fn all(&self) -> Vec<Customer> {
+        let mut all = Vec::with_capacity(self.rows.len());
+        self.each(|customer| all.push(customer));
+        all.sort_by(|one, other| one.identity.cmp(&other.identity));
+        all
+    }
+
+    /// The rows of everybody who is there.
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        let there = |(place, row): (usize, &Row)| (!row.image.is_none()).then(|| Slot::new(place));
+        self.rows.iter().enumerate().filter_map(there)
+    }
+
+    /// Puts in a committed state.
+    pub fn restore(&mut self, customer: &Customer) {
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
+        customer.pack(&mut self.words, &mut packed);
+        let _ = self.restore_packed(&packed);
+        self.packed = packed;
+    }
+
+    /// Puts in a committed state that the log holds in an older layout.
+    pub fn restore_unwritten(&mut self, customer: &Customer) {
+        self.restore(customer);
+        let Some(slot) = self.find(&customer.identity) else { return };
+        let place = slot.index() / 64;
+        self.unwritten.resize(self.unwritten.len().max(place + 1), 0);
+        self.unwritten[place] |= 1 << (slot.index() % 64);
+    }
+
+    /// The log has been written anew from end to end.
+    pub(super) fn all_written(&mut self) {
+        self.unwritten = Vec::new();
+    }
+
+    /// Whether the log holds what a change of this customer could follow from.
+    pub(super) fn is_written(&self, slot: Slot) -> bool {
+        self.unwritten.get(slot.index() / 64).is_none_or(|bits| bits & (1 << (slot.index() % 64)) == 0)
+    }
+
+    /// Puts in a committed image.
+    ///
+    /// # Errors
+    /// Bytes that do not say whose they are.
+    pub fn restore_packed(&mut self, packed: &[u8]) -> Result<(), Damaged> {
+        let slot = match self.find_packed(packed)? {
+            Some(slot) => slot,
+            None => self.add(hash(identity_bytes(packed)?)),
+        };
+        let image = self.arena.insert(packed);
+        self.replace(slot, image, super::Undo::Never);
+        Ok(())
+    }
+
+    fn find_packed(&self, packed: &[u8]) -> Result<Option<Slot>, Damaged> {
+        let key = identity_bytes(packed)?;
+        let hash = hash(key);
+        Ok(self.index.find(hash, |slot| is(&self.rows, &self.arena, &self.changes, *slot, hash, key)).copied())
+    }
+
+    /// Makes a committed image the one that follows by `change`; says whether there was one.
+    ///
+    /// # Errors
+    /// The change follows from another image.
+    pub fn follow(&mut self, change: &[u8]) -> Result<bool, Damaged> {
+        let Some(slot) = self.find_packed(change)? else { return Ok(false) };
+        let mut packed = std::mem::take(&mut self.packed);
+        packed.clear();
+        let followed = match self.latest(slot) {
+            Some(before) => crate::journey::packed::follow(before, change, &mut packed).map(|()| true),
+            None => Ok(false),
+        };
+        if followed == Ok(true) {
+            let image = self.arena.insert(&packed);
+            self.replace(slot, image, super::Undo::Never);
+        }
+        self.packed = packed;
+        followed
+    }
+
+    /// Takes out a committed customer; says whether there was one.
+    pub fn remove(&mut self, who: &Identity) -> bool {
+        let Some(slot) = self.find(who) else { return false };
+        self.vacate(slot, Block::NONE);
+        self.replace(slot, Block::NONE, super::Undo::Never);
+        true
+    }
+
+    /// Works on everybody's state.
+    ///
+    /// # Errors
+    /// An image that cannot be read.
+    pub fn revise(&mut self, mut work: impl FnMut(&mut Customer)) -> Result<(), Damaged> {
+        let mut customer = Customer::default();
+        let slots: Vec<Slot> = self.slots().collect();
+        for slot in slots {
+            let Some(image) = self.latest(slot) else { continue };
+            customer.open(image, &self.words)?;
+            work(&mut customer);
+            self.put(slot, &customer, super::Undo::Never);
+        }
+        Ok(())
+    }
+
+    /// Whether everything can be read.
+    ///
+    /// # Errors
+    /// An image that cannot.
+    pub fn check(&self) -> Result<(), Damaged> {
+        let mut customer = Customer::default();
+        for row in self.rows.iter().filter(|row| !row.image.is_none()) {
+            customer.open(self.arena.get(row.image), &self.words)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromIterator<Customer> for Customers {
+    fn from_iter<T: IntoIterator<Item = Customer>>(all: T) -> Self {
+        let mut customers = Customers::default();
+        all.into_iter().for_each(|customer| customers.restore(&customer));
+        customers
+    }
+}
+
+fn hash(key: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(key)
+}
+
+/// Whether the row is that of the customer whom the key names.
+fn is(rows: &[Row], arena: &Arena, changes: &[Change], slot: Slot, hash: u64, key: &[u8]) -> bool {
+    let row = &rows[slot.index()];
+    if row.hash != hash {
+        return false;
+    }
+    let before = || (row.change as usize).checked_sub(1).and_then(|place| changes.get(place)).map(|change| change.before);
+    let image = if row.image.is_none() { before().unwrap_or(Block::NONE) } else { row.image };
+    // A key says itself where it ends.
+    !image.is_none() && arena.get(image).starts_with(key)
+}
