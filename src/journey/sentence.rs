@@ -4,34 +4,40 @@ use std::fmt;
 
 use super::outcome::{About, Movement, Outcome, Passed, Subject, What};
 
-/// `consideration → decision`, `abandons basket A (499 EUR) after 30m`, …: what Sillage says, without whom and when.
+/// `consideration → decision`, `abandons basket A (499 EUR) after 30m`, …: what Sillage says, without whom and when. Most of
+/// it is words and names, which are written as they are: formatting them would take most of the time of an outcome.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.what {
-            What::Transition { from, to, movement, .. } => match (from, movement) {
-                (None, Movement::Skip) => write!(f, "enters {to}, skipping"),
-                (None, _) => write!(f, "enters {to}"),
-                (Some(from), Movement::Regress) => write!(f, "{from} → back to {to}"),
-                (Some(from), Movement::ReEnter) => write!(f, "{from} → {to}, beginning journey {}", self.journey),
-                (Some(from), Movement::Renew) => write!(f, "{from} → {to}, renewing as journey {}", self.journey),
-                (Some(from), Movement::End) => write!(f, "{from} → {to}, ending journey {}", self.journey),
-                (Some(from), Movement::Skip) => write!(f, "{from} → {to}, skipping"),
-                (Some(from), Movement::Advance | Movement::Complete) => write!(f, "{from} → {to}"),
-            },
-            What::Completion { about } => self.write(f, "completes", about),
+            What::Transition { from, to, movement, .. } => {
+                match (from, movement) {
+                    (None, _) => write_all(f, &["enters ", to])?,
+                    (Some(from), Movement::Regress) => write_all(f, &[from, " → back to ", to])?,
+                    (Some(from), _) => write_all(f, &[from, " → ", to])?,
+                }
+                match (from, movement) {
+                    (_, Movement::Skip) => f.write_str(", skipping"),
+                    (Some(_), Movement::ReEnter) => write!(f, ", beginning journey {}", self.journey),
+                    (Some(_), Movement::Renew) => write!(f, ", renewing as journey {}", self.journey),
+                    (Some(_), Movement::End) => write!(f, ", ending journey {}", self.journey),
+                    (None, Movement::ReEnter | Movement::Renew | Movement::End)
+                    | (_, Movement::Regress | Movement::Advance | Movement::Complete) => Ok(()),
+                }
+            }
+            What::Completion { about } => self.write(f, &["completes"], about),
             What::Abandonment { about, passed } => {
-                self.write(f, "abandons", about)?;
+                self.write(f, &["abandons"], about)?;
                 match passed {
                     Passed::Silence => write!(f, " after {}", self.at.since(about.last_progress_at)),
                     Passed::Date => f.write_str(" at its date"),
                 }
             }
-            What::Resumption { about, .. } => self.write(f, "resumes", about),
-            What::Recovery { about, .. } => self.write(f, "recovers", about),
+            What::Resumption { about, .. } => self.write(f, &["resumes"], about),
+            What::Recovery { about, .. } => self.write(f, &["recovers"], about),
             What::Friction { about, rule, .. } => match about.subject {
-                Subject::Journey => write!(f, "friction {rule}"),
+                Subject::Journey => write_all(f, &["friction ", rule]),
                 Subject::Stage(_) | Subject::Episode { .. } | Subject::Session(_) => {
-                    self.write(f, &format!("friction {rule} in"), about)
+                    self.write(f, &["friction ", rule, " in"], about)
                 }
             },
         }
@@ -39,16 +45,16 @@ impl fmt::Display for Outcome {
 }
 
 impl Outcome {
-    fn write(&self, f: &mut fmt::Formatter<'_>, verb: &str, about: &About) -> fmt::Result {
+    fn write(&self, f: &mut fmt::Formatter<'_>, verb: &[&str], about: &About) -> fmt::Result {
+        write_all(f, verb)?;
         match &about.subject {
-            Subject::Stage(name) => write!(f, "{verb} {name}"),
-            Subject::Session(id) => write!(f, "{verb} session {id}"),
-            Subject::Journey => write!(f, "{verb} the journey"),
+            Subject::Stage(name) => write_all(f, &[" ", name]),
+            Subject::Session(id) => write_all(f, &[" session ", id]),
+            Subject::Journey => f.write_str(" the journey"),
             Subject::Episode { kind, number, ids } => {
-                write!(f, "{verb} {kind} ")?;
                 match ids.first() {
-                    Some((_, id)) => f.write_str(id)?,
-                    None => write!(f, "#{number}")?,
+                    Some((_, id)) => write_all(f, &[" ", kind, " ", id])?,
+                    None => write!(f, " {kind} #{number}")?,
                 }
                 match self.value {
                     Some(value) => write!(f, " ({value})"),
@@ -57,4 +63,8 @@ impl Outcome {
             }
         }
     }
+}
+
+fn write_all(f: &mut fmt::Formatter<'_>, parts: &[&str]) -> fmt::Result {
+    parts.iter().try_for_each(|part| f.write_str(part))
 }

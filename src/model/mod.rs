@@ -57,6 +57,8 @@ pub struct Model {
     pub segments: Vec<Segment>,
     /// What each slot of an expression stands for.
     pub facts: Vec<Fact>,
+    /// The properties of touchpoints that it reads, sorted; all others are nothing to it.
+    pub properties: Vec<CompactString>,
     /// What types of touchpoints mean here.
     pub types: Types,
     /// What it says about its earlier versions.

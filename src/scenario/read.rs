@@ -309,6 +309,7 @@ fn nothing() -> Model {
         tallies: Vec::new(),
         segments: Vec::new(),
         facts: Vec::new(),
+        properties: Vec::new(),
         types: model::Types::default(),
         changes: model::Changes::default(),
     }

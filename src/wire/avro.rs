@@ -3,9 +3,10 @@
 //! Records are read and written by hand in the order of the schema files; tests hold them against `apache-avro`. There is no
 //! registry and no schema resolution here: a record under any other schema is refused.
 
-use super::Limits;
+use std::borrow::Cow;
+
 use super::fields::Datum;
-use super::written::{Field, Scalar, Written};
+use super::written::{Field, Properties, Scalar, Written};
 
 /// The fingerprint of `schemas/touchpoint.avsc`.
 pub(super) const TOUCHPOINT: [u8; 8] = [51, 71, 43, 8, 119, 76, 229, 254];
@@ -21,20 +22,19 @@ pub(super) const BRANCH_BOOLEAN: i64 = 2;
 pub(super) const BRANCH_LONG: i64 = 3;
 
 /// Reads a touchpoint.
-pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Written, String> {
+pub(super) fn read<'a>(bytes: &'a [u8], written: &mut Written<'a>, properties: &mut Properties<'_>) -> Result<(), String> {
     let mut datum = Reader { rest: datum(bytes)? };
-    let mut written = Written::new(limits);
     for field in [Field::EventId, Field::CustomerId, Field::AnonymousId] {
         written.set(field, datum.text_or_null(field)?);
     }
     let millis = datum.long(Field::OccurredAt.name())?;
     written.set(Field::OccurredAt, Scalar::Whole(millis.into()));
-    written.set(Field::Kind, Scalar::Text(datum.text(Field::Kind.name())?.into()));
+    written.set(Field::Kind, Scalar::Text(Cow::Borrowed(datum.text(Field::Kind.name())?)));
     for field in [Field::Channel, Field::Session] {
         written.set(field, datum.text_or_null(field)?);
     }
-    datum.properties(&mut written)?;
-    if datum.rest.is_empty() { Ok(written) } else { Err(format!("{} bytes follow the Avro datum", datum.rest.len())) }
+    datum.properties(properties)?;
+    if datum.rest.is_empty() { Ok(()) } else { Err(format!("{} bytes follow the Avro datum", datum.rest.len())) }
 }
 
 /// Appends a touchpoint.
@@ -122,15 +122,15 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(bytes).map_err(|_| format!("broken Avro: `{what}` is not UTF-8"))
     }
 
-    fn text_or_null(&mut self, field: Field) -> Result<Scalar, String> {
+    fn text_or_null(&mut self, field: Field) -> Result<Scalar<'a>, String> {
         match self.long(field.name())? {
             0 => Ok(Scalar::Null),
-            1 => Ok(Scalar::Text(self.text(field.name())?.into())),
+            1 => Ok(Scalar::Text(Cow::Borrowed(self.text(field.name())?))),
             branch => Err(no_branch(field.name(), branch)),
         }
     }
 
-    fn properties(&mut self, written: &mut Written) -> Result<(), String> {
+    fn properties(&mut self, properties: &mut Properties<'_>) -> Result<(), String> {
         const WHAT: &str = "properties";
         loop {
             let entries = self.long(WHAT)?;
@@ -144,16 +144,19 @@ impl<'a> Reader<'a> {
             // No room is made beforehand: a count that lies ends at the limit or at the record's end.
             for _ in 0..entries.unsigned_abs() {
                 let name = self.text(WHAT)?;
-                written.properties.count(name)?;
-                written.properties.keep(name, self.property()?);
+                let interest = properties.meet(name)?;
+                let value = self.property()?;
+                if interest.value {
+                    properties.keep(name, &value);
+                }
             }
         }
     }
 
-    fn property(&mut self) -> Result<Scalar, String> {
+    fn property(&mut self) -> Result<Scalar<'a>, String> {
         const WHAT: &str = "properties";
         match self.long(WHAT)? {
-            BRANCH_STRING => Ok(Scalar::Text(self.text(WHAT)?.into())),
+            BRANCH_STRING => Ok(Scalar::Text(Cow::Borrowed(self.text(WHAT)?))),
             BRANCH_DOUBLE => {
                 let bytes = self.rest.first_chunk::<8>().ok_or_else(|| ends_within(WHAT))?;
                 self.rest = &self.rest[8..];

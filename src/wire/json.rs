@@ -1,31 +1,43 @@
-//! Reading JSON: one pass from bytes to what was written, without a tree between.
+//! Reading JSON: one pass from bytes to what was written, without a tree between. `scan` reads what is written as usual,
+//! `serde_json` the rest, and all that is at fault.
 //!
-//! Objects within `properties` become dotted names down to a depth; lists are dropped. What is not looked at is skipped by
-//! `serde_json` without recursion, and what is looked at is never deeper than [`MAX_DEPTH`].
+//! Objects within `properties` become dotted names down to a depth; lists are dropped. What is not looked at, or wanted by
+//! nobody, is skipped by `serde_json` without recursion, and what is looked at is never deeper than [`MAX_DEPTH`]. Texts
+//! without escapes are borrowed from the record.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use compact_str::CompactString;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
-use super::Limits;
-use super::written::{Field, Properties, Scalar, Written};
-
-/// Dotted names have at most so many parts; objects further down are dropped.
-const MAX_DEPTH: usize = 4;
+use super::scan;
+use super::wanted::Interest;
+use super::written::{Field, MAX_DEPTH, NO_OBJECT, Properties, Scalar, Written, dotted};
 
 /// Reads a record with the canonical field names.
-pub(super) fn read(bytes: &[u8], limits: Limits) -> Result<Written, String> {
+pub(super) fn read<'a>(bytes: &'a [u8], written: &mut Written<'a>, properties: &mut Properties<'_>) -> Result<(), String> {
     let text = text(bytes)?;
-    let mut written = Written::new(limits);
+    if scan::read(text, written, properties).is_some() {
+        return Ok(());
+    }
+    *written = Written::default();
+    properties.restart();
+    read_anything(text, written, properties)
+}
+
+/// The same for records of any kind.
+pub(super) fn read_anything<'a>(
+    text: &'a str,
+    written: &mut Written<'a>,
+    properties: &mut Properties<'_>,
+) -> Result<(), String> {
     let mut fault = None;
     let mut source = serde_json::Deserializer::from_str(text);
-    let record = Record { written: &mut written, fault: &mut fault };
-    match record.deserialize(&mut source).and_then(|()| source.end()) {
-        Ok(()) => Ok(written),
-        Err(error) => Err(fault.unwrap_or_else(|| reason(&error))),
-    }
+    let record = Record { written, properties, fault: &mut fault };
+    record.deserialize(&mut source).and_then(|()| source.end()).map_err(|error| fault.unwrap_or_else(|| reason(&error)))
 }
 
 /// Checks once that it is text, which is cheaper than string by string.
@@ -46,12 +58,13 @@ pub(super) fn reason(error: &serde_json::Error) -> String {
 }
 
 /// The whole record.
-struct Record<'a> {
-    written: &'a mut Written,
+struct Record<'a, 'r, 'p> {
+    written: &'a mut Written<'r>,
+    properties: &'a mut Properties<'p>,
     fault: &'a mut Option<String>,
 }
 
-impl<'de> DeserializeSeed<'de> for Record<'_> {
+impl<'de> DeserializeSeed<'de> for Record<'_, 'de, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
@@ -59,7 +72,7 @@ impl<'de> DeserializeSeed<'de> for Record<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Record<'_> {
+impl<'de> Visitor<'de> for Record<'_, 'de, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -71,10 +84,8 @@ impl<'de> Visitor<'de> for Record<'_> {
             match name {
                 Known::Field(field) => self.written.set(field, map.next_value_seed(Single)?),
                 Known::Properties => {
-                    self.written.properties.clear();
-                    let mut path = String::new();
-                    let inside = Inside::all(&mut self.written.properties, &mut path, self.fault);
-                    map.next_value_seed(inside)?;
+                    self.properties.clear();
+                    map.next_value_seed(Inside::all(self.properties, self.fault))?;
                 }
                 Known::Other => drop(map.next_value::<IgnoredAny>()?),
             }
@@ -120,90 +131,112 @@ impl Visitor<'_> for Name {
 pub(super) struct Single;
 
 impl<'de> DeserializeSeed<'de> for Single {
-    type Value = Scalar;
+    type Value = Scalar<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Scalar, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Scalar<'de>, D::Error> {
         source.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Single {
-    type Value = Scalar;
+    type Value = Scalar<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Scalar, E> {
+    fn visit_unit<E: Error>(self) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Null)
     }
 
-    fn visit_bool<E: Error>(self, flag: bool) -> Result<Scalar, E> {
+    fn visit_bool<E: Error>(self, flag: bool) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Flag(flag))
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar, E> {
+    fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Whole(number.into()))
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar, E> {
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Whole(number.into()))
     }
 
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Scalar, E> {
+    fn visit_f64<E: Error>(self, number: f64) -> Result<Scalar<'de>, E> {
         Ok(Scalar::Number(number))
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
-        Ok(Scalar::Text(CompactString::new(text)))
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Text(Cow::Borrowed(text)))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
+    /// A text with escapes in it.
+    fn visit_str<E: Error>(self, text: &str) -> Result<Scalar<'de>, E> {
+        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar<'de>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Scalar::Object)
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar<'de>, A::Error> {
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Scalar::List)
     }
 }
 
-/// The value of `properties`, or of a property within: `path` is its dotted name so far.
-pub(super) struct Inside<'a> {
-    properties: &'a mut Properties,
-    path: &'a mut String,
+/// The value of `properties`, at depth 0, or of the property `name` within.
+struct Inside<'a, 'p> {
+    properties: &'a mut Properties<'p>,
+    name: &'a str,
     depth: usize,
+    /// Whether anything within is wanted; else its entries are counted and no more.
+    wanted: bool,
     fault: &'a mut Option<String>,
 }
 
-impl<'a> Inside<'a> {
-    /// The object of all properties.
-    pub(super) fn all(properties: &'a mut Properties, path: &'a mut String, fault: &'a mut Option<String>) -> Self {
-        Inside { properties, path, depth: 0, fault }
+impl<'a, 'p> Inside<'a, 'p> {
+    fn all(properties: &'a mut Properties<'p>, fault: &'a mut Option<String>) -> Self {
+        Inside { properties, name: "", depth: 0, wanted: true, fault }
     }
 
-    /// The property whose name is `path`.
-    pub(super) fn named(properties: &'a mut Properties, path: &'a mut String, fault: &'a mut Option<String>) -> Self {
-        Inside { properties, path, depth: 1, fault }
-    }
-
-    fn keep<E: Error>(self, value: Scalar) -> Result<(), E> {
+    fn keep<E: Error>(self, value: Scalar<'_>) -> Result<(), E> {
         if self.depth > 0 {
-            self.properties.keep(self.path, value);
+            self.properties.keep(self.name, &value);
             return Ok(());
         }
         match value {
             Scalar::Null => Ok(()),
             Scalar::Text(_) | Scalar::Whole(_) | Scalar::Number(_) | Scalar::Flag(_) | Scalar::Object | Scalar::List => {
-                *self.fault = Some("`properties` is no object; write it as {\"name\": value, …}".to_owned());
-                Err(E::custom("no object"))
+                Err(refuse(self.fault, NO_OBJECT.to_owned()))
             }
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Inside<'_> {
+impl Inside<'_, '_> {
+    /// Passes over a value that is not wanted. What it holds does not matter, down to numbers and escapes that nobody could
+    /// read; but if it is an object, its entries count, and some of them may be wanted.
+    fn skip<E: Error>(self, skipped: &RawValue) -> Result<(), E> {
+        if self.depth == MAX_DEPTH || !skipped.get().starts_with('{') {
+            return Ok(());
+        }
+        let Inside { properties, name, depth, wanted, fault } = self;
+        let inside = Inside { properties, name, depth, wanted, fault: &mut *fault };
+        inside.deserialize(&mut serde_json::Deserializer::from_str(skipped.get())).map_err(|error| {
+            let reason = fault.take().unwrap_or_else(|| reason(&error));
+            refuse(fault, reason)
+        })
+    }
+}
+
+/// Ends the reading; what `serde_json` says then is replaced by the fault.
+fn refuse<E: Error>(fault: &mut Option<String>, reason: String) -> E {
+    *fault = Some(reason);
+    E::custom("refused")
+}
+
+impl<'de> DeserializeSeed<'de> for Inside<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
@@ -211,7 +244,7 @@ impl<'de> DeserializeSeed<'de> for Inside<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Inside<'_> {
+impl<'de> Visitor<'de> for Inside<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -219,23 +252,27 @@ impl<'de> Visitor<'de> for Inside<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        if self.depth == MAX_DEPTH {
+        let Inside { properties, name: above, depth, wanted, fault } = self;
+        if depth == MAX_DEPTH {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());
         }
-        let above = self.path.len();
-        while map.next_key_seed(Append(self.path))?.is_some() {
-            if let Err(fault) = self.properties.count(self.path) {
-                *self.fault = Some(fault);
-                return Err(A::Error::custom("beyond the limits"));
+        let mut path = CompactString::default();
+        while let Some(key) = map.next_key_seed(Key)? {
+            let (name, met) = match wanted {
+                true => {
+                    let name = dotted(above, &key, &mut path);
+                    (name, properties.meet(name))
+                }
+                false => (above, properties.count().map(|()| Interest::NONE)),
+            };
+            let interest = met.map_err(|reason| refuse(fault, reason))?;
+            let inside = Inside { properties, name, depth: depth + 1, wanted: interest.within, fault };
+            if interest.value {
+                map.next_value_seed(inside)?;
+            } else {
+                inside.skip(map.next_value()?)?;
             }
-            map.next_value_seed(Inside {
-                properties: self.properties,
-                path: self.path,
-                depth: self.depth + 1,
-                fault: self.fault,
-            })?;
-            self.path.truncate(above);
         }
         Ok(())
     }
@@ -266,33 +303,33 @@ impl<'de> Visitor<'de> for Inside<'_> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
-        self.keep(Scalar::Text(CompactString::new(text)))
+        self.keep(Scalar::Text(Cow::Borrowed(text)))
     }
 }
 
-/// Appends a key to the dotted name.
-struct Append<'a>(&'a mut String);
+/// A key of an object.
+pub(super) struct Key;
 
-impl<'de> DeserializeSeed<'de> for Append<'_> {
-    type Value = ();
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
 
-    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<(), D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Cow<'de, str>, D::Error> {
         source.deserialize_str(self)
     }
 }
 
-impl Visitor<'_> for Append<'_> {
-    type Value = ();
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a name")
     }
 
-    fn visit_str<E: Error>(self, name: &str) -> Result<(), E> {
-        if !self.0.is_empty() {
-            self.0.push('.');
-        }
-        self.0.push_str(name);
-        Ok(())
+    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(name))
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(name.to_owned()))
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Pure: the same bytes give the same touchpoint. Knows nothing of topics beyond the names it is handed.
 //!
-//! `written` says what a record means, whatever its format (`json`, `mapping`, `avro`); `outcome` lists what is
+//! `written` says what a record means, whatever its format (`json`, `mapping`, `avro`), and `wanted` which of its properties
+//! anybody reads; `outcome` lists what is
 //! published, field by field, and `fields` turns that into bytes of either format. `state` is a
 //! customer's state as bytes, `pages` what the state log is made of, `succession` how it goes on under other models,
 //! `erasures` what asks for a customer to be forgotten, `export` a whole state as lines.
@@ -17,10 +18,12 @@ mod mapping;
 mod outcome;
 pub mod outputs;
 pub mod pages;
+mod scan;
 pub mod state;
 pub mod succession;
 #[cfg(test)]
 mod tests;
+mod wanted;
 mod written;
 
 use crate::journey::Outcome;
@@ -29,8 +32,11 @@ use crate::touchpoint::Touchpoint;
 
 pub use journeys::customer_json;
 pub use mapping::{FIELDS, Mapping};
+pub use wanted::{Names, Wanted};
 
 use fields::Json;
+use mapping::Node;
+use written::{Properties, Written};
 
 /// How records are encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,16 +96,44 @@ pub struct Decoded {
 /// # Errors
 /// Why the record cannot be used, in at most a few hundred bytes and without customer data beyond short quotes.
 pub fn decode(format: Format, mapping: Option<&Mapping>, bytes: &[u8], arrival: &Arrival<'_>) -> Result<Decoded, String> {
+    let mut touchpoint = Touchpoint::default();
+    let clamped = decode_into(format, mapping, &Wanted::All, bytes, arrival, &mut touchpoint)?;
+    Ok(Decoded { touchpoint, clamped })
+}
+
+/// Reads a touchpoint as [`decode`] does, into one that is used again and again: what it held is gone, and the room that it
+/// took is kept. Says whether the event time was clamped (rule 1).
+///
+/// Properties that are not wanted are left out. They count towards [`Limits::properties`], and they must be JSON, or Avro;
+/// beyond that they cannot make the record unusable, whatever their names and values.
+///
+/// # Errors
+/// As [`decode`]; what the touchpoint holds then means nothing.
+pub fn decode_into(
+    format: Format,
+    mapping: Option<&Mapping>,
+    wanted: &Wanted,
+    bytes: &[u8],
+    arrival: &Arrival<'_>,
+    touchpoint: &mut Touchpoint,
+) -> Result<bool, String> {
     let limits = arrival.limits;
     if bytes.len() > limits.bytes {
         return Err(format!("the record has {} bytes; at most {} are allowed", bytes.len(), limits.bytes));
     }
-    let written = match (format, mapping) {
-        (Format::Json, None) => json::read(bytes, limits)?,
-        (Format::Json, Some(mapping)) => mapping.read(bytes, limits)?,
-        (Format::Avro, _) => avro::read(bytes, limits)?,
-    };
-    written.settle(arrival)
+    let tree;
+    let mut written = Written::default();
+    let mut properties = Properties::new(limits, wanted, &mut touchpoint.properties);
+    match (format, mapping) {
+        (Format::Json, None) => json::read(bytes, &mut written, &mut properties)?,
+        (Format::Json, Some(mapping)) => {
+            tree = Node::read(bytes)?;
+            mapping.read(&tree, &mut written, &mut properties)?;
+        }
+        (Format::Avro, _) => avro::read(bytes, &mut written, &mut properties)?,
+    }
+    properties.end();
+    written.settle(arrival, touchpoint)
 }
 
 /// Appends an outcome's bytes: in JSON one object without a line end. What does not apply is null in both formats.

@@ -1,15 +1,18 @@
 //! A touchpoint as its source wrote it, and what it means: limits, identity (rule 19), event time (rule 1), id (rule 17).
 //!
-//! JSON, mapped JSON and Avro all end here, so that one record means the same in each of them. Knows no format.
+//! JSON, mapped JSON and Avro all end here, so that one record means the same in each of them. Knows no format. Texts are
+//! borrowed from the record until it is known where they go, and a touchpoint that is read into keeps the room it has.
 
-use std::fmt::Display;
+use std::borrow::Cow;
+use std::fmt::{Display, Write};
 
-use compact_str::{CompactString, ToCompactString, format_compact};
+use compact_str::{CompactString, ToCompactString};
 
-use super::{Arrival, Decoded, Limits};
+use super::wanted::{Interest, Wanted};
+use super::{Arrival, Limits};
 use crate::diagnostic::quoted;
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::{Identity, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value};
+use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value};
 
 /// 1990-01-01T00:00:00Z: what lies before is a broken clock or a number in the wrong unit (rule 1).
 const EARLIEST: Timestamp = Timestamp::from_millis(631_152_000_000);
@@ -22,13 +25,18 @@ const MAX_INSTANT_BYTES: usize = 80;
 /// Whole numbers from here on are kept in digits: as a 64-bit float they would become another number.
 const INEXACT: i128 = 1_000_000_000_000_000;
 
+/// Dotted names have at most so many parts; objects further down are dropped.
+pub(super) const MAX_DEPTH: usize = 4;
+/// What is wrong with `properties` that are a text, a number, a list …
+pub(super) const NO_OBJECT: &str = "`properties` is no object; write it as {\"name\": value, …}";
+
 /// A single value, before it is known what it is for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) enum Scalar {
+pub(super) enum Scalar<'a> {
     /// Absent, or null, which means the same.
     #[default]
     Null,
-    Text(CompactString),
+    Text(Cow<'a, str>),
     Whole(i128),
     Number(f64),
     Flag(bool),
@@ -38,7 +46,7 @@ pub(super) enum Scalar {
     List,
 }
 
-impl Scalar {
+impl Scalar<'_> {
     fn what(&self) -> &'static str {
         match self {
             Scalar::Null => "null",
@@ -50,11 +58,25 @@ impl Scalar {
         }
     }
 
+    /// The same, borrowing the text.
+    pub(super) fn borrowed(&self) -> Scalar<'_> {
+        match self {
+            Scalar::Null => Scalar::Null,
+            Scalar::Text(text) => Scalar::Text(Cow::Borrowed(text)),
+            Scalar::Whole(number) => Scalar::Whole(*number),
+            Scalar::Number(number) => Scalar::Number(*number),
+            Scalar::Flag(flag) => Scalar::Flag(*flag),
+            Scalar::Object => Scalar::Object,
+            Scalar::List => Scalar::List,
+        }
+    }
+
     /// Whether it says nothing: null, or a text of white space.
     pub(super) fn is_blank(&self) -> bool {
         match self {
             Scalar::Null => true,
-            Scalar::Text(text) => text.trim().is_empty(),
+            // Most texts show something at once.
+            Scalar::Text(text) => !text.as_bytes().first().is_some_and(u8::is_ascii_graphic) && text.trim().is_empty(),
             Scalar::Whole(_) | Scalar::Number(_) | Scalar::Flag(_) | Scalar::Object | Scalar::List => false,
         }
     }
@@ -85,7 +107,16 @@ impl Field {
 
     /// The field of this canonical name.
     pub(super) fn of(name: &str) -> Option<Field> {
-        Field::ALL.into_iter().find(|field| field.name() == name)
+        match name {
+            "event_id" => Some(Field::EventId),
+            "customer_id" => Some(Field::CustomerId),
+            "anonymous_id" => Some(Field::AnonymousId),
+            "occurred_at" => Some(Field::OccurredAt),
+            "channel" => Some(Field::Channel),
+            "type" => Some(Field::Kind),
+            "session_id" => Some(Field::Session),
+            _ => None,
+        }
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -101,77 +132,75 @@ impl Field {
     }
 }
 
-/// A touchpoint as written: nothing but the property limits is checked yet.
-#[derive(Debug)]
-pub(super) struct Written {
-    fields: [Scalar; Field::ALL.len()],
-    pub(super) properties: Properties,
+/// A touchpoint as written, without its properties: nothing is checked yet.
+#[derive(Debug, Default)]
+pub(super) struct Written<'a> {
+    fields: [Scalar<'a>; Field::ALL.len()],
 }
 
-impl Written {
-    pub(super) fn new(limits: Limits) -> Self {
-        Written { fields: Default::default(), properties: Properties::new(limits.properties) }
-    }
-
+impl<'a> Written<'a> {
     /// Sets a field; the last one written counts.
-    pub(super) fn set(&mut self, field: Field, value: Scalar) {
+    pub(super) fn set(&mut self, field: Field, value: Scalar<'a>) {
         self.fields[field as usize] = value;
     }
 
-    /// Finds out what it means.
-    pub(super) fn settle(mut self, arrival: &Arrival<'_>) -> Result<Decoded, String> {
+    /// Finds out what it means, and puts that into a touchpoint, whose properties are left alone. Says whether the event
+    /// time was clamped.
+    pub(super) fn settle(&self, arrival: &Arrival<'_>, touchpoint: &mut Touchpoint) -> Result<bool, String> {
         let (event_time, clamped) = self.event_time(arrival.log_time)?;
-        let (identity, linked) = match (self.id(Field::CustomerId)?, self.id(Field::AnonymousId)?) {
-            (Some(customer), anonymous) => (Identity::customer(customer), anonymous),
-            (None, Some(anonymous)) => (Identity::anonymous(anonymous), None),
+        touchpoint.event_time = event_time;
+        let customer = self.id(Field::CustomerId)?;
+        let anonymous = self.id(Field::AnonymousId)?;
+        let (kind, id, linked) = match (customer, anonymous) {
+            (Some(customer), anonymous) => (IdentityKind::Customer, customer, anonymous),
+            (None, Some(anonymous)) => (IdentityKind::Anonymous, anonymous, None),
             (None, None) => return Err("no customer: give `customer_id`, `anonymous_id` or both".to_owned()),
         };
+        touchpoint.identity.kind = kind;
+        id.put(&mut touchpoint.identity.id);
+        put(linked, &mut touchpoint.linked);
         let kind = self.text(Field::Kind)?.ok_or("no `type`: it must say what happened")?;
+        kind.put(&mut touchpoint.kind);
         let given = self.id(Field::EventId)?;
-        let touchpoint = Touchpoint {
-            id_given: given.is_some(),
-            id: given.unwrap_or_else(|| derived_id(arrival)),
-            identity,
-            linked,
-            event_time,
-            kind,
-            channel: self.text(Field::Channel)?,
-            session: self.id(Field::Session)?,
-            properties: self.properties.sorted(),
-        };
-        Ok(Decoded { touchpoint, clamped })
+        touchpoint.id_given = given.is_some();
+        match given {
+            Some(id) => id.put(&mut touchpoint.id),
+            None => derive_id(arrival, &mut touchpoint.id),
+        }
+        put(self.text(Field::Channel)?, &mut touchpoint.channel);
+        put(self.id(Field::Session)?, &mut touchpoint.session);
+        Ok(clamped)
     }
 
-    fn take(&mut self, field: Field) -> Scalar {
-        std::mem::take(&mut self.fields[field as usize])
+    fn get(&self, field: Field) -> &Scalar<'a> {
+        &self.fields[field as usize]
     }
 
     /// An id: a text, or a whole number taken as its digits. Blank means absent.
-    fn id(&mut self, field: Field) -> Result<Option<CompactString>, String> {
-        match self.take(field) {
-            Scalar::Whole(number) => Ok(Some(number.to_compact_string())),
+    fn id(&self, field: Field) -> Result<Option<Named<'_>>, String> {
+        match self.get(field) {
+            Scalar::Whole(number) => Ok(Some(Named::Digits(*number))),
             // Some JSON writers know one sort of number only and write 42.0.
             Scalar::Number(number) if number.fract() == 0.0 && number.abs() < INEXACT as f64 => {
-                Ok(Some(format_compact!("{}", number as i64)))
+                Ok(Some(Named::Digits(*number as i128)))
             }
             other => named(field, other, "a text or a whole number"),
         }
     }
 
-    fn text(&mut self, field: Field) -> Result<Option<CompactString>, String> {
-        let value = self.take(field);
-        named(field, value, "a text")
+    fn text(&self, field: Field) -> Result<Option<Named<'_>>, String> {
+        named(field, self.get(field), "a text")
     }
 
     /// The event time by rule 1, and whether it was clamped.
-    fn event_time(&mut self, log_time: Timestamp) -> Result<(Timestamp, bool), String> {
-        let written = self.take(Field::OccurredAt);
-        let instant = instant(&written)?;
+    fn event_time(&self, log_time: Timestamp) -> Result<(Timestamp, bool), String> {
+        let written = self.get(Field::OccurredAt);
+        let instant = instant(written)?;
         if instant < EARLIEST {
-            return Err(format!("`occurred_at` is {instant}, before 1990{}", unit_hint(&written)));
+            return Err(format!("`occurred_at` is {instant}, before 1990{}", unit_hint(written)));
         }
         if instant > LATEST {
-            return Err(format!("`occurred_at` is after the year 9999{}", unit_hint(&written)));
+            return Err(format!("`occurred_at` is after the year 9999{}", unit_hint(written)));
         }
         if instant <= log_time {
             return Ok((instant, false));
@@ -179,12 +208,52 @@ impl Written {
         if instant.since(log_time) <= MAX_AHEAD {
             return Ok((log_time, true));
         }
-        Err(format!("`occurred_at` is {instant}, more than 24h ahead of log time {log_time}{}", unit_hint(&written)))
+        Err(format!("`occurred_at` is {instant}, more than 24h ahead of log time {log_time}{}", unit_hint(written)))
+    }
+}
+
+/// An id or a name that is there and fits.
+enum Named<'a> {
+    Text(&'a str),
+    Digits(i128),
+}
+
+impl Named<'_> {
+    fn put(&self, place: &mut CompactString) {
+        match self {
+            Named::Text(text) => put_text(text, place),
+            Named::Digits(number) => {
+                place.clear();
+                // Writing a number to memory does not fail.
+                let _ = match i64::try_from(*number) {
+                    Ok(number) => write!(place, "{number}"),
+                    Err(_) => write!(place, "{number}"),
+                };
+            }
+        }
+    }
+}
+
+/// Puts what is there into a place that may have room for it already.
+fn put(named: Option<Named<'_>>, place: &mut Option<CompactString>) {
+    match named {
+        Some(named) => named.put(place.get_or_insert_default()),
+        None => *place = None,
+    }
+}
+
+/// Puts a text into a place; the room that a long one had there is used again.
+fn put_text(text: &str, place: &mut CompactString) {
+    if place.is_heap_allocated() {
+        place.clear();
+        place.push_str(text);
+    } else {
+        *place = CompactString::new(text);
     }
 }
 
 /// A text of at most [`MAX_NAME_BYTES`]; blank means absent.
-fn named(field: Field, value: Scalar, expected: &str) -> Result<Option<CompactString>, String> {
+fn named<'a>(field: Field, value: &'a Scalar<'_>, expected: &str) -> Result<Option<Named<'a>>, String> {
     if value.is_blank() {
         return Ok(None);
     }
@@ -194,18 +263,19 @@ fn named(field: Field, value: Scalar, expected: &str) -> Result<Option<CompactSt
     if text.len() > MAX_NAME_BYTES {
         return Err(too_long(field.name(), text.len()));
     }
-    Ok(Some(text))
+    Ok(Some(Named::Text(text)))
 }
 
 fn too_long(name: impl Display, bytes: usize) -> String {
     format!("`{name}` is {bytes} bytes long; at most {MAX_NAME_BYTES} are allowed")
 }
 
-fn derived_id(arrival: &Arrival<'_>) -> CompactString {
-    format_compact!("{}/{}/{}", arrival.topic, arrival.partition, arrival.offset)
+fn derive_id(arrival: &Arrival<'_>, id: &mut CompactString) {
+    id.clear();
+    let _ = write!(id, "{}/{}/{}", arrival.topic, arrival.partition, arrival.offset);
 }
 
-fn instant(written: &Scalar) -> Result<Timestamp, String> {
+fn instant(written: &Scalar<'_>) -> Result<Timestamp, String> {
     match written {
         _ if written.is_blank() => Err("no `occurred_at`: it must say when it happened".to_owned()),
         Scalar::Text(text) => {
@@ -227,7 +297,7 @@ fn instant(written: &Scalar) -> Result<Timestamp, String> {
 }
 
 /// What a number that gives an absurd instant was probably meant as.
-fn unit_hint(written: &Scalar) -> &'static str {
+fn unit_hint(written: &Scalar<'_>) -> &'static str {
     let number = match written {
         Scalar::Whole(number) => *number as f64,
         Scalar::Number(number) => *number,
@@ -242,61 +312,124 @@ fn unit_hint(written: &Scalar) -> &'static str {
     }
 }
 
-/// Properties as they come in, under the limit of how many there may be.
+/// Properties as they come in, under the limit of how many there may be. They are kept in place of those that a touchpoint
+/// had before.
 #[derive(Debug)]
-pub(super) struct Properties {
+pub(super) struct Properties<'a> {
     limit: usize,
     entries: usize,
-    kept: Vec<(CompactString, Value)>,
+    wanted: &'a Wanted,
+    places: &'a mut Vec<(CompactString, Value)>,
+    /// So many places are taken by properties of this record.
+    kept: usize,
 }
 
-impl Properties {
-    fn new(limit: usize) -> Self {
-        Properties { limit, entries: 0, kept: Vec::new() }
+impl<'a> Properties<'a> {
+    pub(super) fn new(limits: Limits, wanted: &'a Wanted, places: &'a mut Vec<(CompactString, Value)>) -> Self {
+        Properties { limit: limits.properties, entries: 0, wanted, places, kept: 0 }
     }
 
     /// Counts an entry of the source, kept or not, so that a record with ten thousand is refused at its two hundred and first.
-    pub(super) fn count(&mut self, name: &str) -> Result<(), String> {
+    pub(super) fn count(&mut self) -> Result<(), String> {
         self.entries += 1;
-        if self.entries > self.limit {
-            return Err(format!("more than {} properties", self.limit));
-        }
-        if name.len() > MAX_NAME_BYTES {
+        if self.entries > self.limit { Err(format!("more than {} properties", self.limit)) } else { Ok(()) }
+    }
+
+    /// Counts an entry of the source by its name, and says what is wanted of it.
+    pub(super) fn meet(&mut self, name: &str) -> Result<Interest, String> {
+        self.count()?;
+        let interest = self.wanted.interest(name);
+        if name.len() > MAX_NAME_BYTES && interest != Interest::NONE {
             return Err(too_long(format_args!("properties.{}…", cut(name, 24)), name.len()));
         }
-        Ok(())
+        Ok(interest)
     }
 
     /// Keeps a value. What is no value (nothing, lists, numbers that are none) is dropped; long texts are cut.
-    pub(super) fn keep(&mut self, name: &str, value: Scalar) {
+    pub(super) fn keep(&mut self, name: &str, value: &Scalar<'_>) {
+        let long;
         let value = match value {
-            Scalar::Text(text) if text.len() > MAX_TEXT_BYTES => Value::Text(cut(&text, MAX_TEXT_BYTES).into()),
-            Scalar::Text(text) => Value::Text(text),
-            Scalar::Whole(number) if number.abs() < INEXACT => Value::Number(number as f64),
-            Scalar::Whole(number) => Value::Text(number.to_compact_string()),
-            Scalar::Number(number) if number.is_finite() => Value::Number(number),
-            Scalar::Flag(flag) => Value::Flag(flag),
+            Scalar::Text(text) => Part::Text(cut(text, MAX_TEXT_BYTES)),
+            Scalar::Whole(number) if number.abs() < INEXACT => Part::Other(Value::Number(*number as f64)),
+            Scalar::Whole(number) => {
+                long = number.to_compact_string();
+                Part::Text(&long)
+            }
+            Scalar::Number(number) if number.is_finite() => Part::Other(Value::Number(*number)),
+            Scalar::Flag(flag) => Part::Other(Value::Flag(*flag)),
             Scalar::Null | Scalar::Number(_) | Scalar::Object | Scalar::List => return,
         };
-        self.kept.push((name.into(), value));
+        match (self.places.get_mut(self.kept), value) {
+            (Some((place, Value::Text(known))), Part::Text(text)) => {
+                put_text(name, place);
+                put_text(text, known);
+            }
+            (Some((place, known)), value) => {
+                put_text(name, place);
+                *known = value.into();
+            }
+            (None, value) => self.places.push((name.into(), value.into())),
+        }
+        self.kept += 1;
+    }
+
+    /// Forgets the record so far, to read it anew.
+    pub(super) fn restart(&mut self) {
+        self.kept = 0;
+        self.entries = 0;
     }
 
     /// Forgets what came before: a second `properties` object replaces the first.
     pub(super) fn clear(&mut self) {
-        self.kept.clear();
+        self.kept = 0;
     }
 
-    /// By name, each once; of several the last counts.
-    fn sorted(mut self) -> Vec<(CompactString, Value)> {
-        self.kept.sort_by(|(left, _), (right, _)| left.cmp(right));
-        self.kept.dedup_by(|later, earlier| {
-            let same = later.0 == earlier.0;
-            if same {
-                std::mem::swap(later, earlier);
-            }
-            same
-        });
-        self.kept
+    /// Ends the reading: sorts what was kept.
+    pub(super) fn end(self) {
+        self.places.truncate(self.kept);
+        sort_by_name(self.places);
+    }
+}
+
+/// The name of a property within the one that is named `above`.
+pub(super) fn dotted<'a>(above: &str, key: &'a str, path: &'a mut CompactString) -> &'a str {
+    if above.is_empty() {
+        return key;
+    }
+    path.clear();
+    path.push_str(above);
+    path.push('.');
+    path.push_str(key);
+    path
+}
+
+/// Sorts by name, each once; of several the last counts.
+pub(super) fn sort_by_name<N: Ord, T>(entries: &mut Vec<(N, T)>) {
+    if entries.is_sorted_by(|(left, _), (right, _)| left < right) {
+        return;
+    }
+    entries.sort_by(|(left, _), (right, _)| left.cmp(right));
+    entries.dedup_by(|later, earlier| {
+        let same = later.0 == earlier.0;
+        if same {
+            std::mem::swap(later, earlier);
+        }
+        same
+    });
+}
+
+/// A value whose text is still borrowed.
+enum Part<'a> {
+    Text(&'a str),
+    Other(Value),
+}
+
+impl From<Part<'_>> for Value {
+    fn from(part: Part<'_>) -> Value {
+        match part {
+            Part::Text(text) => Value::Text(text.into()),
+            Part::Other(value) => value,
+        }
     }
 }
 

@@ -10,8 +10,10 @@ use super::{MAX_CONDITIONS, episodes, friction, stages, tallies};
 use crate::diagnostic::{Faults, Place};
 use crate::expression::Expression;
 use crate::model::{
-    Changes, Enters, EpisodeKind, EpisodeRole, Evidence, Model, RuleIndex, Segment, Stage, StageIndex, TypeRoles, Types,
+    Changes, Enters, EpisodeKind, EpisodeRole, Evidence, Model, RuleIndex, Segment, Sign, Stage, StageIndex, Sum, TypeRoles,
+    Types,
 };
+use crate::touchpoint::CURRENCY;
 
 /// What the rooms have resolved.
 pub(super) struct Parts<'a> {
@@ -39,8 +41,9 @@ pub(super) fn model(
         return None;
     }
     let types = meanings.into_types(&parts)?;
+    let mut properties: BTreeSet<CompactString> = conditions.properties_read().map(CompactString::from).collect();
     let (currency, facts) = conditions.into_parts();
-    Some(Model {
+    let mut model = Model {
         name: name.into(),
         version,
         currency,
@@ -51,9 +54,39 @@ pub(super) fn model(
         tallies: parts.tallies.into_iter().map(|checked| checked.tally).collect(),
         segments: parts.segments,
         facts,
+        properties: Vec::new(),
         types,
         changes,
-    })
+    };
+    read_beside_conditions(&model, &mut properties);
+    model.properties = properties.into_iter().collect();
+    Some(model)
+}
+
+/// The properties that are read without a line that mentions them: ids, amounts, what is summed up, what names a question.
+fn read_beside_conditions(model: &Model, properties: &mut BTreeSet<CompactString>) {
+    let mut amounts = Vec::new();
+    for kind in &model.episodes {
+        properties.extend(kind.ids.iter().cloned());
+        amounts.extend(&kind.worth);
+    }
+    for tally in &model.tallies {
+        match &tally.sum {
+            Sum::Number(property) | Sum::Last(property, _) => drop(properties.insert(property.clone())),
+            Sum::Money(property) => amounts.push(property),
+            Sum::Count | Sum::Visits => {}
+        }
+    }
+    for rule in &model.friction {
+        match &rule.sign {
+            Sign::Missing { by: Some(by), .. } => drop(properties.insert(by.clone())),
+            Sign::Missing { by: None, .. } | Sign::Count { .. } | Sign::Pattern { .. } | Sign::Score { .. } => {}
+        }
+    }
+    if !amounts.is_empty() {
+        properties.insert(CURRENCY.into());
+    }
+    properties.extend(amounts.into_iter().cloned());
 }
 
 /// One thing that a mention of a type makes it mean.

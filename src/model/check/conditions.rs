@@ -9,7 +9,7 @@ use crate::diagnostic::{Diagnostic, Faults, Place, quoted};
 use crate::expression::{Environment, Expression, Slot, Type};
 use crate::model::written::{self, Episode, Kind, Name, Property, Sum, Tally, Written};
 use crate::model::{EpisodeIndex, Fact, Wait};
-use crate::touchpoint::Currency;
+use crate::touchpoint::{CURRENCY, Currency};
 
 /// The facts of a model, and what was mentioned of them.
 pub(super) struct Conditions<'a> {
@@ -216,6 +216,35 @@ impl<'a> Conditions<'a> {
                 faults.push(Diagnostic::warning("M055", &property.name.place, cause, help));
             }
         }
+    }
+
+    /// The properties that some line reads; where one is an amount, its currency's property as well.
+    pub(super) fn properties_read(&self) -> impl Iterator<Item = &str> {
+        let used = self.facts.iter().zip(&self.used).filter(|(_, used)| **used);
+        used.flat_map(|(fact, _)| match fact {
+            Fact::Property(name) => [Some(name.as_str()), None],
+            Fact::Amount(name) => [Some(name.as_str()), Some(CURRENCY)],
+            Fact::TouchpointType
+            | Fact::TouchpointChannel
+            | Fact::TouchpointSession
+            | Fact::TouchpointId
+            | Fact::TouchpointAt
+            | Fact::CustomerTally(_)
+            | Fact::JourneyTally(_)
+            | Fact::StageTally(_)
+            | Fact::JourneyNumber
+            | Fact::JourneyStartedAt
+            | Fact::StageName
+            | Fact::StageEnteredAt
+            | Fact::StageTouchpoints
+            | Fact::SegmentName
+            | Fact::EpisodeOpen(_)
+            | Fact::EpisodeValue(_)
+            | Fact::EpisodeTouchpoints(_)
+            | Fact::EpisodeOpenedAt(_)
+            | Fact::EpisodeAbandonments(_) => [None, None],
+        })
+        .flatten()
     }
 
     /// The currency, and what each slot stands for.

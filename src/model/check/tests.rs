@@ -353,3 +353,34 @@ fn more_types_than_a_model_may_name_are_told_once_however_many_groups_hand_them_
     let codes: Vec<&str> = load("m.yaml", &text).1.iter().map(|fault| fault.code).collect();
     assert_eq!(codes, ["M004"]);
 }
+
+#[test]
+fn the_properties_that_a_model_reads_are_all_that_it_mentions() {
+    let text = r#"
+sillage: 1
+model: m
+version: 1
+currency: EUR
+properties: { price: money, nps: number, due: instant, tier: text, spare: text, spent: money, points: number, mood: text, gift: flag }
+tallies: { sum: { sum: spent, of: any }, points: { sum: points, of: any }, mood: { last: mood, of: any } }
+segments: { gold: customer.points > 3, everyone: true }
+stages:
+  first: { enter: seen, when: touchpoint.nps > 3, quiet: 'touchpoint.gift ? duration("1d") : duration("2d")', abandoned at: touchpoint.due }
+  second: { enter: bought, when: 'has(touchpoint.tier)' }
+episodes:
+  basket: { known by: [cart_id, order.id, session, customer], opens: added, completes: bought, worth: value, abandoned after: 'touchpoint.price > 100 ? duration("1h") : duration("2h")' }
+friction:
+  ignored: { after: asked, missing: answered, within: 2m, by: question }
+"#;
+    let (model, faults) = load("m.yaml", text);
+    let model = model.unwrap_or_else(|| panic!("{faults:?}"));
+    let mut expected = vec![
+        "cart_id", "currency", "due", "gift", "mood", "nps", "order.id", "points", "price", "question", "spent", "tier",
+        "value",
+    ];
+    expected.sort_unstable();
+    assert_eq!(model.properties, expected);
+    // Without amounts, nobody asks for a currency.
+    let (model, _) = load("m.yaml", "sillage: 1\nmodel: m\nversion: 1\nstages: { first: { enter: seen } }\n");
+    assert_eq!(model.expect("a model").properties, [""; 0]);
+}

@@ -23,7 +23,7 @@ fn value() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn touchpoint() -> impl Strategy<Value = Touchpoint> {
+pub(super) fn touchpoint() -> impl Strategy<Value = Touchpoint> {
     let who = prop_oneof![
         name().prop_map(|id| (Identity::customer(id), None)),
         name().prop_map(|id| (Identity::anonymous(id), None)),
@@ -54,8 +54,13 @@ fn encoded(format: Format, touchpoint: &Touchpoint) -> Vec<u8> {
 fn read_all(bytes: &[u8]) -> Result<(), TestCaseError> {
     let whole = [("properties".to_owned(), ".".to_owned()), ("type".to_owned(), "properties.a".to_owned())];
     let mapping = Mapping::new(&whole).expect("good mapping");
+    let wanted = Wanted::only(["a".into(), "b.c".into()]);
+    let mut read_into = Touchpoint::default();
     for (format, mapping) in [(Format::Json, None), (Format::Json, Some(&mapping)), (Format::Avro, None)] {
         if let Err(fault) = decode(format, mapping, bytes, &arrival()) {
+            prop_assert!(!fault.is_empty() && fault.len() < 400, "{fault}");
+        }
+        if let Err(fault) = decode_into(format, mapping, &wanted, bytes, &arrival(), &mut read_into) {
             prop_assert!(!fault.is_empty() && fault.len() < 400, "{fault}");
         }
     }

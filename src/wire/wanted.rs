@@ -1,0 +1,130 @@
+//! Which properties of touchpoints anybody reads; the others are skipped where they stand, without being made into values.
+//!
+//! Knows models only as far as they say what they read.
+
+use compact_str::CompactString;
+
+use crate::model::Model;
+
+/// Which properties of a record are to be decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All of them: for whoever shows touchpoints or passes them on.
+    All,
+    /// Those that somebody reads. The others are left out, and cannot make a record unusable.
+    Only(Names),
+}
+
+/// Names of properties, looked up for each property of each record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    names: Table,
+    /// What stands before a dot of a name, each once: objects of these names are looked into.
+    above: Table,
+}
+
+/// Names by their [`mark`]: most that nobody wants have one of their own, and are known by it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Table {
+    names: Box<[Box<str>]>,
+    /// Where the names of each mark begin, and where those of the last end.
+    begins: [usize; MARKS + 1],
+}
+
+/// So many marks there are.
+const MARKS: usize = 64;
+
+impl Default for Table {
+    fn default() -> Self {
+        Table { names: Box::default(), begins: [0; MARKS + 1] }
+    }
+}
+
+impl Table {
+    fn new(names: impl IntoIterator<Item = Box<str>>) -> Self {
+        let mut names: Vec<Box<str>> = names.into_iter().collect();
+        names.sort_unstable_by(|left, right| (mark(left), left).cmp(&(mark(right), right)));
+        names.dedup();
+        let mut begins = [names.len(); MARKS + 1];
+        for (at, name) in names.iter().enumerate().rev() {
+            begins[..=mark(name)].fill(at);
+        }
+        Table { names: names.into(), begins }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let mark = mark(name);
+        self.names[self.begins[mark]..self.begins[mark + 1]].iter().any(|known| **known == *name)
+    }
+}
+
+/// What is wanted of the property of one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Interest {
+    /// Its value, where it is no object.
+    pub(super) value: bool,
+    /// If it is an object, something within.
+    pub(super) within: bool,
+}
+
+impl Interest {
+    pub(super) const NONE: Interest = Interest { value: false, within: false };
+}
+
+impl Wanted {
+    /// The properties that these models read.
+    pub fn of<'a>(models: impl IntoIterator<Item = &'a Model>) -> Wanted {
+        Wanted::only(models.into_iter().flat_map(|model| model.properties.iter().cloned()))
+    }
+
+    /// The properties of these names.
+    pub fn only(names: impl IntoIterator<Item = CompactString>) -> Wanted {
+        let names = Table::new(names.into_iter().map(|name| name.as_str().into()));
+        let dots = names.names.iter().flat_map(|name| name.match_indices('.').map(|(at, _)| name[..at].into()));
+        let above = Table::new(dots);
+        Wanted::Only(Names { names, above })
+    }
+
+    /// What is wanted of the property of this name.
+    pub(super) fn interest(&self, name: &str) -> Interest {
+        match self {
+            Wanted::All => Interest { value: true, within: true },
+            Wanted::Only(known) => Interest {
+                value: known.names.has(name),
+                // An object without a name leaves its properties their own names.
+                within: name.is_empty() || known.above.has(name),
+            },
+        }
+    }
+}
+
+/// A number below [`MARKS`], by the length and the ends of a name.
+fn mark(name: &str) -> usize {
+    let bytes = name.as_bytes();
+    let ends = bytes.first().zip(bytes.last()).map_or(0, |(first, last)| first.wrapping_mul(7) ^ last.wrapping_mul(3));
+    (usize::from(ends) + bytes.len()) % MARKS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_known_whole_and_by_what_they_are_within() {
+        let wanted = Wanted::only(["cart.items.total", "cart", "sku", "sku"].map(CompactString::from));
+        for (name, value, within) in [
+            ("cart", true, true),
+            ("cart.items", false, true),
+            ("cart.items.total", true, false),
+            ("sku", true, false),
+            ("", false, true),
+            ("items", false, false),
+            ("car", false, false),
+            ("cart.", false, false),
+            ("uks", false, false),
+        ] {
+            assert_eq!(wanted.interest(name), Interest { value, within }, "{name}");
+            assert_eq!(Wanted::All.interest(name), Interest { value: true, within: true });
+        }
+    }
+}
