@@ -11,7 +11,8 @@
 //! The shell obeys what the shard decides.
 //! - [`wire`]: bytes to touchpoints, outcomes to bytes. [`generate`]: synthetic load.
 //! - [`port`]: the two traits between a worker and its log. [`lookup`]: journeys for readers. [`metrics`]: the catalogue.
-//! - [`ledger`]: what a log with transactions must be asked so that nothing is lost or doubled, whoever the client.
+//! - [`ledger`]: what a log with transactions must be asked so that nothing is lost or doubled, whoever the client; what a
+//!   member of a consumer group does when partitions come and go ([`ledger::group`], pure).
 //! - [`kafka`], [`embedded`]: the two real logs. [`http`]: what is served. [`config`]: one YAML file, checked.
 //! - [`runtime`]: the worker, the one clock, the life of the service. [`cli`]: the commands.
 

@@ -1,12 +1,11 @@
 //! Where the inputs end now: the questions behind "caught up" (rule 4).
 //!
 //! Asked on a thread and two clients of its own, one per isolation level, since on the consuming client such a question
-//! waits behind its long-poll fetch. Last stable offset = high watermark means that no transaction stands open before the
-//! end.
+//! waits behind its long-poll fetch. What an answer proves is judged by [`crate::ledger::group`].
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, TryIter, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,8 +16,8 @@ use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tracing::{debug, warn};
 
 use super::{Connection, answers, client};
-use crate::port::{Now, ShardId};
-use crate::time::Timestamp;
+use crate::ledger::group::{End, Partition};
+use crate::port::Now;
 
 /// At most so often.
 const INTERVAL: Duration = Duration::from_millis(25);
@@ -29,22 +28,9 @@ const LOOK: Duration = Duration::from_millis(250);
 /// How often it is told that an end is unknown.
 const TELL: Duration = Duration::from_secs(10);
 
-/// An input that wants to know its end: index of the topic, partition.
-pub(super) type Asked = (usize, ShardId);
-
-/// The end of an input as of a question sent at `at`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct End {
-    pub input: usize,
-    pub shard: ShardId,
-    /// High watermark, equal to the last stable offset.
-    pub offset: i64,
-    pub at: Timestamp,
-}
-
 #[derive(Default)]
 struct Slate {
-    wanted: Mutex<Vec<Asked>>,
+    wanted: Mutex<Vec<Partition>>,
     changed: Condvar,
     stop: AtomicBool,
 }
@@ -89,14 +75,14 @@ impl Ends {
     }
 
     /// Says which inputs have nothing buffered and want to know their end.
-    pub(super) fn want(&self, inputs: Vec<Asked>) {
+    pub(super) fn want(&self, inputs: Vec<Partition>) {
         *self.slate.wanted.lock().unwrap_or_else(PoisonError::into_inner) = inputs;
         self.slate.changed.notify_one();
     }
 
     /// The answers since the last look.
-    pub(super) fn answers(&self) -> TryIter<'_, Vec<End>> {
-        self.answers.try_iter()
+    pub(super) fn answers(&self) -> Vec<End> {
+        self.answers.try_iter().flatten().collect()
     }
 }
 
@@ -131,11 +117,10 @@ fn ask_on(
         let at = now();
         let both = [stable.ends(connection, &wanted), high.ends(connection, &wanted)];
         let [stable, high] = &both;
-        let agreed = wanted.iter().zip(stable.iter().zip(high)).filter_map(|((input, shard), (stable, high))| {
-            let (offset, high) = (*stable.as_ref().ok()?, *high.as_ref().ok()?);
-            (offset == high).then_some(End { input: *input, shard: *shard, offset, at })
+        let known = wanted.iter().zip(stable.iter().zip(high)).filter_map(|(partition, (stable, high))| {
+            Some(End { partition: *partition, stable: *stable.as_ref().ok()?, high: *high.as_ref().ok()?, at })
         });
-        if answers.send(agreed.collect()).is_err() {
+        if answers.send(known.collect()).is_err() {
             return;
         }
         // Unanswered questions hold stream time; the lag of stream time is a metric.
@@ -163,9 +148,9 @@ impl Asker {
     }
 
     /// The ends of all wanted inputs, asked for at once. A partition without an answer holds its own shard only.
-    fn ends(&mut self, connection: &Connection, wanted: &[Asked]) -> Vec<Result<i64, String>> {
+    fn ends(&mut self, connection: &Connection, wanted: &[Partition]) -> Vec<Result<i64, String>> {
         let found = self.ask(connection, wanted);
-        let end = |(input, shard): &Asked| {
+        let end = |(input, shard): &Partition| {
             let found = found.as_ref().map_err(ToString::to_string)?;
             let found = found.find_partition(&connection.inputs[*input], *shard as i32).ok_or("nobody knows it")?;
             found.error().map_err(|error| error.to_string())?;
@@ -178,7 +163,7 @@ impl Asker {
     }
 
     /// A look-up by time with librdkafka's "latest" as the time.
-    fn ask(&self, connection: &Connection, wanted: &[Asked]) -> KafkaResult<TopicPartitionList> {
+    fn ask(&self, connection: &Connection, wanted: &[Partition]) -> KafkaResult<TopicPartitionList> {
         let mut asked = TopicPartitionList::new();
         for (input, shard) in wanted {
             asked.add_partition_offset(&connection.inputs[*input], *shard as i32, Offset::End)?;

@@ -1,9 +1,9 @@
 //! The real log: Apache Kafka through rdkafka.
 //!
 //! One consumer and one transactional producer per worker. What has to be asked of them, and in which order, so that nothing
-//! is lost or doubled, stands in [`crate::ledger`]; here is how rdkafka is asked: `transactions` commits, `rebalance` answers
-//! when partitions come and go, `restore` reads the state log, `cutter` cuts it, `ends` knows where the inputs end, `source`
-//! polls. Knows nothing of models or journeys.
+//! is lost or doubled, stands in [`crate::ledger`]; here is how rdkafka is asked: `transactions` commits, `rebalance` performs
+//! what [`crate::ledger::group`] decides when partitions come and go, `restore` reads the state log, `cutter` cuts it, `ends`
+//! knows where the inputs end, `source` polls. Knows nothing of models or journeys.
 
 mod answers;
 mod client;
@@ -29,10 +29,10 @@ use rdkafka::consumer::Consumer;
 
 use crate::ledger::{Ledger, LedgerSink};
 use crate::port::{Now, Seat, Sink};
-use crate::time::Timestamp;
 use crate::wire::Format;
 use crate::wire::pages::Mark;
 
+pub use crate::ledger::group::{Protocol, Start};
 pub use follow::{Followed, follow};
 pub use mover::Mover;
 pub use offline::{Extent, Kept, Offline};
@@ -65,26 +65,6 @@ pub struct Connection {
     pub properties: BTreeMap<String, String>,
     /// An input is paused when so many of its records wait in a shard.
     pub buffered_records: usize,
-}
-
-/// Who deals the partitions among the members of the group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// A member, all partitions at once (`range`).
-    Classic,
-    /// The brokers, only what changes (KIP-848, with their `range`).
-    Consumer,
-}
-
-/// Where a group without offsets starts (rule 24).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// At the beginning.
-    Earliest,
-    /// At what is new.
-    Latest,
-    /// At the first record stamped with this instant or later.
-    At(Timestamp),
 }
 
 /// What a worker waits for before it takes a place in its group: at once, or when a standby is to take over.

@@ -1,7 +1,9 @@
-//! Partitions come and go: answered inside the rebalance callback, and nowhere else (see kafka traps: a deferred answer can
-//! wipe a newer assignment). Partitions that go are committed for first; partitions that come are looked up first.
+//! Performs what a member of the group decides ([`crate::ledger::group`]): tells it what rdkafka reports, and does what it asks.
+//!
+//! Partitions that come and go are answered inside the rebalance callback, and nowhere else (see kafka traps: a deferred answer
+//! can wipe a newer assignment).
 
-mod plan;
+mod questions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicBool;
@@ -10,71 +12,58 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::KafkaError;
 use rdkafka::statistics::Statistics;
-use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tracing::{info, warn};
 
-use self::plan::Plan;
-use super::ends::Asked;
+use super::ends::Ends;
 use super::restore::Restorer;
-use super::{Connection, Protocol, answers, client};
-use crate::ledger::{self, Found, Ledger, Seating};
+use super::{Connection, Protocol, client};
+use crate::ledger::Ledger;
+use crate::ledger::group::{Ask, End, Event, Member, Notice, Partition, Terms};
 use crate::metrics;
-use crate::port::{Assignment, Known, Seat, ShardId};
+use crate::port::{Seat, ShardId};
 
 /// A worker's consumer.
-pub(super) type GroupConsumer = BaseConsumer<Desk>;
+pub(super) type GroupConsumer = BaseConsumer<RebalanceHandler>;
 
 /// How long one question to the brokers may take.
 const CALL: Duration = Duration::from_secs(10);
-/// How long an assignment that cannot be used may stand before the worker gives up.
-const MENDING: Duration = Duration::from_secs(60);
 
-/// What the consumer's callbacks work on. The seat is never locked while the consumer is polled, so the callback, which
-/// runs on the polling thread, can always have it.
-pub(super) struct Desk {
+/// What the consumer's callbacks work on.
+///
+/// Neither the seat nor `held` is locked while the consumer is polled, or asked for anything else, so the callback, which runs
+/// on the polling thread, can always have them.
+pub(super) struct RebalanceHandler {
     connection: Arc<Connection>,
-    /// Taken before anything is subscribed to, and so before any callback comes.
-    seat: OnceLock<Arc<Mutex<dyn Seat>>>,
-    owned: Mutex<BTreeSet<ShardId>>,
-    /// Inputs of owned shards that deliver nothing for now, because too much of theirs waits.
-    paused: Mutex<BTreeSet<Asked>>,
-    /// Shards whose state is being read, and what the committed offsets say of them.
-    awaited: Mutex<BTreeMap<ShardId, Found>>,
-    /// Shards whose inputs are not read from where they go on: records came that nobody could take, or only the state log says
-    /// where that is.
-    strayed: Mutex<BTreeSet<ShardId>>,
-    /// Where inputs are read on from instead of where they were assigned.
-    sought: Mutex<BTreeMap<Asked, i64>>,
-    failed: Mutex<Option<Failed>>,
-    restorer: Restorer,
     ledger: Arc<Ledger>,
     /// What a shard reads: its inputs, and the control topic. The latter is not subscribed to: its partition goes along with
     /// those of the inputs, whoever else is in the group.
     topics: Vec<String>,
+    /// Taken before anything is subscribed to, and so before any callback comes.
+    seat: OnceLock<Arc<Mutex<dyn Seat>>>,
+    begun: Instant,
     stop: Arc<AtomicBool>,
+    held: Mutex<Held>,
 }
 
-/// What a callback could not do.
-struct Failed {
-    reason: String,
-    /// The next assignment may mend it, if it comes before this.
-    hopeless_from: Instant,
+/// The one owner of what changes when partitions come and go. A lock, since rdkafka shares a consumer's context.
+struct Held {
+    member: Member,
+    restorer: Restorer,
+    /// From the moment on when something is subscribed to.
+    ends: Option<Ends>,
 }
 
-fn open<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Desk {
+impl RebalanceHandler {
     pub(super) fn new(connection: Arc<Connection>, restorer: Restorer, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) -> Self {
-        let (owned, paused, awaited) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (strayed, sought, failed) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (seat, topics) = (OnceLock::new(), ledger.topics());
-        Desk { connection, seat, owned, paused, awaited, strayed, sought, failed, restorer, ledger, topics, stop }
+        let (protocol, start, buffered_records) = (connection.protocol, connection.start, connection.buffered_records);
+        let member = Member::new(Arc::clone(&ledger), Terms { protocol, start, buffered_records });
+        let held = Mutex::new(Held { member, restorer, ends: None });
+        let (topics, seat, begun) = (ledger.topics(), OnceLock::new(), Instant::now());
+        RebalanceHandler { connection, ledger, topics, seat, begun, stop, held }
     }
 
     /// The worker that is told; once.
@@ -82,17 +71,18 @@ impl Desk {
         let _ = self.seat.set(seat);
     }
 
-    pub(super) fn seat(&self) -> MutexGuard<'_, dyn Seat + 'static> {
-        open(self.seat.get().unwrap_or_else(|| unreachable!("a seat is taken before the consumer subscribes")))
+    /// Where the ends of inputs are asked for.
+    pub(super) fn watch(&self, ends: Ends) {
+        self.held().ends = Some(ends);
     }
 
-    /// Whether a record of this shard can be taken. One that cannot is asked for again when the shard is seated.
-    pub(super) fn takes(&self, shard: ShardId) -> bool {
-        let takes = open(&self.owned).contains(&shard);
-        if !takes {
-            open(&self.strayed).insert(shard);
-        }
-        takes
+    pub(super) fn seat(&self) -> MutexGuard<'_, dyn Seat + 'static> {
+        let seat = self.seat.get().unwrap_or_else(|| unreachable!("a seat is taken before the consumer subscribes"));
+        seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a shard reads: its inputs in their order, and after them the control topic.
@@ -100,232 +90,167 @@ impl Desk {
         &self.topics
     }
 
-    /// The shards that this worker owns.
-    pub(super) fn owned(&self) -> Vec<ShardId> {
-        open(&self.owned).iter().copied().collect()
+    /// Whether a record of this shard can be taken.
+    pub(super) fn takes(&self, shard: ShardId) -> bool {
+        self.held().member.takes(shard)
     }
 
-    /// The inputs that are paused.
-    pub(super) fn paused(&self) -> MutexGuard<'_, BTreeSet<Asked>> {
-        open(&self.paused)
-    }
-
-    /// Where inputs are read on from instead of where they were assigned.
-    pub(super) fn sought(&self) -> BTreeMap<Asked, i64> {
-        open(&self.sought).clone()
+    /// Why the worker cannot go on, if it cannot.
+    pub(super) fn failure(&self) -> Option<String> {
+        self.held().member.failure(self.begun.elapsed()).map(ToOwned::to_owned)
     }
 
     /// Gives up everything, with a commit, because the worker ends.
-    pub(super) fn release(&self) -> Result<(), String> {
-        let shards: Vec<ShardId> = std::mem::take(&mut *open(&self.owned)).into_iter().collect();
-        self.seat().revoking(&shards);
+    pub(super) fn release(&self, consumer: &GroupConsumer) -> Result<(), String> {
+        self.tell(consumer, Event::Stopping)?;
         // Says how that commit ended.
         self.seat().turn()
     }
 
-    /// Why a callback could not do its work, once there is no more hope that it will.
-    pub(super) fn failure(&self) -> Option<String> {
-        open(&self.failed)
-            .as_ref()
-            .filter(|failed| failed.hopeless_from <= Instant::now())
-            .map(|failed| failed.reason.clone())
-    }
-
-    fn assign(&self, consumer: &GroupConsumer, given: &TopicPartitionList) -> Result<(), String> {
-        let fault = |error| format!("cannot take partitions: {error}");
-        if let Some(reason) = self.lopsided(given) {
-            // Taken as nothing: a topic created a moment ago may not be known to every member yet.
-            warn!(reason, "partitions are not taken; waiting for the next assignment");
-            self.fail(reason, MENDING);
-            return self.take(consumer, &TopicPartitionList::new()).map_err(fault);
-        }
-        match self.connection.protocol {
-            // This is all that there is to take.
-            Protocol::Classic => drop(open(&self.failed).take()),
-            // What comes beside what was not taken mends nothing.
-            Protocol::Consumer => {}
-        }
-        let plan = self.plan(consumer, given)?;
-        self.take(consumer, &plan.positions).map_err(fault)?;
-        // The client may remember what was paused before the partitions went and came back.
-        consumer.resume(&plan.positions).map_err(|error| format!("cannot resume partitions: {error}"))?;
-        open(&self.paused).retain(|(_, shard)| !plan.shards().contains(shard));
-        self.pause(consumer, plan.found.keys().chain(plan.parked.iter().map(|(shard, _)| shard)))?;
-        open(&self.owned).extend(plan.ready.iter().map(|assignment| assignment.shard));
-        info!(shards = shards_of(given).len(), ready = plan.ready.len(), "partitions assigned");
-        let awaited: Vec<ShardId> = plan.found.keys().copied().collect();
-        let mut seat = self.seat();
-        seat.assigned(plan.ready);
-        seat.awaiting(&awaited);
-        plan.parked.into_iter().for_each(|(shard, reason)| seat.park(shard, reason));
-        drop(seat);
-        open(&self.awaited).extend(plan.found);
-        self.restorer.order(awaited);
-        Ok(())
-    }
-
-    /// Answers the group: instead of all that was there, or beside it, as its protocol wants.
-    fn take(&self, consumer: &GroupConsumer, positions: &TopicPartitionList) -> KafkaResult<()> {
-        match self.connection.protocol {
-            Protocol::Classic => consumer.assign(positions),
-            Protocol::Consumer => consumer.incremental_assign(positions),
-        }
-    }
-
     /// Seats the shards whose state has been read meanwhile. To be called between polls.
     pub(super) fn seat_restored(&self, consumer: &GroupConsumer) -> Result<(), String> {
-        for (shard, restored) in self.restorer.results() {
-            let Some(found) = open(&self.awaited).remove(&shard) else { continue };
-            let seated = restored.and_then(|restored| {
-                let seating = ledger::seating(&self.ledger, shard, restored.progress, &found)?;
-                if let Seating::Recovered(_) = seating {
-                    warn!(shard, "the group has no offsets: they are taken from the state log");
-                }
-                match seating {
-                    Seating::At(progress) | Seating::Recovered(progress) => {
-                        let (needed_from, progress) = (restored.needed_from, self.ledger.complete(progress));
-                        Ok(Assignment { shard, progress, customers: Known::Restored(restored.customers), needed_from })
-                    }
-                    // Its log holds only what was undone.
-                    Seating::Fresh => self.fresh(consumer, shard, &found),
-                }
-            });
-            let seated = match seated {
-                Ok(assignment) => self.bring_back(consumer, &assignment)?.map_or(Ok(assignment), Err),
-                Err(reason) => Err(reason),
-            };
-            match seated {
-                Ok(assignment) => {
-                    self.seat().assigned(vec![assignment]);
-                    open(&self.owned).insert(shard);
-                    consumer.resume(&self.partitions_of([&shard])).map_err(|error| format!("cannot resume: {error}"))?;
-                }
-                Err(reason) => self.seat().park(shard, reason),
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes to where a shard goes on, where its inputs are not read from there. Returns why it cannot be used, where that is gone.
-    fn bring_back(&self, consumer: &GroupConsumer, assignment: &Assignment) -> Result<Option<String>, String> {
-        let shard = assignment.shard;
-        if !open(&self.strayed).remove(&shard) {
-            return Ok(None);
-        }
-        info!(shard, "its inputs are read on from where its state stands");
-        let mut plan = Plan::default();
-        plan.at(&self.topics, shard, &assignment.progress.positions)?;
-        if let Some((_, reason)) = self.within_what_is_kept(consumer, &mut plan.positions)?.pop() {
-            return Ok(Some(reason));
-        }
-        for elem in plan.positions.elements() {
-            let (topic, offset) = (elem.topic(), elem.offset());
-            let sought = consumer.seek(topic, shard as i32, offset, CALL);
-            sought.map_err(|error| format!("cannot go back to {offset:?} of {topic}: {error}"))?;
-            let input = self.topics.iter().position(|input| input == topic);
-            if let (Some(input), Some(offset)) = (input, answers::number(offset)) {
-                open(&self.sought).insert((input, shard), offset);
-            }
-        }
-        Ok(None)
+        let restored = self.held().restorer.results();
+        restored.into_iter().try_for_each(|(shard, state)| self.tell(consumer, Event::Restored(shard, state)))
     }
 
     /// Pauses the inputs of shards that the worker had to park. To be called between polls.
     pub(super) fn set_parked_aside(&self, consumer: &GroupConsumer) -> Result<(), String> {
         let parked = self.seat().take_parked();
-        if parked.is_empty() {
-            return Ok(());
-        }
-        open(&self.owned).retain(|shard| !parked.contains(shard));
-        self.pause(consumer, &parked)
+        if parked.is_empty() { Ok(()) } else { self.tell(consumer, Event::Parked(parked)) }
     }
 
-    fn pause<'a>(&self, consumer: &GroupConsumer, shards: impl IntoIterator<Item = &'a ShardId>) -> Result<(), String> {
-        let partitions = self.partitions_of(shards);
-        if partitions.count() == 0 {
-            return Ok(());
-        }
-        consumer.pause(&partitions).map_err(|error| format!("cannot pause partitions: {error}"))
+    /// Where inputs end, as far as that has been heard since this was last asked.
+    pub(super) fn ends(&self) -> Vec<End> {
+        self.held().ends.as_ref().map_or_else(Vec::new, Ends::answers)
     }
 
-    fn partitions_of<'a>(&self, shards: impl IntoIterator<Item = &'a ShardId>) -> TopicPartitionList {
-        let mut partitions = TopicPartitionList::new();
-        for shard in shards {
-            for topic in &self.topics {
-                partitions.add_partition(topic, *shard as i32);
+    /// How many records wait for their turn, of each partition of the shards that are owned.
+    pub(super) fn buffered(&self) -> Vec<(Partition, usize)> {
+        let owned = self.held().member.owned().clone();
+        let (seat, topics) = (self.seat(), 0..self.topics.len());
+        let partitions = owned.into_iter().flat_map(|shard| topics.clone().map(move |input| (input, shard)));
+        partitions.map(|(input, shard)| ((input, shard), seat.buffered(shard, input))).collect()
+    }
+
+    /// Tells the member what happened, and does what it asks, until it asks nothing more.
+    pub(super) fn tell(&self, consumer: &GroupConsumer, event: Event) -> Result<(), String> {
+        let (mut asks, mut next) = (Vec::new(), Some(event));
+        while let Some(event) = next.take() {
+            self.held().member.handle(event, &mut asks);
+            for ask in asks.drain(..) {
+                match self.perform(consumer, ask) {
+                    Ok(answer) => next = answer.or(next),
+                    Err(reason) => {
+                        self.held().member.handle(Event::Failed(reason.clone()), &mut Vec::new());
+                        return Err(reason);
+                    }
+                }
             }
         }
-        partitions
+        Ok(())
     }
 
-    /// All inputs have equally many partitions and `range` deals them alike, so a shard comes with a partition of every input,
-    /// or something is wrong.
-    fn lopsided(&self, given: &TopicPartitionList) -> Option<String> {
-        let shards = shards_of(given);
-        let missing = |shard: &i32| {
-            let topic = self.connection.inputs.iter().find(|topic| given.find_partition(topic, *shard).is_none())?;
-            Some(format!(
-                "partition {shard} of {topic} was not given together with that of the other inputs; \
-                 all members must use the range assignor and the same inputs"
-            ))
+    /// Does what is asked; tells the answer to a question.
+    fn perform(&self, consumer: &GroupConsumer, ask: Ask) -> Result<Option<Event>, String> {
+        match ask {
+            Ask::Question(question) => return self.answer(consumer, &question).map(|answer| Some(Event::Answer(answer))),
+            Ask::Take(positions) => self.take(consumer, &positions)?,
+            Ask::GiveBack(partitions) => {
+                let given_back = match self.connection.protocol {
+                    Protocol::Classic => consumer.unassign(),
+                    Protocol::Consumer => consumer.incremental_unassign(&self.list(&partitions)),
+                };
+                given_back.map_err(|error| format!("cannot give partitions back: {error}"))?;
+            }
+            Ask::Pause(partitions) => {
+                let paused = consumer.pause(&self.list(&partitions));
+                paused.map_err(|error| format!("cannot pause partitions: {error}"))?;
+            }
+            Ask::Resume(partitions) => {
+                let resumed = consumer.resume(&self.list(&partitions));
+                resumed.map_err(|error| format!("cannot resume partitions: {error}"))?;
+            }
+            Ask::Seek((input, shard), offset) => {
+                let topic = &self.topics[input];
+                let sought = consumer.seek(topic, shard as i32, Offset::Offset(offset), CALL);
+                sought.map_err(|error| format!("cannot go back to offset {offset} of {topic}: {error}"))?;
+            }
+            Ask::Restore(shards) => self.held().restorer.order(shards),
+            Ask::StopRestoring => self.held().restorer.cancel(),
+            Ask::WatchEnds(partitions) => self.held().ends.iter().for_each(|ends| ends.want(partitions.clone())),
+            Ask::Assign(assignments) => self.seat().assigned(assignments),
+            Ask::Await(shards) => self.seat().awaiting(&shards),
+            Ask::Park(shard, reason) => self.seat().park(shard, reason),
+            Ask::Revoke(shards) => self.seat().revoking(&shards),
+            Ask::Lose(shards) => self.seat().lost(&shards),
+            Ask::CaughtUp { partition: (input, shard), position, at } => self.seat().caught_up(shard, input, position, at),
+            Ask::Say(notice) => self.say(notice),
+        }
+        Ok(None)
+    }
+
+    /// Answers the group: instead of all that was there, or beside it, as its protocol wants.
+    fn take(&self, consumer: &GroupConsumer, positions: &BTreeMap<Partition, i64>) -> Result<(), String> {
+        let list = self.offsets(positions)?;
+        let taken = match self.connection.protocol {
+            Protocol::Classic => consumer.assign(&list),
+            Protocol::Consumer => consumer.incremental_assign(&list),
         };
-        shards.iter().find_map(missing)
+        taken.map_err(|error| format!("cannot take partitions: {error}"))
     }
 
-    fn revoke(&self, consumer: &GroupConsumer, taken: &TopicPartitionList) {
-        let going: BTreeSet<ShardId> = taken.elements().iter().map(|elem| elem.partition().unsigned_abs()).collect();
-        self.restorer.cancel();
-        let awaited: Vec<ShardId> = {
-            let mut awaited = open(&self.awaited);
-            awaited.retain(|shard, _| !going.contains(shard));
-            awaited.keys().copied().collect()
-        };
-        // What stays is read from the beginning once more; it is rare that anything does.
-        self.restorer.order(awaited);
-        open(&self.owned).retain(|shard| !going.contains(shard));
-        open(&self.strayed).retain(|shard| !going.contains(shard));
-        open(&self.sought).retain(|(_, shard), _| !going.contains(shard));
-        open(&self.paused).retain(|(_, shard)| !going.contains(shard));
-        if !going.is_empty() {
-            let going: Vec<ShardId> = going.into_iter().collect();
-            info!(shards = going.len(), "partitions revoked");
-            for (topic, shard) in self.topics.iter().flat_map(|topic| going.iter().map(move |shard| (topic, shard))) {
-                metrics::lag(topic, *shard, 0);
+    fn say(&self, notice: Notice) {
+        match notice {
+            Notice::NotTaken(reason) => {
+                warn!(reason, "partitions are not taken; waiting for the next assignment");
             }
-            if consumer.assignment_lost() {
-                self.seat().lost(&going);
-            } else {
-                self.seat().revoking(&going);
+            Notice::Assigned { shards, ready } => info!(shards, ready, "partitions assigned"),
+            Notice::Revoked(going) => {
+                info!(shards = going.len(), "partitions revoked");
+                for (topic, shard) in self.topics.iter().flat_map(|topic| going.iter().map(move |shard| (topic, shard))) {
+                    metrics::lag(topic, *shard, 0);
+                }
             }
-        }
-        let given_back = match self.connection.protocol {
-            Protocol::Classic => consumer.unassign(),
-            Protocol::Consumer => self.with_controls(consumer, taken).and_then(|all| consumer.incremental_unassign(&all)),
-        };
-        if let Err(error) = given_back {
-            self.fail(format!("cannot give partitions back: {error}"), Duration::ZERO);
+            Notice::OffsetsRecovered(shard) => {
+                warn!(shard, "the group has no offsets: they are taken from the state log");
+            }
+            Notice::ErasuresGone(shard) => {
+                warn!(shard, "erasures that were asked for are not in the control topic any more; ask for them again");
+            }
+            Notice::ReadOn(shard) => info!(shard, "its inputs are read on from where its state stands"),
         }
     }
 
-    /// What is given back, and the control topic's partitions that were taken along with it.
-    fn with_controls(&self, consumer: &GroupConsumer, taken: &TopicPartitionList) -> KafkaResult<TopicPartitionList> {
-        let (control, assigned) = (self.ledger.control(), consumer.assignment()?);
-        let mut all = taken.clone();
-        for shard in shards_of(taken) {
-            if assigned.find_partition(&control, shard).is_some() && all.find_partition(&control, shard).is_none() {
-                all.add_partition(&control, shard);
-            }
+    fn list(&self, partitions: &[Partition]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for (input, shard) in partitions {
+            list.add_partition(&self.topics[*input], *shard as i32);
         }
-        Ok(all)
+        list
     }
 
-    fn fail(&self, reason: String, hope: Duration) {
-        let hopeless_from = Instant::now() + hope;
-        open(&self.failed).get_or_insert(Failed { reason, hopeless_from });
+    fn offsets(&self, positions: &BTreeMap<Partition, i64>) -> Result<TopicPartitionList, String> {
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for ((input, shard), offset) in positions {
+            let added = list.add_partition_offset(&self.topics[*input], *shard as i32, Offset::Offset(*offset));
+            added.map_err(|error| format!("cannot start at offset {offset}: {error}"))?;
+        }
+        Ok(list)
+    }
+
+    /// What a list of rdkafka's names, of what is read here.
+    pub(super) fn partitions(&self, list: &TopicPartitionList) -> Vec<(Partition, Offset)> {
+        let input = |topic: &str| self.topics.iter().position(|input| input == topic);
+        let elements = list.elements();
+        let one = elements.iter().filter_map(|elem| {
+            let partition = (input(elem.topic())?, elem.partition().unsigned_abs());
+            Some((partition, elem.offset()))
+        });
+        one.collect()
     }
 }
 
-impl ClientContext for Desk {
+impl ClientContext for RebalanceHandler {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         client::log(level, facility, line);
     }
@@ -335,7 +260,7 @@ impl ClientContext for Desk {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let owned = open(&self.owned);
+        let owned: BTreeSet<ShardId> = self.held().member.owned().clone();
         for (topic, partitions) in &statistics.topics {
             for (number, partition) in &partitions.partitions {
                 let shard = number.unsigned_abs();
@@ -350,18 +275,17 @@ impl ClientContext for Desk {
     }
 }
 
-impl ConsumerContext for Desk {
+impl ConsumerContext for RebalanceHandler {
     fn rebalance(&self, consumer: &GroupConsumer, what: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
-        if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            if let Err(reason) = self.assign(consumer, partitions) {
-                self.fail(reason, Duration::ZERO);
-            }
+        let partitions = self.partitions(partitions).into_iter().map(|(partition, _)| partition).collect();
+        let event = if what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
+            Event::Assigned { partitions, at: self.begun.elapsed() }
+        } else if consumer.assignment_lost() {
+            Event::Lost(partitions)
         } else {
-            self.revoke(consumer, partitions);
-        }
+            Event::Revoked(partitions)
+        };
+        // What went wrong the member remembers, and ends the worker when the poll is over.
+        let _ = self.tell(consumer, event);
     }
-}
-
-fn shards_of(given: &TopicPartitionList) -> BTreeSet<i32> {
-    given.elements().iter().map(TopicPartitionListElem::partition).collect()
 }

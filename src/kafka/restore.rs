@@ -1,9 +1,9 @@
 //! Where the state log of a shard is read: on a thread of its own, beside the shards that run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -37,11 +37,12 @@ pub(super) type Outcome = (ShardId, Result<Restored, String>);
 pub(super) struct Restorer {
     works: Arc<Works>,
     orders: Option<Sender<Order>>,
-    results: Mutex<Receiver<(u64, Outcome)>>,
+    results: Receiver<(u64, Outcome)>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Works {
+/// What a reader of state logs works with.
+pub(super) struct Works {
     connection: Arc<Connection>,
     ledger: Arc<Ledger>,
     entrance: Arc<Entrance>,
@@ -71,15 +72,12 @@ impl Restorer {
             .name("sillage-restore".to_owned())
             .spawn(move || work_on(&shared, &incoming, &answer))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Restorer { works, orders: Some(orders), results: Mutex::new(results), thread: Some(thread) })
+        Ok(Restorer { works, orders: Some(orders), results, thread: Some(thread) })
     }
 
-    /// Of these shards those whose state log holds nothing, not even what is uncommitted. To be asked when their committed
-    /// offsets are known.
-    pub(super) fn empty(&self, shards: &[ShardId]) -> Result<BTreeSet<ShardId>, String> {
-        // One that nobody leads now is taken for one that holds something: it is read beside the others.
-        let ends = self.works.ends(&self.works.asking()?, shards, Duration::ZERO)?;
-        Ok(shards.iter().copied().filter(|shard| ends.get(shard) == Some(&0)).collect())
+    /// What it works with, to ask something meanwhile.
+    pub(super) fn works(&self) -> Arc<Works> {
+        Arc::clone(&self.works)
     }
 
     /// Has the state of these shards read, one after the other. To be asked when their committed offsets are known.
@@ -99,8 +97,7 @@ impl Restorer {
     /// What has been read since this was last asked.
     pub(super) fn results(&self) -> Vec<Outcome> {
         let assignment = self.works.assignment.load(Ordering::Acquire);
-        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.try_iter().filter(|(of, _)| *of == assignment).map(|(_, outcome)| outcome).collect()
+        self.results.try_iter().filter(|(of, _)| *of == assignment).map(|(_, outcome)| outcome).collect()
     }
 }
 
@@ -125,6 +122,12 @@ fn work_on(works: &Works, orders: &Receiver<Order>, answers: &Sender<(u64, Outco
 }
 
 impl Works {
+    /// Where the logs of these shards end now, uncommitted records included; of one that nobody leads now, nothing. To be asked
+    /// when their committed offsets are known.
+    pub(super) fn ends_now(&self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, i64>, String> {
+        self.ends(&self.asking()?, shards, Duration::ZERO)
+    }
+
     fn is_wanted(&self, assignment: u64) -> bool {
         self.assignment.load(Ordering::Acquire) == assignment
     }

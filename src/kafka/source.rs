@@ -1,22 +1,20 @@
 //! The loop that polls a worker's consumer and tells its seat.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::topic_partition_list::TopicPartitionListElem;
 use tracing::warn;
 
-use super::ends::{Asked, End, Ends};
-use super::rebalance::{Desk, GroupConsumer};
+use super::ends::Ends;
+use super::rebalance::{GroupConsumer, RebalanceHandler};
 use super::restore::Restorer;
-use super::{Connection, Protocol, answers, client};
+use super::{Connection, Protocol, client};
 use crate::ledger::Ledger;
+use crate::ledger::group::Event;
 use crate::port::{Now, Origin, RawRecord, Stamped};
 use crate::time::Timestamp;
 
@@ -33,8 +31,8 @@ pub(super) fn connect(
     ledger: &Arc<Ledger>,
     stop: &Arc<AtomicBool>,
 ) -> Result<Arc<GroupConsumer>, String> {
-    let desk = Desk::new(Arc::clone(connection), restorer, Arc::clone(ledger), Arc::clone(stop));
-    let made = client::consumer(connection, worker).create_with_context(desk);
+    let handler = RebalanceHandler::new(Arc::clone(connection), restorer, Arc::clone(ledger), Arc::clone(stop));
+    let made = client::consumer(connection, worker).create_with_context(handler);
     made.map(Arc::new).map_err(|error| format!("cannot make a consumer: {error}"))
 }
 
@@ -46,8 +44,8 @@ pub(super) fn drive(
 ) -> Result<(), String> {
     let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(|error| format!("cannot subscribe: {error}"))?;
-    let (topics, ends) = (consumer.context().topics().to_vec(), Ends::start(connection, now)?);
-    let mut source = Source { connection, topics, consumer, ends };
+    consumer.context().watch(Ends::start(connection, now)?);
+    let source = Source { connection, consumer };
     let ended = loop {
         if stop.load(Ordering::Acquire) {
             break Ok(());
@@ -56,7 +54,7 @@ pub(super) fn drive(
             break Err(reason);
         }
     };
-    let released = consumer.context().release();
+    let released = consumer.context().release(consumer);
     match connection.protocol {
         // A static member does not leave its group: whoever comes back by its name within the session time-out finds its
         // shards as they were, and nobody is disturbed.
@@ -68,14 +66,11 @@ pub(super) fn drive(
 
 struct Source<'a> {
     connection: &'a Connection,
-    /// The inputs, and after them the control topic.
-    topics: Vec<String>,
     consumer: &'a Arc<GroupConsumer>,
-    ends: Ends,
 }
 
 impl Source<'_> {
-    fn round(&mut self) -> Result<(), String> {
+    fn round(&self) -> Result<(), String> {
         let mut wait = WAIT;
         for _ in 0..ROUND {
             match self.consumer.poll(wait) {
@@ -85,22 +80,23 @@ impl Source<'_> {
             }
             wait = Duration::ZERO;
         }
-        if let Some(reason) = self.consumer.context().failure() {
+        let handler = self.consumer.context();
+        if let Some(reason) = handler.failure() {
             return Err(reason);
         }
-        self.consumer.context().seat_restored(self.consumer)?;
+        handler.seat_restored(self.consumer)?;
         self.tell_ends()?;
-        self.consumer.context().seat().turn()?;
-        self.consumer.context().set_parked_aside(self.consumer)?;
-        self.steer()
+        handler.seat().turn()?;
+        handler.set_parked_aside(self.consumer)?;
+        handler.tell(self.consumer, Event::Buffered(handler.buffered()))
     }
 
     fn hand_over(&self, record: &BorrowedMessage<'_>) -> Result<(), String> {
-        let topic = record.topic();
-        let input = self.topics.iter().position(|input| input == topic);
+        let (handler, topic) = (self.consumer.context(), record.topic());
+        let input = handler.topics().iter().position(|input| input == topic);
         let input = input.ok_or_else(|| format!("a record of {topic} came, which is no input"))?;
         let shard = record.partition().unsigned_abs();
-        if !self.consumer.context().takes(shard) {
+        if !handler.takes(shard) {
             return Ok(());
         }
         // A record without a timestamp is as old as its receipt.
@@ -112,7 +108,7 @@ impl Source<'_> {
             key: record.key(),
             value: record.payload(),
         };
-        let mut seat = self.consumer.context().seat();
+        let mut seat = handler.seat();
         if input < self.connection.inputs.len() {
             seat.record(record);
         } else {
@@ -139,69 +135,14 @@ impl Source<'_> {
         }
     }
 
-    /// Passes on the answered questions whose input has been handed over to the end.
-    fn tell_ends(&mut self) -> Result<(), String> {
-        let answers: Vec<End> = self.ends.answers().flatten().collect();
-        if answers.is_empty() {
+    /// Passes on what the brokers say about ends, and librdkafka's own positions, since they count control records.
+    fn tell_ends(&self) -> Result<(), String> {
+        let handler = self.consumer.context();
+        let ends = handler.ends();
+        if ends.is_empty() {
             return Ok(());
         }
-        let positions = self.positions()?;
-        let mut seat = self.consumer.context().seat();
-        for End { input, shard, offset, at } in answers {
-            if positions.get(&(input, shard)).is_some_and(|position| *position >= offset) {
-                seat.caught_up(shard, input, offset, at);
-            }
-        }
-        Ok(())
-    }
-
-    /// librdkafka's own positions, since they count control records; where it has none yet, the one it was told to begin at: it
-    /// was assigned, or sought, which makes it forget its own.
-    fn positions(&self) -> Result<BTreeMap<Asked, i64>, String> {
-        let fault = |error| format!("cannot read the positions: {error}");
-        let named = |list: &TopicPartitionList| -> Vec<(Asked, i64)> {
-            let one = |elem: &TopicPartitionListElem<'_>| {
-                let input = self.connection.inputs.iter().position(|input| input == elem.topic())?;
-                Some(((input, elem.partition().unsigned_abs()), answers::number(elem.offset())?))
-            };
-            list.elements().iter().filter_map(one).collect()
-        };
-        let mut positions: BTreeMap<Asked, i64> = named(&self.consumer.assignment().map_err(fault)?).into_iter().collect();
-        positions.extend(self.consumer.context().sought());
-        positions.extend(named(&self.consumer.position().map_err(fault)?));
-        Ok(positions)
-    }
-
-    /// Asks for the ends of what has run dry, and pauses what has too much.
-    fn steer(&mut self) -> Result<(), String> {
-        let mut dry = Vec::new();
-        let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
-        let owned = self.consumer.context().owned();
-        let mut paused = self.consumer.context().paused();
-        let seat = self.consumer.context().seat();
-        for shard in owned {
-            for (input, topic) in self.topics.iter().enumerate() {
-                let waiting = seat.buffered(shard, input);
-                // The end of the control topic proves nothing, and nobody waits for it.
-                if waiting == 0 && input < self.connection.inputs.len() {
-                    dry.push((input, shard));
-                }
-                if waiting > self.connection.buffered_records && paused.insert((input, shard)) {
-                    pause.add_partition(topic, shard as i32);
-                } else if waiting <= self.connection.buffered_records / 2 && paused.remove(&(input, shard)) {
-                    resume.add_partition(topic, shard as i32);
-                }
-            }
-        }
-        drop((seat, paused));
-        self.ends.want(dry);
-        let fault = |error| format!("cannot pause or resume an input: {error}");
-        if pause.count() > 0 {
-            self.consumer.pause(&pause).map_err(fault)?;
-        }
-        if resume.count() > 0 {
-            self.consumer.resume(&resume).map_err(fault)?;
-        }
-        Ok(())
+        let positions = self.consumer.position().map_err(|error| format!("cannot read the positions: {error}"))?;
+        handler.tell(self.consumer, Event::Ends { ends, positions: handler.numbers(&positions) })
     }
 }

@@ -2,10 +2,12 @@
 //! (rules 20 to 23).
 //!
 //! A worker's commits and their uncertain ends ([`LedgerSink`]), the state log that is written with them and read back
-//! ([`restore`]), and the judgement whether it and the committed offsets agree ([`Seating`]). Knows no client and no broker:
-//! what it needs of one is in [`Transactions`] and [`StateReader`], which Kafka's side implements, and a simulation.
+//! ([`restore`]), the judgement whether it and the committed offsets agree ([`Seating`]), and what a member of a group does when
+//! partitions come and go ([`group`]). Knows no client and no broker: what it needs of one is in [`Transactions`] and
+//! [`StateReader`], which Kafka's side implements, and a simulation.
 
 pub mod bookmark;
+pub mod group;
 mod reading;
 mod restore;
 mod seating;

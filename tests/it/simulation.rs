@@ -1,17 +1,20 @@
-//! Deterministic simulation: workers, ledger and restores as they are, on fake brokers that lose, delay and double what they
+//! Deterministic simulation: workers, group decisions, ledger and restores as they are, on fake brokers that lose, delay and double what they
 //! are asked, on hosts that are killed, frozen and cut off, and judged by laws that know nothing of either.
 //!
 //! `SILLAGE_SEED` runs one seed and prints what happened; `SILLAGE_SEEDS` runs so many. `make simulate` runs until stopped.
 
 mod brokers;
+mod client;
 mod defects;
 mod dice;
+mod ends;
 mod group;
 mod laws;
 mod load;
 mod log;
 mod nemesis;
-mod shell;
+mod process;
+mod restores;
 mod story;
 mod transactions;
 mod weather;

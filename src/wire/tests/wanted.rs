@@ -150,7 +150,7 @@ fn judged(wanted: &Wanted, text: &str, limits: Limits) -> Result<(Touchpoint, bo
     let mut touchpoint = Touchpoint::default();
     let mut written = Written::default();
     let mut properties = Properties::new(limits, wanted, &mut touchpoint.properties);
-    json::read_anything(text, &mut written, &mut properties)?;
+    crate::wire::json::read_anything(text, &mut written, &mut properties)?;
     properties.end();
     let clamped = written.settle(&Arrival { limits, ..arrival() }, &mut touchpoint)?;
     Ok((touchpoint, clamped))

@@ -1,6 +1,11 @@
 //! Deliberate defects of the simulated shell: traps that Kafka and its clients set, walked into. Each must be caught, or the
 //! simulation proves little.
 
+use sillage::journey::Outcome;
+use sillage::port::{Origin, ShardId, Sink, Verdict};
+use sillage::shard::{Progress, Unusable, Written};
+use sillage::touchpoint::Identity;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Defect {
     /// The offsets are committed beside the transaction.
@@ -35,9 +40,11 @@ pub(super) enum Defect {
     PositionsOfRecords,
     /// A record that was not delivered does not keep its transaction from being committed.
     FailedSendIgnored,
+    /// Records that came while nobody could take them are not asked for again.
+    StrayedForgotten,
 }
 
-pub(super) const ALL: [Defect; 16] = [
+pub(super) const ALL: [Defect; 17] = [
     Defect::OffsetsOutside,
     Defect::StaleEnd,
     Defect::NoUndo,
@@ -54,4 +61,53 @@ pub(super) const ALL: [Defect; 16] = [
     Defect::LogTimeForgotten,
     Defect::PositionsOfRecords,
     Defect::FailedSendIgnored,
+    Defect::StrayedForgotten,
 ];
+
+/// A sink that says that all is well.
+pub(super) struct Careless<S>(pub(super) S);
+
+impl<S: Sink> Sink for Careless<S> {
+    fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool) {
+        self.0.publish(shard, outcome, stale);
+    }
+
+    fn dead_letter(&mut self, origin: Origin, record: &Unusable) {
+        self.0.dead_letter(origin, record);
+    }
+
+    fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {
+        self.0.forget(shard, who)
+    }
+
+    fn tombstone(&mut self, who: &Identity) {
+        self.0.tombstone(who);
+    }
+
+    fn announce(&mut self, who: &Identity) {
+        self.0.announce(who);
+    }
+
+    fn remember(&mut self, shard: ShardId, written: Written<'_>) -> usize {
+        self.0.remember(shard, written)
+    }
+
+    fn word(&mut self, shard: ShardId, number: u32, text: &str) -> usize {
+        self.0.word(shard, number, text)
+    }
+
+    fn keep_from(&mut self, shard: ShardId, sequence: u64) {
+        self.0.keep_from(shard, sequence);
+    }
+
+    fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict {
+        match self.0.commit(progress) {
+            Verdict::Committed | Verdict::Aborted(_) => Verdict::Committed,
+            Verdict::Lost(reason) => Verdict::Lost(reason),
+        }
+    }
+
+    fn abort(&mut self) -> Verdict {
+        self.0.abort()
+    }
+}

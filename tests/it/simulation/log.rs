@@ -69,6 +69,17 @@ impl Log {
         self.items.push(Item { entered: now, record: None, producer: None, fate: Fate::Committed });
     }
 
+    /// The first offset that is still there.
+    pub(super) fn start(&self) -> Offset {
+        self.start
+    }
+
+    /// The first record stamped so or later.
+    pub(super) fn stamped(&self, instant: Millis) -> Option<Offset> {
+        let mut later = self.from(self.start).filter(|(_, record, _)| record.stamp >= instant);
+        later.next().map(|(offset, ..)| offset)
+    }
+
     /// The high watermark.
     pub(super) fn end(&self) -> Offset {
         self.items.len() as Offset

@@ -1,9 +1,16 @@
 //! What a run is made of, drawn by its seed: how many of everything, and which faults come how often. Each seed has only some
 //! of the faults, so that a fault that hides another does not hide it everywhere.
 
+use sillage::ledger::group::Start;
+use sillage::time::Timestamp;
+
 use super::defects::Defect;
 use super::dice::Dice;
 use super::log::Millis;
+use super::story::BEGINNING;
+
+/// No record is stamped so early, whosever clock is wrong.
+const LONG_BEFORE: Millis = 86_400_000;
 
 #[derive(Clone, Debug)]
 pub(super) struct Weather {
@@ -13,6 +20,8 @@ pub(super) struct Weather {
     pub(super) customers: usize,
     pub(super) touches: usize,
     pub(super) seats: Seats,
+    /// Where the group starts: at the first record, by whatever way that is found.
+    pub(super) start: Start,
     pub(super) decisions_per_transaction: usize,
     /// How long a worker sleeps between two rounds, at most.
     pub(super) round: Millis,
@@ -33,6 +42,8 @@ pub(super) struct Weather {
     pub(super) lost_call: u32,
     pub(super) failed_send: u32,
     pub(super) slow_input: u32,
+    /// Of rounds in which a record comes that nobody can take.
+    pub(super) stray: u32,
 
     // How often each comes up among what goes wrong next.
     pub(super) kills: u32,
@@ -70,7 +81,7 @@ impl Weather {
         let (upstream, upstream_undone) = (maybe(500, 250), maybe(500, 500));
         let (twice, late, unusable) = (maybe(500, 150), maybe(600, 400), maybe(400, 60));
         let (slow_call, lost_call, failed_send) = (maybe(500, 120), maybe(500, 80), maybe(300, 8));
-        let slow_input = maybe(500, 40);
+        let (slow_input, stray) = (maybe(500, 40), maybe(500, 200));
         let (kills, freezes, cuts, outages) = (maybe(600, 4), maybe(500, 4), maybe(400, 3), maybe(300, 2));
         let (leaves, joins, exodus) = (maybe(500, 4), maybe(400, 3), maybe(150, 2));
         let (hour_behind, standby) = (maybe(300, 300), maybe(300, 600));
@@ -81,6 +92,7 @@ impl Weather {
             customers: dice.between(3, 12) as usize,
             touches: dice.between(60, 300) as usize,
             seats: dice.pick(&[Seats::Loose, Seats::Fixed, Seats::Dealt]),
+            start: dice.pick(&[Start::Earliest, Start::At(Timestamp::from_millis(BEGINNING - LONG_BEFORE))]),
             decisions_per_transaction: if dice.happens(300) { dice.between(1, 20) as usize } else { 20_000 },
             round: dice.pick(&[15, 30, 60]),
             marker: dice.pick(&[0, 20, 150, 600]),
@@ -95,6 +107,7 @@ impl Weather {
             lost_call,
             failed_send,
             slow_input,
+            stray,
             kills,
             freezes,
             cuts,
@@ -122,7 +135,8 @@ impl Weather {
 
     fn clear(&mut self) {
         (self.pause, self.marker, self.hour_behind, self.standby) = (0, 20, 0, 0);
-        (self.slow_call, self.lost_call, self.failed_send, self.slow_input) = (0, 0, 0, 0);
+        (self.slow_call, self.lost_call, self.failed_send) = (0, 0, 0);
+        (self.slow_input, self.stray) = (0, 0);
     }
 }
 

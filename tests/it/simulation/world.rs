@@ -22,7 +22,7 @@ use super::group::{Group, MemberId};
 use super::laws::Laws;
 use super::load::{self, Load};
 use super::log::{Fate, Millis, ProducerId, Record};
-use super::shell::Process;
+use super::process::Process;
 use super::weather::Weather;
 
 /// A transaction that is open for so long is undone by the coordinator.
