@@ -9,7 +9,7 @@ mod erasing;
 mod frontier;
 mod store;
 mod turn;
-mod wheel;
+mod wheel_of_identities;
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ pub use store::{Customers, Entry, PlainCustomers};
 use census::Census;
 use frontier::{Inputs, Reach};
 use turn::Turn;
-use wheel::Wheel;
+use wheel_of_identities::Wheel;
 
 /// What a shard is told about time, limits and undoing.
 #[derive(Clone, Debug)]
