@@ -7,8 +7,11 @@
 mod census;
 mod erasing;
 mod frontier;
+mod slot;
 mod store;
 mod turn;
+#[allow(dead_code)]
+mod wheel;
 mod wheel_of_identities;
 
 use std::sync::Arc;
