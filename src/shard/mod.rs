@@ -24,6 +24,7 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
 pub use frontier::{Body, Buffered, Control, Erasure, Position, Told, Unusable};
+pub use slot::Slot;
 pub use store::{Customers, Entry, PlainCustomers};
 
 use census::Census;
