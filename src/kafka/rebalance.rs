@@ -4,7 +4,7 @@
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,13 +14,13 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Statistics;
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tracing::{info, warn};
 
 use self::plan::Plan;
 use super::ends::Asked;
 use super::restore::Restorer;
-use super::{Connection, Protocol, answers, client};
+use super::{Connection, Protocol, answers, batch, client};
 use crate::ledger::{self, Found, Ledger, Seating};
 use crate::metrics;
 use crate::port::{Assignment, Known, Seat, ShardId};
@@ -40,6 +40,8 @@ pub(super) struct Desk {
     /// Taken before anything is subscribed to, and so before any callback comes.
     seat: OnceLock<Arc<Mutex<dyn Seat>>>,
     owned: Mutex<BTreeSet<ShardId>>,
+    /// Whether partitions came since this was last asked for: what they fetch waits with them.
+    came: AtomicBool,
     /// Inputs of owned shards that deliver nothing for now, because too much of theirs waits.
     paused: Mutex<BTreeSet<Asked>>,
     /// Shards whose state is being read, and what the committed offsets say of them.
@@ -73,8 +75,8 @@ impl Desk {
     pub(super) fn new(connection: Arc<Connection>, restorer: Restorer, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) -> Self {
         let (owned, paused, awaited) = (Mutex::default(), Mutex::default(), Mutex::default());
         let (strayed, sought, failed) = (Mutex::default(), Mutex::default(), Mutex::default());
-        let (seat, topics) = (OnceLock::new(), ledger.topics());
-        Desk { connection, seat, owned, paused, awaited, strayed, sought, failed, restorer, ledger, topics, stop }
+        let (seat, topics, came) = (OnceLock::new(), ledger.topics(), AtomicBool::new(false));
+        Desk { connection, seat, owned, came, paused, awaited, strayed, sought, failed, restorer, ledger, topics, stop }
     }
 
     /// The worker that is told; once.
@@ -93,6 +95,11 @@ impl Desk {
             open(&self.strayed).insert(shard);
         }
         takes
+    }
+
+    /// Whether partitions came since this was last asked, so that what they fetch is to be forwarded.
+    pub(super) fn have_partitions_come(&self) -> bool {
+        self.came.swap(false, Ordering::AcqRel)
     }
 
     /// What a shard reads: its inputs in their order, and after them the control topic.
@@ -132,12 +139,11 @@ impl Desk {
     }
 
     fn assign(&self, consumer: &GroupConsumer, given: &TopicPartitionList) -> Result<(), String> {
-        let fault = |error| format!("cannot take partitions: {error}");
         if let Some(reason) = self.lopsided(given) {
             // Taken as nothing: a topic created a moment ago may not be known to every member yet.
             warn!(reason, "partitions are not taken; waiting for the next assignment");
             self.fail(reason, MENDING);
-            return self.take(consumer, &TopicPartitionList::new()).map_err(fault);
+            return self.take(consumer, &TopicPartitionList::new());
         }
         match self.connection.protocol {
             // This is all that there is to take.
@@ -146,7 +152,7 @@ impl Desk {
             Protocol::Consumer => {}
         }
         let plan = self.plan(consumer, given)?;
-        self.take(consumer, &plan.positions).map_err(fault)?;
+        self.take(consumer, &plan.positions)?;
         // The client may remember what was paused before the partitions went and came back.
         consumer.resume(&plan.positions).map_err(|error| format!("cannot resume partitions: {error}"))?;
         open(&self.paused).retain(|(_, shard)| !plan.shards().contains(shard));
@@ -165,11 +171,14 @@ impl Desk {
     }
 
     /// Answers the group: instead of all that was there, or beside it, as its protocol wants.
-    fn take(&self, consumer: &GroupConsumer, positions: &TopicPartitionList) -> KafkaResult<()> {
-        match self.connection.protocol {
+    fn take(&self, consumer: &GroupConsumer, positions: &TopicPartitionList) -> Result<(), String> {
+        batch::hold(consumer, positions)?;
+        self.came.store(true, Ordering::Release);
+        let taken = match self.connection.protocol {
             Protocol::Classic => consumer.assign(positions),
             Protocol::Consumer => consumer.incremental_assign(positions),
-        }
+        };
+        taken.map_err(|error| format!("cannot take partitions: {error}"))
     }
 
     /// Seats the shards whose state has been read meanwhile. To be called between polls.
@@ -219,15 +228,22 @@ impl Desk {
             return Ok(Some(reason));
         }
         for elem in plan.positions.elements() {
-            let (topic, offset) = (elem.topic(), elem.offset());
-            let sought = consumer.seek(topic, shard as i32, offset, CALL);
-            sought.map_err(|error| format!("cannot go back to {offset:?} of {topic}: {error}"))?;
-            let input = self.topics.iter().position(|input| input == topic);
-            if let (Some(input), Some(offset)) = (input, answers::number(offset)) {
-                open(&self.sought).insert((input, shard), offset);
+            let input = self.topics.iter().position(|input| input == elem.topic());
+            if let (Some(input), Some(offset)) = (input, answers::number(elem.offset())) {
+                self.seek(consumer, (input, shard), offset)?;
             }
         }
         Ok(None)
+    }
+
+    /// Has an input read on from an offset.
+    pub(super) fn seek(&self, consumer: &GroupConsumer, asked: Asked, offset: i64) -> Result<(), String> {
+        let (input, shard) = asked;
+        let topic = &self.topics[input];
+        let sought = consumer.seek(topic, shard as i32, Offset::Offset(offset), CALL);
+        sought.map_err(|error| format!("cannot go back to {offset} of partition {shard} of {topic}: {error}"))?;
+        open(&self.sought).insert(asked, offset);
+        Ok(())
     }
 
     /// Pauses the inputs of shards that the worker had to park. To be called between polls.

@@ -8,10 +8,10 @@ use std::time::Duration;
 use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use tracing::warn;
 
+use super::batch::{Batch, Place, Record, Records};
 use super::ends::{Asked, End, Ends};
 use super::rebalance::{Desk, GroupConsumer};
 use super::restore::Restorer;
@@ -22,8 +22,6 @@ use crate::time::Timestamp;
 
 /// How long to wait for a first record: deadlines are looked at in between.
 const WAIT: Duration = Duration::from_millis(10);
-/// Records taken between two looks at the time.
-const ROUND: usize = 500;
 
 /// A consumer that knows the brokers, but takes no part in its group yet.
 pub(super) fn connect(
@@ -47,7 +45,9 @@ pub(super) fn drive(
     let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(|error| format!("cannot subscribe: {error}"))?;
     let (topics, ends) = (consumer.context().topics().to_vec(), Ends::start(connection, now)?);
-    let mut source = Source { connection, topics, consumer, ends };
+    let records = Records::new(consumer, &topics)?;
+    let batch = records.batch();
+    let mut source = Source { connection, topics, consumer, records, batch, ends };
     let ended = loop {
         if stop.load(Ordering::Acquire) {
             break Ok(());
@@ -71,20 +71,16 @@ struct Source<'a> {
     /// The inputs, and after them the control topic.
     topics: Vec<String>,
     consumer: &'a Arc<GroupConsumer>,
+    records: Records<'a, Desk>,
+    batch: Batch<'a>,
     ends: Ends,
 }
 
 impl Source<'_> {
     fn round(&mut self) -> Result<(), String> {
-        let mut wait = WAIT;
-        for _ in 0..ROUND {
-            match self.consumer.poll(wait) {
-                Some(Ok(record)) => self.hand_over(&record)?,
-                Some(Err(error)) => self.judge(&error)?,
-                None => break,
-            }
-            wait = Duration::ZERO;
-        }
+        self.serve_group()?;
+        self.records.take(WAIT, &mut self.batch);
+        self.hand_over()?;
         if let Some(reason) = self.consumer.context().failure() {
             return Err(reason);
         }
@@ -95,30 +91,50 @@ impl Source<'_> {
         self.steer()
     }
 
-    fn hand_over(&self, record: &BorrowedMessage<'_>) -> Result<(), String> {
-        let topic = record.topic();
-        let input = self.topics.iter().position(|input| input == topic);
-        let input = input.ok_or_else(|| format!("a record of {topic} came, which is no input"))?;
-        let shard = record.partition().unsigned_abs();
-        if !self.consumer.context().takes(shard) {
-            return Ok(());
+    /// Lets partitions come and go: between two batches, so that none holds what has gone.
+    fn serve_group(&self) -> Result<(), String> {
+        match self.consumer.poll(Duration::ZERO) {
+            None => {}
+            Some(Err(error)) => self.judge(&error)?,
+            // It is in nobody's hands then; it is read again from where the shard stands.
+            Some(Ok(_)) => return Err("a record came outside of a batch".to_owned()),
         }
+        if self.consumer.context().have_partitions_come() {
+            let assigned = self.consumer.assignment();
+            self.records.forward(&assigned.map_err(|error| format!("cannot read the assignment: {error}"))?)?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&self) -> Result<(), String> {
+        let desk = self.consumer.context();
+        for message in self.batch.iter() {
+            match message {
+                Ok(record) if desk.takes(record.partition.unsigned_abs()) => self.hand_over_one(record),
+                Ok(_) => {}
+                Err(fault) => self.judge(&fault.error)?,
+            }
+        }
+        for Place { topic, partition, offset } in self.batch.interruptions() {
+            let assigned = self.consumer.assignment().map_err(|error| format!("cannot read the assignment: {error}"))?;
+            if assigned.find_partition(&self.topics[topic], partition).is_some() {
+                desk.seek(self.consumer, (topic, partition.unsigned_abs()), offset)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_over_one(&self, Record { topic: input, partition, offset, timestamp, key, value }: Record<'_>) {
         // A record without a timestamp is as old as its receipt.
-        let timestamp = record.timestamp().to_millis().map_or(Timestamp::MAX, Timestamp::from_millis);
-        let record = RawRecord {
-            origin: Origin { shard, input, offset: record.offset() },
-            timestamp,
-            stamped: Stamped::OnEntry,
-            key: record.key(),
-            value: record.payload(),
-        };
+        let timestamp = timestamp.map_or(Timestamp::MAX, Timestamp::from_millis);
+        let origin = Origin { shard: partition.unsigned_abs(), input, offset };
+        let record = RawRecord { origin, timestamp, stamped: Stamped::OnEntry, key, value };
         let mut seat = self.consumer.context().seat();
         if input < self.connection.inputs.len() {
             seat.record(record);
         } else {
             seat.control(record);
         }
-        Ok(())
     }
 
     /// What the client cannot mend by itself ends the worker.
