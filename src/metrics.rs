@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use compact_str::CompactString;
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -196,6 +197,8 @@ pub struct WorkerMeters {
     commit_seconds: Histogram,
     event_latency: Histogram,
     log_latency: Histogram,
+    /// Counters of outcomes: model, kind, and what they are about, all of them from the models.
+    outcomes: Vec<(CompactString, &'static str, CompactString, Counter)>,
 }
 
 impl Default for WorkerMeters {
@@ -217,6 +220,7 @@ impl Default for WorkerMeters {
             commit_seconds: histogram!(COMMIT_SECONDS),
             event_latency: histogram!(EVENT_LATENCY),
             log_latency: histogram!(LOG_LATENCY),
+            outcomes: Vec::new(),
         }
     }
 }
@@ -273,6 +277,28 @@ impl WorkerMeters {
         self.event_latency.record(from_event);
         self.log_latency.record(from_log);
     }
+
+    /// Which counter an outcome belongs to: made once, since a counter is found by texts.
+    pub fn outcome(&mut self, outcome: &Outcome) -> usize {
+        let (kind, about) = (outcome.what.kind(), about(outcome));
+        let is = |known: &(CompactString, &str, CompactString, Counter)| {
+            known.2 == about && known.1 == kind && known.0 == outcome.model
+        };
+        if let Some(place) = self.outcomes.iter().position(is) {
+            return place;
+        }
+        let (model, named) = (outcome.model.to_string(), about.to_string());
+        let counter = counter!(OUTCOMES, "model" => model, "kind" => kind, "about" => named);
+        self.outcomes.push((outcome.model.clone(), kind, about.into(), counter));
+        self.outcomes.len() - 1
+    }
+
+    /// Counts a committed outcome.
+    pub fn count(&self, counter: usize) {
+        if let Some((_, _, _, counter)) = self.outcomes.get(counter) {
+            counter.increment(1);
+        }
+    }
 }
 
 /// Lets every series of outcomes that a model can have begin at zero: a rate does not see the first of a series that begins
@@ -299,9 +325,9 @@ fn begin_at_zero(model: &Model) {
     }
 }
 
-/// Counts a committed outcome.
-pub fn outcome(outcome: &Outcome) {
-    let about = match &outcome.what {
+/// What an outcome is about, as the metrics name it.
+fn about(outcome: &Outcome) -> &str {
+    match &outcome.what {
         What::Transition { to, .. } => to.as_str(),
         What::Friction { rule, .. } => rule,
         What::Completion { about }
@@ -313,9 +339,7 @@ pub fn outcome(outcome: &Outcome) {
             Subject::Session(_) => "session",
             Subject::Journey => "journey",
         },
-    };
-    let (model, about) = (outcome.model.to_string(), about.to_string());
-    counter!(OUTCOMES, "model" => model, "kind" => outcome.what.kind(), "about" => about).increment(1);
+    }
 }
 
 /// How far a partition's position is from its end.

@@ -124,6 +124,8 @@ pub trait Seat: Send {
     fn take_parked(&mut self) -> Vec<ShardId>;
     /// How far the state of a shard had come that this worker gave up last and still has.
     fn kept(&self, shard: ShardId) -> Option<Progress>;
+    /// Records follow that have just been received.
+    fn begin_batch(&mut self);
     /// The next record of one of its inputs.
     fn record(&mut self, record: RawRecord<'_>);
     /// The next record that is no touchpoint but says that somebody is to be erased (`wire::erasures`).

@@ -83,6 +83,7 @@ const OWN_PROPERTIES: &[(&str, &str)] = &[
     ("enable.auto.offset.store", "offsets are committed with the outcomes"),
     ("auto.offset.reset", "write `start`"),
     ("isolation.level", "only committed records are read"),
+    ("enable.partition.eof", "nothing but records may come between records"),
     ("enable.idempotence", "transactions need it"),
     ("acks", "transactions need all"),
     ("partitioner", "outcomes are partitioned as Kafka's Java client does"),

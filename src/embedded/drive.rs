@@ -166,6 +166,10 @@ fn hand_over(reader: &Connection, seat: &mut dyn Seat, shard: ShardId, from: i64
     let mut rows = statement.query(params![key(shard, from), key(shard, end), BATCH]).map_err(fault)?;
     let mut next = from;
     while let Some(row) = rows.next().map_err(fault)? {
+        if next == from {
+            // What is read from here on was stamped before.
+            seat.begin_batch();
+        }
         let at = offset(row.get(0).map_err(fault)?);
         if at != next {
             break;

@@ -70,6 +70,8 @@ pub(super) fn consumer(connection: &Connection, worker: usize) -> ClientConfig {
         .set("enable.auto.offset.store", "false")
         // A position that retention has deleted must be seen, not silently skipped.
         .set("auto.offset.reset", "error")
+        // Whoever hears of the end between the records would take it for one of them.
+        .set("enable.partition.eof", "false")
         .set("isolation.level", "read_committed");
     config
 }
@@ -186,9 +188,14 @@ mod tests {
             output: "out".to_owned(),
             format: Format::Json,
             start: Start::Earliest,
-            properties: [("partitioner", "random"), ("isolation.level", "read_uncommitted"), ("enable.auto.commit", "true")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+            properties: [
+                ("partitioner", "random"),
+                ("isolation.level", "read_uncommitted"),
+                ("enable.auto.commit", "true"),
+                ("enable.partition.eof", "true"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into(),
             buffered_records: 1,
         }
     }
@@ -208,6 +215,7 @@ mod tests {
         let of = |name| read.get(name);
         assert_eq!((of("isolation.level"), of("enable.auto.commit")), (Some("read_committed"), Some("false")));
         assert_eq!((of("auto.offset.reset"), of("enable.auto.offset.store")), (Some("error"), Some("false")));
+        assert_eq!(of("enable.partition.eof"), Some("false"));
         assert_eq!((of("partition.assignment.strategy"), of("group.instance.id")), (Some("range"), Some("one-0")));
     }
 }

@@ -3,9 +3,11 @@
 //! One consumer and one transactional producer per worker. What has to be asked of them, and in which order, so that nothing
 //! is lost or doubled, stands in [`crate::ledger`]; here is how rdkafka is asked: `transactions` commits, `rebalance` performs
 //! what [`crate::ledger::group`] decides when partitions come and go, `restore` reads the state log, `cutter` cuts it, `ends`
-//! knows where the inputs end, `source` polls. Knows nothing of models or journeys.
+//! knows where the inputs end, `source` polls, and takes records by the hundred from `batch`. Knows nothing of models or
+//! journeys.
 
 mod answers;
+mod batch;
 mod client;
 mod cutter;
 mod ends;

@@ -6,7 +6,7 @@
 mod questions;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 use super::ends::Ends;
 use super::restore::Restorer;
-use super::{Connection, Protocol, client};
+use super::{Connection, Protocol, batch, client};
 use crate::ledger::Ledger;
 use crate::ledger::group::{Ask, End, Event, Member, Notice, Partition, Terms};
 use crate::metrics;
@@ -46,6 +46,8 @@ pub(super) struct RebalanceHandler {
     seat: OnceLock<Arc<Mutex<dyn Seat>>>,
     begun: Instant,
     stop: Arc<AtomicBool>,
+    /// Whether partitions came since this was last asked for: what they fetch waits with them.
+    came: AtomicBool,
     held: Mutex<Held>,
 }
 
@@ -63,7 +65,8 @@ impl RebalanceHandler {
         let member = Member::new(Arc::clone(&ledger), Terms { protocol, start, buffered_records });
         let held = Mutex::new(Held { member, restorer, ends: None });
         let (topics, seat, begun) = (ledger.topics(), OnceLock::new(), Instant::now());
-        RebalanceHandler { connection, ledger, topics, seat, begun, stop, held }
+        let came = AtomicBool::new(false);
+        RebalanceHandler { connection, ledger, topics, seat, begun, stop, came, held }
     }
 
     /// The worker that is told; once.
@@ -83,6 +86,11 @@ impl RebalanceHandler {
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether partitions came since this was last asked, so that what they fetch is to be forwarded.
+    pub(super) fn have_partitions_come(&self) -> bool {
+        self.came.swap(false, Ordering::AcqRel)
     }
 
     /// What a shard reads: its inputs in their order, and after them the control topic.
@@ -192,6 +200,8 @@ impl RebalanceHandler {
     /// Answers the group: instead of all that was there, or beside it, as its protocol wants.
     fn take(&self, consumer: &GroupConsumer, positions: &BTreeMap<Partition, i64>) -> Result<(), String> {
         let list = self.offsets(positions)?;
+        batch::hold(consumer, &list)?;
+        self.came.store(true, Ordering::Release);
         let taken = match self.connection.protocol {
             Protocol::Classic => consumer.assign(&list),
             Protocol::Consumer => consumer.incremental_assign(&list),

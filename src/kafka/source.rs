@@ -6,22 +6,20 @@ use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
 use tracing::warn;
 
+use super::batch::{Batch, Place, Record, Records};
 use super::ends::Ends;
 use super::rebalance::{GroupConsumer, RebalanceHandler};
 use super::restore::Restorer;
 use super::{Connection, Protocol, client};
 use crate::ledger::Ledger;
 use crate::ledger::group::Event;
-use crate::port::{Now, Origin, RawRecord, Stamped};
+use crate::port::{Now, Origin, RawRecord, Seat, Stamped};
 use crate::time::Timestamp;
 
 /// How long to wait for a first record: deadlines are looked at in between.
 const WAIT: Duration = Duration::from_millis(10);
-/// Records taken between two looks at the time.
-const ROUND: usize = 500;
 
 /// A consumer that knows the brokers, but takes no part in its group yet.
 pub(super) fn connect(
@@ -45,7 +43,9 @@ pub(super) fn drive(
     let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(|error| format!("cannot subscribe: {error}"))?;
     consumer.context().watch(Ends::start(connection, now)?);
-    let source = Source { connection, consumer };
+    let records = Records::new(consumer, consumer.context().topics())?;
+    let batch = records.batch();
+    let mut source = Source { connection, consumer, records, batch };
     let ended = loop {
         if stop.load(Ordering::Acquire) {
             break Ok(());
@@ -67,19 +67,15 @@ pub(super) fn drive(
 struct Source<'a> {
     connection: &'a Connection,
     consumer: &'a Arc<GroupConsumer>,
+    records: Records<'a, RebalanceHandler>,
+    batch: Batch<'a>,
 }
 
 impl Source<'_> {
-    fn round(&self) -> Result<(), String> {
-        let mut wait = WAIT;
-        for _ in 0..ROUND {
-            match self.consumer.poll(wait) {
-                Some(Ok(record)) => self.hand_over(&record)?,
-                Some(Err(error)) => self.judge(&error)?,
-                None => break,
-            }
-            wait = Duration::ZERO;
-        }
+    fn round(&mut self) -> Result<(), String> {
+        self.serve_group()?;
+        self.records.take(WAIT, &mut self.batch);
+        self.hand_over()?;
         let handler = self.consumer.context();
         if let Some(reason) = handler.failure() {
             return Err(reason);
@@ -91,30 +87,62 @@ impl Source<'_> {
         handler.tell(self.consumer, Event::Buffered(handler.buffered()))
     }
 
-    fn hand_over(&self, record: &BorrowedMessage<'_>) -> Result<(), String> {
-        let (handler, topic) = (self.consumer.context(), record.topic());
-        let input = handler.topics().iter().position(|input| input == topic);
-        let input = input.ok_or_else(|| format!("a record of {topic} came, which is no input"))?;
-        let shard = record.partition().unsigned_abs();
-        if !handler.takes(shard) {
-            return Ok(());
+    /// Lets partitions come and go: between two batches, so that none holds what has gone.
+    fn serve_group(&self) -> Result<(), String> {
+        match self.consumer.poll(Duration::ZERO) {
+            None => {}
+            Some(Err(error)) => self.judge(&error)?,
+            // It is in nobody's hands then; it is read again from where the shard stands.
+            Some(Ok(_)) => return Err("a record came outside of a batch".to_owned()),
         }
-        // A record without a timestamp is as old as its receipt.
-        let timestamp = record.timestamp().to_millis().map_or(Timestamp::MAX, Timestamp::from_millis);
-        let record = RawRecord {
-            origin: Origin { shard, input, offset: record.offset() },
-            timestamp,
-            stamped: Stamped::OnEntry,
-            key: record.key(),
-            value: record.payload(),
-        };
+        if self.consumer.context().have_partitions_come() {
+            let assigned = self.consumer.assignment();
+            self.records.forward(&assigned.map_err(|error| format!("cannot read the assignment: {error}"))?)?;
+        }
+        Ok(())
+    }
+
+    fn hand_over(&self) -> Result<(), String> {
+        let handler = self.consumer.context();
+        // Within a batch no partition comes or goes.
+        let mut taken: Option<(i32, bool)> = None;
         let mut seat = handler.seat();
+        seat.begin_batch();
+        for message in self.batch.iter() {
+            let record = match message {
+                Ok(record) => record,
+                Err(fault) => {
+                    self.judge(&fault.error)?;
+                    continue;
+                }
+            };
+            let takes = match taken {
+                Some((partition, takes)) if partition == record.partition => takes,
+                Some(_) | None => handler.takes(record.partition.unsigned_abs()),
+            };
+            taken = Some((record.partition, takes));
+            if takes {
+                self.hand_over_one(&mut *seat, record);
+            }
+        }
+        drop(seat);
+        for Place { topic, partition, offset } in self.batch.interruptions() {
+            handler.tell(self.consumer, Event::Interrupted((topic, partition.unsigned_abs()), offset))?;
+        }
+        Ok(())
+    }
+
+    fn hand_over_one(&self, seat: &mut dyn Seat, record: Record<'_>) {
+        let Record { topic: input, partition, offset, timestamp, key, value } = record;
+        // A record without a timestamp is as old as its receipt.
+        let timestamp = timestamp.map_or(Timestamp::MAX, Timestamp::from_millis);
+        let origin = Origin { shard: partition.unsigned_abs(), input, offset };
+        let record = RawRecord { origin, timestamp, stamped: Stamped::OnEntry, key, value };
         if input < self.connection.inputs.len() {
             seat.record(record);
         } else {
             seat.control(record);
         }
-        Ok(())
     }
 
     /// What the client cannot mend by itself ends the worker.

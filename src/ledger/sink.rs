@@ -25,6 +25,8 @@ pub struct LedgerSink<T> {
     /// Names this sink among all that ever used its transactional id.
     name: String,
     compacted: Vec<String>,
+    /// The full names of the outputs, made once: by the names behind the prefix.
+    names: Vec<(&'static str, String)>,
     attempts: u64,
     buffer: Vec<u8>,
     state: StateWriter,
@@ -36,6 +38,7 @@ impl<T: Transactions> LedgerSink<T> {
     pub fn new(ledger: Arc<Ledger>, log: T, name: String) -> Self {
         LedgerSink {
             state: StateWriter::new(Arc::clone(&ledger)),
+            names: outputs::ALL.iter().map(|output| (*output, ledger.topic(output))).collect(),
             ledger,
             log,
             compacted: Vec::new(),
@@ -179,10 +182,13 @@ impl<T: Transactions> Sink for LedgerSink<T> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         wire::encode_outcome(self.ledger.format, outcome, &mut buffer);
-        let topic = self.ledger.topic(outputs::of(&outcome.what));
+        let output = outputs::of(&outcome.what);
         let headers: &[_] = if stale { &[("sillage-stale", "true")] } else { &[] };
         let key = Some(outcome.identity.id.as_bytes());
-        self.send(Outgoing { topic: &topic, page_of: None, partition: None, key, value: Some(&buffer), headers });
+        let names = std::mem::take(&mut self.names);
+        let topic = names.iter().find(|(name, _)| *name == output).map_or("", |(_, topic)| topic);
+        self.send(Outgoing { topic, page_of: None, partition: None, key, value: Some(&buffer), headers });
+        self.names = names;
         self.buffer = buffer;
     }
 

@@ -19,8 +19,8 @@ use crate::shard::{
     Action, Body, Buffered, Customers, Erasure, Input, Progress, Settings, Shard, Slot, StateLog, Told, Unusable, Written,
 };
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::Identity;
-use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping, erasures};
+use crate::touchpoint::{Identity, Touchpoint};
+use crate::wire::{self, Arrival, Format, Limits, Mapping, Wanted, erasures};
 
 /// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed; and by what
 /// stands there of the models.
@@ -78,9 +78,10 @@ struct Kept {
     since: Timestamp,
 }
 
-/// An outcome in the open transaction.
+/// What the metrics are told of an outcome once it is committed.
 struct Published {
-    outcome: Box<Outcome>,
+    counter: usize,
+    at: Timestamp,
     log_time: Timestamp,
     stale: bool,
 }
@@ -90,6 +91,10 @@ pub struct Worker {
     job: Job,
     sink: Box<dyn Sink>,
     page_bytes: usize,
+    /// Which properties anybody reads.
+    wanted: Wanted,
+    /// When the batch was received that is being handed over.
+    receipt: Timestamp,
     places: BTreeMap<ShardId, Place>,
     /// What was given up last, as committed: it often comes back at once, and then need not be read from the log.
     kept: BTreeMap<ShardId, Kept>,
@@ -111,11 +116,14 @@ impl Worker {
     /// A worker without shards.
     pub fn new(job: Job, sink: Box<dyn Sink>) -> Self {
         let last_commit = (job.now)();
+        let wanted = Wanted::of(job.models.iter().map(Arc::as_ref));
         let page_bytes = PAGE_BYTES + job.models.iter().map(|model| model.structure().len()).sum::<usize>();
         Worker {
             job,
             sink,
             page_bytes,
+            wanted,
+            receipt: last_commit,
             places: BTreeMap::new(),
             kept: BTreeMap::new(),
             broken: Vec::new(),
@@ -131,7 +139,7 @@ impl Worker {
         }
     }
 
-    fn decode(&mut self, record: &RawRecord<'_>, log_time: Timestamp) -> Body {
+    fn decode(&mut self, record: &RawRecord<'_>, log_time: Timestamp, mut touchpoint: Box<Touchpoint>) -> Body {
         let origin = record.origin;
         let arrival = Arrival {
             log_time,
@@ -140,12 +148,13 @@ impl Worker {
             offset: origin.offset,
             limits: self.job.limits,
         };
+        let (format, mapping) = (self.job.format, self.job.mapping.as_ref());
         let decoded = match record.value {
             None => Err("the record has no value; a touchpoint is expected".to_owned()),
-            Some(value) => wire::decode(self.job.format, self.job.mapping.as_ref(), value, &arrival),
+            Some(value) => wire::decode_into(format, mapping, &self.wanted, value, &arrival, &mut touchpoint),
         };
         match decoded {
-            Ok(Decoded { touchpoint, clamped }) => {
+            Ok(clamped) => {
                 if clamped {
                     self.meters.clamped();
                 }
@@ -158,7 +167,7 @@ impl Worker {
                     who.extend(touchpoint.linked.map(Identity::anonymous));
                     return Body::Erasure(Box::new(Erasure { who, told: Told::Here }));
                 }
-                Body::Touchpoint(Box::new(touchpoint))
+                Body::Touchpoint(touchpoint)
             }
             Err(reason) => unusable(reason, record),
         }
@@ -227,7 +236,8 @@ impl Worker {
                 Action::Publish { outcome, log_time } => {
                     let stale = self.is_stale(&outcome);
                     self.sink.publish(shard, &outcome, stale);
-                    self.published.push(Published { outcome, log_time, stale });
+                    let counter = self.meters.outcome(&outcome);
+                    self.published.push(Published { counter, at: outcome.at, log_time, stale });
                 }
                 Action::DeadLetter { input, offset, record } => {
                     debug!(shard, offset, reason = record.reason, "a record cannot be used");
@@ -243,7 +253,7 @@ impl Worker {
 
     fn is_stale(&self, outcome: &Outcome) -> bool {
         // What no touchpoint caused was decided by an absence: an abandonment, friction, or the ending that follows.
-        outcome.cause.is_none() && (self.job.now)().since(outcome.at) > self.job.stale_after
+        outcome.cause.is_none() && self.receipt.since(outcome.at) > self.job.stale_after
     }
 
     /// Commits what all shards have decided, or undoes it. The shards in `leaving` are forgotten before anybody decides
@@ -327,13 +337,13 @@ impl Worker {
     fn committed(&mut self, dirty: &[ShardId], leaving: &[ShardId], begun: Timestamp) {
         let now = (self.job.now)();
         self.meters.committed(now.since(begun).as_millis() as f64 / 1e3);
-        for Published { outcome, log_time, stale } in std::mem::take(&mut self.published) {
+        for Published { counter, at, log_time, stale } in self.published.drain(..) {
             if stale {
                 self.meters.stale();
             }
             let seconds = |from: Timestamp| now.since(from).as_millis() as f64 / 1e3;
-            self.meters.latency(seconds(outcome.at), seconds(log_time));
-            metrics::outcome(&outcome);
+            self.meters.latency(seconds(at), seconds(log_time));
+            self.meters.count(counter);
         }
         for id in dirty {
             if let Some(place) = self.places.get_mut(id) {
@@ -489,31 +499,34 @@ impl Seat for Worker {
         self.kept.get(&shard).map(|kept| kept.progress.clone())
     }
 
+    fn begin_batch(&mut self) {
+        self.receipt = (self.job.now)();
+    }
+
     fn record(&mut self, record: RawRecord<'_>) {
         let origin = record.origin;
-        let receipt = (self.job.now)();
         let Some(place) = self.places.get_mut(&origin.shard) else { return };
         let receipt = match record.stamped {
-            Stamped::OnEntry => receipt,
+            Stamped::OnEntry => self.receipt,
             Stamped::History => Timestamp::MAX,
         };
         let mut shard = place.shard.lock();
         let log_time = shard.log_time(origin.input, record.timestamp, receipt);
         let is_late = shard.stream_time().is_some_and(|stream_time| log_time < stream_time);
+        let touchpoint = shard.spare_touchpoint();
         drop(shard);
         if is_late {
             self.meters.late();
         }
-        let body = self.decode(&record, log_time);
+        let body = self.decode(&record, log_time, touchpoint);
         let record = Buffered { offset: origin.offset, log_time, body };
         self.handle(origin.shard, Input::Record { input: origin.input, record });
     }
 
     fn control(&mut self, record: RawRecord<'_>) {
         let origin = record.origin;
-        let receipt = (self.job.now)();
         let Some(place) = self.places.get_mut(&origin.shard) else { return };
-        let log_time = place.shard.lock().log_time(origin.input, record.timestamp, receipt);
+        let log_time = place.shard.lock().log_time(origin.input, record.timestamp, self.receipt);
         let whom = record.value.ok_or_else(|| "the record has no value".to_owned()).and_then(erasures::decode);
         let body = match whom {
             Ok(who) => Body::Erasure(Box::new(Erasure { who: vec![who], told: Told::Everyone })),
@@ -542,6 +555,7 @@ impl Seat for Worker {
 
     fn turn(&mut self) -> Result<(), String> {
         let now = (self.job.now)();
+        self.receipt = now;
         self.release(now);
         self.kept.retain(|_, kept| now.since(kept.since) < KEPT);
         if now.since(self.last_commit) >= self.job.commit_interval {

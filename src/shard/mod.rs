@@ -53,6 +53,9 @@ pub struct Settings {
     pub state_log: StateLog,
 }
 
+/// At most so many touchpoints of transactions that are over are kept to be filled again.
+const MAX_SPARE: usize = 4_096;
+
 /// How the log keeps the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateLog {
@@ -222,6 +225,8 @@ pub struct Shard {
     phase: Phase,
     /// Records applied in the open transaction, to be applied again if it is undone.
     applied: Vec<(usize, Buffered)>,
+    /// Touchpoints of transactions that are over, to be filled again.
+    spare: Vec<Box<Touchpoint>>,
     /// The customer being worked on, one after the other.
     hand: Customer,
     decisions: usize,
@@ -254,6 +259,7 @@ impl Shard {
             held: false,
             phase: Phase::Deciding,
             applied: Vec::new(),
+            spare: Vec::new(),
             hand: Customer::default(),
             decisions: 0,
             counts: Counts::default(),
@@ -334,6 +340,11 @@ impl Shard {
     /// and the worker clock at receipt.
     pub fn log_time(&mut self, input: usize, timestamp: Timestamp, receipt: Timestamp) -> Timestamp {
         self.inputs.log_time(input, timestamp.min(receipt))
+    }
+
+    /// A touchpoint whose memory can be used again for the next record; what is in it means nothing.
+    pub fn spare_touchpoint(&mut self) -> Box<Touchpoint> {
+        self.spare.pop().unwrap_or_default()
     }
 
     /// Takes what happened and appends what is to be done.
@@ -596,7 +607,11 @@ impl Shard {
             self.turn.owe();
         }
         self.leaving = 0;
-        self.applied.clear();
+        let touchpoints = self.applied.drain(..).filter_map(|(_, record)| match record.body {
+            Body::Touchpoint(touchpoint) => Some(touchpoint),
+            Body::Unusable(_) | Body::Erasure(_) => None,
+        });
+        self.spare.extend(touchpoints.take(MAX_SPARE.saturating_sub(self.spare.len())));
         self.decisions = 0;
     }
 

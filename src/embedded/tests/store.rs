@@ -354,6 +354,7 @@ impl Seat for Witness {
         None
     }
 
+    fn begin_batch(&mut self) {}
     fn record(&mut self, record: RawRecord<'_>) {
         let mut seen = self.seen.lock().expect("unpoisoned");
         let seen = seen.get_mut(&record.origin.shard).expect("assigned");

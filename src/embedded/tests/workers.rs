@@ -59,6 +59,9 @@ impl Seat for Watched {
         self.worker.kept(shard)
     }
 
+    fn begin_batch(&mut self) {
+        self.worker.begin_batch();
+    }
     fn record(&mut self, record: RawRecord<'_>) {
         self.worker.record(record);
         self.watch.records.fetch_add(1, Ordering::SeqCst);

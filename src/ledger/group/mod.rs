@@ -85,6 +85,8 @@ pub enum Event {
         /// Up to where the client has handed over, by its own count, which counts control records. Absent where it has none.
         positions: BTreeMap<Partition, i64>,
     },
+    /// A fault came instead of the record at this offset, which is to be read again.
+    Interrupted(Partition, i64),
     /// So many records wait for their turn, of each partition of the shards that are owned.
     Buffered(Vec<(Partition, usize)>),
     /// The worker ends.
@@ -293,6 +295,7 @@ impl Member {
                 pause(self.partitions_of(&shards), asks);
             }
             Event::Ends { ends, positions } => self.caught_up(&ends, &positions, asks),
+            Event::Interrupted(partition, offset) => self.read_again(partition, offset, asks),
             Event::Buffered(waiting) => self.steer(&waiting, asks),
             Event::Stopping => asks.push(Ask::Revoke(std::mem::take(&mut self.owned).into_iter().collect())),
         }
@@ -452,6 +455,14 @@ impl Member {
             asks.extend([Ask::Say(Notice::Revoked(going.clone())), tell(going)]);
         }
         asks.push(Ask::GiveBack(back));
+    }
+
+    /// The client counts what comes in place of a record as read: from there it would skip one.
+    fn read_again(&mut self, partition: Partition, offset: i64, asks: &mut Vec<Ask>) {
+        if let Some(begins) = self.begins.get_mut(&partition) {
+            *begins = offset;
+            asks.push(Ask::Seek(partition, offset));
+        }
     }
 
     /// Passes on which inputs have been handed over to the end (rule 4).

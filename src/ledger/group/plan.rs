@@ -254,7 +254,12 @@ impl Plan {
             // The control topic from its beginning.
             let progress = ledger.complete(progress);
             self.at(shard, &progress.positions);
-            self.ready.push(Assignment { shard, progress, customers: Known::Restored(Customers::default()), needed_from: 0 });
+            self.ready.push(Assignment {
+                shard,
+                progress,
+                customers: Known::Restored(Customers::default()),
+                needed_from: 0,
+            });
         }
         self.look_at_extents()
     }

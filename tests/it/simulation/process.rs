@@ -448,6 +448,7 @@ impl Process {
             key: record.key.as_deref(),
             value: record.value.as_deref(),
         };
+        self.worker.begin_batch();
         if place.0 < self.sim.weather.inputs {
             self.worker.record(record);
         } else {
