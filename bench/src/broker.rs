@@ -112,9 +112,9 @@ pub fn jars(root: &Path) -> Result<PathBuf, String> {
     Ok(done)
 }
 
-/// The application on Kafka Streams and its jars, built when its sources are newer.
-pub fn streams(root: &Path) -> Result<PathBuf, String> {
-    let (built, sources) = (target()?.join("streams"), root.join("bench/streams"));
+/// A rival's application and its jars, built when its sources are newer: `streams` or `flink`.
+pub fn rival(root: &Path, name: &str) -> Result<PathBuf, String> {
+    let (built, sources) = (target()?.join(name), root.join("bench").join(name));
     let mut command = maven(&sources.join("pom.xml"));
     command.args(["compile", "dependency:copy-dependencies", "-DincludeScope=runtime"]);
     command.arg(format!("-Dbuilt={}", built.display())).arg(format!("-DoutputDirectory={}/libs", built.display()));

@@ -1,5 +1,5 @@
-//! librdkafka called directly, for the two calls that its Rust wrapper does not have: taking records in batches, and producing
-//! to a topic by its handle. The only `unsafe` code of this package.
+//! librdkafka called directly, for what its Rust wrapper does not have: taking records in batches, producing to a topic by
+//! its handle, and a flush that ends when it is done. The only `unsafe` code of this package.
 #![allow(unsafe_code)]
 
 use std::ffi::CString;
@@ -56,6 +56,17 @@ impl Drop for Batches<'_> {
     fn drop(&mut self) {
         // SAFETY: the queue is alive, and this is the only reference that we hold.
         unsafe { rd::rd_kafka_queue_destroy(self.queue.as_ptr()) }
+    }
+}
+
+/// Waits until everything that was handed over is acknowledged. Returns at once when it is, which the wrapper's own flush does
+/// not where deliveries that went well are not reported: it looks ten times a second.
+pub fn flush(producer: &BaseProducer, within: Duration) -> Result<(), String> {
+    // SAFETY: the pointer is that of a living producer.
+    let code = unsafe { rd::rd_kafka_flush(producer.client().native_ptr(), within.as_millis() as i32) };
+    match code {
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(()),
+        error => Err(format!("what was written is not acknowledged: {error:?}")),
     }
 }
 

@@ -7,13 +7,14 @@ use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::capture::{self, Captured};
-use crate::ffi::{Batches, Topic};
+use crate::ffi::{self, Batches, Topic};
 use crate::kafka::{self, CALL, Extent};
 
 /// Records in a batch, at most.
@@ -21,14 +22,15 @@ const BATCH: usize = 4_096;
 /// Between two commits.
 const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Drains a topic, writing to topics `prefix.…`; waits for the end of its standard input before and after.
-pub fn run(brokers: &str, topic: &str, group: &str, prefix: &str, captured: &Path) -> Result<(), String> {
+/// Drains a topic, writing to topics `group.…`; waits for a line on its standard input before, and another after. `properties`
+/// are librdkafka's, `name=value`, and win over ours.
+pub fn run(brokers: &str, topic: &str, group: &str, captured: &Path, properties: &[String]) -> Result<(), String> {
     let bytes = std::fs::read(captured).map_err(|error| format!("{}: {error}", captured.display()))?;
     let captured = capture::read(&bytes)?;
-    let consumer = consumer(brokers, group)?;
+    let consumer = consumer(brokers, group, properties)?;
     let extents = kafka::extents(&consumer, topic)?;
-    let producer = producer(brokers, group)?;
-    let names: Vec<String> = captured.topics.iter().map(|name| format!("{prefix}.{name}")).collect();
+    let producer = producer(brokers, group, properties)?;
+    let names: Vec<String> = captured.topics.iter().map(|name| format!("{group}.{name}")).collect();
     let topics: Vec<Topic<'_>> = names.iter().map(|name| Topic::of(&producer, name)).collect();
     // From here on it is measured.
     println!("ready");
@@ -73,9 +75,8 @@ fn drain(consumer: &BaseConsumer, writer: &mut Writer<'_>, topic: &str, extents:
             continue;
         }
         due = Instant::now() + INTERVAL;
-        while writer.producer.in_flight_count() > 0 {
-            writer.producer.poll(Duration::from_millis(1));
-        }
+        ffi::flush(writer.producer, CALL)?;
+        writer.producer.poll(Duration::ZERO);
         let mut offsets = TopicPartitionList::new();
         for (partition, offset) in next.iter_mut().enumerate().filter(|(_, offset)| **offset >= 0) {
             let added = offsets.add_partition_offset(topic, partition as i32, Offset::Offset(*offset));
@@ -123,21 +124,29 @@ impl Writer<'_> {
     }
 }
 
-/// Settings as in Sillage, and no reports of deliveries that went well.
-fn producer(brokers: &str, group: &str) -> Result<BaseProducer, String> {
+/// Batches as large as they get, since each commit sends what waits; and no reports of deliveries that went well.
+fn producer(brokers: &str, group: &str, properties: &[String]) -> Result<BaseProducer, String> {
     let mut config = kafka::config(brokers);
-    config.set("transactional.id", group).set("linger.ms", "5").set("compression.type", "lz4");
+    config.set("transactional.id", group).set("linger.ms", "20").set("compression.type", "lz4");
     config.set("delivery.report.only.error", "true").set("message.max.bytes", "2000000");
+    apply(&mut config, properties);
     let producer: BaseProducer = config.create().map_err(|error| error.to_string())?;
     producer.init_transactions(CALL).map_err(|error| format!("cannot begin to write transactions: {error}"))?;
     Ok(producer)
 }
 
-fn consumer(brokers: &str, group: &str) -> Result<BaseConsumer, String> {
+fn consumer(brokers: &str, group: &str, properties: &[String]) -> Result<BaseConsumer, String> {
     let mut config = kafka::config(brokers);
     config.set("group.id", group).set("enable.auto.commit", "false").set("enable.auto.offset.store", "false");
     config.set("isolation.level", "read_committed").set("auto.offset.reset", "error");
     config.set("fetch.message.max.bytes", "2097152").set("fetch.max.bytes", "8388608").set("fetch.queue.backoff.ms", "10");
     config.set("queued.max.messages.kbytes", "65536").set("queued.min.messages", "100000");
+    apply(&mut config, properties);
     config.create().map_err(|error| error.to_string())
+}
+
+fn apply(config: &mut ClientConfig, properties: &[String]) {
+    for (name, value) in properties.iter().filter_map(|property| property.split_once('=')) {
+        config.set(name, value);
+    }
 }

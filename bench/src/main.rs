@@ -33,8 +33,8 @@ fn main() -> ExitCode {
             let arguments = [&["--load".to_owned(), name.to_owned()], &arguments[2..]].concat();
             Plan::read(&arguments).and_then(|plan| print(&plan))
         }
-        ["floor", brokers, input, group, prefix, captured] => {
-            floor::run(brokers, input, group, prefix, Path::new(captured))
+        ["floor", brokers, input, group, captured, ..] => {
+            floor::run(brokers, input, group, Path::new(captured), &arguments[5..])
         }
         _ => Err(USAGE.to_owned()),
     };

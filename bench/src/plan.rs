@@ -54,7 +54,7 @@ pub fn loads() -> Vec<Load> {
 pub struct Plan {
     /// The loads, in order.
     pub loads: Vec<Load>,
-    /// The systems, in order; Sillage is always among them.
+    /// The systems, in order.
     pub systems: Vec<System>,
     /// How many times each system drains each load, at most.
     pub rounds: usize,
@@ -66,19 +66,21 @@ pub struct Plan {
     pub report: Option<PathBuf>,
     /// A file that is locked while a system runs, so that builds which lock it as well wait.
     pub lock: Option<PathBuf>,
-    /// Heap of Kafka Streams.
+    /// Heap of the rivals on Java.
     pub heap: String,
+    /// Properties of the floor's clients.
+    pub floor: Vec<String>,
     /// The command, for the report.
     pub command: String,
 }
 
 /// How to ask.
 pub const USAGE: &str = "\
-bench run      [--minutes N] [--load busy|browsing|rows]… [--system sillage|floor|streams|streams-rocksdb]… [--rounds N]
+bench run      [--minutes N] [--load busy|browsing|rows]… [--system sillage|floor|streams|streams-rocksdb|flink]… [--rounds N]
                [--touchpoints N] [--candidates N] [--hours N] [--seed N] [--mix NOTICE/LOOK/IDLE/PAGES]
-               [--sillage BINARY] [--report FILE] [--lock FILE] [--heap 3g]
+               [--sillage BINARY] [--report FILE] [--lock FILE] [--heap 3g] [--floor PROPERTY=VALUE]…
 bench load NAME [--touchpoints N] …    writes a load as JSON lines to standard output
-bench floor BROKERS INPUT GROUP PREFIX CAPTURED    the bare loop; `run` starts it";
+bench floor BROKERS INPUT GROUP CAPTURED [PROPERTY=VALUE]…    the bare loop; `run` starts it";
 
 impl Plan {
     /// Reads the arguments behind `run` or `load`.
@@ -93,6 +95,7 @@ impl Plan {
             report: None,
             lock: None,
             heap: "3g".to_owned(),
+            floor: Vec::new(),
             command: format!("bench run {}", arguments.join(" ")),
         };
         let mut all = loads();
@@ -116,6 +119,7 @@ impl Plan {
                 "--sillage" => plan.sillage = Some(value.into()),
                 "--report" => plan.report = Some(value.into()),
                 "--lock" => plan.lock = Some(value.into()),
+                "--floor" => plan.floor.push(value.clone()),
                 "--heap" => plan.heap.clone_from(value),
                 _ => return Err(format!("{name} is not known\n{USAGE}")),
             }
@@ -130,11 +134,9 @@ impl Plan {
         }
         if systems.is_empty() {
             systems = System::ALL.to_vec();
-            // In the short form, the store that is the faster one.
-            systems.retain(|system| plan.within.is_none() || *system != System::StreamsRocks);
-        }
-        if !systems.contains(&System::Sillage) {
-            systems.insert(0, System::Sillage);
+            // The short form has time for the nearest rival only.
+            let far = |system: &System| matches!(system, System::StreamsRocks | System::Flink);
+            systems.retain(|system| plan.within.is_none() || !far(system));
         }
         plan.systems = systems;
         Ok(plan)

@@ -18,6 +18,8 @@ use crate::watch::{self, Commits, Cost};
 
 /// How long one system may take for one backlog.
 const LIMIT: Duration = Duration::from_secs(900);
+/// How long the transaction of a checkpoint may take to be committed.
+const AFTER_CHECKPOINT: Duration = Duration::from_secs(3);
 
 /// Runs everything that was planned.
 pub fn run(plan: &Plan) -> Result<(), String> {
@@ -28,9 +30,13 @@ pub fn run(plan: &Plan) -> Result<(), String> {
     }
     let sillage = sillage(plan)?;
     let jars = broker::jars(root)?;
-    let rivals = plan.systems.iter().any(|system| matches!(system, System::Streams | System::StreamsRocks));
-    let streams = rivals.then(|| broker::streams(root)).transpose()?;
-    let tools = Tools { sillage, model: root.join("bench/plain.yaml"), streams, heap: plan.heap.clone() };
+    let rival = |of: &[System], name| {
+        let wanted = plan.systems.iter().any(|system| of.contains(system));
+        wanted.then(|| broker::rival(root, name)).transpose()
+    };
+    let streams = rival(&[System::Streams, System::StreamsRocks], "streams")?;
+    let flink = rival(&[System::Flink], "flink")?;
+    let tools = Tools { sillage, model: root.join("bench/plain.yaml"), streams, flink, heap: plan.heap.clone(), floor: plan.floor.clone() };
     let begun = Instant::now();
     let home = Home::make()?;
     let broker = Broker::start(&home, &jars)?;
@@ -164,6 +170,10 @@ impl Course<'_> {
             let cost = watch::drain(self.brokers, process.pid(), &backlog.topic, &group, base, LIMIT);
             let until = now_ms();
             let cost = cost.map_err(|reason| format!("{reason}\n{}", process.log_tail()))?;
+            if system == System::Flink {
+                // It commits offsets and outcomes apart from each other, after a checkpoint.
+                std::thread::sleep(AFTER_CHECKPOINT);
+            }
             process.end();
             (cost, until)
         };

@@ -19,11 +19,14 @@ pub enum System {
     Streams,
     /// Kafka Streams, its store in RocksDB.
     StreamsRocks,
+    /// Apache Flink, its state in the heap.
+    Flink,
 }
 
 impl System {
     /// All of them.
-    pub const ALL: [System; 4] = [System::Sillage, System::Floor, System::Streams, System::StreamsRocks];
+    pub const ALL: [System; 5] =
+        [System::Sillage, System::Floor, System::Streams, System::StreamsRocks, System::Flink];
 
     /// In commands and in the names of groups.
     pub fn name(self) -> &'static str {
@@ -32,6 +35,7 @@ impl System {
             System::Floor => "floor",
             System::Streams => "streams",
             System::StreamsRocks => "streams-rocksdb",
+            System::Flink => "flink",
         }
     }
 
@@ -42,6 +46,7 @@ impl System {
             System::Floor => "floor (bare loop)",
             System::Streams => "Kafka Streams, in memory",
             System::StreamsRocks => "Kafka Streams, RocksDB",
+            System::Flink => "Flink, heap, 1 s checkpoints",
         }
     }
 }
@@ -54,8 +59,12 @@ pub struct Tools {
     pub model: PathBuf,
     /// The folder of the application on Kafka Streams, where it is to run.
     pub streams: Option<PathBuf>,
-    /// Heap of its Java, such as `3g`.
+    /// The same of that on Flink.
+    pub flink: Option<PathBuf>,
+    /// Heap of their Java, such as `3g`.
     pub heap: String,
+    /// Properties of the floor's clients.
+    pub floor: Vec<String>,
 }
 
 /// One run of a system.
@@ -74,9 +83,10 @@ pub struct Run<'a> {
 pub fn start(system: System, tools: &Tools, home: &Home, run: &Run<'_>) -> Result<Process, String> {
     match system {
         System::Sillage => sillage(tools, home, run),
-        System::Floor => floor(home, run),
+        System::Floor => floor(tools, home, run),
         System::Streams => streams(tools, home, run, "memory"),
         System::StreamsRocks => streams(tools, home, run, "rocksdb"),
+        System::Flink => flink(tools, home, run),
     }
 }
 
@@ -101,12 +111,12 @@ fn sillage(tools: &Tools, home: &Home, run: &Run<'_>) -> Result<Process, String>
     home.start(run.group, &mut command)
 }
 
-fn floor(home: &Home, run: &Run<'_>) -> Result<Process, String> {
+fn floor(tools: &Tools, home: &Home, run: &Run<'_>) -> Result<Process, String> {
     let topics: Vec<String> = topics(run).chain([format!("{}.state", run.group)]).collect();
     kafka::create(run.brokers, &topics, PARTITIONS, &[])?;
     let program = std::env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new(program);
-    command.args(["floor", run.brokers, run.input, run.group, run.group]).arg(run.captured);
+    command.args(["floor", run.brokers, run.input, run.group]).arg(run.captured).args(&tools.floor);
     let mut process = home.start_heard(run.group, &mut command)?;
     process.hear("ready")?;
     Ok(process)
@@ -116,12 +126,28 @@ fn streams(tools: &Tools, home: &Home, run: &Run<'_>, store: &str) -> Result<Pro
     let built = tools.streams.as_ref().ok_or("Kafka Streams was not built")?;
     let topics: Vec<String> = topics(run).collect();
     kafka::create(run.brokers, &topics, PARTITIONS, &[])?;
-    let mut command = Command::new("java");
-    command.args([format!("-Xms{}", tools.heap), format!("-Xmx{}", tools.heap)]);
-    command.args(["-XX:+UseParallelGC", "-XX:+AlwaysActAsServerClassMachine", "-cp"]);
-    command.arg(format!("{0}/classes:{0}/libs/*", built.display()));
+    let mut command = java(tools, built);
     command.args(["bench.Main", run.brokers, run.input, run.group, store]).arg(home.path().join("streams-state"));
     home.start(run.group, &mut command)
+}
+
+fn flink(tools: &Tools, home: &Home, run: &Run<'_>) -> Result<Process, String> {
+    let built = tools.flink.as_ref().ok_or("Flink was not built")?;
+    let topics: Vec<String> = topics(run).collect();
+    kafka::create(run.brokers, &topics, PARTITIONS, &[])?;
+    let mut command = java(tools, built);
+    command.args(["bench.Flink", run.brokers, run.input, run.group, "1000"]).arg(home.path().join("flink-state"));
+    home.start(run.group, &mut command)
+}
+
+fn java(tools: &Tools, built: &Path) -> Command {
+    let mut command = Command::new("java");
+    command.args([format!("-Xms{}", tools.heap), format!("-Xmx{}", tools.heap)]);
+    command.args(["-XX:+UseParallelGC", "-XX:+AlwaysActAsServerClassMachine"]);
+    command.args(["--add-opens=java.base/java.lang=ALL-UNNAMED", "--add-opens=java.base/java.util=ALL-UNNAMED"]);
+    command.args(["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp"]);
+    command.arg(format!("{0}/classes:{0}/libs/*", built.display()));
+    command
 }
 
 fn topics<'a>(run: &'a Run<'_>) -> impl Iterator<Item = String> + 'a {
