@@ -97,7 +97,11 @@ pub fn missing_tools() -> Vec<&'static str> {
         let asked = Command::new(tool).arg(flag).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         asked.is_ok_and(|status| status.success())
     };
-    [("java", "-version"), ("mvn", "-version")].into_iter().filter(|(tool, flag)| !answers(tool, flag)).map(|(tool, _)| tool).collect()
+    [("java", "-version"), ("mvn", "-version")]
+        .into_iter()
+        .filter(|(tool, flag)| !answers(tool, flag))
+        .map(|(tool, _)| tool)
+        .collect()
 }
 
 /// The broker's jars, got once; the same folder as that of the end-to-end tests.

@@ -41,9 +41,11 @@ pub struct Captured<'a> {
 #[derive(Default)]
 pub struct Keeper {
     topics: Vec<String>,
-    /// Topic, partition, stale, key, value.
-    records: Vec<(u8, i32, bool, Vec<u8>, Vec<u8>)>,
+    records: Vec<Kept>,
 }
+
+/// A record that is kept: topic, partition, stale, key, value.
+type Kept = (u8, i32, bool, Vec<u8>, Vec<u8>);
 
 /// What was captured of one topic, or of several.
 #[derive(Clone, Copy, Debug, Default)]
@@ -169,4 +171,29 @@ pub fn read(bytes: &[u8]) -> Result<Captured<'_>, String> {
         rest = after;
     }
     Ok(Captured { topics, records })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_reads_back_with_each_partition_spread_evenly() {
+        let mut keeper = Keeper { topics: vec!["transitions".to_owned(), "state".to_owned()], records: Vec::new() };
+        for number in 0..8_u8 {
+            keeper.records.push((0, 3, number == 0, b"c-1".to_vec(), vec![number]));
+        }
+        keeper.records.push((1, 5, false, Vec::new(), vec![100]));
+        keeper.records.push((1, 5, false, Vec::new(), vec![101]));
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        keeper.write(file.path()).expect("written");
+        let bytes = std::fs::read(file.path()).expect("a file");
+        let captured = read(&bytes).expect("captured");
+        assert_eq!(captured.topics, ["transitions", "state"]);
+        let values: Vec<u8> = captured.records.iter().map(|record| record.value[0]).collect();
+        assert_eq!(values, [0, 100, 1, 2, 3, 4, 101, 5, 6, 7]);
+        assert!(captured.records[0].stale && !captured.records[2].stale);
+        assert_eq!((captured.records[0].key, captured.records[1].key), (&b"c-1"[..], &b""[..]));
+        assert!(read(&bytes[..bytes.len() - 1]).is_err());
+    }
 }

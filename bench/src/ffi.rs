@@ -92,7 +92,7 @@ impl<'a> Topic<'a> {
         // SAFETY: both texts live until the call returns, and the client copies them.
         let code = unsafe {
             let (value, bytes) = (value.as_ptr().cast_mut().cast(), value.len());
-            let flags = rd::RD_KAFKA_MSG_F_COPY as i32;
+            let flags = rd::RD_KAFKA_MSG_F_COPY;
             rd::rd_kafka_produce(self.handle.as_ptr(), partition, flags, value, bytes, key.cast(), length, null_mut())
         };
         code == 0

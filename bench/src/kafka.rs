@@ -44,7 +44,8 @@ pub fn create(brokers: &str, names: &[String], partitions: i32, settings: &[(&st
 /// Deletes all topics whose names begin so, but those that are the broker's own.
 pub fn delete(brokers: &str, prefix: &str) -> Result<(), String> {
     let names = topics(brokers)?;
-    let names: Vec<&str> = names.iter().map(String::as_str).filter(|name| name.starts_with(prefix) && !name.starts_with("__")).collect();
+    let names: Vec<&str> =
+        names.iter().map(String::as_str).filter(|name| name.starts_with(prefix) && !name.starts_with("__")).collect();
     if names.is_empty() {
         return Ok(());
     }

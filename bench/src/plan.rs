@@ -64,7 +64,7 @@ pub struct Plan {
     pub sillage: Option<PathBuf>,
     /// Where to write the report.
     pub report: Option<PathBuf>,
-    /// A file that is locked while a system runs, so that builds which lock it as well wait.
+    /// A file that is locked for a round, so that builds which lock it as well wait.
     pub lock: Option<PathBuf>,
     /// Heap of the rivals on Java.
     pub heap: String,
@@ -126,7 +126,8 @@ impl Plan {
         }
         if names.is_empty() {
             // The short form has time for one load.
-            names = if plan.within.is_some() { vec!["busy".to_owned()] } else { vec!["busy".to_owned(), "browsing".to_owned()] };
+            names =
+                if plan.within.is_some() { vec!["busy".to_owned()] } else { vec!["busy".to_owned(), "browsing".to_owned()] };
         }
         for name in names {
             let found = all.iter().find(|load| load.name == name);

@@ -63,7 +63,7 @@ impl Figures {
         all.sort_by(f64::total_cmp);
         let middle = *all.get(all.len() / 2)?;
         // Of an even number, the mean of the two in the middle.
-        let median = if all.len() % 2 == 0 { (middle + all[all.len() / 2 - 1]) / 2.0 } else { middle };
+        let median = if all.len().is_multiple_of(2) { (middle + all[all.len() / 2 - 1]) / 2.0 } else { middle };
         Some(Spread { median, least: all[0], most: all[all.len() - 1] })
     }
 }
@@ -156,7 +156,8 @@ fn write_load(text: &mut String, figures: &Figures, plan: &Plan) {
     let floor = figures.spread(System::Floor, |run| run.cost.cpu_per_m).map(|spread| spread.median);
     for system in &plan.systems {
         let runs: Vec<&Measured> = figures.measured.iter().filter(|run| run.system == *system).collect();
-        let show = |of: fn(&Measured) -> f64, digits| figures.spread(*system, of).map_or_else(String::new, |it| it.show(digits));
+        let show =
+            |of: fn(&Measured) -> f64, digits| figures.spread(*system, of).map_or_else(String::new, |it| it.show(digits));
         if runs.is_empty() {
             let _ = writeln!(text, "| {} | 0 | not measured: see below | | | | | | | |", system.title());
             continue;

@@ -14,12 +14,10 @@ use crate::outcomes::Told;
 use crate::plan::{Load, Plan};
 use crate::report::{self, Figures, Measured, Report};
 use crate::systems::{self, Run, System, Tools};
-use crate::watch::{self, Commits, Cost};
+use crate::watch::{self, Commits, Cost, Watched};
 
 /// How long one system may take for one backlog.
 const LIMIT: Duration = Duration::from_secs(900);
-/// How long the transaction of a checkpoint may take to be committed.
-const AFTER_CHECKPOINT: Duration = Duration::from_secs(3);
 
 /// Runs everything that was planned.
 pub fn run(plan: &Plan) -> Result<(), String> {
@@ -36,7 +34,14 @@ pub fn run(plan: &Plan) -> Result<(), String> {
     };
     let streams = rival(&[System::Streams, System::StreamsRocks], "streams")?;
     let flink = rival(&[System::Flink], "flink")?;
-    let tools = Tools { sillage, model: root.join("bench/plain.yaml"), streams, flink, heap: plan.heap.clone(), floor: plan.floor.clone() };
+    let tools = Tools {
+        sillage,
+        model: root.join("bench/plain.yaml"),
+        streams,
+        flink,
+        heap: plan.heap.clone(),
+        floor: plan.floor.clone(),
+    };
     let begun = Instant::now();
     let home = Home::make()?;
     let broker = Broker::start(&home, &jars)?;
@@ -70,7 +75,9 @@ fn version(sillage: &Path) -> String {
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
 }
 
-pub(crate) fn now_ms() -> i64 {
+/// The wall clock, which the broker's stamps are compared with.
+#[allow(clippy::disallowed_methods)] // Sillage's own clock is not the harness's.
+fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
@@ -102,6 +109,7 @@ impl Course<'_> {
         );
         let mut figures = Figures::of(load, &backlog, &told, outcomes, state);
         for round in 1..=self.plan.rounds {
+            let turn = self.turn()?;
             let before = Instant::now();
             for system in &self.plan.systems {
                 let measured = self.drain(*system, load, &backlog, &captured, round, &told);
@@ -116,6 +124,7 @@ impl Course<'_> {
                     }
                 }
             }
+            drop(turn);
             if self.plan.within.is_some_and(|within| self.begun.elapsed() + before.elapsed() > within) {
                 break;
             }
@@ -130,16 +139,17 @@ impl Course<'_> {
         let run = Run { brokers: self.brokers, input: &backlog.topic, group: &group, captured };
         let mut keeper = Keeper::default();
         let until = AtomicI64::new(i64::MAX);
-        let _turn = self.turn()?;
+        let turn = self.turn()?;
         let process = systems::start(System::Sillage, self.tools, self.home, &run)?;
         let (drained, state) = std::thread::scope(|scope| {
             let follower = scope.spawn(|| keeper.follow_state(self.brokers, &group, &until));
-            let drained = watch::drain(self.brokers, process.pid(), &backlog.topic, &group, 0.0, LIMIT);
+            let drained = watch::drain(&self.watched(process.pid(), backlog, &group), LIMIT);
             until.store(now_ms(), Ordering::Relaxed);
             (drained, follower.join().unwrap_or_else(|_| Err("the reader of the state log ended".to_owned())))
         });
         drained.map_err(|reason| format!("Sillage: {reason}\n{}", process.log_tail()))?;
         process.end();
+        drop(turn);
         let state = state?;
         let outcomes = keeper.add_outcomes(self.brokers, &group, backlog.end_ms)?;
         let told = Told::read(self.brokers, &group, backlog.end_ms)?;
@@ -160,20 +170,19 @@ impl Course<'_> {
         let group = format!("{}-{round}-{}", load.name, system.name());
         let run = Run { brokers: self.brokers, input: &backlog.topic, group: &group, captured };
         let (cost, until) = {
-            let _turn = self.turn()?;
             let mut process = systems::start(system, self.tools, self.home, &run)?;
-            let mut base = 0.0;
+            let outputs = systems::topics(&run).collect::<Vec<String>>();
+            let mut watched = self.watched(process.pid(), backlog, &group);
             if system == System::Floor {
-                base = watch::cpu(process.pid()).unwrap_or_default();
+                watched.base = watch::cpu(process.pid()).unwrap_or_default();
                 process.tell()?;
+            } else if system == System::Flink {
+                // It commits offsets and outcomes apart from each other, and decides some after the last record.
+                watched.outputs = &outputs;
             }
-            let cost = watch::drain(self.brokers, process.pid(), &backlog.topic, &group, base, LIMIT);
+            let cost = watch::drain(&watched, LIMIT);
             let until = now_ms();
             let cost = cost.map_err(|reason| format!("{reason}\n{}", process.log_tail()))?;
-            if system == System::Flink {
-                // It commits offsets and outcomes apart from each other, after a checkpoint.
-                std::thread::sleep(AFTER_CHECKPOINT);
-            }
             process.end();
             (cost, until)
         };
@@ -188,7 +197,11 @@ impl Course<'_> {
         Ok(measured(system, round, cost, commits, same))
     }
 
-    /// Held while a system runs, so that no build that asks for the same file runs meanwhile.
+    fn watched<'a>(&'a self, pid: u32, backlog: &'a Backlog, group: &'a str) -> Watched<'a> {
+        Watched { brokers: self.brokers, pid, topic: &backlog.topic, group, base: 0.0, outputs: &[] }
+    }
+
+    /// Held for a round, so that no build that asks for the same file runs meanwhile.
     fn turn(&self) -> Result<Option<File>, String> {
         let Some(path) = &self.plan.lock else { return Ok(None) };
         let file = File::options().create(true).append(true).open(path).map_err(|error| error.to_string())?;

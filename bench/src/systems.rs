@@ -25,8 +25,7 @@ pub enum System {
 
 impl System {
     /// All of them.
-    pub const ALL: [System; 5] =
-        [System::Sillage, System::Floor, System::Streams, System::StreamsRocks, System::Flink];
+    pub const ALL: [System; 5] = [System::Sillage, System::Floor, System::Streams, System::StreamsRocks, System::Flink];
 
     /// In commands and in the names of groups.
     pub fn name(self) -> &'static str {
@@ -150,6 +149,7 @@ fn java(tools: &Tools, built: &Path) -> Command {
     command
 }
 
-fn topics<'a>(run: &'a Run<'_>) -> impl Iterator<Item = String> + 'a {
+/// The topics of its outcomes.
+pub fn topics<'a>(run: &'a Run<'_>) -> impl Iterator<Item = String> + 'a {
     outcomes::TOPICS.iter().map(move |name| format!("{}.{name}", run.group))
 }

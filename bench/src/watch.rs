@@ -12,6 +12,8 @@ use crate::kafka::{self, CALL};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_millis(100);
+/// Outputs have come to rest when nothing was written for so many seconds.
+const REST: f64 = 3.5;
 
 /// What it cost to drain a topic.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +38,25 @@ struct Sample {
     done: i64,
 }
 
-/// Looks until everything is committed. `base` is processor time that does not count.
-pub fn drain(brokers: &str, pid: u32, topic: &str, group: &str, base: f64, limit: Duration) -> Result<Cost, String> {
+/// What is watched.
+pub struct Watched<'a> {
+    /// The broker.
+    pub brokers: &'a str,
+    /// The process.
+    pub pid: u32,
+    /// What it drains.
+    pub topic: &'a str,
+    /// Its consumer group.
+    pub group: &'a str,
+    /// Processor time that does not count.
+    pub base: f64,
+    /// Of a system that commits offsets apart from what it writes: the topics that must have come to rest as well.
+    pub outputs: &'a [String],
+}
+
+/// Looks until everything is committed.
+pub fn drain(watched: &Watched<'_>, limit: Duration) -> Result<Cost, String> {
+    let Watched { brokers, pid, topic, group, base, outputs } = *watched;
     let begun = Instant::now();
     let mut config = kafka::config(brokers);
     // Open transactions are not waited for: what is asked is what has been committed.
@@ -46,8 +65,11 @@ pub fn drain(brokers: &str, pid: u32, topic: &str, group: &str, base: f64, limit
     let extents = kafka::extents(&client, topic)?;
     let total: i64 = extents.iter().map(|extent| extent.high - extent.low).sum();
     let mut asked = TopicPartitionList::new();
-    extents.iter().for_each(|extent| drop(asked.add_partition(topic, extent.partition)));
+    for extent in &extents {
+        asked.add_partition(topic, extent.partition);
+    }
     let (mut samples, mut memory) = (Vec::new(), (0.0, 0.0));
+    let (mut before, mut rested) = (0, 0);
     loop {
         let wall = begun.elapsed().as_secs_f64();
         // The offsets before the processor time: what was done had cost at most so much.
@@ -59,13 +81,29 @@ pub fn drain(brokers: &str, pid: u32, topic: &str, group: &str, base: f64, limit
         samples.push(Sample { wall, cpu, done });
         memory = resident(pid).unwrap_or(memory);
         if done >= total {
-            return Ok(cost(&samples, total, memory));
+            let now = written(&client, outputs)?;
+            if rested == 0 || now != before {
+                (before, rested) = (now, samples.len());
+            }
+            if outputs.is_empty() || wall - samples[rested - 1].wall > REST {
+                samples.truncate(rested);
+                return Ok(cost(&samples, total, memory));
+            }
         }
         if begun.elapsed() > limit {
             return Err(format!("{done} of {total} touchpoints were committed after {limit:?}"));
         }
         std::thread::sleep(EVERY);
     }
+}
+
+/// How much was written to topics, transactions' own marks included.
+fn written(client: &BaseConsumer, topics: &[String]) -> Result<i64, String> {
+    let mut sum = 0;
+    for topic in topics {
+        sum += kafka::extents(client, topic)?.iter().map(|extent| extent.high).sum::<i64>();
+    }
+    Ok(sum)
 }
 
 fn cost(samples: &[Sample], total: i64, (rss_mb, peak_mb): (f64, f64)) -> Cost {
@@ -142,4 +180,25 @@ fn is_offset_of(key: &[u8], group: &str) -> bool {
     let Some((head, rest)) = key.split_at_checked(4) else { return false };
     let (version, length) = (u16::from_be_bytes([head[0], head[1]]), u16::from_be_bytes([head[2], head[3]]));
     version <= 1 && usize::from(length) == group.len() && rest.starts_with(group.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cost_after_the_first_third_leaves_the_beginning_out() {
+        let sample = |wall, cpu, done| Sample { wall, cpu, done };
+        let samples = [sample(0.0, 0.0, 0), sample(2.0, 3.0, 1_000_000), sample(4.0, 4.0, 3_000_000)];
+        let cost = cost(&samples, 3_000_000, (100.0, 200.0));
+        assert!((cost.cpu_per_m - 4.0 / 3.0).abs() < 1e-9 && (cost.warm_cpu_per_m - 0.5).abs() < 1e-9);
+        assert!((cost.warm_k_per_s - 1_000.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_offsets_key_is_told_from_others() {
+        assert!(is_offset_of(b"\0\x01\0\x04busy\0\x01t\0\0\0\x07", "busy"));
+        assert!(!is_offset_of(b"\0\x01\0\x05busy2\0\x01t\0\0\0\x07", "busy"));
+        assert!(!is_offset_of(b"\0\x02\0\x04busy", "busy"));
+    }
 }
