@@ -150,20 +150,25 @@ fn write_load(text: &mut String, figures: &Figures, plan: &Plan) {
     );
     let _ = writeln!(
         text,
-        "| system | runs | CPU-s/M | after the first third | × floor | k/s | peak MB | final MB | commits under 150 ms | outcomes |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+        "| system | runs | CPU-s/M | × floor | after the first third | × Sillage | k/s | peak MB | final MB | commits under 150 ms | outcomes |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     );
-    let floor = figures.spread(System::Floor, |run| run.cost.cpu_per_m).map(|spread| spread.median);
+    let floor = median(figures, System::Floor, |run| run.cost.cpu_per_m);
+    let sillage = median(figures, System::Sillage, |run| run.cost.warm_cpu_per_m);
     for system in &plan.systems {
         let runs: Vec<&Measured> = figures.measured.iter().filter(|run| run.system == *system).collect();
         let show =
             |of: fn(&Measured) -> f64, digits| figures.spread(*system, of).map_or_else(String::new, |it| it.show(digits));
         if runs.is_empty() {
-            let _ = writeln!(text, "| {} | 0 | not measured: see below | | | | | | | |", system.title());
+            let _ = writeln!(text, "| {} | 0 | not measured: see below | | | | | | | | |", system.title());
             continue;
         }
-        let total = figures.spread(*system, |run| run.cost.cpu_per_m).map_or(0.0, |spread| spread.median);
-        let ratio = floor.map_or_else(String::new, |floor| format!("{:.1}", total / floor));
+        let total = median(figures, *system, |run| run.cost.cpu_per_m);
+        let warm = median(figures, *system, |run| run.cost.warm_cpu_per_m);
+        let times = |figure: Option<f64>, of: Option<f64>| {
+            figure.zip(of).map_or_else(String::new, |(figure, of)| format!("{:.1}", figure / of))
+        };
+        let (to_floor, to_sillage) = (times(total, floor), times(warm, sillage));
         let same = if runs.iter().all(|run| run.same.bytes) {
             "equal, byte for byte"
         } else if runs.iter().all(|run| run.same.ids) {
@@ -173,7 +178,7 @@ fn write_load(text: &mut String, figures: &Figures, plan: &Plan) {
         };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {ratio} | {} | {} | {} | {} % | {same} |",
+            "| {} | {} | {} | {to_floor} | {} | {to_sillage} | {} | {} | {} | {} % | {same} |",
             system.title(),
             runs.len(),
             show(|run| run.cost.cpu_per_m, 2),
@@ -189,6 +194,10 @@ fn write_load(text: &mut String, figures: &Figures, plan: &Plan) {
     for (system, reason) in &figures.failed {
         let _ = writeln!(text, "\nA run of {} does not count: {}", system.name(), reason.lines().next().unwrap_or_default());
     }
+}
+
+fn median(figures: &Figures, system: System, of: fn(&Measured) -> f64) -> Option<f64> {
+    figures.spread(system, of).map(|spread| spread.median)
 }
 
 fn capital(text: &str) -> String {

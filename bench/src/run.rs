@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -52,7 +53,7 @@ pub fn run(plan: &Plan) -> Result<(), String> {
         kafka::delete(&brokers, "")?;
     }
     report.machine = report::machine();
-    report.sillage = version(&tools.sillage);
+    report.sillage = version(&tools.sillage, root, plan.sillage.is_none());
     let text = report::write(&report, plan);
     println!("{text}");
     match &plan.report {
@@ -70,9 +71,16 @@ fn sillage(plan: &Plan) -> Result<PathBuf, String> {
     if path.is_file() { Ok(path) } else { Err(format!("there is no {}; {help}", path.display())) }
 }
 
-fn version(sillage: &Path) -> String {
-    let output = std::process::Command::new(sillage).arg("--version").output();
-    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+/// What it says of itself, and where it was built here, the commit that is checked out.
+fn version(sillage: &Path, root: &Path, built_here: bool) -> String {
+    let told = |program: &Path, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(root).output();
+        let told = output.ok().filter(|output| output.status.success());
+        told.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).filter(|told| !told.is_empty())
+    };
+    let version = told(sillage, &["--version"]).unwrap_or_default();
+    let commit = built_here.then(|| told(Path::new("git"), &["describe", "--always", "--dirty"])).flatten();
+    commit.map_or(version.clone(), |commit| format!("{version}, commit {commit}"))
 }
 
 /// The wall clock, which the broker's stamps are compared with.
