@@ -155,8 +155,8 @@ pub struct Commits {
     pub longest_ms: i64,
 }
 
-/// Reads when, until an instant, the broker was given the offsets of each transaction, which is just before it ends: the same for every system,
-/// whatever it stamps its records with.
+/// Reads when the broker was given the offsets of each transaction, until an instant. That is just before a transaction ends,
+/// and the same for every system, whatever it stamps its records with.
 pub fn commits(brokers: &str, group: &str, until_ms: i64) -> Result<Commits, String> {
     let mut instants = Vec::new();
     kafka::read_all(brokers, &["__consumer_offsets".to_owned()], |message| {

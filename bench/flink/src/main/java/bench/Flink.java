@@ -110,8 +110,9 @@ public final class Flink {
         }
     }
 
-    /** Customers in Flink's own heap, as objects; at most one live timer for each, which is armed anew when it comes too early. */
-    private static final class Journey extends KeyedProcessFunction<String, Tuple2<String, byte[]>, Tuple3<String, byte[], byte[]>> {
+    /** Customers in Flink's own heap, as objects; one live timer for each, which is armed anew when it comes too early. */
+    private static final class Journey
+            extends KeyedProcessFunction<String, Tuple2<String, byte[]>, Tuple3<String, byte[], byte[]>> {
         private static final long serialVersionUID = 1;
         private transient ValueState<Customer> state;
         private transient Touchpoint touchpoint;
@@ -127,7 +128,8 @@ public final class Flink {
         }
 
         @Override
-        public void processElement(Tuple2<String, byte[]> record, Context context, Collector<Tuple3<String, byte[], byte[]>> out)
+        public void processElement(
+                Tuple2<String, byte[]> record, Context context, Collector<Tuple3<String, byte[], byte[]>> out)
                 throws Exception {
             Customer customer = state.value();
             customer = customer == null ? new Customer(record.f0) : customer;
@@ -145,7 +147,8 @@ public final class Flink {
         }
 
         @Override
-        public void onTimer(long at, OnTimerContext context, Collector<Tuple3<String, byte[], byte[]>> out) throws Exception {
+        public void onTimer(long at, OnTimerContext context, Collector<Tuple3<String, byte[], byte[]>> out)
+                throws Exception {
             Customer customer = state.value();
             if (customer != null) {
                 fireUntil(customer, at);
@@ -159,7 +162,8 @@ public final class Flink {
             }
         }
 
-        private void keep(Customer customer, long before, Context context, Collector<Tuple3<String, byte[], byte[]>> out)
+        private void keep(
+                Customer customer, long before, Context context, Collector<Tuple3<String, byte[], byte[]>> out)
                 throws IOException {
             state.update(customer);
             long next = customer.nextDeadline();
