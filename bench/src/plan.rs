@@ -125,19 +125,10 @@ impl Plan {
             }
         }
         if names.is_empty() {
-            // The short form has time for one load.
-            names =
-                if plan.within.is_some() { vec!["busy".to_owned()] } else { vec!["busy".to_owned(), "browsing".to_owned()] };
-        }
-        for name in names {
-            let found = all.iter().find(|load| load.name == name);
-            plan.loads.push(found.ok_or_else(|| format!("there is no load {name}\n{USAGE}"))?.clone());
-        }
-        if systems.is_empty() {
-            systems = System::ALL.to_vec();
+            // Flink's outcomes have not been seen equal yet: only where it is asked for.
+            systems.retain(|system| *system != System::Flink);
             // The short form has time for the nearest rival only.
-            let far = |system: &System| matches!(system, System::StreamsRocks | System::Flink);
-            systems.retain(|system| plan.within.is_none() || !far(system));
+            systems.retain(|system| plan.within.is_none() || *system != System::StreamsRocks);
         }
         plan.systems = systems;
         Ok(plan)
