@@ -1,5 +1,6 @@
 # `make demo` shows the main job on the embedded log, `make test` runs everything. `make chaos` breaks three brokers and three
 # workers for half an hour, or for so many MINUTES. `make simulate` runs simulated storms until it is stopped or a law is broken.
+# `make bench` measures Sillage beside its rivals and writes docs/benchmarks.md; `make bench MINUTES=5` only shows some figures.
 
 SECONDS ?= 60
 # GNU make lends SECONDS to bash; a plain variable of ours is what the demo gets.
@@ -11,7 +12,15 @@ MINUTES ?= 30
 SILLAGE_FIRST ?= $(shell date +%s)000
 SILLAGE_SEEDS ?= 1000000000
 
-.PHONY: demo test chaos simulate check format
+# The benchmark's own package is built into the same folder: what both need is compiled once.
+BENCH = cargo run --release --locked --manifest-path bench/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}" -- run
+# The whole of it writes the page; the short form, for MINUTES that somebody gave, only shows its figures. (The default of
+# MINUTES above is that of chaos.)
+BENCH_FORM := $(if $(filter file,$(origin MINUTES)),--report docs/benchmarks.md,--minutes $(MINUTES))
+# Further words for the benchmark: `make bench BENCH_OPTIONS="--load rows --rounds 3"`.
+BENCH_OPTIONS ?=
+
+.PHONY: demo test chaos simulate bench check format
 
 demo: toolchain
 	cargo run --locked -- demo --seconds $(DEMO_SECONDS)
@@ -28,13 +37,21 @@ chaos: toolchain
 simulate: toolchain
 	SILLAGE_FIRST=$(SILLAGE_FIRST) SILLAGE_SEEDS=$(SILLAGE_SEEDS) cargo test --locked --test it -- --nocapture simulation::storms
 
+# One broker, one backlog, and one system after the other (docs/benchmarks.md says what they are).
+bench: toolchain
+	cargo build --release --locked
+	$(BENCH) $(BENCH_FORM) $(BENCH_OPTIONS)
+
 # What CI does not need to run, but a commit should pass.
 check: toolchain
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo fmt --check --manifest-path bench/Cargo.toml
+	cargo clippy --locked --all-targets --manifest-path bench/Cargo.toml -- -D warnings
 
 format:
 	cargo fmt
+	cargo fmt --manifest-path bench/Cargo.toml
 
 .PHONY: toolchain
 toolchain:

@@ -1,0 +1,63 @@
+//! The benchmark: on one real broker, several systems drain the same backlog, one after the other, and what each cost is
+//! compared. A figure counts only where the outcomes are the same.
+//!
+//! [`load`] is what shoppers do, [`fill`] writes it; [`systems`] are started on it, [`watch`] measures them, [`outcomes`]
+//! compares what they told; [`capture`] and [`floor`] are the bare loop; [`report`] writes `docs/benchmarks.md`.
+
+mod broker;
+mod capture;
+mod ffi;
+mod fill;
+mod floor;
+mod home;
+mod kafka;
+mod load;
+mod outcomes;
+mod plan;
+mod report;
+mod run;
+mod systems;
+mod watch;
+
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use plan::{Plan, USAGE};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let done = match arguments.iter().map(String::as_str).collect::<Vec<&str>>()[..] {
+        ["run", ..] => Plan::read(&arguments[1..]).and_then(|plan| run::run(&plan)),
+        ["load", name, ..] => {
+            let arguments = [&["--load".to_owned(), name.to_owned()], &arguments[2..]].concat();
+            Plan::read(&arguments).and_then(|plan| print(&plan))
+        }
+        ["floor", brokers, input, group, captured, ..] => {
+            floor::run(brokers, input, group, Path::new(captured), &arguments[5..])
+        }
+        _ => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("bench: {reason}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Writes loads as JSON lines; they end at a fixed instant.
+fn print(plan: &Plan) -> Result<(), String> {
+    const END_MS: i64 = 1_795_910_400_000;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    for load in &plan.loads {
+        let start = END_MS - load.settings.span_ms as i64;
+        let mut line = String::new();
+        for deed in load::deeds(&load.settings) {
+            load::json(&deed, start + deed.at as i64, &mut line);
+            writeln!(out, "{line}").map_err(|error| error.to_string())?;
+        }
+    }
+    out.flush().map_err(|error| error.to_string())
+}
