@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use super::facts::View;
 use super::outcome::{Subject, Teller, What};
@@ -34,6 +35,9 @@ pub struct EpisodeId {
     pub value: Id,
 }
 
+/// The ids of one episode: mostly one or two.
+pub type EpisodeIds = SmallVec<[EpisodeId; 2]>;
+
 /// An episode that is open, or abandoned and still remembered. A completed one leaves only its ids behind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Episode {
@@ -42,7 +46,7 @@ pub struct Episode {
     /// 1, 2, … per customer and kind.
     pub number: u32,
     /// The explicit ids it is known by.
-    pub ids: Vec<EpisodeId>,
+    pub ids: EpisodeIds,
     /// The session it was touched in last.
     pub session: Option<Id>,
     /// The latest worth seen.
@@ -91,7 +95,7 @@ struct Sighting<'a> {
     index: EpisodeIndex,
     kind: &'a EpisodeKind,
     role: EpisodeRole,
-    ids: Vec<EpisodeId>,
+    ids: EpisodeIds,
     touchpoint: &'a Touchpoint,
     id: &'a TouchpointId,
     /// Its session, whether the kind goes by sessions or not.
@@ -129,7 +133,9 @@ impl Journey {
         let Some(touchpoint) = arrival.touchpoint else { return refused };
         for (index, (kind, role)) in model.episodes.iter().zip(&roles.episodes).enumerate() {
             let named = role.belongs || role.completes || role.empties || role.cancels;
-            if !named && !kind.any_progress {
+            // What the kind does not name is progress at most, and closes what an id that it carries ties to a completed one.
+            let idle = self.episodes.is_empty() && self.kinds[index].closed.is_empty();
+            if !named && (!kind.any_progress || (idle && !role.opens)) {
                 continue;
             }
             let sighting = Sighting {
@@ -507,7 +513,10 @@ enum Found {
     Nothing,
 }
 
-fn explicit_ids(kind: &EpisodeKind, touchpoint: &Touchpoint) -> Vec<EpisodeId> {
+fn explicit_ids(kind: &EpisodeKind, touchpoint: &Touchpoint) -> EpisodeIds {
+    if touchpoint.properties.is_empty() {
+        return EpisodeIds::new();
+    }
     let ids = kind.ids.iter().enumerate();
     ids.filter_map(|(name, property)| {
         Some(EpisodeId { name: name as u8, value: Id::of(&touchpoint.property(property)?.as_id()?) })

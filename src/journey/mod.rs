@@ -33,7 +33,7 @@ use crate::touchpoint::{Identity, Touchpoint};
 
 pub use decision::Influence;
 pub use entries::Counted;
-pub use episodes::{Episode, EpisodeId, EpisodeKindState};
+pub use episodes::{Episode, EpisodeId, EpisodeIds, EpisodeKindState};
 pub use friction::SessionSigns;
 pub use id::{Id, TouchpointId};
 pub use migrate::Migration;

@@ -232,11 +232,13 @@ pub(super) struct Teller<'a> {
     outcomes: &'a mut Vec<Outcome>,
     /// Outcomes that were there before.
     begin: usize,
+    /// What an id is a hash of.
+    named: Vec<u8>,
 }
 
 impl<'a> Teller<'a> {
     pub(super) fn new(model: &'a Model, identity: &'a Identity, outcomes: &'a mut Vec<Outcome>) -> Self {
-        Teller { model, identity, begin: outcomes.len(), outcomes }
+        Teller { model, identity, begin: outcomes.len(), outcomes, named: Vec::new() }
     }
 
     /// Appends an outcome and returns its id. `occurrence` counts what can happen repeatedly to the same subject.
@@ -277,8 +279,10 @@ impl<'a> Teller<'a> {
     }
 
     /// The outcome's id: a hash of what it is, with lengths before texts so that no two things read the same.
-    fn name(&self, journey: &Journey, what: &What, occurrence: u32) -> Uuid {
-        let mut bytes = Vec::with_capacity(160);
+    fn name(&mut self, journey: &Journey, what: &What, occurrence: u32) -> Uuid {
+        let bytes = &mut self.named;
+        bytes.clear();
+        bytes.reserve(160);
         let mut text = |part: &str| {
             bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
             bytes.extend_from_slice(part.as_bytes());
@@ -318,6 +322,6 @@ impl<'a> Teller<'a> {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.extend_from_slice(&journey.started_at.as_millis().to_be_bytes());
-        Uuid::new_v5(&NAMESPACE, &bytes)
+        Uuid::new_v5(&NAMESPACE, bytes)
     }
 }

@@ -5,7 +5,7 @@
 //! own: whoever assigns partitions calls [`hold`] before, which makes what they fetch wait with them, and [`Records::forward`] once
 //! the assignment stands. What `poll` returns then is no record.
 //!
-//! The one place of this project that calls librdkafka by itself. Knows nothing of shards, and not what is in a record.
+//! The one place of this project that calls librdkafka by itself; so [`flush`] stands here as well. Knows nothing of shards, and not what is in a record.
 
 #![allow(unsafe_code)]
 
@@ -20,6 +20,7 @@ use rdkafka::bindings::{self as native, rd_kafka_timestamp_type_t as RDKafkaTime
 use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{Producer, ProducerContext, ThreadedProducer};
 use rdkafka::types::{RDKafkaMessage, RDKafkaQueue, RDKafkaRespErr, RDKafkaTopic};
 
 /// Messages of a batch at the most.
@@ -36,6 +37,15 @@ pub(super) fn hold<C: ConsumerContext>(consumer: &BaseConsumer<C>, partitions: &
         // SAFETY: the queue is alive; to forward it nowhere marks it as one that the client is not to forward by itself.
         unsafe { native::rd_kafka_queue_forward(queue, ptr::null_mut()) };
     })
+}
+
+/// Waits until everything that a producer was given is acknowledged, and lingers for nothing meanwhile; says whether that came
+/// about. rust-rdkafka's own flush waits in steps of a tenth of a second where another thread takes the producer's events.
+pub(super) fn flush<C: ProducerContext + 'static>(producer: &ThreadedProducer<C>, within: Duration) -> bool {
+    let millis = c_int::try_from(within.as_millis()).unwrap_or(c_int::MAX);
+    // SAFETY: the client is alive for the call.
+    let ended = unsafe { native::rd_kafka_flush(producer.client().native_ptr(), millis) };
+    matches!(ended, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR)
 }
 
 /// Shows the queue of each partition.

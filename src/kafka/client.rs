@@ -84,7 +84,7 @@ fn unless_given(config: &mut ClientConfig, connection: &Connection, defaults: &[
 
 pub(super) fn producer(connection: &Connection, worker: usize, max_bytes: usize) -> ClientConfig {
     let mut config = base(connection);
-    unless_given(&mut config, connection, &[("linger.ms", "5"), ("compression.type", "lz4")]);
+    unless_given(&mut config, connection, &[("linger.ms", "20"), ("compression.type", "lz4")]);
     config
         .set("transactional.id", format!("{}-{}", connection.group, member(connection, worker)))
         .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MILLIS.to_string())

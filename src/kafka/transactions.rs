@@ -15,6 +15,7 @@ use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use tracing::warn;
 
 use super::answers::{self, Patience};
+use super::batch;
 use super::client::{self, Plain};
 use super::cutter::Cutter;
 use super::rebalance::GroupConsumer;
@@ -91,16 +92,12 @@ impl KafkaTransactions {
         if rough { Went::Roughly } else { Went::Smoothly }
     }
 
-    /// Waits for all deliveries: the client's own flush inside a commit polls in steps of a tenth of a second.
+    /// Waits for all deliveries, so that none of them lingers.
     fn drain(&self) -> Result<(), Failure> {
-        let begun = Instant::now();
-        while self.producer.in_flight_count() > 0 {
-            if begun.elapsed() > CALL {
-                return Err(Failure::Unclear("records were not acknowledged in time".to_owned()));
-            }
-            std::thread::sleep(Duration::from_micros(500));
+        if batch::flush(&self.producer, CALL) {
+            return Ok(());
         }
-        Ok(())
+        Err(Failure::Unclear("records were not acknowledged in time".to_owned()))
     }
 }
 

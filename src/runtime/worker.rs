@@ -175,19 +175,25 @@ impl Worker {
 
     /// Hands an input to a shard and obeys; commits when its transaction is full.
     fn handle(&mut self, shard: ShardId, input: Input) {
-        self.tell(shard, input);
+        let full = self.tell(shard, input);
         self.mend();
-        // One that does not go through is not tried again here: the log may have to tell first that the shard is gone.
-        while self.places.get(&shard).is_some_and(|place| place.shard.lock().is_full()) && self.commit(&[]) {}
+        if full {
+            // One that does not go through is not tried again here: the log may have to tell first that the shard is gone.
+            while self.places.get(&shard).is_some_and(|place| place.shard.lock().is_full()) && self.commit(&[]) {}
+        }
     }
 
     /// Hands an input to a shard and obeys. A shard that breaks an invariant is out from then on, so that a record on which it
     /// would panic again at every start does not take the others with it; to be followed by [`Worker::mend`], once everybody
-    /// has been told what is to be told.
-    fn tell(&mut self, shard: ShardId, input: Input) {
+    /// has been told what is to be told. Says whether its transaction is full.
+    fn tell(&mut self, shard: ShardId, input: Input) -> bool {
+        let mut full = false;
         let went = catch_unwind(AssertUnwindSafe(|| {
             let Some(place) = self.places.get_mut(&shard) else { return };
-            place.shard.lock().handle(input, &mut self.actions);
+            let mut state = place.shard.lock();
+            state.handle(input, &mut self.actions);
+            full = state.is_full();
+            drop(state);
             self.obey(shard);
         }));
         if let Err(panic) = &went {
@@ -204,6 +210,7 @@ impl Worker {
             self.forget(&[shard]);
             self.broken.push((shard, format!("an invariant was broken at {place}: {said}")));
         }
+        full
     }
 
     /// Undoes the transaction that broken shards have a part in, and parks them. Not before all shards know how the transaction
@@ -231,7 +238,8 @@ impl Worker {
     }
 
     fn obey(&mut self, shard: ShardId) {
-        for action in std::mem::take(&mut self.actions) {
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
             match action {
                 Action::Publish { outcome, log_time } => {
                     let stale = self.is_stale(&outcome);
@@ -249,6 +257,7 @@ impl Worker {
                 Action::Remember(_) | Action::Forget(_) | Action::Commit(_) => {}
             }
         }
+        self.actions = actions;
     }
 
     fn is_stale(&self, outcome: &Outcome) -> bool {
@@ -365,7 +374,9 @@ impl Worker {
 
     /// Tells the shards how the transaction ended, and obeys what they decide next.
     fn finish(&mut self, shards: &[ShardId], input: impl Fn() -> Input) {
-        shards.iter().for_each(|id| self.tell(*id, input()));
+        for id in shards {
+            self.tell(*id, input());
+        }
     }
 
     fn forget(&mut self, shards: &[ShardId]) {

@@ -476,3 +476,66 @@ fn is(rows: &[Row], arena: &Arena, changes: &[Change], slot: Slot, hash: u64, ke
     // A key says itself where it ends.
     !image.is_none() && arena.get(image).starts_with(key)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::Undo;
+
+    fn customer(id: &str, touchpoints: u64) -> Customer {
+        let mut customer = Customer::new(Identity::customer(id));
+        customer.touchpoints = touchpoints;
+        customer
+    }
+
+    fn count(image: Option<Customer>) -> Option<u64> {
+        image.map(|customer| customer.touchpoints)
+    }
+
+    /// There is one for each customer.
+    #[test]
+    fn a_row_is_small() {
+        assert_eq!((size_of::<Row>(), size_of::<Slot>(), size_of::<Option<Slot>>()), (32, 4, 8));
+    }
+
+    #[test]
+    fn readers_see_the_committed_image_until_the_end_is_known() {
+        let mut customers = Customers::from_iter([customer("a", 1), customer("b", 1)]);
+        let [a, b, c] = ["a", "b", "c"].map(Identity::customer);
+        let (at_a, at_b) = (customers.find(&a).expect("there"), customers.find(&b).expect("there"));
+        let (at_c, joined) = customers.find_or_add(&c);
+        assert!(joined);
+        let change = |customers: &mut Customers| {
+            customers.put(at_a, &customer("a", 2), Undo::Kept);
+            customers.put(at_a, &customer("a", 3), Undo::Kept);
+            customers.erase(at_b, Undo::Kept);
+            let (at_c, _) = customers.find_or_add(&Identity::customer("c"));
+            customers.put(at_c, &customer("c", 1), Undo::Kept);
+        };
+        let seen = |customers: &mut Customers| [&a, &b, &c].map(|who| count(customers.image(who)));
+        let latest = |customers: &mut Customers| [&a, &b, &c].map(|who| count(customers.latest_image(who)));
+        change(&mut customers);
+        assert_eq!((seen(&mut customers), customers.len()), ([Some(1), Some(1), None], 2));
+        assert_eq!(latest(&mut customers), [Some(3), None, Some(1)]);
+        assert!(customers.is_leaving(at_b) && !customers.is_leaving(at_c));
+        customers.undo(|_, _| {});
+        assert_eq!((latest(&mut customers), customers.len()), ([Some(1), Some(1), None], 2));
+        assert_eq!(customers.find(&c), None, "nobody is left of an undone transaction");
+        change(&mut customers);
+        let mut gone = Vec::new();
+        customers.commit(|_, slot| gone.push(slot));
+        assert_eq!((gone, customers.len()), (vec![at_b], 2));
+        assert_eq!(seen(&mut customers), [Some(3), None, Some(1)]);
+    }
+
+    #[test]
+    fn a_customer_who_comes_and_goes_in_one_transaction_was_never_there() {
+        let mut customers = Customers::default();
+        let (slot, _) = customers.find_or_add(&Identity::customer("a"));
+        customers.put(slot, &customer("a", 1), Undo::Kept);
+        customers.erase(slot, Undo::Kept);
+        assert!(!customers.is_leaving(slot) && !customers.is_vacant(slot));
+        customers.commit(|_, _| {});
+        assert_eq!((customers.len(), customers.find(&Identity::customer("a"))), (0, None));
+    }
+}

@@ -141,8 +141,13 @@ impl Inputs {
         *latest
     }
 
+    /// Takes a record, unless it was taken before: a client that seeks or resumes may hand it over twice.
     pub(super) fn push(&mut self, input: usize, record: Buffered) {
-        self.0[input].buffer.push_back(record);
+        let one = &mut self.0[input];
+        let expected = one.buffer.back().map_or(one.applied.offset, |last| last.offset + 1);
+        if record.offset >= expected {
+            one.buffer.push_back(record);
+        }
     }
 
     /// Puts an undone record back where it came from: before everything that waits.

@@ -240,8 +240,8 @@ fn an_erased_customer_leaves_the_store_and_is_not_abandoned() {
     // The key of the row, and how a state begins; the touchpoints themselves go by retention.
     let file = file(&settings);
     let holds = |bytes: &[u8]| file.windows(bytes.len()).any(|window| window == bytes);
-    assert!(holds(b"cbob") && holds(b"\x03bob"));
-    assert!(!holds(b"cerasmus") && !holds(b"\x07erasmus"));
+    assert!(holds(b"cbob") && holds(b"\x0cbob"));
+    assert!(!holds(b"cerasmus") && !holds(b"\x1cerasmus"));
 }
 
 /// Whoever is asked for while nobody works is erased when somebody does; a kill before the commit changes nothing.
