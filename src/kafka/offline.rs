@@ -160,14 +160,14 @@ impl Offline {
     /// # Errors
     /// Nobody answers.
     pub fn starts(&self, start: Start) -> Result<Vec<Vec<i64>>, String> {
-        let ends = || self.look_up(Offset::End);
+        // First, or a record that comes between two answers would be in neither.
+        let ends = self.look_up(Offset::End)?;
         let found = match start {
             Start::Earliest => self.look_up(Offset::Beginning)?,
-            Start::Latest => ends()?,
+            Start::Latest => ends.clone(),
             Start::At(instant) => self.look_up(Offset::Offset(instant.as_millis()))?,
         };
-        // Nothing is stamped so late yet: everything that comes is new.
-        let ends = ends()?;
+        // Where nothing is stamped so late yet, everything that comes is new.
         let of = |topic: &String, shard: ShardId| {
             let offset = |list: &TopicPartitionList| answers::number_of(list, topic, shard as i32);
             let offset = offset(&found).or_else(|| offset(&ends));

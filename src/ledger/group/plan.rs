@@ -53,10 +53,12 @@ enum Asked {
     Committed,
     /// Of shards of which the committed offsets tell no commit.
     StateLogEnds(BTreeMap<ShardId, Found>),
-    /// Where fresh shards start.
-    Start,
-    /// Where those partitions end of which nothing is stamped so late; the starts of the others.
-    StartEnds(BTreeMap<Partition, i64>),
+    /// Where the inputs of fresh shards begin.
+    StartBeginnings,
+    /// Where they end.
+    StartEnds,
+    /// Where an instant is in them; and where they ended before that was asked.
+    StartAt(BTreeMap<Partition, i64>),
     StartCommitted(BTreeMap<Partition, i64>),
     Extents,
 }
@@ -122,10 +124,17 @@ impl Plan {
                 self.look_for_starts(ledger, start)
             }
             Answer::Offsets(offsets) => match asked {
-                Asked::Start => self.started(offsets, ledger, start),
-                Asked::StartEnds(mut starts) => {
-                    // Nothing is stamped so late yet: everything that comes is new.
-                    offsets.into_iter().for_each(|(partition, end)| _ = starts.entry(partition).or_insert(end));
+                Asked::StartBeginnings => self.begin_fresh(&offsets, ledger),
+                Asked::StartEnds => match start {
+                    Start::At(instant) => {
+                        let (partitions, at) = (self.unset(ledger), Moment::At(instant));
+                        self.ask(Asked::StartAt(offsets), Question::Offsets { partitions, at })
+                    }
+                    Start::Earliest | Start::Latest => self.commit_start(offsets),
+                },
+                Asked::StartAt(mut starts) => {
+                    // Where nothing is stamped so late yet, everything that comes is new.
+                    starts.extend(offsets);
                     self.commit_start(starts)
                 }
                 Asked::Committed | Asked::StateLogEnds(_) | Asked::StartCommitted(_) | Asked::Extents => unasked(),
@@ -217,22 +226,11 @@ impl Plan {
         if partitions.is_empty() {
             return self.begin_fresh(&BTreeMap::new(), ledger);
         }
-        let at = match start {
-            Start::Earliest => Moment::Beginning,
-            Start::Latest => Moment::End,
-            Start::At(instant) => Moment::At(instant),
-        };
-        self.ask(Asked::Start, Question::Offsets { partitions, at })
-    }
-
-    fn started(self, starts: BTreeMap<Partition, i64>, ledger: &Ledger, start: Start) -> Next {
         match start {
-            Start::Earliest => self.begin_fresh(&starts, ledger),
-            Start::Latest => self.commit_start(starts),
-            Start::At(_) => {
-                let partitions = self.unset(ledger);
-                self.ask(Asked::StartEnds(starts), Question::Offsets { partitions, at: Moment::End })
-            }
+            Start::Earliest => self.ask(Asked::StartBeginnings, Question::Offsets { partitions, at: Moment::Beginning }),
+            // The end before the instant: what comes between the two answers must be found by the second, or it would be left
+            // out.
+            Start::Latest | Start::At(_) => self.ask(Asked::StartEnds, Question::Offsets { partitions, at: Moment::End }),
         }
     }
 

@@ -140,8 +140,8 @@ fn a_fresh_shard_begins_where_somebody_set_it_or_where_start_says() {
             Start::At(at),
             None,
             vec![
-                "Offsets { partitions: [(0, 1), (1, 1)], at: At(1970-01-01T00:00:00.077Z) }",
                 "Offsets { partitions: [(0, 1), (1, 1)], at: End }",
+                "Offsets { partitions: [(0, 1), (1, 1)], at: At(1970-01-01T00:00:00.077Z) }",
                 "CommitStart({(0, 1): 3, (1, 1): 3})",
             ],
             3,
@@ -166,14 +166,16 @@ fn a_fresh_shard_begins_where_somebody_set_it_or_where_start_says() {
     }
 }
 
+/// Found by simulation: the end was asked for last, so that a record that came between the two answers was left out.
 #[test]
 fn of_what_is_stamped_nowhere_so_late_everything_that_comes_is_new() {
     let mut member = member(Protocol::Classic, Start::At(Timestamp::from_millis(77)));
     told(&mut member, assigned(&[1]));
     told(&mut member, committed([(1, foreign(None))]));
-    told(&mut member, state_log_ends([(1, 0)]));
-    told(&mut member, Event::Answer(Answer::Offsets([((0, 1), 3)].into())));
-    let asks = told(&mut member, Event::Answer(Answer::Offsets([((0, 1), 8), ((1, 1), 9)].into())));
+    let asks = told(&mut member, state_log_ends([(1, 0)]));
+    assert_eq!(asks, ["Offsets { partitions: [(0, 1), (1, 1)], at: End }"]);
+    told(&mut member, Event::Answer(Answer::Offsets([((0, 1), 8), ((1, 1), 9)].into())));
+    let asks = told(&mut member, Event::Answer(Answer::Offsets([((0, 1), 3)].into())));
     assert_eq!(asks, ["CommitStart({(0, 1): 3, (1, 1): 9})"]);
 }
 
