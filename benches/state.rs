@@ -1,87 +1,113 @@
-//! What a typical customer takes: bytes in the state log, and bytes in the memory of a worker.
+//! What customers take: bytes in the state log, and bytes in the memory of a shard.
 //!
-//! `cargo bench --bench state`. Memory is what the process grows by, as the kernel counts it, when it comes to hold many such
-//! customers in the map that workers use; so it includes the map, its keys, and what the allocator needs for itself. Customers
-//! live in two ways, which differ in what their queues have room for: told (grown touchpoint by touchpoint) and restored
-//! (read back from the log at a start).
+//! `cargo bench --bench state`. Memory is what the process grows by, as the kernel counts it, when a shard comes to hold many
+//! customers; so it includes rows, index, wheel, and what the allocator needs for itself. The *profile* customer has done four
+//! things, with UUIDs as ids: five stages visited, one open basket, nothing closed. The *typical* one has a full history, has
+//! bought twice and has met friction (`tests/it/golden/story.rs`).
 #![expect(clippy::print_stdout, reason = "a benchmark tells its figures")]
 
 #[path = "../tests/it/golden/story.rs"]
 mod story;
 
-use sillage::journey::Customer;
-use sillage::shard::Customers;
-use sillage::touchpoint::Identity;
-use sillage::wire::state;
+use std::sync::Arc;
 
-/// So many customers; one page of memory is then less than a byte of each.
-const CUSTOMERS: usize = 20_000;
+use sillage::journey::Customer;
+use sillage::journey::packed::Words;
+use sillage::model::Model;
+use sillage::shard::{Body, Buffered, Customers, Input, Position, Progress, Settings, Shard, StateLog};
+use sillage::time::Timestamp;
+use sillage::touchpoint::{Identity, Touchpoint, Value};
+
+/// Customers of the slope; between the two numbers a customer's own bytes are what counts.
+const FEW: usize = 100_000;
+const MANY: usize = 3_000_000;
+/// A transaction holds so many customers.
+const COMMIT: usize = 5_000;
 
 fn main() {
-    match std::env::args().find(|argument| ["restored", "grown"].contains(&argument.as_str())).as_deref() {
+    let how = std::env::args().skip(1).find(|argument| argument.parse::<usize>().is_ok());
+    match how.and_then(|number| number.parse().ok()) {
         None => tell(),
-        Some(how) => println!("{}", measure(how)),
+        Some(customers) => println!("{}", grown(customers)),
     }
 }
 
 fn tell() {
-    let (touchpoints, model) = (story::touchpoints(), story::model());
-    let (typical, told) = story::customer(&model, &touchpoints);
-    println!(
-        "typical customer: {} touchpoints, {} outcomes, {} in the history, {} episode remembered",
-        touchpoints.len(),
-        told.len(),
-        typical.history().len(),
-        typical.journeys[0].episodes.len()
-    );
-    println!("in the log: {} bytes", encoded(&typical).len());
-    for how in ["restored", "grown"] {
+    let model = story::model();
+    let (typical, _) = story::customer(&model, &story::touchpoints());
+    println!("typical customer packed: {} bytes", packed(&typical));
+    println!("profile customer packed: {} bytes", packed(&story::customer(&model, &profile(1)).0));
+    let [few, many] = [FEW, MANY].map(|customers| {
         // Each in a process of its own: what one frees, another would fill.
         let this = std::env::current_exe().expect("this program");
-        let ended = std::process::Command::new(this).arg(how).output().expect("it starts");
+        let ended = std::process::Command::new(this).arg(customers.to_string()).output().expect("it starts");
         assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-        println!("in memory: {} bytes each of {CUSTOMERS}, {how}", String::from_utf8_lossy(&ended.stdout).trim());
-    }
+        String::from_utf8_lossy(&ended.stdout).trim().parse::<usize>().expect("a number")
+    });
+    println!("in memory: {FEW} profile customers {} MB, {MANY} {} MB", few >> 20, many >> 20);
+    println!("slope: {:.0} bytes a customer", (many - few) as f64 / (MANY - FEW) as f64);
 }
 
-/// Bytes that each of many customers takes.
-fn measure(how: &str) -> usize {
-    let (touchpoints, model) = (story::touchpoints(), story::model());
-    let bytes = encoded(&story::customer(&model, &touchpoints).0);
-    match how {
-        "restored" => grown_by(|number| {
-            let mut customer = state::decode(&bytes).expect("readable");
-            customer.identity = who(number);
-            customer
-        }),
-        _ => grown_by(|number| {
-            let mut own = touchpoints.clone();
-            own.iter_mut().for_each(|touchpoint| touchpoint.identity = who(number));
-            story::customer(&model, &own).0
-        }),
-    }
-}
-
-fn who(number: usize) -> Identity {
-    Identity::customer(format!("customer-{number:06}"))
-}
-
-fn encoded(customer: &Customer) -> Vec<u8> {
+fn packed(customer: &Customer) -> usize {
     let mut bytes = Vec::new();
-    state::encode(customer, &mut bytes);
-    bytes
+    customer.pack(&mut Words::default(), &mut bytes);
+    bytes.len()
 }
 
-/// Resident bytes that each of many customers adds.
-fn grown_by(make: impl Fn(usize) -> Customer) -> usize {
+fn uuid(number: u64) -> String {
+    let hash = xxhash_rust::xxh3::xxh3_128(&number.to_le_bytes());
+    uuid::Uuid::from_u128(hash).hyphenated().to_string()
+}
+
+/// What a profile customer did: four things within a second.
+fn profile(number: u64) -> Vec<Touchpoint> {
+    let at = 1_767_225_600_000 + number as i64 / 20;
+    let one = |(place, kind): (u64, &str)| Touchpoint {
+        id: uuid(number * 8 + place).into(),
+        id_given: true,
+        identity: Identity::customer(uuid(number * 8)),
+        event_time: Timestamp::from_millis(at),
+        kind: kind.into(),
+        channel: Some("web".into()),
+        properties: if kind == "cart.added" {
+            vec![
+                ("cart_id".into(), Value::Text(uuid(number * 8 + 7).into())),
+                ("currency".into(), Value::Text("EUR".into())),
+                ("value".into(), Value::Number(89.9)),
+            ]
+        } else {
+            Vec::new()
+        },
+        ..Touchpoint::default()
+    };
+    (1..).zip(["ad.seen", "product.viewed", "order.completed", "cart.added"]).map(one).collect()
+}
+
+/// Resident bytes that a shard with so many profile customers adds.
+fn grown(customers: usize) -> usize {
+    let models: Arc<[Arc<Model>]> = vec![story::model()].into();
+    let settings = Settings { state_log: StateLog::Changes, ..Settings::default() };
+    let progress =
+        Progress { positions: vec![Position { offset: 0, log_time: Timestamp::MIN }], ..Progress::default() };
     let before = resident();
-    let mut held = Vec::new();
-    for first in (0..CUSTOMERS).step_by(1_000) {
-        held.push((first..first + 1_000).map(&make).collect::<Customers>());
+    let mut shard = Shard::new(models, settings, Customers::default(), progress);
+    let (mut actions, mut offset) = (Vec::new(), 0);
+    for number in 1..=customers {
+        for touchpoint in profile(number as u64) {
+            let log_time = touchpoint.event_time;
+            let record = Buffered { offset, log_time, body: Body::Touchpoint(Box::new(touchpoint)) };
+            offset += 1;
+            shard.handle(Input::Record { input: 0, record }, &mut actions);
+        }
+        if number % COMMIT == 0 {
+            shard.handle(Input::Prepare, &mut actions);
+            shard.handle(Input::Committed, &mut actions);
+        }
+        actions.clear();
     }
     let after = resident();
-    assert_eq!(held.len() * 1_000, CUSTOMERS);
-    (after - before) / CUSTOMERS
+    assert_eq!((shard.customers().len(), shard.armed()), (customers, customers));
+    after - before
 }
 
 /// Resident memory of this process, in bytes.

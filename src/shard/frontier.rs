@@ -80,6 +80,8 @@ pub(super) enum Reach {
 struct One {
     buffer: VecDeque<Buffered>,
     applied: Position,
+    /// The offset after the last record that was handed over.
+    received: i64,
     /// The running maximum behind log times.
     latest: Timestamp,
     /// What the latest end-offset query proved; holds while nothing is buffered.
@@ -123,6 +125,7 @@ impl Inputs {
         let one = |applied: &Position| One {
             buffer: VecDeque::new(),
             applied: *applied,
+            received: i64::MIN,
             latest: applied.log_time,
             proven: Timestamp::MIN,
             holds: Holds::StreamTime,
@@ -141,11 +144,12 @@ impl Inputs {
         *latest
     }
 
-    /// Takes a record, unless it was taken before: a client that seeks or resumes may hand it over twice.
+    /// Takes a record, unless it was taken before: a client that seeks or resumes may hand it over twice. What was committed says
+    /// nothing about that: a topic that was made anew begins at its first offset again.
     pub(super) fn push(&mut self, input: usize, record: Buffered) {
         let one = &mut self.0[input];
-        let expected = one.buffer.back().map_or(one.applied.offset, |last| last.offset + 1);
-        if record.offset >= expected {
+        if record.offset >= one.received {
+            one.received = record.offset + 1;
             one.buffer.push_back(record);
         }
     }

@@ -372,3 +372,25 @@ fn near_deadlines_leave_no_far_ones_behind() {
     assert_eq!(causes(&mut world), ["absence"], "and the stage's own deadline is not forgotten");
     assert_eq!(world.shard.armed(), 0);
 }
+
+/// A client that seeks, or resumes after a pause, may hand records over that it had handed over before.
+#[test]
+fn a_record_that_is_handed_over_twice_is_applied_once_and_a_topic_that_begins_anew_is_read() {
+    let settings = Settings { settle: Span::ZERO, ..Settings::default() };
+    let progress = Progress {
+        positions: vec![Position { offset: 40, log_time: after("0m") }],
+        stream_time: Some(after("0m")),
+        sequence: 3,
+    };
+    // The topic was made anew: its first offset lies before what was committed.
+    let mut world = World::going_on(&[baskets("30m")], settings, Customers::default(), progress);
+    for (offset, id) in [(0, "1"), (1, "2"), (0, "1"), (1, "2"), (2, "3")] {
+        let mut again = touchpoint("a", "page.viewed", after("1m"), id);
+        again.id_given = false;
+        let record = Buffered { offset, log_time: after("1m"), body: Body::Touchpoint(Box::new(again)) };
+        world.tell(Input::Record { input: 0, record });
+    }
+    assert_eq!(world.customers()[0].touchpoints, 3);
+    world.tell(Input::Aborted);
+    assert_eq!(world.customers()[0].touchpoints, 3, "what is undone is applied again");
+}
