@@ -87,8 +87,7 @@ fn profile(number: u64) -> Vec<Touchpoint> {
 fn grown(customers: usize) -> usize {
     let models: Arc<[Arc<Model>]> = vec![story::model()].into();
     let settings = Settings { state_log: StateLog::Changes, ..Settings::default() };
-    let progress =
-        Progress { positions: vec![Position { offset: 0, log_time: Timestamp::MIN }], ..Progress::default() };
+    let progress = Progress { positions: vec![Position { offset: 0, log_time: Timestamp::MIN }], ..Progress::default() };
     let before = resident();
     let mut shard = Shard::new(models, settings, Customers::default(), progress);
     let (mut actions, mut offset) = (Vec::new(), 0);

@@ -67,6 +67,7 @@ pub struct Assignment {
 
 /// The customers of a shard that a worker is given.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and none is kept")]
 pub enum Known {
     /// Read from the log; nobody where it keeps no state.
     Restored(Customers),

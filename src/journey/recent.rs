@@ -120,31 +120,33 @@ impl Recent {
 
     /// When the latest touchpoint came: its log time, or its event time where it had no id of its own.
     pub(super) fn latest(&self) -> Option<Timestamp> {
-        let seen_at = self.given().next().map(|(_, seen_at)| seen_at);
+        let packed = |mark: &Mark| Packed::of(&self.packed, *mark).seen_at(mark.at);
+        let fresh = self.fresh.iter().rev().find_map(|past| past.seen_at);
+        let seen_at = fresh.or_else(|| self.marks.iter().rev().find_map(packed));
         let traced = self.traced().next_back().map(|trace| trace.seen_at);
         let kept = self.fresh.back().map(|past| past.at).or(self.marks.last().map(|mark| mark.at));
         seen_at.or(traced).max(kept)
-    }
-
-    /// Those whose source gave the id, the latest first: their places and log times.
-    fn given(&self) -> impl Iterator<Item = (usize, Timestamp)> {
-        let packed = self.marks.len();
-        let fresh = self.fresh.iter().enumerate().rev().filter_map(move |(at, past)| Some((packed + at, past.seen_at?)));
-        let marks = self.marks.iter().enumerate().rev();
-        fresh.chain(marks.filter_map(|(at, mark)| Some((at, Packed::of(&self.packed, *mark).seen_at(mark.at)?))))
     }
 
     /// Whether a touchpoint of this id came within the horizon before `log_time`.
     pub(super) fn has_seen(&self, id: &Id, log_time: Timestamp) -> bool {
         let remembered = |seen_at: Timestamp| seen_at + SEEN_FOR > log_time;
         let mut kept = 0;
-        for (place, seen_at) in self.given().take(MAX_SEEN) {
-            if remembered(seen_at) && self.has_id(place, id) {
+        // The ids are looked at first: almost none is the same.
+        for past in self.fresh.iter().rev() {
+            if kept < MAX_SEEN && past.id == *id && past.seen_at.is_some_and(remembered) {
                 return true;
             }
-            kept += 1;
+            kept += usize::from(past.seen_at.is_some());
         }
-        if self.traces.is_empty() {
+        for mark in self.marks.iter().rev() {
+            let past = Packed::of(&self.packed, *mark);
+            if kept < MAX_SEEN && past.is(id) && past.seen_at(mark.at).is_some_and(remembered) {
+                return true;
+            }
+            kept += usize::from(past.is_given());
+        }
+        if self.traces.is_empty() || kept >= MAX_SEEN {
             return false;
         }
         let hash = id.hash();
@@ -183,7 +185,8 @@ impl Recent {
 
     /// Forgets ids whose horizon has passed, and of too many the oldest.
     fn forget(&mut self, log_time: Timestamp) {
-        let given = self.given().count();
+        let fresh = self.fresh.iter().filter(|past| past.seen_at.is_some()).count();
+        let given = fresh + self.marks.iter().filter(|mark| Packed::of(&self.packed, **mark).is_given()).count();
         let traces = self.traces.len() / TRACE;
         let surplus = (given + traces).saturating_sub(MAX_SEEN).min(traces);
         let over = self.traced().take_while(|trace| trace.seen_at + SEEN_FOR <= log_time).count();
@@ -241,7 +244,7 @@ impl Recent {
     }
 
     pub(super) fn open_traces(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
-        if bytes.len() % TRACE != 0 {
+        if !bytes.len().is_multiple_of(TRACE) {
             return Err(Damaged);
         }
         self.traces.extend_from_slice(bytes);
@@ -301,14 +304,20 @@ fn length_of_length(mark: Mark) -> usize {
 
 /// Says at `begin`, where a byte is left for it, how many bytes have been written since.
 pub(super) fn set_length(out: &mut Vec<u8>, begin: usize) {
-    let length = out.len() - begin - 1;
+    let end = out.len();
+    let length = end - begin - 1;
     if length < 0x80 {
         out[begin] = length as u8;
         return;
     }
-    let mut said = Vec::with_capacity(4);
-    push_number(&mut said, length as u64);
-    out.splice(begin..=begin, said);
+    // What the length takes beyond its one byte is written behind, and changes places with what stands there.
+    push_number(out, length as u64);
+    let more = out.len() - end;
+    let mut said = [0; 10];
+    said[..more].copy_from_slice(&out[end..]);
+    out.copy_within(begin + 1..end, begin + more);
+    out[begin..begin + more].copy_from_slice(&said[..more]);
+    out.truncate(end + more - 1);
 }
 
 pub(super) fn push_word(out: &mut Vec<u8>, words: &mut Words, text: &str) {
@@ -400,5 +409,26 @@ impl std::fmt::Debug for Recent {
             .field("packed", &self.marks.len())
             .field("touchpoints", &self.fresh)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_length_stands_before_what_it_is_of(before: Vec<u8>, length in prop_oneof![0..300_usize, 16_000..17_000_usize]) {
+            let mut out = before.clone();
+            out.push(0);
+            out.extend((0..length).map(|number| number as u8));
+            set_length(&mut out, before.len());
+            let mut bytes = Bytes(&out[before.len()..]);
+            prop_assert_eq!(bytes.small(), Ok(length));
+            prop_assert!(bytes.0.iter().copied().eq((0..length).map(|number| number as u8)));
+            prop_assert!(out.starts_with(&before));
+        }
     }
 }

@@ -36,6 +36,7 @@ pub struct Restoring {
 
 /// What a step did.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and none is kept")]
 pub enum Step {
     /// It went on.
     Further,

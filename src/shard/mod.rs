@@ -226,6 +226,7 @@ pub struct Shard {
     /// Records applied in the open transaction, to be applied again if it is undone.
     applied: Vec<(usize, Buffered)>,
     /// Touchpoints of transactions that are over, to be filled again.
+    #[expect(clippy::vec_box, reason = "records that wait hold boxes")]
     spare: Vec<Box<Touchpoint>>,
     /// The customer being worked on, one after the other.
     hand: Customer,

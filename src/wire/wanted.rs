@@ -8,6 +8,7 @@ use crate::model::Model;
 
 /// Which properties of a record are to be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and a worker keeps one")]
 pub enum Wanted {
     /// All of them: for whoever shows touchpoints or passes them on.
     All,

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 
 use sillage::journey::Customer;
 use sillage::journey::packed::{self, Words};
-use sillage::shard::{Position, Progress};
+use sillage::ledger::{Ledger, Reading};
+use sillage::shard::{Action, Body, Buffered, Input, Position, Progress, Settings, Shard, StateLog};
 use sillage::time::Timestamp;
 use sillage::touchpoint::Identity;
 use sillage::wire::pages::{self, Draft, Head, Mark};
-use sillage::wire::state;
+use sillage::wire::{Format, state};
 
 /// The versions that are written now.
 const STATE: u8 = 3;
@@ -186,4 +187,89 @@ fn the_typical_customer_is_small_in_the_log() {
     eprintln!("typical customer: {bytes} bytes in the log, {change} by one more touchpoint, after {} outcomes", told.len());
     assert!(change * 2 < bytes, "{change} bytes of change");
     assert!((500..TYPICAL_BYTES).contains(&bytes), "{bytes} bytes");
+}
+
+/// A page of version 4 with one commit, holding a customer as version 2 of a state's bytes.
+fn a_page_of_version_4(head: &Head, customer: &[u8]) -> Vec<u8> {
+    let mut draft = Draft::default();
+    draft.add(customer).expect("added");
+    let mut page = draft.finish(head).expect("a page");
+    page[3] = 4;
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[4]);
+    hasher.update(&page[8..]);
+    page[4..8].copy_from_slice(&hasher.finalize().to_le_bytes());
+    page
+}
+
+#[test]
+fn a_log_of_version_4_goes_on_in_the_current_one() {
+    let model = story::model();
+    let (inputs, models) = (vec!["in".to_owned()], vec![Mark::of(&model)]);
+    let ledger = Ledger {
+        group: "shop".to_owned(),
+        inputs: inputs.clone(),
+        output: "out".to_owned(),
+        partitions: 1,
+        format: Format::Json,
+        dead_letter_bytes: 1,
+        models: models.clone(),
+    };
+    let last = story::touchpoints().last().expect("a story").clone();
+    let progress = |sequence: u64| Progress {
+        positions: vec![Position { offset: sequence as i64, log_time: last.event_time }],
+        stream_time: Some(last.event_time),
+        sequence,
+    };
+    let head = |sequence: u64, needed_from: u64| Head {
+        part: 0,
+        partitions: 1,
+        inputs: inputs.clone(),
+        models: models.clone(),
+        progress: Some(progress(sequence)),
+        attempt: "a-1".to_owned(),
+        needed_from,
+    };
+    let mut log = vec![a_page_of_version_4(&head(1, 0), &bytes("customer", 2))];
+    let read = |log: &[Vec<u8>]| {
+        let mut reading = Reading::of(0);
+        log.iter().try_for_each(|page| reading.take(&ledger, page)).expect("readable");
+        reading.finish(&ledger).expect("whole").0
+    };
+    let settings = Settings { state_log: StateLog::Changes, ..Settings::default() };
+    let mut shard = Shard::new(vec![model].into(), settings, read(&log), progress(1));
+    let (mut actions, mut wholes) = (Vec::new(), Vec::new());
+    for sequence in 2..=6 {
+        let mut touchpoint = last.clone();
+        touchpoint.id = format!("later-{sequence}").into();
+        let record =
+            Buffered { offset: sequence as i64, log_time: last.event_time, body: Body::Touchpoint(Box::new(touchpoint)) };
+        shard.handle(Input::Record { input: 0, record }, &mut actions);
+        actions.clear();
+        shard.handle(Input::Prepare, &mut actions);
+        let mut draft = Draft::default();
+        for action in actions.drain(..) {
+            let Action::Remember(slot) = action else { continue };
+            let written = shard.written(slot).expect("somebody");
+            wholes.push(written.before.is_none());
+            match written.before {
+                Some(before) => draft.add_change(before, written.now),
+                None => draft.add(written.now),
+            }
+            .expect("added");
+        }
+        // The turn goes on with the third commit: until then the log holds this customer in the older layout, and then whole.
+        if sequence >= 4 {
+            while let Some(slot) = shard.refresh() {
+                draft.add(shard.written(slot).expect("somebody").now).expect("added");
+            }
+        }
+        for (number, text) in shard.new_words() {
+            draft.add_word(number, text).expect("added");
+        }
+        log.push(draft.finish(&head(sequence, shard.needed_from())).expect("a page"));
+        shard.handle(Input::Committed, &mut actions);
+        assert_eq!(read(&log).all(), shard.customers().all(), "commit {sequence}");
+    }
+    assert_eq!(wholes, [true, true, true, false, false]);
 }

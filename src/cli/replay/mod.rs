@@ -19,7 +19,7 @@ use crate::model::Model;
 use crate::shard::{Action, Body, Buffered, Customers, Input, Progress, Settings, Shard, Undo};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Touchpoint;
-use crate::wire::{self, Format, Mapping};
+use crate::wire::{self, Format, Mapping, Wanted};
 
 use journeys::Stories;
 use source::{Source, Unusable};
@@ -81,7 +81,8 @@ fn field(text: &str) -> Result<(String, String), String> {
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let models = files::models(&args.models)?;
     let mapping = mapping(&args)?;
-    let mut source = Source::open(&args.files, mapping)?;
+    let wanted = Wanted::of(models.iter().map(Arc::as_ref));
+    let mut source = Source::open(&args.files, mapping, wanted)?;
     let mut results = Results {
         outcomes: outcomes(&args)?,
         dead_letters: args.dead_letters.as_deref().map(create).transpose()?,

@@ -14,7 +14,7 @@ use crate::cli::Failure;
 use crate::cli::ndjson::{self, Line, Lines};
 use crate::time::Timestamp;
 use crate::touchpoint::Touchpoint;
-use crate::wire::{self, Arrival, Decoded, Format, Limits, Mapping};
+use crate::wire::{self, Arrival, Format, Limits, Mapping, Wanted};
 
 /// A line that is no touchpoint.
 #[derive(Debug, Serialize)]
@@ -46,12 +46,14 @@ pub(super) struct Source {
     /// Files that have to be read before the next touchpoint is known.
     unread: Vec<usize>,
     mapping: Option<Mapping>,
+    /// Which properties the models read.
+    wanted: Wanted,
     limits: Limits,
     bar: ProgressBar,
 }
 
 impl Source {
-    pub(super) fn open(paths: &[PathBuf], mapping: Option<Mapping>) -> Result<Self, Failure> {
+    pub(super) fn open(paths: &[PathBuf], mapping: Option<Mapping>, wanted: Wanted) -> Result<Self, Failure> {
         let limits = Limits::default();
         let bar = bar(paths);
         let mut files = Vec::new();
@@ -60,7 +62,7 @@ impl Source {
             files.push(OneFile { name: path.display().to_string(), lines, next: None, latest: Timestamp::MIN });
         }
         let unread = (0..files.len()).rev().collect();
-        Ok(Source { files, heads: BinaryHeap::new(), unread, mapping, limits, bar })
+        Ok(Source { files, heads: BinaryHeap::new(), unread, mapping, wanted, limits, bar })
     }
 
     /// The next touchpoint of all files in the order of log time, or a line that cannot be used.
@@ -110,8 +112,10 @@ impl Source {
             offset: i64::try_from(number).unwrap_or(i64::MAX),
             limits: self.limits,
         };
-        Ok(Some(match wire::decode(Format::Json, self.mapping.as_ref(), bytes, &arrival) {
-            Ok(Decoded { touchpoint, .. }) => Ok(touchpoint),
+        let mut touchpoint = Touchpoint::default();
+        let (mapping, wanted) = (self.mapping.as_ref(), &self.wanted);
+        Ok(Some(match wire::decode_into(Format::Json, mapping, wanted, bytes, &arrival, &mut touchpoint) {
+            Ok(_) => Ok(touchpoint),
             Err(reason) => Err(unusable(number, reason, Some(String::from_utf8_lossy(bytes).into_owned()))),
         }))
     }

@@ -147,7 +147,8 @@ impl<'b> Steps<'_, 'b> {
     }
 
     fn replace(&mut self, gone: &[u8], come: &'b [u8]) {
-        if !self.come.is_empty() && !(gone.is_empty() && come.is_empty()) {
+        let changes = !gone.is_empty() || !come.is_empty();
+        if changes && !self.come.is_empty() {
             self.end();
         }
         self.go += gone.len();

@@ -57,6 +57,7 @@ pub struct Terms {
 
 /// What happened. Times are counted from any one instant on, by a clock that never jumps.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there are few, and none is kept")]
 pub enum Event {
     /// The group gives these partitions of the inputs: all that there are for this member, or those that come beside what it
     /// has, as the protocol wants.

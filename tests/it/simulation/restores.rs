@@ -25,6 +25,7 @@ pub(super) struct Restore {
     since: Millis,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there are few, and none is kept")]
 pub(super) enum Went {
     Further,
     /// Nothing comes for now.
