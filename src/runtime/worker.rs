@@ -394,6 +394,8 @@ impl Worker {
     fn keep(&mut self, shards: &[ShardId]) {
         for id in shards {
             if let Some(place) = self.places.get_mut(id) {
+                // Nobody may find it empty.
+                self.job.lookup.remove(*id);
                 let mut shard = place.shard.lock();
                 shard.retire();
                 let (progress, needed_from) = (shard.committed().clone(), shard.needed_from());
@@ -457,6 +459,7 @@ impl Seat for Worker {
             self.job.lookup.seat();
         }
         let now = (self.job.now)();
+        self.receipt = now;
         for Assignment { shard: id, progress, customers, needed_from } in shards {
             let kept = self.kept.remove(&id);
             let (customers, needed_from) = match (customers, kept) {

@@ -30,10 +30,10 @@ struct Row {
 
 /// What the open transaction changes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Change {
-    pub(super) slot: Slot,
+struct Change {
+    slot: Slot,
     /// The image last committed; none of somebody who is new.
-    pub(super) before: Block,
+    before: Block,
 }
 
 /// The customers of one shard.
@@ -172,7 +172,7 @@ impl Customers {
             self.committed += usize::from(!is_gone);
             if is_gone {
                 gone(self, slot);
-                self.vacate(slot, before);
+                self.vacate(slot);
             }
             if !before.is_none() {
                 self.committed -= 1;
@@ -189,7 +189,7 @@ impl Customers {
             let image = std::mem::replace(&mut row.image, before);
             undone(self, slot);
             if before.is_none() {
-                self.vacate(slot, image);
+                self.vacate(slot);
             }
             if !image.is_none() {
                 self.arena.remove(image);
@@ -197,8 +197,8 @@ impl Customers {
         }
     }
 
-    /// Takes out the row of nobody, who had this image. The index finds it by its number.
-    fn vacate(&mut self, slot: Slot, _image: Block) {
+    /// Takes out the row of nobody. The index finds it by its number, since no image says any more whose it was.
+    fn vacate(&mut self, slot: Slot) {
         let hash = self.rows[slot.index()].hash;
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
             entry.remove();
@@ -209,7 +209,7 @@ impl Customers {
     /// Takes out a row that never held anybody, or whose customer has gone without a transaction.
     pub(super) fn remove_vacant(&mut self, slot: Slot) {
         if self.is_vacant(slot) {
-            self.vacate(slot, Block::NONE);
+            self.vacate(slot);
         }
     }
 
@@ -314,12 +314,6 @@ impl Customers {
         Customer::image(self.latest(slot)?, &self.words).ok()
     }
 
-    /// The committed image of a customer as packed.
-    pub fn packed(&mut self, who: &Identity) -> Option<&[u8]> {
-        let slot = self.find(who)?;
-        self.committed_image(slot)
-    }
-
     /// Hands over everybody's latest image as packed, in no particular order.
     pub fn each_packed(&self, mut work: impl FnMut(&[u8])) {
         for row in &self.rows {
@@ -419,7 +413,7 @@ impl Customers {
     /// Takes out a committed customer; says whether there was one.
     pub fn remove(&mut self, who: &Identity) -> bool {
         let Some(slot) = self.find(who) else { return false };
-        self.vacate(slot, Block::NONE);
+        self.vacate(slot);
         self.replace(slot, Block::NONE, super::Undo::Never);
         true
     }

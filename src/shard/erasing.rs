@@ -46,7 +46,7 @@ impl Shard {
             Undo::Kept => self.leaving += 1,
             // Nothing is ever taken back, so nothing is waited for.
             Undo::Never => {
-                self.wheel.forget(&self.customers, slot);
+                disarm(&mut self.wheel, &self.customers, slot);
                 if self.settings.state_log == StateLog::Changes {
                     self.turn.left(slot);
                 }
@@ -78,13 +78,9 @@ impl Shard {
     }
 }
 
-impl Wheel {
-    /// Takes out the entries of somebody who is not there.
-    pub(super) fn forget(&mut self, customers: &Customers, slot: Slot) {
-        for at in customers.wakeups(slot) {
-            if at != Timestamp::MAX {
-                self.remove(at, slot);
-            }
-        }
+/// Takes out of the wheel what waits there for somebody who has gone.
+pub(super) fn disarm(wheel: &mut Wheel, customers: &Customers, slot: Slot) {
+    for at in customers.wakeups(slot).into_iter().filter(|at| *at != Timestamp::MAX) {
+        wheel.remove(at, slot);
     }
 }

@@ -596,7 +596,7 @@ impl Shard {
         self.words_written = self.customers.words().len();
         let (mut customers, walked) = (std::mem::take(&mut self.customers), self.settings.state_log == StateLog::Changes);
         customers.commit(|customers, slot| {
-            self.wheel.forget(customers, slot);
+            erasing::disarm(&mut self.wheel, customers, slot);
             if walked {
                 self.turn.left(slot);
             }
@@ -624,7 +624,7 @@ impl Shard {
         let mut rearm: Vec<(Slot, Timestamp)> = Vec::new();
         customers.undo(|customers, slot| {
             if !customers.open(slot, &mut hand) {
-                self.wheel.forget(customers, slot);
+                erasing::disarm(&mut self.wheel, customers, slot);
                 return;
             }
             let next = attention(&hand, hand.next_deadline(), forget_after);
