@@ -1,7 +1,7 @@
 //! The shards that a worker writes and the HTTP side reads at the same time.
 //!
-//! A worker holds the lock of a shard for one record, and while it writes down what changed for a commit. It does not hold the
-//! lock while the brokers commit. A reader holds it for one customer. Readers see committed state only: a shard keeps the image
+//! A worker holds the lock of a shard while it decides on the records of a batch, some hundreds at the most, and while it writes
+//! down what changed for a commit. It does not hold the lock while the brokers commit. A reader holds it for one customer. Readers see committed state only: a shard keeps the image
 //! before of every customer whom its open transaction changes.
 
 use std::collections::BTreeMap;

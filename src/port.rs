@@ -127,7 +127,8 @@ pub trait Seat: Send {
     fn kept(&self, shard: ShardId) -> Option<Progress>;
     /// Records follow that have just been received.
     fn begin_batch(&mut self);
-    /// The next record of one of its inputs.
+    /// The next record of one of its inputs. It may wait with others, which are decided on together, until the next call that
+    /// is about something else.
     fn record(&mut self, record: RawRecord<'_>);
     /// The next record that is no touchpoint but says that somebody is to be erased (`wire::erasures`).
     fn control(&mut self, record: RawRecord<'_>);

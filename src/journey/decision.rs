@@ -63,7 +63,7 @@ impl Journey {
         let influence = self.influence.as_ref()?;
         Some(Box::new(Decision {
             stage: influence.stage.map(|stage| model.stage_name(stage).into()),
-            touchpoint: influence.id.to_text(),
+            touchpoint: influence.id.id.clone(),
             kind: influence.kind.clone(),
             channel: influence.channel.clone(),
             before: at.since(influence.at),

@@ -376,7 +376,7 @@ impl Journey {
         if let Some(answers) = episode.watch.abandonment {
             let what = What::Resumption { about, answers };
             let at = sighting.touchpoint.event_time;
-            teller.tell(self, at, Some(sighting.touchpoint), value, what, occurrence);
+            teller.tell(self, at, Some(&sighting.id.id), value, what, occurrence);
         }
     }
 
@@ -478,7 +478,7 @@ impl Journey {
     fn tell_completion(&mut self, sighting: &Sighting<'_>, mut episode: Episode, teller: &mut Teller<'_>) {
         adopt(&mut episode, &sighting.ids);
         let value = sighting.worth().or(episode.value);
-        let (at, cause) = (sighting.touchpoint.event_time, Some(sighting.touchpoint));
+        let (at, cause) = (sighting.touchpoint.event_time, Some(&sighting.id.id));
         let about = about(sighting.kind, &episode);
         teller.tell(self, at, cause, value, What::Completion { about: about.clone() }, 1);
         if let Some(answers) = self.recoverable(&episode, sighting) {

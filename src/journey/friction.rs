@@ -294,7 +294,7 @@ impl Journey {
         };
         self.frictions += 1;
         let occurrence = self.frictions;
-        teller.tell(self, arrival.at, arrival.touchpoint, value, what, occurrence);
+        teller.tell(self, arrival.at, arrival.cause(), value, what, occurrence);
     }
 
     /// What the friction is about, and what is at stake.
@@ -303,9 +303,9 @@ impl Journey {
             let (first, last) = (fired.evidence.first()?, fired.evidence.last()?);
             Some(About {
                 subject,
-                opened_by: first.id.to_text(),
+                opened_by: first.id.id.clone(),
                 opened_at: first.at,
-                last_progress: last.id.to_text(),
+                last_progress: last.id.id.clone(),
                 last_progress_at: last.at,
                 progress_count: fired.evidence.len() as u32,
             })

@@ -39,11 +39,16 @@ impl Id {
     /// The text.
     pub fn to_text(&self) -> CompactString {
         match self {
-            Id::Uuid(bytes) => {
-                let mut buffer = Uuid::encode_buffer();
-                CompactString::from(&*Uuid::from_bytes(*bytes).hyphenated().encode_lower(&mut buffer))
-            }
+            Id::Uuid(_) => self.text(&mut Uuid::encode_buffer()).into(),
             Id::Text(text) => text.clone(),
+        }
+    }
+
+    /// The text, without room of its own: `buffer` is [`Uuid::encode_buffer`].
+    pub fn text<'a>(&'a self, buffer: &'a mut [u8]) -> &'a str {
+        match self {
+            Id::Uuid(bytes) => Uuid::from_bytes(*bytes).hyphenated().encode_lower(buffer),
+            Id::Text(text) => text,
         }
     }
 
@@ -57,14 +62,7 @@ impl Id {
 
     /// The hash by which ids are remembered whose touchpoints are kept no longer: of the text, as version 2 had it.
     pub(super) fn hash(&self) -> u64 {
-        match self {
-            Id::Uuid(bytes) => {
-                let mut buffer = Uuid::encode_buffer();
-                let text = Uuid::from_bytes(*bytes).hyphenated().encode_lower(&mut buffer);
-                xxhash_rust::xxh3::xxh3_64(text.as_bytes())
-            }
-            Id::Text(text) => xxhash_rust::xxh3::xxh3_64(text.as_bytes()),
-        }
+        xxhash_rust::xxh3::xxh3_64(self.text(&mut Uuid::encode_buffer()).as_bytes())
     }
 }
 
@@ -115,6 +113,12 @@ impl Default for TouchpointId {
 impl PartialEq for TouchpointId {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id
+    }
+}
+
+impl From<&str> for Id {
+    fn from(text: &str) -> Self {
+        Id::of(text)
     }
 }
 

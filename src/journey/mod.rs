@@ -140,6 +140,11 @@ impl<'a> Arrival<'a> {
         Arrival { touchpoint: Some(touchpoint), id, session, at: touchpoint.event_time, moment, count }
     }
 
+    /// The id of the touchpoint, where one arrives.
+    fn cause(&self) -> Option<&'a Id> {
+        self.touchpoint.map(|_| &self.id.id)
+    }
+
     fn absence(id: &'a TouchpointId, deadline: Timestamp) -> Self {
         let moment = Moment { log_time: deadline, counts_from: deadline, stream_time: deadline };
         Arrival { touchpoint: None, id, session: None, at: deadline, moment, count: 0 }

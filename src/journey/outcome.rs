@@ -1,13 +1,14 @@
 //! What is published: outcomes, their ids and their order.
 
 use compact_str::CompactString;
+use sha1::{Digest, Sha1};
 use uuid::Uuid;
 
-use super::Journey;
 use super::watch::Abandonment;
+use super::{Id, Journey};
 use crate::model::{Model, SegmentIndex};
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::{Identity, IdentityKind, Money, Touchpoint};
+use crate::touchpoint::{Identity, IdentityKind, Money};
 
 /// The namespace of outcome ids (UUIDv5, rule 16). Never to be changed: ids must stay the same for ever.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6a1d_5c0e_77b4_4d0a_9c65_5111_a9e0_5e11);
@@ -32,7 +33,7 @@ pub struct Outcome {
     /// Event time of the cause, or the deadline that passed.
     pub at: Timestamp,
     /// The touchpoint that caused it; `None` where an absence did.
-    pub cause: Option<CompactString>,
+    pub cause: Option<Id>,
     /// What is at stake, or was bought.
     pub value: Option<Money>,
     /// The customer's segment, where the model has segments and one holds.
@@ -111,7 +112,7 @@ pub struct Decision {
     /// The stage that the journey stood in after it; `None` before a first stage.
     pub stage: Option<CompactString>,
     /// Its id.
-    pub touchpoint: CompactString,
+    pub touchpoint: Id,
     /// What happened.
     pub kind: CompactString,
     /// On which channel.
@@ -160,11 +161,11 @@ pub struct About {
     /// Which stage or episode.
     pub subject: Subject,
     /// The touchpoint that entered the stage or opened the episode.
-    pub opened_by: CompactString,
+    pub opened_by: Id,
     /// Its event time.
     pub opened_at: Timestamp,
     /// The touchpoint of the latest progress.
-    pub last_progress: CompactString,
+    pub last_progress: Id,
     /// Its event time.
     pub last_progress_at: Timestamp,
     /// Touchpoints of progress, the opening one included, a completing one not.
@@ -246,7 +247,7 @@ impl<'a> Teller<'a> {
         &mut self,
         journey: &mut Journey,
         at: Timestamp,
-        cause: Option<&Touchpoint>,
+        cause: Option<&Id>,
         value: Option<Money>,
         what: What,
         occurrence: u32,
@@ -262,7 +263,7 @@ impl<'a> Teller<'a> {
             journey_started_at: journey.started_at,
             sequence: journey.sequence,
             at,
-            cause: cause.map(|touchpoint| touchpoint.id.clone()),
+            cause: cause.cloned(),
             value,
             segment: None,
             what,
@@ -322,6 +323,29 @@ impl<'a> Teller<'a> {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.extend_from_slice(&journey.started_at.as_millis().to_be_bytes());
-        Uuid::new_v5(&NAMESPACE, bytes)
+        uuid_v5(bytes)
+    }
+}
+
+/// The UUIDv5 of a name, as [`Uuid::new_v5`] has it: that crate's SHA-1 does not use the processor's own instructions, which
+/// are three times as fast.
+fn uuid_v5(name: &[u8]) -> Uuid {
+    let hash = Sha1::new().chain_update(NAMESPACE.as_bytes()).chain_update(name).finalize();
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash[..16]);
+    uuid::Builder::from_sha1_bytes(bytes).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn ids_are_uuids_of_version_5(name in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(uuid_v5(&name), Uuid::new_v5(&NAMESPACE, &name));
+        }
     }
 }

@@ -158,7 +158,7 @@ impl Journey {
             if let Some(abandonment) = left.watch.recoverable(arrival.at, within) {
                 let about = left.watch.about(Subject::Stage(model.stage_name(left.stage).into()));
                 let what = What::Recovery { about, answers: abandonment };
-                teller.tell(self, arrival.at, arrival.touchpoint, value, what, left.watch.abandonments);
+                teller.tell(self, arrival.at, arrival.cause(), value, what, left.watch.abandonments);
             }
         }
         if matches!(movement, Movement::ReEnter | Movement::Renew) {
@@ -176,7 +176,7 @@ impl Journey {
             time_in_stage: left.map(|left| arrival.at.since(left.watch.opened_at)),
         };
         let occurrence = self.transitions;
-        teller.tell(self, arrival.at, arrival.touchpoint, value, what, occurrence);
+        teller.tell(self, arrival.at, arrival.cause(), value, what, occurrence);
         let watch = Watch::open(arrival.id, arrival.at, arrival.moment);
         self.standing = Some(Standing { stage: to, watch, abandoned: false, signs: Signs::default() });
     }
@@ -208,7 +208,7 @@ impl Journey {
                 let about = standing.watch.about(Subject::Stage(model.stage_name(standing.stage).into()));
                 let occurrence = standing.watch.abandonments;
                 let what = What::Resumption { about, answers };
-                teller.tell(self, arrival.at, arrival.touchpoint, value, what, occurrence);
+                teller.tell(self, arrival.at, arrival.cause(), value, what, occurrence);
             }
         } else if roles.progresses[usize::from(standing.stage)] {
             standing.watch.progress(arrival.id, touchpoint.event_time, arrival.moment, belonging);

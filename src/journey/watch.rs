@@ -154,9 +154,9 @@ impl Watch {
     pub(super) fn about(&self, subject: Subject) -> About {
         About {
             subject,
-            opened_by: self.opened_by.to_text(),
+            opened_by: self.opened_by.id.clone(),
             opened_at: self.opened_at,
-            last_progress: self.last_progress.to_text(),
+            last_progress: self.last_progress.id.clone(),
             last_progress_at: self.last_progress_at,
             progress_count: self.progress_count,
         }

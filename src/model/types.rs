@@ -10,7 +10,7 @@ use crate::expression::{Expression, Facts};
 /// What the types of touchpoints mean. A type that belongs to groups with conditions means different things as they hold.
 #[derive(Clone, Debug, Default)]
 pub struct Types {
-    named: HashMap<CompactString, Meanings>,
+    named: HashMap<CompactString, Meanings, foldhash::fast::FixedState>,
     other: TypeRoles,
 }
 
@@ -95,7 +95,7 @@ impl TypeRoles {
 impl Types {
     /// What the types not named mean; the rest is added by [`Types::name`].
     pub fn new(other: TypeRoles) -> Self {
-        Types { named: HashMap::new(), other }
+        Types { named: HashMap::default(), other }
     }
 
     /// Says what a type means: `roles` by the bits of which conditions hold, so two to the power of the conditions.

@@ -96,6 +96,8 @@ pub struct Worker {
     /// When the batch was received that is being handed over.
     receipt: Timestamp,
     places: BTreeMap<ShardId, Place>,
+    /// Shards that have received records and have not decided on them.
+    received: Vec<ShardId>,
     /// What was given up last, as committed: it often comes back at once, and then need not be read from the log.
     kept: BTreeMap<ShardId, Kept>,
     /// Shards that broke an invariant in the open transaction, and how; see [`Worker::mend`].
@@ -125,6 +127,7 @@ impl Worker {
             wanted,
             receipt: last_commit,
             places: BTreeMap::new(),
+            received: Vec::new(),
             kept: BTreeMap::new(),
             broken: Vec::new(),
             parked: Vec::new(),
@@ -139,38 +142,17 @@ impl Worker {
         }
     }
 
-    fn decode(&mut self, record: &RawRecord<'_>, log_time: Timestamp, mut touchpoint: Box<Touchpoint>) -> Body {
-        let origin = record.origin;
-        let arrival = Arrival {
-            log_time,
-            topic: &self.job.topics[origin.input],
-            partition: origin.shard,
-            offset: origin.offset,
-            limits: self.job.limits,
-        };
-        let (format, mapping) = (self.job.format, self.job.mapping.as_ref());
-        let decoded = match record.value {
-            None => Err("the record has no value; a touchpoint is expected".to_owned()),
-            Some(value) => wire::decode_into(format, mapping, &self.wanted, value, &arrival, &mut touchpoint),
-        };
-        match decoded {
-            Ok(clamped) => {
-                if clamped {
-                    self.meters.clamped();
-                }
-                let home = self.job.partitioner.partition(touchpoint.identity.id.as_bytes(), self.job.partitions);
-                if home.is_some_and(|home| home != origin.shard) {
-                    self.meters.misrouted();
-                }
-                if self.job.erase_on.as_ref() == Some(&touchpoint.kind) {
-                    let mut who = vec![touchpoint.identity];
-                    who.extend(touchpoint.linked.map(Identity::anonymous));
-                    return Body::Erasure(Box::new(Erasure { who, told: Told::Here }));
-                }
-                Body::Touchpoint(touchpoint)
-            }
-            Err(reason) => unusable(reason, record),
+    fn note_received(&mut self, shard: ShardId) {
+        if !self.received.contains(&shard) {
+            self.received.push(shard);
         }
+    }
+
+    /// Lets the shards decide on the records that they have received.
+    fn decide(&mut self) {
+        let mut received = std::mem::take(&mut self.received);
+        received.drain(..).for_each(|shard| self.handle(shard, Input::Received));
+        self.received = received;
     }
 
     /// Hands an input to a shard and obeys; commits when its transaction is full.
@@ -427,6 +409,47 @@ impl Worker {
     }
 }
 
+/// What a record holds.
+fn decode(
+    job: &Job,
+    wanted: &Wanted,
+    meters: &WorkerMeters,
+    record: &RawRecord<'_>,
+    log_time: Timestamp,
+    mut touchpoint: Box<Touchpoint>,
+) -> Body {
+    let origin = record.origin;
+    let arrival = Arrival {
+        log_time,
+        topic: &job.topics[origin.input],
+        partition: origin.shard,
+        offset: origin.offset,
+        limits: job.limits,
+    };
+    let decoded = match record.value {
+        None => Err("the record has no value; a touchpoint is expected".to_owned()),
+        Some(value) => wire::decode_into(job.format, job.mapping.as_ref(), wanted, value, &arrival, &mut touchpoint),
+    };
+    match decoded {
+        Ok(clamped) => {
+            if clamped {
+                meters.clamped();
+            }
+            let home = job.partitioner.partition(touchpoint.identity.id.as_bytes(), job.partitions);
+            if home.is_some_and(|home| home != origin.shard) {
+                meters.misrouted();
+            }
+            if job.erase_on.as_ref() == Some(&touchpoint.kind) {
+                let mut who = vec![touchpoint.identity];
+                who.extend(touchpoint.linked.map(Identity::anonymous));
+                return Body::Erasure(Box::new(Erasure { who, told: Told::Here }));
+            }
+            Body::Touchpoint(touchpoint)
+        }
+        Err(reason) => unusable(reason, record),
+    }
+}
+
 fn unusable(reason: String, record: &RawRecord<'_>) -> Body {
     let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
     Body::Unusable(Box::new(Unusable { reason, key, value }))
@@ -514,43 +537,45 @@ impl Seat for Worker {
     }
 
     fn begin_batch(&mut self) {
+        self.decide();
         self.receipt = (self.job.now)();
     }
 
     fn record(&mut self, record: RawRecord<'_>) {
         let origin = record.origin;
-        let Some(place) = self.places.get_mut(&origin.shard) else { return };
+        let Some(place) = self.places.get(&origin.shard) else { return };
         let receipt = match record.stamped {
             Stamped::OnEntry => self.receipt,
             Stamped::History => Timestamp::MAX,
         };
         let mut shard = place.shard.lock();
         let log_time = shard.log_time(origin.input, record.timestamp, receipt);
-        let is_late = shard.stream_time().is_some_and(|stream_time| log_time < stream_time);
-        let touchpoint = shard.spare_touchpoint();
-        drop(shard);
-        if is_late {
+        if shard.stream_time().is_some_and(|stream_time| log_time < stream_time) {
             self.meters.late();
         }
-        let body = self.decode(&record, log_time, touchpoint);
-        let record = Buffered { offset: origin.offset, log_time, body };
-        self.handle(origin.shard, Input::Record { input: origin.input, record });
+        let body = decode(&self.job, &self.wanted, &self.meters, &record, log_time, shard.spare_touchpoint());
+        shard.receive(origin.input, Buffered { offset: origin.offset, log_time, body });
+        drop(shard);
+        self.note_received(origin.shard);
     }
 
     fn control(&mut self, record: RawRecord<'_>) {
         let origin = record.origin;
-        let Some(place) = self.places.get_mut(&origin.shard) else { return };
-        let log_time = place.shard.lock().log_time(origin.input, record.timestamp, self.receipt);
+        let Some(place) = self.places.get(&origin.shard) else { return };
         let whom = record.value.ok_or_else(|| "the record has no value".to_owned()).and_then(erasures::decode);
         let body = match whom {
             Ok(who) => Body::Erasure(Box::new(Erasure { who: vec![who], told: Told::Everyone })),
             Err(reason) => unusable(reason, &record),
         };
-        let record = Buffered { offset: origin.offset, log_time, body };
-        self.handle(origin.shard, Input::Record { input: origin.input, record });
+        let mut shard = place.shard.lock();
+        let log_time = shard.log_time(origin.input, record.timestamp, self.receipt);
+        shard.receive(origin.input, Buffered { offset: origin.offset, log_time, body });
+        drop(shard);
+        self.note_received(origin.shard);
     }
 
     fn caught_up(&mut self, shard: ShardId, input: usize, position: i64, at: Timestamp) {
+        self.decide();
         self.handle(shard, Input::CaughtUp { input, position, at });
     }
 
@@ -559,6 +584,7 @@ impl Seat for Worker {
     }
 
     fn revoking(&mut self, shards: &[ShardId]) {
+        self.decide();
         self.commit(shards);
     }
 
@@ -568,6 +594,7 @@ impl Seat for Worker {
     }
 
     fn turn(&mut self) -> Result<(), String> {
+        self.decide();
         let now = (self.job.now)();
         self.receipt = now;
         self.release(now);

@@ -10,6 +10,10 @@ const STEP: usize = 16;
 const FINE: usize = 512;
 /// A longer string has a chunk of its own.
 const LARGEST: usize = 8 * 1024;
+/// Bytes that a cache fetches together.
+const LINE: usize = 64;
+/// Of a longer string, the beginning is fetched; what follows is read in order, which processors foresee.
+const MOST_TOUCHED: usize = 512;
 /// The number of no block.
 const NONE: u32 = u32::MAX;
 /// Bits of a block's number that say which it is in its chunk.
@@ -168,6 +172,15 @@ impl Arena {
         }
         let length = u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]) & !(1 << 31);
         &bytes[4..][..length as usize]
+    }
+
+    /// Reads a byte of each cache line that the string is likely to lie in.
+    pub(super) fn touch(&self, block: Block) -> u8 {
+        let chunk = &self.chunks[block.chunk()];
+        let size = chunk.size as usize;
+        let begin = if chunk.size == u32::MAX { 0 } else { block.place() * size };
+        let lines = chunk.bytes[begin..].iter().take(size.min(MOST_TOUCHED)).step_by(LINE);
+        lines.fold(0, |all, byte| all ^ byte)
     }
 
     /// Keeps the string no longer.

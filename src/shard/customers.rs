@@ -4,6 +4,7 @@
 //! committing forgets it, undoing puts it back, and readers are given it meanwhile.
 
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use super::arena::{Arena, Block};
 use super::slot::Slot;
@@ -64,6 +65,25 @@ impl Customers {
         let hash = hash(&self.key);
         let Customers { rows, index, arena, changes, key, .. } = self;
         index.find(hash, |slot| is(rows, arena, changes, *slot, hash, key)).copied()
+    }
+
+    /// What is most likely the row of a customer: it is named by a part of its hash.
+    pub(super) fn guess(&mut self, who: &Identity) -> Option<Slot> {
+        self.key.clear();
+        pack_identity(who, &mut self.key);
+        self.index.find(hash(&self.key), |_| true).copied()
+    }
+
+    /// Reads the rows and the images of these customers, one after the other without waiting for any, so that they are near
+    /// when they are worked on.
+    pub(super) fn warm_up(&self, slots: &[Slot]) {
+        let images: SmallVec<[Block; super::WARM]> = slots.iter().map(|slot| self.rows[slot.index()].image).collect();
+        let read: u8 = images
+            .iter()
+            .filter(|image| !image.is_none())
+            .map(|image| self.arena.touch(*image))
+            .fold(0, |all, one| all ^ one);
+        std::hint::black_box(read);
     }
 
     /// The row of a customer, a new one where there is none yet, and whether nobody was there.

@@ -174,6 +174,11 @@ impl Inputs {
         }
     }
 
+    /// The next records of the inputs, at most so many of all together.
+    pub(super) fn ahead(&self, most: usize) -> impl Iterator<Item = &Buffered> {
+        self.0.iter().flat_map(move |one| one.buffer.iter().take(most)).take(most)
+    }
+
     pub(super) fn buffered(&self, input: usize) -> usize {
         self.0[input].buffer.len()
     }

@@ -16,6 +16,7 @@ mod wheel;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::journey::packed::Words;
 use crate::journey::{Applied, Customer, Moment, Outcome};
@@ -56,6 +57,10 @@ pub struct Settings {
 /// At most so many touchpoints of transactions that are over are kept to be filled again.
 const MAX_SPARE: usize = 4_096;
 
+/// So many records are looked ahead at once: as many cache misses as a core has in flight, and not so many that what was
+/// fetched is gone again before it is used.
+const WARM: usize = 16;
+
 /// How the log keeps the state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StateLog {
@@ -92,7 +97,9 @@ impl Default for Settings {
 /// What happened.
 #[derive(Debug)]
 pub enum Input {
-    /// A record came from input `input`; its log time is [`Shard::log_time`]'s answer.
+    /// Records have been received ([`Shard::receive`]) and wait to be decided on.
+    Received,
+    /// One record came from input `input`; its log time is [`Shard::log_time`]'s answer.
     Record {
         /// Index of the input, in the order of topic names.
         input: usize,
@@ -348,10 +355,17 @@ impl Shard {
         self.spare.pop().unwrap_or_default()
     }
 
+    /// Takes a record, and decides nothing before [`Input::Received`]: of many records at once, the memory that each needs is
+    /// fetched while the ones before are applied.
+    pub fn receive(&mut self, input: usize, record: Buffered) {
+        self.inputs.push(input, record);
+    }
+
     /// Takes what happened and appends what is to be done.
     pub fn handle(&mut self, input: Input, actions: &mut Vec<Action>) {
         match input {
-            Input::Record { input, record } => self.inputs.push(input, record),
+            Input::Received => {}
+            Input::Record { input, record } => self.receive(input, record),
             Input::CaughtUp { input, position, at } => self.inputs.caught_up(input, position, at - self.settings.settle),
             Input::Clock(now) => self.held = self.stream_time.is_some_and(|stream_time| stream_time > now),
             Input::Prepare => self.prepare(actions),
@@ -431,7 +445,12 @@ impl Shard {
 
     /// Applies records and fires deadlines as far as the inputs allow (rule 4).
     fn decide(&mut self, actions: &mut Vec<Action>) {
+        let mut warm = 0;
         while !self.is_full() {
+            if warm == 0 {
+                warm = self.warm_up();
+            }
+            warm -= 1;
             match self.inputs.reach() {
                 Reach::Nowhere => return,
                 Reach::Until(instant) => {
@@ -448,6 +467,19 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Fetches from memory what the next records will need: customers are met in no order, so that each of them would be
+    /// waited for. Returns after how many records that is due again.
+    fn warm_up(&mut self) -> usize {
+        let mut next: SmallVec<[Slot; WARM]> = SmallVec::new();
+        for record in self.inputs.ahead(WARM) {
+            if let Body::Touchpoint(touchpoint) = &record.body {
+                next.extend(self.customers.guess(&touchpoint.identity));
+            }
+        }
+        self.customers.warm_up(&next);
+        WARM
     }
 
     /// Moves stream time to `instant`, firing what is due in between, in the order of rule 7. Says whether it got there; the

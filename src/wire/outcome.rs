@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::fields::{Fields, Name, name};
-use crate::journey::{About, Outcome, Subject, What};
+use crate::journey::{About, Id, Outcome, Subject, What};
 use crate::touchpoint::Touchpoint;
 
 /// Writes an outcome. Every field is always there; what does not apply to its kind is null.
@@ -20,7 +20,7 @@ pub(super) fn write(outcome: &Outcome, fields: &mut impl Fields) {
     fields.instant(name!("journey_started_at"), outcome.journey_started_at);
     fields.whole(name!("sequence"), i64::try_from(outcome.sequence).unwrap_or(i64::MAX));
     fields.instant(name!("at"), outcome.at);
-    fields.text_or_null(name!("cause"), outcome.cause.as_deref());
+    touchpoint(fields, name!("cause"), outcome.cause.as_ref());
     write_transition(what, fields);
     fields.or_null(name!("subject"), about.map(|about| &about.subject), |fields, name, subject| {
         fields.record(name, |fields| write_subject(subject, fields));
@@ -73,7 +73,7 @@ fn write_decision(what: &What, fields: &mut impl Fields) {
     fields.or_null(name!("decision"), decision, |fields, name, decision| {
         fields.record(name, |fields| {
             fields.text_or_null(name!("stage"), decision.stage.as_deref());
-            fields.text(name!("touchpoint"), &decision.touchpoint);
+            fields.text(name!("touchpoint"), decision.touchpoint.text(&mut Uuid::encode_buffer()));
             fields.text(name!("type"), &decision.kind);
             fields.text_or_null(name!("channel"), decision.channel.as_deref());
             fields.whole(name!("before_ms"), decision.before.as_millis());
@@ -119,15 +119,20 @@ fn write_subject(subject: &Subject, fields: &mut impl Fields) {
 }
 
 fn write_story(about: Option<&About>, fields: &mut impl Fields) {
-    fields.text_or_null(name!("opened_by"), about.map(|about| about.opened_by.as_str()));
+    touchpoint(fields, name!("opened_by"), about.map(|about| &about.opened_by));
     fields.instant_or_null(name!("opened_at"), about.map(|about| about.opened_at));
-    fields.text_or_null(name!("last_progress"), about.map(|about| about.last_progress.as_str()));
+    touchpoint(fields, name!("last_progress"), about.map(|about| &about.last_progress));
     fields.instant_or_null(name!("last_progress_at"), about.map(|about| about.last_progress_at));
     fields.whole_or_null(name!("progress_count"), about.map(|about| about.progress_count.into()));
 }
 
 fn id(fields: &mut impl Fields, name: Name, id: Uuid) {
     fields.text(name, id.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+}
+
+fn touchpoint(fields: &mut impl Fields, name: Name, id: Option<&Id>) {
+    let mut buffer = Uuid::encode_buffer();
+    fields.text_or_null(name, id.map(|id| id.text(&mut buffer)));
 }
 
 /// Writes a touchpoint. A derived id is left out: reading the record derives it anew, and it stays what was not given.

@@ -462,7 +462,7 @@ fn outcome(what: What, cause: Option<&str>, segment: Option<&str>) -> Outcome {
         journey_started_at: START,
         sequence: 1,
         at: START,
-        cause: cause.map(CompactString::from),
+        cause: cause.map(sillage::journey::Id::from),
         value: None,
         segment: segment.map(CompactString::from),
         what,

@@ -25,7 +25,7 @@ fn world(inputs: usize) -> World {
 
 fn causes(world: &mut World) -> Vec<String> {
     let outcomes = world.take_outcomes();
-    outcomes.iter().map(|outcome| outcome.cause.as_deref().unwrap_or("absence").to_owned()).collect()
+    outcomes.iter().map(|outcome| outcome.cause.as_ref().map_or("absence".to_owned(), ToString::to_string)).collect()
 }
 
 #[test]

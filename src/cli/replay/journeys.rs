@@ -7,7 +7,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde_json::{Map, Value, json};
 
-use crate::journey::{Customer, Journey, Outcome, Subject, What};
+use crate::journey::{Customer, Id, Journey, Outcome, Subject, What};
 use crate::model::Model;
 use crate::shard::Customers;
 use crate::time::Timestamp;
@@ -22,9 +22,9 @@ type Episodes = BTreeMap<(CompactString, u32), Episode>;
 
 struct Episode {
     ids: Vec<(CompactString, CompactString)>,
-    opened_by: CompactString,
+    opened_by: Id,
     opened_at: Timestamp,
-    last_progress: CompactString,
+    last_progress: Id,
     last_progress_at: Timestamp,
     progress_count: u32,
     /// What became of it, in order: `abandonment`, `resumption`, `completion`, `recovery`.
@@ -47,7 +47,7 @@ impl Stories {
             ids: Vec::new(),
             opened_by: about.opened_by.clone(),
             opened_at: about.opened_at,
-            last_progress: CompactString::default(),
+            last_progress: Id::default(),
             last_progress_at: about.opened_at,
             progress_count: 0,
             story: Vec::new(),
@@ -60,7 +60,7 @@ impl Stories {
         episode.story.push(json!({
             "what": outcome.what.kind(),
             "at": outcome.at.to_string(),
-            "cause": outcome.cause.as_deref(),
+            "cause": &outcome.cause,
             "outcome_id": outcome.id.to_string(),
         }));
         episode.state = match outcome.what {
@@ -89,16 +89,16 @@ fn line(model: &Model, customer: &Customer, journey: &Journey, mut episodes: Epi
         let ids = episode.ids.iter().map(|id| (kind.ids[usize::from(id.name)].clone(), id.value.to_text())).collect();
         let told = episodes.entry((kind.name.clone(), episode.number)).or_insert_with(|| Episode {
             ids: Vec::new(),
-            opened_by: episode.watch.opened_by.to_text(),
+            opened_by: episode.watch.opened_by.id.clone(),
             opened_at: episode.watch.opened_at,
-            last_progress: CompactString::default(),
+            last_progress: Id::default(),
             last_progress_at: episode.watch.opened_at,
             progress_count: 0,
             story: Vec::new(),
             state: "open",
         });
         told.ids = ids;
-        told.last_progress = episode.watch.last_progress.to_text();
+        told.last_progress = episode.watch.last_progress.id.clone();
         told.last_progress_at = episode.watch.last_progress_at;
         told.progress_count = episode.watch.progress_count;
     }
@@ -129,9 +129,9 @@ fn told(kind: &str, number: u32, episode: Episode) -> Value {
         "episode": kind,
         "number": number,
         "ids": ids,
-        "opened_by": episode.opened_by.as_str(),
+        "opened_by": &episode.opened_by,
         "opened_at": episode.opened_at.to_string(),
-        "last_progress": episode.last_progress.as_str(),
+        "last_progress": &episode.last_progress,
         "last_progress_at": episode.last_progress_at.to_string(),
         "progress_count": episode.progress_count,
         "state": episode.state,

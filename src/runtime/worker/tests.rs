@@ -165,6 +165,7 @@ fn friction_of_an_absence_is_stale_after_an_outage_and_that_of_a_touchpoint_is_n
     for (offset, (kind, hours)) in (0..).zip([("question.asked", 6), ("error.shown", 5)]) {
         touch(&mut worker, (0, offset), "c", kind, NOW - Span::from_secs(hours * 3_600));
     }
+    worker.decide();
     let published = published.lock().expect("one thread");
     let said: Vec<(&str, bool)> = published.iter().map(|(said, stale)| (said.as_str(), *stale)).collect();
     assert_eq!(said, [("friction unanswered", true), ("friction error", false)]);
