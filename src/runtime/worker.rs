@@ -30,6 +30,9 @@ const STEP: Span = Span::from_secs(10);
 /// A shard that was given up is kept so long, in case it comes back: not for ever, since somebody else may have it, and erases.
 const KEPT: Span = Span::from_secs(60);
 
+/// At most so many touchpoints that are over are kept, to be filled again.
+const MAX_SPARE: usize = 20_000;
+
 /// What a worker needs to know beside its log.
 #[derive(Clone)]
 pub struct Job {
@@ -96,6 +99,9 @@ pub struct Worker {
     /// When the batch was received that is being handed over.
     receipt: Timestamp,
     places: BTreeMap<ShardId, Place>,
+    /// Touchpoints that are over, to be filled again.
+    #[expect(clippy::vec_box, reason = "records that wait hold boxes")]
+    spare: Vec<Box<Touchpoint>>,
     /// Shards that have received records and have not decided on them.
     received: Vec<ShardId>,
     /// What was given up last, as committed: it often comes back at once, and then need not be read from the log.
@@ -127,6 +133,7 @@ impl Worker {
             wanted,
             receipt: last_commit,
             places: BTreeMap::new(),
+            spare: Vec::new(),
             received: Vec::new(),
             kept: BTreeMap::new(),
             broken: Vec::new(),
@@ -348,10 +355,12 @@ impl Worker {
         self.mend();
         for id in dirty {
             if let Some(place) = self.places.get_mut(id) {
-                let shard = place.shard.lock();
+                let mut shard = place.shard.lock();
+                shard.reclaim(&mut self.spare);
                 place.meters.standing(shard.population(), shard.armed());
             }
         }
+        self.spare.truncate(MAX_SPARE);
     }
 
     /// Tells the shards how the transaction ended, and obeys what they decide next.
@@ -553,7 +562,7 @@ impl Seat for Worker {
         if shard.stream_time().is_some_and(|stream_time| log_time < stream_time) {
             self.meters.late();
         }
-        let body = decode(&self.job, &self.wanted, &self.meters, &record, log_time, shard.spare_touchpoint());
+        let body = decode(&self.job, &self.wanted, &self.meters, &record, log_time, self.spare.pop().unwrap_or_default());
         shard.receive(origin.input, Buffered { offset: origin.offset, log_time, body });
         drop(shard);
         self.note_received(origin.shard);

@@ -343,6 +343,16 @@ impl Customers {
         }
     }
 
+    /// Shows everybody's latest state but for the touchpoints in the history, in no particular order.
+    pub fn each_open(&self, mut work: impl FnMut(&Customer)) {
+        let mut hand = Customer::default();
+        for slot in self.slots() {
+            if self.open(slot, &mut hand) {
+                work(&hand);
+            }
+        }
+    }
+
     /// Hands over everybody's latest state, in no particular order.
     pub fn each(&self, mut work: impl FnMut(Customer)) {
         self.each_packed(|image| work(Customer::image(image, &self.words).unwrap_or_default()));

@@ -54,8 +54,8 @@ pub struct Settings {
     pub state_log: StateLog,
 }
 
-/// At most so many touchpoints of transactions that are over are kept to be filled again.
-const MAX_SPARE: usize = 4_096;
+/// At most so many touchpoints that are over are kept for [`Shard::reclaim`]: as many as a transaction has by default.
+const MAX_SPARE: usize = 20_000;
 
 /// So many records are looked ahead at once: as many cache misses as a core has in flight, and not so many that what was
 /// fetched is gone again before it is used.
@@ -350,9 +350,9 @@ impl Shard {
         self.inputs.log_time(input, timestamp.min(receipt))
     }
 
-    /// A touchpoint whose memory can be used again for the next record; what is in it means nothing.
-    pub fn spare_touchpoint(&mut self) -> Box<Touchpoint> {
-        self.spare.pop().unwrap_or_default()
+    /// Moves the touchpoints that are over into a pool: their memory can be used again, and what is in them means nothing.
+    pub fn reclaim(&mut self, pool: &mut Vec<Box<Touchpoint>>) {
+        pool.append(&mut self.spare);
     }
 
     /// Takes a record, and decides nothing before [`Input::Received`]: of many records at once, the memory that each needs is
@@ -552,8 +552,18 @@ impl Shard {
             }
             Body::Erasure(erasure) => self.erase(erasure, actions),
         }
-        if self.settings.undo == Undo::Kept {
-            self.applied.push((input, record));
+        match self.settings.undo {
+            Undo::Kept => self.applied.push((input, record)),
+            Undo::Never => self.spare(record),
+        }
+    }
+
+    /// Keeps the memory of a record that is over.
+    fn spare(&mut self, record: Buffered) {
+        if let Body::Touchpoint(touchpoint) = record.body
+            && self.spare.len() < MAX_SPARE
+        {
+            self.spare.push(touchpoint);
         }
     }
 
@@ -640,11 +650,9 @@ impl Shard {
             self.turn.owe();
         }
         self.leaving = 0;
-        let touchpoints = self.applied.drain(..).filter_map(|(_, record)| match record.body {
-            Body::Touchpoint(touchpoint) => Some(touchpoint),
-            Body::Unusable(_) | Body::Erasure(_) => None,
-        });
-        self.spare.extend(touchpoints.take(MAX_SPARE.saturating_sub(self.spare.len())));
+        let mut applied = std::mem::take(&mut self.applied);
+        applied.drain(..).for_each(|(_, record)| self.spare(record));
+        self.applied = applied;
         self.decisions = 0;
     }
 

@@ -95,19 +95,25 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     while let Some(next) = source.next_touchpoint()? {
         match next {
             Ok(touchpoint) => {
-                replay.apply(touchpoint);
-                results.take(&mut replay)?;
+                if replay.receive(touchpoint) {
+                    replay.decide(&mut source);
+                    results.take(&mut replay)?;
+                }
             }
             Err(unusable) => results.refuse(&unusable)?,
         }
     }
+    replay.decide(&mut source);
     if let Some(until) = args.until {
         replay.wait(until);
-        results.take(&mut replay)?;
     }
+    results.take(&mut replay)?;
     source.finish();
     results.finish(args, &models, replay)
 }
+
+/// Touchpoints that are decided on together.
+const BATCH: usize = 256;
 
 /// The core, with nothing around it.
 struct Replay {
@@ -136,12 +142,19 @@ impl Replay {
         }
     }
 
-    fn apply(&mut self, touchpoint: Touchpoint) {
+    /// Says whether there are enough to decide on.
+    fn receive(&mut self, touchpoint: Box<Touchpoint>) -> bool {
         let log_time = self.shard.log_time(0, touchpoint.event_time, Timestamp::MAX);
-        let record = Buffered { offset: self.touchpoints, log_time, body: Body::Touchpoint(Box::new(touchpoint)) };
+        let record = Buffered { offset: self.touchpoints, log_time, body: Body::Touchpoint(touchpoint) };
         self.touchpoints += 1;
         self.last = Some(log_time);
-        self.shard.handle(Input::Record { input: 0, record }, &mut self.actions);
+        self.shard.receive(0, record);
+        self.shard.buffered(0) >= BATCH
+    }
+
+    fn decide(&mut self, source: &mut Source) {
+        self.shard.handle(Input::Received, &mut self.actions);
+        self.shard.reclaim(&mut source.spare);
     }
 
     fn wait(&mut self, until: Timestamp) {

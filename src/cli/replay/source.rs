@@ -33,7 +33,7 @@ struct OneFile {
     name: String,
     lines: Lines,
     /// The file's touchpoint whose turn has not come.
-    next: Option<Touchpoint>,
+    next: Option<Box<Touchpoint>>,
     /// Running maximum of event times: the file's log time.
     latest: Timestamp,
 }
@@ -49,6 +49,9 @@ pub(super) struct Source {
     /// Which properties the models read.
     wanted: Wanted,
     limits: Limits,
+    /// Touchpoints that are over, to be filled again.
+    #[expect(clippy::vec_box, reason = "they go in boxes to the shard, and come back in them")]
+    pub(super) spare: Vec<Box<Touchpoint>>,
     bar: ProgressBar,
 }
 
@@ -62,11 +65,11 @@ impl Source {
             files.push(OneFile { name: path.display().to_string(), lines, next: None, latest: Timestamp::MIN });
         }
         let unread = (0..files.len()).rev().collect();
-        Ok(Source { files, heads: BinaryHeap::new(), unread, mapping, wanted, limits, bar })
+        Ok(Source { files, heads: BinaryHeap::new(), unread, mapping, wanted, limits, spare: Vec::new(), bar })
     }
 
     /// The next touchpoint of all files in the order of log time, or a line that cannot be used.
-    pub(super) fn next_touchpoint(&mut self) -> Result<Option<Result<Touchpoint, Unusable>>, Failure> {
+    pub(super) fn next_touchpoint(&mut self) -> Result<Option<Result<Box<Touchpoint>, Unusable>>, Failure> {
         while let Some(index) = self.unread.last().copied() {
             match self.read(index)? {
                 Some(Ok(touchpoint)) => {
@@ -90,7 +93,7 @@ impl Source {
         self.bar.finish_and_clear();
     }
 
-    fn read(&mut self, index: usize) -> Result<Option<Result<Touchpoint, Unusable>>, Failure> {
+    fn read(&mut self, index: usize) -> Result<Option<Result<Box<Touchpoint>, Unusable>>, Failure> {
         let file = &mut self.files[index];
         let name = &file.name;
         let line = file.lines.next_line();
@@ -112,7 +115,7 @@ impl Source {
             offset: i64::try_from(number).unwrap_or(i64::MAX),
             limits: self.limits,
         };
-        let mut touchpoint = Touchpoint::default();
+        let mut touchpoint = self.spare.pop().unwrap_or_default();
         let (mapping, wanted) = (self.mapping.as_ref(), &self.wanted);
         Ok(Some(match wire::decode_into(Format::Json, mapping, wanted, bytes, &arrival, &mut touchpoint) {
             Ok(_) => Ok(touchpoint),

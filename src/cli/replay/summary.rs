@@ -102,7 +102,7 @@ impl Summary {
         until: Option<Timestamp>,
     ) {
         (self.counts, self.unusable, self.until) = (counts, unusable, until);
-        customers.each(|customer| {
+        customers.each_open(|customer| {
             self.customers += 1;
             for (model, journey) in models.iter().zip(&customer.journeys) {
                 let Some(figures) = self.models.get_mut(&model.name) else { continue };

@@ -423,21 +423,23 @@ impl Process {
             }
             (places, state.dice.between(0, 40))
         };
+        self.worker.begin_batch();
+        let receipt = (self.now)();
         while left > 0 && !places.is_empty() {
             let place = self.sim.state().dice.pick(&places);
             left -= 1;
-            if !self.hand_over(place) {
+            if !self.hand_over(place, receipt) {
                 places.retain(|other| *other != place);
             }
         }
     }
 
-    fn hand_over(&mut self, place: Partition) -> bool {
+    fn hand_over(&mut self, place: Partition, receipt: Timestamp) -> bool {
         let Some((offset, record)) = self.client.next(&self.sim, place) else { return false };
         if !self.member.takes(place.1) {
             return false;
         }
-        let entered = record.stamp.min((self.now)().as_millis());
+        let entered = record.stamp.min(receipt.as_millis());
         let log_time = self.log_times.entry(place).or_insert(entered);
         *log_time = entered.max(*log_time);
         self.sim.state().log_times.insert((self.id, place, offset), *log_time);
@@ -448,7 +450,6 @@ impl Process {
             key: record.key.as_deref(),
             value: record.value.as_deref(),
         };
-        self.worker.begin_batch();
         if place.0 < self.sim.weather.inputs {
             self.worker.record(record);
         } else {
