@@ -11,10 +11,11 @@
 //! The shell obeys what the shard decides.
 //! - [`wire`]: bytes to touchpoints, outcomes to bytes. [`generate`]: synthetic load.
 //! - [`port`]: the two traits between a worker and its log. [`lookup`]: journeys for readers. [`metrics`]: the catalogue.
+//! - [`worker`]: decodes records, lets the shards decide, obeys their actions, commits in time.
 //! - [`ledger`]: what a log with transactions must be asked so that nothing is lost or doubled, whoever the client; what a
 //!   member of a consumer group does when partitions come and go ([`ledger::group`], pure).
 //! - [`kafka`], [`embedded`]: the two real logs. [`http`]: what is served. [`config`]: one YAML file, checked.
-//! - [`runtime`]: the worker, the one clock, the life of the service. [`cli`]: the commands.
+//! - [`runtime`]: the one clock, the threads of the workers, the life of the service. [`cli`]: the commands.
 
 pub mod cli;
 pub mod config;
@@ -37,4 +38,5 @@ pub mod shard;
 pub mod time;
 pub mod touchpoint;
 pub mod wire;
+pub mod worker;
 pub mod yaml;

@@ -22,6 +22,7 @@ mod snapshot;
 mod succession;
 #[cfg(test)]
 mod tests;
+mod work;
 mod writer;
 
 use std::fs::File;

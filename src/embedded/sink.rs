@@ -1,12 +1,12 @@
 //! What a worker writes: gathered in memory, and handed to the writer as one piece at the commit.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
 
+use super::work::{Publication, Work};
 use super::writer::Job;
 use super::{INPUT, Store};
 use crate::journey::{Customer, Outcome};
@@ -22,48 +22,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 const TRIES: u32 = 300;
 /// A dead letter with more bytes than this goes without its value.
 const DEAD_LETTER_BYTES: usize = (1 << 20) + (64 << 10);
-
-/// Something published.
-#[derive(Debug)]
-pub(super) struct Publication {
-    pub(super) topic: &'static str,
-    pub(super) stale: bool,
-    pub(super) value: Vec<u8>,
-}
-
-/// Where a customer's key and state lie.
-#[derive(Debug)]
-struct Remembered {
-    shard: ShardId,
-    key: Range<usize>,
-    end: usize,
-}
-
-/// A worker's transaction.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    pub(super) outcomes: Vec<Publication>,
-    customers: Vec<Remembered>,
-    /// Keys and states of the customers, one after the other.
-    images: Vec<u8>,
-    /// Shard and key of every customer of whom nothing is to be left.
-    pub(super) forgotten: Vec<(ShardId, Vec<u8>)>,
-    /// Erasures that every shard is to hear of, as records.
-    pub(super) announced: Vec<Vec<u8>>,
-    pub(super) progress: Vec<(ShardId, Progress)>,
-}
-
-impl Work {
-    pub(super) fn bytes(&self) -> usize {
-        let outcomes = self.outcomes.iter().map(|outcome| outcome.value.len()).sum::<usize>();
-        outcomes + self.images.len()
-    }
-
-    /// Shard, key and state of every customer that changed.
-    pub(super) fn customers(&self) -> impl Iterator<Item = (ShardId, &[u8], &[u8])> {
-        self.customers.iter().map(|at| (at.shard, &self.images[at.key.clone()], &self.images[at.key.end..at.end]))
-    }
-}
 
 /// What sink and driver of one worker tell each other about commits that are undone.
 #[derive(Debug, Default)]
@@ -132,12 +90,12 @@ impl Sink for StoreSink {
             self.unwritable = Some("a customer's packed state cannot be read".to_owned());
             return 0;
         };
-        let images = &mut self.work.images;
-        let begin = images.len();
-        state::key(&customer.identity, images);
-        let key = begin..images.len();
-        state::encode(&customer, images);
-        self.work.customers.push(Remembered { shard, key, end: images.len() });
+        self.work.remember(shard, |images| {
+            state::key(&customer.identity, images);
+            let key_ends = images.len();
+            state::encode(&customer, images);
+            key_ends
+        });
         0
     }
 

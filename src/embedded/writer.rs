@@ -16,7 +16,7 @@ use super::fault::Fault;
 use super::ids::Ids;
 use super::retention::{Swept, sweep};
 use super::schema::{Opened, PAGE_BYTES};
-use super::sink::Work;
+use super::work::Work;
 use super::{Appended, Entering, Entry, Refusal, Settings};
 use crate::port::{Now, ShardId, Verdict};
 use crate::time::Timestamp;

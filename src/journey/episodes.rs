@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::facts::View;
-use super::outcome::{Subject, Teller, What};
+use super::outcome::{Abandonment, Subject, Teller, What};
 use super::signs::Signs;
-use super::watch::{Abandonment, Belonging, Watch};
+use super::watch::{Belonging, Watch};
 use super::{Arrival, Id, Journey, Moment, TouchpointId};
 use crate::model::{EpisodeIndex, EpisodeKind, EpisodeRole, Model, TypeRoles};
 use crate::time::{Span, Timestamp};

@@ -37,13 +37,13 @@ pub use episodes::{Episode, EpisodeId, EpisodeIds, EpisodeKindState};
 pub use friction::SessionSigns;
 pub use id::{Id, TouchpointId};
 pub use migrate::Migration;
-pub use outcome::{About, Decision, Movement, Outcome, Passed, Subject, What};
+pub use outcome::{Abandonment, About, Decision, Movement, Outcome, Passed, Subject, What};
 pub use recent::{PastTouchpoint, Recent};
 pub use signs::Signs;
 pub use stages::Standing;
 pub use tallies::TallyState;
 pub use version2::{ChangeV2, CustomerV2};
-pub use watch::{Abandonment, Watch};
+pub use watch::Watch;
 
 use outcome::Teller;
 

@@ -1,10 +1,10 @@
 //! What is published: outcomes, their ids and their order.
 
 use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use uuid::Uuid;
 
-use super::watch::Abandonment;
 use super::{Id, Journey};
 use crate::model::{Model, SegmentIndex};
 use crate::time::{Span, Timestamp};
@@ -95,6 +95,15 @@ pub enum What {
         /// The score that was reached, and the rules that added to it; `None` for a rule that is no score.
         score: Option<(u32, Vec<CompactString>)>,
     },
+}
+
+/// An abandonment that was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abandonment {
+    /// Its outcome id, which a resumption or recovery answers.
+    pub id: Uuid,
+    /// The deadline that passed.
+    pub at: Timestamp,
 }
 
 /// What passed when something was abandoned.

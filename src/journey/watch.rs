@@ -6,18 +6,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::outcome::{About, Passed, Subject};
+use super::outcome::{Abandonment, About, Passed, Subject};
 use super::{Moment, TouchpointId};
 use crate::time::{Span, Timestamp};
-
-/// An abandonment that was published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Abandonment {
-    /// Its outcome id, which a resumption or recovery answers.
-    pub id: Uuid,
-    /// The deadline that passed.
-    pub at: Timestamp,
-}
 
 /// The absence being watched in one stage or episode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

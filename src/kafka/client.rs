@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
@@ -14,6 +15,8 @@ use tracing::{debug, error, info, warn};
 
 use super::{Connection, Protocol};
 
+/// How long a transaction of somebody from outside may take: Kafka's own default for the most that a broker allows.
+pub(super) const OFFLINE_TRANSACTION: Duration = Duration::from_secs(900);
 /// How long a transaction may stay open before the broker aborts it.
 const TRANSACTION_TIMEOUT_MILLIS: u32 = 10_000;
 

@@ -14,14 +14,12 @@ use rdkafka::producer::{Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::answers;
-use super::client::{self, Plain};
+use super::client::{self, OFFLINE_TRANSACTION, Plain};
 use super::transactions::{self, classified, listed, retried};
 use super::{Connection, Facts};
 use crate::ledger::{Bookmark, Failure, Outgoing, Position, Transactions, Went};
 use crate::port::ShardId;
 
-/// How long the transaction may take: Kafka's own default for the most that a broker allows.
-pub(super) const TRANSACTION: Duration = Duration::from_secs(900);
 /// How long one call to the transaction coordinator may take.
 const CALL: Duration = Duration::from_secs(60);
 
@@ -44,7 +42,7 @@ impl<'a> Mover<'a> {
         let mut config = client::producer(connection, 0, facts.producer_bytes);
         config
             .set("transactional.id", format!("{}-{}-offline", connection.group, connection.instance))
-            .set("transaction.timeout.ms", TRANSACTION.as_millis().to_string())
+            .set("transaction.timeout.ms", OFFLINE_TRANSACTION.as_millis().to_string())
             // Not more than this waits in memory for the brokers.
             .set("queue.buffering.max.kbytes", "131072");
         let producer = transactions::initiated(&config, stop)?;
@@ -54,7 +52,7 @@ impl<'a> Mover<'a> {
     fn drain(&self) -> Result<(), Failure> {
         let begun = Instant::now();
         while self.producer.in_flight_count() > 0 {
-            if begun.elapsed() > TRANSACTION {
+            if begun.elapsed() > OFFLINE_TRANSACTION {
                 return Err(Failure::Unclear("records were not acknowledged in time".to_owned()));
             }
             std::thread::sleep(Duration::from_millis(1));

@@ -14,8 +14,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{info, warn};
 
 use super::answers::{self, Patience};
+use super::client;
 use super::{Connection, Entrance};
-use super::{client, mover};
 use crate::ledger::{Ledger, Look, Restored, Restoring, StateReader, Step};
 use crate::port::ShardId;
 use crate::wire::outputs;
@@ -25,8 +25,8 @@ const CALL: Duration = Duration::from_secs(10);
 /// How long a question may go unanswered.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long nothing may come before the restore is given up: an open transaction ends before, be it that of an import that was
-/// killed (`mover::TRANSACTION`). The others go on meanwhile.
-const OPEN: Duration = mover::TRANSACTION.saturating_add(Duration::from_secs(60));
+/// killed (`client::OFFLINE_TRANSACTION`). The others go on meanwhile.
+const OPEN: Duration = client::OFFLINE_TRANSACTION.saturating_add(Duration::from_secs(60));
 /// How often progress is told.
 const TELL: Duration = Duration::from_secs(2);
 

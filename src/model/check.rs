@@ -103,7 +103,7 @@ fn check(written: &Written, faults: &mut Faults) -> Option<Model> {
     let guards = groups.conditions(&mut conditions, faults);
     let segments = Segments::check(&written.segments, faults);
     let parts = compile::Parts {
-        segments: segments.compile(&mut conditions, faults),
+        segments: conditions.of_segments(&segments, faults),
         guards,
         tallies: tallies::check(written, &facts, &mut groups, faults),
         stages: {

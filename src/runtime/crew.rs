@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use super::worker::{Job, Worker};
 use crate::embedded::{self, Store};
 use crate::kafka;
 use crate::port::{Seat, Sink};
 use crate::shard::{Control, StateLog};
 use crate::wire::pages::Mark;
+use crate::worker::{Job, Worker};
 
 /// A flag that stops everything that looks at it.
 #[derive(Clone, Debug, Default)]

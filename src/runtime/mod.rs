@@ -1,7 +1,6 @@
-//! The life of the service: the worker, the one clock, starting and stopping.
+//! The life of the service: the threads of the workers, the one clock, starting and stopping.
 
 pub mod clock;
 pub mod crew;
 pub mod service;
 pub mod standby;
-pub mod worker;

@@ -16,7 +16,6 @@ use tracing::{error, info, warn};
 use super::clock::Clock;
 use super::crew::{self, Crew, Stop};
 use super::standby::{Decision, Standby};
-use super::worker::Job;
 use crate::config::{Config, KafkaLog, Log};
 use crate::embedded::{self, Store};
 use crate::http::NotAsked;
@@ -26,6 +25,7 @@ use crate::lookup::{Lookup, Missing};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::wire::pages::Mark;
+use crate::worker::Job;
 use crate::{http, metrics};
 
 /// Between two looks at the workers and the clock.

@@ -5,7 +5,6 @@
 
 use std::borrow::Cow;
 
-use super::fields::Datum;
 use super::written::{Field, Properties, Scalar, Written};
 
 /// The fingerprint of `schemas/touchpoint.avsc`.
@@ -37,18 +36,6 @@ pub(super) fn read<'a>(bytes: &'a [u8], written: &mut Written<'a>, properties: &
     if datum.rest.is_empty() { Ok(()) } else { Err(format!("{} bytes follow the Avro datum", datum.rest.len())) }
 }
 
-/// Appends a touchpoint.
-pub(super) fn write_touchpoint(bytes: &mut Vec<u8>, write: impl FnOnce(&mut Datum<'_>)) {
-    header(TOUCHPOINT, bytes);
-    write(&mut Datum(bytes));
-}
-
-/// Appends an outcome.
-pub(super) fn write_outcome(bytes: &mut Vec<u8>, write: impl FnOnce(&mut Datum<'_>)) {
-    header(OUTCOME, bytes);
-    write(&mut Datum(bytes));
-}
-
 /// Appends a zigzag number in groups of seven bits.
 pub(super) fn put_long(value: i64, bytes: &mut Vec<u8>) {
     let mut rest = ((value << 1) ^ (value >> 63)) as u64;
@@ -59,7 +46,8 @@ pub(super) fn put_long(value: i64, bytes: &mut Vec<u8>) {
     bytes.push(rest as u8);
 }
 
-fn header(fingerprint: [u8; 8], bytes: &mut Vec<u8>) {
+/// Appends what a single object of this schema begins with.
+pub(super) fn header(fingerprint: [u8; 8], bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&MARKER);
     bytes.extend_from_slice(&fingerprint);
 }

@@ -34,7 +34,7 @@ pub use journeys::customer_json;
 pub use mapping::{FIELDS, Mapping};
 pub use wanted::{Names, Wanted};
 
-use fields::Json;
+use fields::{Datum, Json};
 use mapping::Node;
 use written::{Properties, Written};
 
@@ -140,7 +140,10 @@ pub fn decode_into(
 pub fn encode_outcome(format: Format, outcome: &Outcome, bytes: &mut Vec<u8>) {
     match format {
         Format::Json => Json::object(bytes, |fields| outcome::write(outcome, fields)),
-        Format::Avro => avro::write_outcome(bytes, |fields| outcome::write(outcome, fields)),
+        Format::Avro => {
+            avro::header(avro::OUTCOME, bytes);
+            outcome::write(outcome, &mut Datum(bytes));
+        }
     }
 }
 
@@ -148,6 +151,9 @@ pub fn encode_outcome(format: Format, outcome: &Outcome, bytes: &mut Vec<u8>) {
 pub fn encode_touchpoint(format: Format, touchpoint: &Touchpoint, bytes: &mut Vec<u8>) {
     match format {
         Format::Json => Json::object(bytes, |fields| outcome::write_touchpoint(touchpoint, fields)),
-        Format::Avro => avro::write_touchpoint(bytes, |fields| outcome::write_touchpoint(touchpoint, fields)),
+        Format::Avro => {
+            avro::header(avro::TOUCHPOINT, bytes);
+            outcome::write_touchpoint(touchpoint, &mut Datum(bytes));
+        }
     }
 }

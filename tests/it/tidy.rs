@@ -19,6 +19,7 @@ const ARROW: &[&[&str]] = &[
     &["port"],
     &["lookup"],
     &["metrics"],
+    &["worker"],
     &["ledger"],
     &["kafka", "embedded"],
     &["http"],
@@ -188,6 +189,61 @@ fn against_the_arrow(file: &File) -> Vec<String> {
     faults.map(|(line, used)| format!("src/{}:{line}: `{room}` may not use `{used}`", file.path)).collect()
 }
 
+/// The neighbours in its folder that a file mentions by `super::neighbour`.
+fn neighbours(file: &File) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut list = false;
+    for (_, code) in file.code() {
+        let mut rest = code.as_str();
+        if list {
+            let (names, end) = rest.split_once("};").map_or((rest, false), |(names, _)| (names, true));
+            found.extend(first_words(names));
+            list = !end;
+            continue;
+        }
+        while let Some(at) = rest.find("super::") {
+            rest = &rest[at + "super::".len()..];
+            if rest.starts_with("super::") {
+                // In a folder further up.
+                rest = rest.trim_start_matches("super::");
+                continue;
+            }
+            if let Some(names) = rest.strip_prefix('{') {
+                list = !names.contains("};");
+                found.extend(first_words(names.trim_end_matches("};")));
+            } else {
+                found.push(rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect());
+            }
+        }
+    }
+    found
+}
+
+/// Files of one folder that use each other in a circle, so that none can be read first: a fault for each of them.
+fn circles(files: &[File]) -> Vec<String> {
+    let name = |file: &File| file.path.trim_end_matches(".rs").to_owned();
+    let folder = |path: &str| path.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let mut left: Vec<(String, Vec<String>)> = files
+        .iter()
+        .filter(|file| !file.path.ends_with("/mod.rs"))
+        .map(|file| (name(file), neighbours(file).iter().map(|used| folder(&file.path) + used).collect()))
+        .collect();
+    // Who uses nobody that is left can be read, and is taken out; what is left in the end goes round.
+    loop {
+        let names: Vec<String> = left.iter().map(|(name, _)| name.clone()).collect();
+        left.retain(|(name, uses)| uses.iter().any(|used| used != name && names.contains(used)));
+        if left.len() == names.len() {
+            break;
+        }
+    }
+    let told = |(name, uses): &(String, Vec<String>)| {
+        let used: Vec<&str> =
+            uses.iter().filter(|used| left.iter().any(|(other, _)| other == *used)).map(String::as_str).collect();
+        format!("src/{name}.rs: uses {}, from where it goes on in a circle, or to one", used.join(", "))
+    };
+    left.iter().map(told).collect()
+}
+
 fn impure(file: &File) -> Vec<String> {
     if !PURE.contains(&file.room()) && !PURE_PARTS.iter().any(|part| file.path.starts_with(part)) {
         return Vec::new();
@@ -242,6 +298,27 @@ fn pure_rooms_know_no_clock_no_io_and_no_locks() {
 #[test]
 fn files_are_short_and_say_what_they_are() {
     check_all(untidy);
+}
+
+#[test]
+fn files_of_a_folder_do_not_use_each_other_in_circles() {
+    let faults = circles(&sources());
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
+}
+
+#[test]
+fn circles_are_found() {
+    let files = |texts: &[(&str, &str)]| -> Vec<File> { texts.iter().map(|(path, text)| File::new(path, text)).collect() };
+    let circle = [
+        ("a/one.rs", "use super::two::Two;\n"),
+        ("a/two.rs", "use super::{\n    Thing,\n    three::{Three, four},\n};\n"),
+        ("a/three.rs", "fn f() { super::one::go() }\n"),
+        ("a/mod.rs", "use one::One;\n"),
+        ("b/two.rs", "use super::one;\n#[cfg(test)]\nuse super::three;\n"),
+    ];
+    assert_eq!(circles(&files(&circle)).len(), 3, "{:?}", circles(&files(&circle)));
+    let open = [circle[0], circle[1], ("a/three.rs", "use super::super::one;\nuse super::Thing;\n")];
+    assert_eq!(circles(&files(&open)), Vec::<String>::new());
 }
 
 #[test]

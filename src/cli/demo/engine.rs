@@ -19,11 +19,11 @@ use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Now, Origin, ShardId, Sink, Verdict};
 use crate::runtime::crew::{Crew, Stop, Wrap};
-use crate::runtime::worker::Job;
 use crate::shard::{self, Progress, Unusable, Written};
 use crate::time::Span;
 use crate::touchpoint::{Identity, Touchpoint};
 use crate::wire::{self, Format, Limits};
+use crate::worker::Job;
 
 /// Shards of the demo, and the workers that share them.
 const PARTITIONS: u32 = 4;

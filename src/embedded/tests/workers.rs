@@ -12,11 +12,11 @@ use crate::lookup::Lookup;
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Now, RawRecord, Seat, ShardId};
-use crate::runtime::worker::{Job, Worker};
 use crate::shard::{self, Progress};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 use crate::wire::{Format, Limits};
+use crate::worker::{Job, Worker};
 
 const HOUR: Span = Span::from_secs(3_600);
 

@@ -7,8 +7,8 @@ use super::MAX_PROPERTIES;
 use super::segments::Segments;
 use crate::diagnostic::{Diagnostic, Faults, Place, quoted};
 use crate::expression::{Environment, Expression, Slot, Type};
-use crate::model::written::{self, Episode, Kind, Name, Property, Sum, Tally, Written};
-use crate::model::{EpisodeIndex, Fact, Wait};
+use crate::model::written::{self, Episode, Kind, Name, Property, Sum, Tally, Who, Written};
+use crate::model::{EpisodeIndex, Fact, Segment, Wait};
 use crate::touchpoint::{CURRENCY, Currency};
 
 /// The facts of a model, and what was mentioned of them.
@@ -159,8 +159,20 @@ impl<'a> Conditions<'a> {
         self.note(compiled, &line.place, faults)
     }
 
+    /// Compiles who belongs to each segment.
+    pub(super) fn of_segments(&mut self, segments: &Segments<'_>, faults: &mut Faults) -> Vec<Segment> {
+        let compiled = |segment: &written::Segment| {
+            let when = match &segment.who {
+                Who::When(line) => self.of_segment(line, faults),
+                Who::Everyone(_) | Who::Unread => None,
+            };
+            Segment { name: segment.name.value.as_str().into(), when }
+        };
+        segments.written().iter().map(compiled).collect()
+    }
+
     /// A condition of a segment: it must hold or not without a touchpoint.
-    pub(super) fn of_segment(&mut self, line: &Name, faults: &mut Faults) -> Option<Expression> {
+    fn of_segment(&mut self, line: &Name, faults: &mut Faults) -> Option<Expression> {
         let compiled = Expression::compile(line, &self.of_segments, Type::Flag, faults);
         self.note(compiled, &line.place, faults)
     }

@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::conditions::Conditions;
 use super::{MAX_SEGMENTS, at_most, check_name};
 use crate::diagnostic::{Diagnostic, Faults, Place, did_you_mean, listed, quoted};
+use crate::model::SegmentIndex;
 use crate::model::written::{Name, Segment, Who};
-use crate::model::{self, SegmentIndex};
 
 /// The segments by their names.
 pub(super) struct Segments<'a> {
@@ -45,16 +44,9 @@ impl<'a> Segments<'a> {
         Segments { written, everyone }
     }
 
-    /// Compiles who belongs to each.
-    pub(super) fn compile(&self, conditions: &mut Conditions<'_>, faults: &mut Faults) -> Vec<model::Segment> {
-        let compiled = |segment: &Segment| {
-            let when = match &segment.who {
-                Who::When(line) => conditions.of_segment(line, faults),
-                Who::Everyone(_) | Who::Unread => None,
-            };
-            model::Segment { name: segment.name.value.as_str().into(), when }
-        };
-        self.written.iter().map(compiled).collect()
+    /// As they are written, in order.
+    pub(super) fn written(&self) -> &'a [Segment] {
+        self.written
     }
 
     /// The index of a segment by its name; a diagnostic where there is none.

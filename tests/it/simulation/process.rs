@@ -11,10 +11,10 @@ use sillage::ledger::group::{Answer, Ask, End, Event, Extent, Member, Moment, Pa
 use sillage::lookup::Lookup;
 use sillage::partitioner::Partitioner;
 use sillage::port::{Assignment, Now, Origin, RawRecord, Seat as _, ShardId, Sink, Stamped};
-use sillage::runtime::worker::{Job, Worker};
 use sillage::shard::Progress;
 use sillage::time::{Span, Timestamp};
 use sillage::wire::{Format, Limits};
+use sillage::worker::{Job, Worker};
 
 use super::brokers::Committed;
 use super::client::Client;
