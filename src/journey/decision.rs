@@ -38,13 +38,21 @@ impl Journey {
         if of_purchase || trouble {
             return;
         }
-        self.influence = Some(Box::new(Influence {
+        self.set_influence(Influence {
             id: arrival.id.clone(),
             kind: touchpoint.kind.clone(),
             channel: touchpoint.channel.clone(),
             at: touchpoint.event_time,
             stage: self.stage(),
-        }));
+        });
+    }
+
+    /// Keeps an influence where there may be room for one already.
+    pub(super) fn set_influence(&mut self, influence: Influence) {
+        match &mut self.influence {
+            Some(place) => **place = influence,
+            None => self.influence = Some(Box::new(influence)),
+        }
     }
 
     /// What preceded a purchase that moves the journey forward.

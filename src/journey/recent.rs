@@ -58,12 +58,11 @@ pub struct Recent {
     base: i64,
 }
 
-/// Where a packed touchpoint is, and its event time.
+/// Where a packed touchpoint is. Nothing in it is read before somebody asks for it: for most of them nobody does.
 #[derive(Clone, Copy, PartialEq)]
 struct Mark {
     begin: u32,
     end: u32,
-    at: Timestamp,
 }
 
 const GIVEN: u8 = 1;
@@ -89,7 +88,7 @@ impl Recent {
     /// The event time of the one at this place, the oldest being at 0.
     pub(super) fn at(&self, place: usize) -> Option<Timestamp> {
         match self.marks.get(place) {
-            Some(mark) => Some(mark.at),
+            Some(mark) => Packed::of(&self.packed, *mark).at(self.base),
             None => self.fresh.get(place - self.marks.len()).map(|past| past.at),
         }
     }
@@ -113,18 +112,18 @@ impl Recent {
     /// The one at this place.
     pub(super) fn get(&self, place: usize, words: &Words) -> Result<PastTouchpoint, Damaged> {
         match self.marks.get(place) {
-            Some(mark) => Packed::of(&self.packed, *mark).read(*mark, self.base, words),
+            Some(mark) => Packed::of(&self.packed, *mark).read(self.base, words),
             None => self.fresh.get(place - self.marks.len()).cloned().ok_or(Damaged),
         }
     }
 
     /// When the latest touchpoint came: its log time, or its event time where it had no id of its own.
     pub(super) fn latest(&self) -> Option<Timestamp> {
-        let packed = |mark: &Mark| Packed::of(&self.packed, *mark).seen_at(mark.at);
+        let packed = |mark: &Mark| Packed::of(&self.packed, *mark).seen_at(self.base);
         let fresh = self.fresh.iter().rev().find_map(|past| past.seen_at);
         let seen_at = fresh.or_else(|| self.marks.iter().rev().find_map(packed));
         let traced = self.traced().next_back().map(|trace| trace.seen_at);
-        let kept = self.fresh.back().map(|past| past.at).or(self.marks.last().map(|mark| mark.at));
+        let kept = self.len().checked_sub(1).and_then(|last| self.at(last));
         seen_at.or(traced).max(kept)
     }
 
@@ -141,7 +140,7 @@ impl Recent {
         }
         for mark in self.marks.iter().rev() {
             let past = Packed::of(&self.packed, *mark);
-            if kept < MAX_SEEN && past.is(id) && past.seen_at(mark.at).is_some_and(remembered) {
+            if kept < MAX_SEEN && past.is(id) && past.seen_at(self.base).is_some_and(remembered) {
                 return true;
             }
             kept += usize::from(past.is_given());
@@ -175,7 +174,7 @@ impl Recent {
         } else {
             let mark = self.marks.remove(0);
             let mut past = Packed::of(&self.packed, mark);
-            let seen_at = past.seen_at(mark.at);
+            let seen_at = past.seen_at(self.base);
             seen_at.zip(past.bytes.id().ok()).map(|(seen_at, id)| Trace { hash: id.hash(), seen_at })
         };
         if let Some(trace) = trace {
@@ -220,7 +219,7 @@ impl Recent {
     /// Takes all touchpoints apart, so that they can be read without the dictionary.
     pub(super) fn expand(&mut self, words: &Words) -> Result<(), Damaged> {
         for mark in std::mem::take(&mut self.marks).into_iter().rev() {
-            self.fresh.push_front(Packed::of(&self.packed, mark).read(mark, self.base, words)?);
+            self.fresh.push_front(Packed::of(&self.packed, mark).read(self.base, words)?);
         }
         self.packed.clear();
         Ok(())
@@ -281,15 +280,20 @@ impl Recent {
         self.packed.extend_from_slice(bytes);
         let mut left = Bytes(bytes);
         while !left.is_empty() {
-            let length = left.small()?;
+            let length: usize = left.small()?;
             let begin = bytes.len() - left.0.len();
-            let mut past = Bytes(left.take(length)?);
-            past.byte()?;
-            skip_id(&mut past)?;
-            let at = Timestamp::from_millis(self.base.wrapping_add(past.signed()?));
-            self.marks.push(Mark { begin: begin as u32, end: (begin + length) as u32, at });
+            left.take(length)?;
+            if length == 0 {
+                return Err(Damaged);
+            }
+            self.marks.push(Mark { begin: begin as u32, end: (begin + length) as u32 });
         }
         Ok(())
+    }
+
+    /// Whether all that is packed can be read.
+    pub(super) fn check(&self) -> Result<(), Damaged> {
+        self.marks.iter().try_for_each(|mark| Packed::of(&self.packed, *mark).check())
     }
 }
 
@@ -360,24 +364,33 @@ impl<'a> Packed<'a> {
     }
 
     fn is(&self, id: &Id) -> bool {
-        let bytes = self.bytes.0;
-        match id {
-            Id::Uuid(uuid) => bytes[0] == 1 && bytes[1..].starts_with(uuid),
-            Id::Text(text) => {
-                let mut left = self.bytes;
-                left.number().is_ok_and(|head| head == (text.len() as u64) << 1) && left.0.starts_with(text.as_bytes())
-            }
-        }
+        let mut left = self.bytes;
+        let Ok(head) = left.number() else { return false };
+        let (expected, id) = match id {
+            Id::Uuid(uuid) => (1, &uuid[..]),
+            Id::Text(text) => ((text.len() as u64) << 1, text.as_bytes()),
+        };
+        // The ids of a source begin alike: what tells them apart stands last.
+        head == expected && left.0.get(id.len().wrapping_sub(1)) == id.last() && left.0.starts_with(id)
+    }
+
+    fn at(&self, base: i64) -> Option<Timestamp> {
+        let mut left = self.bytes;
+        skip_id(&mut left).ok()?;
+        left.signed().ok().map(|since| Timestamp::from_millis(base.wrapping_add(since)))
     }
 
     /// Its log time, where its source gave the id.
-    fn seen_at(&self, at: Timestamp) -> Option<Timestamp> {
-        if !self.is_given() || self.flags & LAG == 0 {
-            return self.is_given().then_some(at);
+    fn seen_at(&self, base: i64) -> Option<Timestamp> {
+        if !self.is_given() {
+            return None;
         }
         let mut left = self.bytes;
         skip_id(&mut left).ok()?;
-        left.signed().ok()?;
+        let at = Timestamp::from_millis(base.wrapping_add(left.signed().ok()?));
+        if self.flags & LAG == 0 {
+            return Some(at);
+        }
         skip_word(&mut left).ok()?;
         if self.flags & CHANNEL != 0 {
             skip_word(&mut left).ok()?;
@@ -385,7 +398,21 @@ impl<'a> Packed<'a> {
         left.signed().ok().map(|lag| Timestamp::from_millis(at.as_millis().wrapping_add(lag)))
     }
 
-    fn read(mut self, mark: Mark, base: i64, words: &Words) -> Result<PastTouchpoint, Damaged> {
+    fn check(mut self) -> Result<(), Damaged> {
+        let bytes = &mut self.bytes;
+        skip_id(bytes)?;
+        bytes.signed()?;
+        skip_word(bytes)?;
+        if self.flags & CHANNEL != 0 {
+            skip_word(bytes)?;
+        }
+        if self.flags & LAG != 0 {
+            bytes.signed()?;
+        }
+        if bytes.is_empty() { Ok(()) } else { Err(Damaged) }
+    }
+
+    fn read(mut self, base: i64, words: &Words) -> Result<PastTouchpoint, Damaged> {
         let bytes = &mut self.bytes;
         let id = bytes.id()?;
         let at = Timestamp::from_millis(base.wrapping_add(bytes.signed()?));
@@ -393,7 +420,6 @@ impl<'a> Packed<'a> {
         let channel = if self.flags & CHANNEL == 0 { None } else { Some(read_word(bytes, words)?) };
         let lag = if self.flags & LAG == 0 { 0 } else { bytes.signed()? };
         let seen_at = (self.flags & GIVEN != 0).then(|| Timestamp::from_millis(at.as_millis().wrapping_add(lag)));
-        debug_assert_eq!(at, mark.at);
         Ok(PastTouchpoint { id, kind, channel, at, seen_at })
     }
 }

@@ -472,6 +472,7 @@ impl Customers {
         let mut customer = Customer::default();
         for row in self.rows.iter().filter(|row| !row.image.is_none()) {
             customer.open(self.arena.get(row.image), &self.words)?;
+            customer.check()?;
         }
         Ok(())
     }

@@ -113,7 +113,11 @@ impl Journey {
         open_list(has(has::EPISODES), &mut self.episodes, from, open_episode)?;
         open_list(has(has::TALLIES), &mut self.tallies, from, open_tally)?;
         self.segment = if has(has::SEGMENT) { Some(from.bytes.small()?) } else { None };
-        self.influence = if has(has::INFLUENCE) { Some(Box::new(open_influence(from)?)) } else { None };
+        if has(has::INFLUENCE) {
+            self.set_influence(open_influence(from)?);
+        } else {
+            self.influence = None;
+        }
         open_list(has(has::COUNTED), &mut self.counted, from, open_counted)?;
         open_list(has(has::SESSIONS), &mut self.sessions, from, |from| {
             Ok(SessionSigns { id: from.bytes.id()?, touched: from.bytes.number()?, signs: open_signs(from)? })

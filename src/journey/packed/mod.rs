@@ -16,6 +16,7 @@ mod tests;
 pub(in crate::journey) mod words;
 
 use compact_str::CompactString;
+use smallvec::SmallVec;
 
 use super::recent::Recent;
 use super::{Customer, Id, TouchpointId};
@@ -33,6 +34,8 @@ const RECENT: u8 = 2;
 const LINKS: u8 = 3;
 const JOURNEY: u8 = 4;
 
+/// So many of the latest touchpoints are looked at for an instant.
+const LATEST: usize = 8;
 /// The number of a touchpoint that is certainly not in the list.
 const ELSEWHERE: u64 = u64::MAX;
 
@@ -146,6 +149,14 @@ impl Customer {
         Ok(())
     }
 
+    /// Whether what stays packed in an open customer can be read.
+    ///
+    /// # Errors
+    /// Bytes that are no packed customer.
+    pub fn check(&self) -> Result<(), Damaged> {
+        self.recent.check()
+    }
+
     /// The customer that the bytes are, whole and without reference to the dictionary, for readers.
     ///
     /// # Errors
@@ -178,12 +189,16 @@ struct Packer<'a> {
     base: i64,
     /// The number of the oldest touchpoint in the list, less one.
     before: u64,
+    /// When the latest touchpoints happened: instants are mostly theirs.
+    latest: SmallVec<[Timestamp; LATEST]>,
 }
 
 impl<'a> Packer<'a> {
     fn of(customer: &'a Customer, words: &'a mut Words, out: &'a mut Vec<u8>) -> Self {
         let recent = &customer.recent;
+        let latest = recent.len().saturating_sub(LATEST)..recent.len();
         Packer {
+            latest: latest.map(|place| recent.at(place).unwrap_or(Timestamp::MIN)).collect(),
             out,
             words,
             recent,
@@ -244,9 +259,11 @@ impl<'a> Packer<'a> {
 
     /// An instant by the number of a touchpoint in the list that happened then, or by itself after a 0.
     fn moment(&mut self, at: Timestamp) {
-        let latest = self.recent.len().saturating_sub(8);
-        match (latest..self.recent.len()).find(|place| self.recent.at(*place) == Some(at)) {
-            Some(place) => self.number(self.before + 1 + place as u64),
+        match self.latest.iter().position(|latest| *latest == at) {
+            Some(place) => {
+                let first = self.recent.len() - self.latest.len();
+                self.number(self.before + 1 + (first + place) as u64);
+            }
             None => {
                 self.out.push(0);
                 self.time(at);
