@@ -1,5 +1,6 @@
 # `make demo` shows the main job on the embedded log, `make test` runs everything. `make chaos` breaks three brokers and three
 # workers for half an hour, or for so many MINUTES. `make simulate` runs simulated storms until it is stopped or a law is broken.
+# `make count` counts instructions and writes benches/instructions/counts.txt.
 # `make bench` measures Sillage beside its rivals and writes docs/benchmarks.md; `make bench MINUTES=5` only shows some figures.
 
 SECONDS ?= 60
@@ -20,7 +21,7 @@ BENCH_FORM := $(if $(filter file,$(origin MINUTES)),--report docs/benchmarks.md,
 # Further words for the benchmark: `make bench BENCH_OPTIONS="--load rows --rounds 3"`.
 BENCH_OPTIONS ?=
 
-.PHONY: demo test chaos simulate bench check format
+.PHONY: demo test chaos simulate bench count check format
 
 demo: toolchain
 	cargo run --locked -- demo --seconds $(DEMO_SECONDS)
@@ -41,6 +42,11 @@ simulate: toolchain
 bench: toolchain
 	cargo build --release --locked
 	$(BENCH) $(BENCH_FORM) $(BENCH_OPTIONS)
+
+# The instructions of every step, in both builds (the head of benches/instructions/main.rs says more).
+count: toolchain
+	COUNT=write cargo bench --locked --bench instructions
+	COUNT=write cargo test --locked --bench instructions
 
 # What CI does not need to run, but a commit should pass.
 check: toolchain

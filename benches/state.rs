@@ -6,17 +6,19 @@
 //! bought twice and has met friction (`tests/it/golden/story.rs`).
 #![expect(clippy::print_stdout, reason = "a benchmark tells its figures")]
 
+#[path = "customers/profile.rs"]
+mod profile;
 #[path = "../tests/it/golden/story.rs"]
 mod story;
 
 use std::sync::Arc;
 
+use profile::profile;
 use sillage::journey::Customer;
 use sillage::journey::packed::Words;
 use sillage::model::Model;
 use sillage::shard::{Body, Buffered, Customers, Input, Position, Progress, Settings, Shard, StateLog};
 use sillage::time::Timestamp;
-use sillage::touchpoint::{Identity, Touchpoint, Value};
 
 /// Customers of the slope; between the two numbers a customer's own bytes are what counts.
 const FEW: usize = 100_000;
@@ -52,35 +54,6 @@ fn packed(customer: &Customer) -> usize {
     let mut bytes = Vec::new();
     customer.pack(&mut Words::default(), &mut bytes);
     bytes.len()
-}
-
-fn uuid(number: u64) -> String {
-    let hash = xxhash_rust::xxh3::xxh3_128(&number.to_le_bytes());
-    uuid::Uuid::from_u128(hash).hyphenated().to_string()
-}
-
-/// What a profile customer did: four things within a second.
-fn profile(number: u64) -> Vec<Touchpoint> {
-    let at = 1_767_225_600_000 + number as i64 / 20;
-    let one = |(place, kind): (u64, &str)| Touchpoint {
-        id: uuid(number * 8 + place).into(),
-        id_given: true,
-        identity: Identity::customer(uuid(number * 8)),
-        event_time: Timestamp::from_millis(at),
-        kind: kind.into(),
-        channel: Some("web".into()),
-        properties: if kind == "cart.added" {
-            vec![
-                ("cart_id".into(), Value::Text(uuid(number * 8 + 7).into())),
-                ("currency".into(), Value::Text("EUR".into())),
-                ("value".into(), Value::Number(89.9)),
-            ]
-        } else {
-            Vec::new()
-        },
-        ..Touchpoint::default()
-    };
-    (1..).zip(["ad.seen", "product.viewed", "order.completed", "cart.added"]).map(one).collect()
 }
 
 /// Resident bytes that a shard with so many profile customers adds.
