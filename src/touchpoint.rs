@@ -217,6 +217,16 @@ impl Touchpoint {
     }
 }
 
+/// Puts a text into a place; the room that a long one had there is used again.
+pub(crate) fn put_text(text: &str, place: &mut CompactString) {
+    if place.is_heap_allocated() {
+        place.clear();
+        place.push_str(text);
+    } else {
+        *place = CompactString::new(text);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -26,6 +26,19 @@ pub struct TouchpointId {
 }
 
 const HYPHENS: [usize; 4] = [8, 13, 18, 23];
+/// Where the two digits of each byte stand.
+const PAIRS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+const NO_DIGIT: u8 = 0x80;
+/// What each byte says as a lower-case digit of base sixteen.
+const DIGITS: [u8; 256] = {
+    let mut digits = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        digits[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    digits
+};
 
 impl Id {
     /// Keeps a text.
@@ -68,22 +81,19 @@ impl Id {
 
 /// The bytes of a UUID in lower-case hyphenated text; `None` for any other text, a UUID in capitals included.
 fn uuid(text: &[u8]) -> Option<[u8; 16]> {
-    if text.len() != 36 || HYPHENS.iter().any(|at| text[*at] != b'-') {
+    let text: &[u8; 36] = text.try_into().ok()?;
+    if HYPHENS.iter().any(|at| text[*at] != b'-') {
         return None;
     }
-    let digit = |byte: u8| match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        _ => None,
-    };
     let mut bytes = [0; 16];
-    let mut at = 0;
-    for byte in &mut bytes {
-        at += usize::from(HYPHENS.contains(&at));
-        *byte = (digit(text[at])? << 4) | digit(text[at + 1])?;
-        at += 2;
+    let mut all = 0;
+    for (byte, at) in bytes.iter_mut().zip(PAIRS) {
+        let (high, low) = (DIGITS[usize::from(text[at])], DIGITS[usize::from(text[at + 1])]);
+        all |= high | low;
+        *byte = high << 4 | low & 0xF;
     }
-    Some(bytes)
+    // One look at the end whether all of them were digits.
+    (all & NO_DIGIT == 0).then_some(bytes)
 }
 
 impl TouchpointId {

@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Model, SegmentIndex, StageIndex, SumShape};
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::{Identity, Touchpoint};
+use crate::touchpoint::{Identity, Touchpoint, put_text};
 
 pub use decision::Influence;
 pub use entries::Counted;
@@ -257,7 +257,8 @@ impl Customer {
 
     /// Becomes a customer of whom nothing is known yet, and keeps its memory.
     pub(crate) fn begin(&mut self, identity: &Identity) {
-        self.identity.clone_from(identity);
+        self.identity.kind = identity.kind;
+        put_text(&identity.id, &mut self.identity.id);
         self.links.clear();
         self.touchpoints = 0;
         self.recent.reset(0);

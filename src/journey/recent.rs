@@ -17,6 +17,9 @@ const MAX_SEEN: usize = 64;
 /// For so long a touchpoint id is remembered against repeats (rule 17).
 const SEEN_FOR: Span = Span::from_days(1);
 
+/// Of so many of the latest touchpoints the event times are at hand.
+pub(super) const LATEST: usize = 8;
+
 /// Of a touchpoint that is kept no longer, the hash of its id and its log time are remembered in so many bytes.
 const TRACE: usize = 14;
 
@@ -52,6 +55,8 @@ pub struct Recent {
     /// Touchpoints as packed, the oldest first; those before the first mark have gone.
     packed: Vec<u8>,
     marks: Vec<Mark>,
+    /// Event times of the last marks, which most instants of a journey are.
+    latest: Vec<Timestamp>,
     /// Touchpoints that came since, or all of them where they were expanded.
     fresh: VecDeque<PastTouchpoint>,
     /// What instants are counted from where they are packed.
@@ -88,7 +93,10 @@ impl Recent {
     /// The event time of the one at this place, the oldest being at 0.
     pub(super) fn at(&self, place: usize) -> Option<Timestamp> {
         match self.marks.get(place) {
-            Some(mark) => Packed::of(&self.packed, *mark).at(self.base),
+            Some(mark) => match place.checked_sub(self.marks.len() - self.latest.len()) {
+                Some(place) => Some(self.latest[place]),
+                None => Packed::of(&self.packed, *mark).at(self.base),
+            },
             None => self.fresh.get(place - self.marks.len()).map(|past| past.at),
         }
     }
@@ -173,6 +181,9 @@ impl Recent {
             past.seen_at.map(|seen_at| Trace { hash: past.id.hash(), seen_at })
         } else {
             let mark = self.marks.remove(0);
+            if self.latest.len() > self.marks.len() {
+                self.latest.remove(0);
+            }
             let mut past = Packed::of(&self.packed, mark);
             let seen_at = past.seen_at(self.base);
             seen_at.zip(past.bytes.id().ok()).map(|(seen_at, id)| Trace { hash: id.hash(), seen_at })
@@ -222,6 +233,7 @@ impl Recent {
             self.fresh.push_front(Packed::of(&self.packed, mark).read(self.base, words)?);
         }
         self.packed.clear();
+        self.latest.clear();
         Ok(())
     }
 
@@ -234,6 +246,7 @@ impl Recent {
         self.traces.clear();
         self.packed.clear();
         self.marks.clear();
+        self.latest.clear();
         self.fresh.clear();
         self.base = base;
     }
@@ -287,6 +300,9 @@ impl Recent {
                 return Err(Damaged);
             }
             self.marks.push(Mark { begin: begin as u32, end: (begin + length) as u32 });
+        }
+        for mark in &self.marks[self.marks.len().saturating_sub(LATEST)..] {
+            self.latest.push(Packed::of(&self.packed, *mark).at(self.base).ok_or(Damaged)?);
         }
         Ok(())
     }

@@ -149,7 +149,13 @@ impl Customers {
     /// Puts in the image of a customer that the open transaction changes.
     pub(super) fn put(&mut self, slot: Slot, customer: &Customer, undo: super::Undo) {
         self.packed.clear();
-        customer.pack(&mut self.words, &mut self.packed);
+        let known = self.rows[slot.index()].image;
+        match (!known.is_none()).then(|| identity_bytes(self.arena.get(known))) {
+            // Whose it is does not change.
+            Some(Ok(key)) => self.packed.extend_from_slice(key),
+            Some(Err(_)) | None => pack_identity(&customer.identity, &mut self.packed),
+        }
+        customer.pack_rest(&mut self.words, &mut self.packed);
         let image = self.arena.insert(&self.packed);
         self.replace(slot, image, undo);
     }

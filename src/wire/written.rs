@@ -12,7 +12,7 @@ use super::wanted::{Interest, Wanted};
 use super::{Arrival, Limits};
 use crate::diagnostic::quoted;
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value};
+use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value, put_text};
 
 /// 1990-01-01T00:00:00Z: what lies before is a broken clock or a number in the wrong unit (rule 1).
 const EARLIEST: Timestamp = Timestamp::from_millis(631_152_000_000);
@@ -239,16 +239,6 @@ fn put(named: Option<Named<'_>>, place: &mut Option<CompactString>) {
     match named {
         Some(named) => named.put(place.get_or_insert_default()),
         None => *place = None,
-    }
-}
-
-/// Puts a text into a place; the room that a long one had there is used again.
-fn put_text(text: &str, place: &mut CompactString) {
-    if place.is_heap_allocated() {
-        place.clear();
-        place.push_str(text);
-    } else {
-        *place = CompactString::new(text);
     }
 }
 

@@ -8,7 +8,14 @@ use super::super::Id;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damaged;
 
-pub(in crate::journey) fn push_number(out: &mut Vec<u8>, mut number: u64) {
+#[inline]
+pub(in crate::journey) fn push_number(out: &mut Vec<u8>, number: u64) {
+    // Nearly all numbers are small; what is said of them is not worth a call.
+    if number < 0x80 { out.push(number as u8) } else { push_large(out, number) }
+}
+
+#[inline(never)]
+fn push_large(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
         number >>= 7;
@@ -17,6 +24,7 @@ pub(in crate::journey) fn push_number(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// Small numbers of either sign take few bytes.
+#[inline]
 pub(in crate::journey) fn push_signed(out: &mut Vec<u8>, number: i64) {
     push_number(out, ((number << 1) ^ (number >> 63)) as u64);
 }
@@ -45,21 +53,26 @@ pub(in crate::journey) fn push_id(out: &mut Vec<u8>, id: &Id) {
 pub(in crate::journey) struct Bytes<'a>(pub(in crate::journey) &'a [u8]);
 
 impl<'a> Bytes<'a> {
+    #[inline]
     pub(in crate::journey) fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
+    #[inline]
     pub(in crate::journey) fn byte(&mut self) -> Result<u8, Damaged> {
         let (first, rest) = self.0.split_first().ok_or(Damaged)?;
         self.0 = rest;
         Ok(*first)
     }
 
+    #[inline]
     pub(in crate::journey) fn number(&mut self) -> Result<u64, Damaged> {
         let first = self.byte()?;
-        if first < 0x80 {
-            return Ok(u64::from(first));
-        }
+        if first < 0x80 { Ok(u64::from(first)) } else { self.large(first) }
+    }
+
+    #[inline(never)]
+    fn large(&mut self, first: u8) -> Result<u64, Damaged> {
         let mut number = u64::from(first & 0x7f);
         for shift in (7..64).step_by(7) {
             let byte = self.byte()?;
@@ -71,6 +84,7 @@ impl<'a> Bytes<'a> {
         Err(Damaged)
     }
 
+    #[inline]
     pub(in crate::journey) fn small<T: TryFrom<u64>>(&mut self) -> Result<T, Damaged> {
         T::try_from(self.number()?).map_err(|_| Damaged)
     }
@@ -81,17 +95,20 @@ impl<'a> Bytes<'a> {
         if count > self.0.len() { Err(Damaged) } else { Ok(count) }
     }
 
+    #[inline]
     pub(in crate::journey) fn signed(&mut self) -> Result<i64, Damaged> {
         let number = self.number()?;
         Ok((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
+    #[inline]
     pub(in crate::journey) fn take(&mut self, length: usize) -> Result<&'a [u8], Damaged> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(Damaged)?;
         self.0 = rest;
         Ok(taken)
     }
 
+    #[inline]
     pub(in crate::journey) fn array<const N: usize>(&mut self) -> Result<[u8; N], Damaged> {
         let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(Damaged)?;
         self.0 = rest;

@@ -17,11 +17,12 @@ pub(in crate::journey) mod words;
 
 use compact_str::CompactString;
 use smallvec::SmallVec;
+use uuid::Uuid;
 
-use super::recent::Recent;
+use super::recent::{LATEST, Recent};
 use super::{Customer, Id, TouchpointId};
 use crate::time::Timestamp;
-use crate::touchpoint::{Identity, IdentityKind};
+use crate::touchpoint::{Identity, IdentityKind, put_text};
 
 pub use bytes::Damaged;
 use bytes::{Bytes, push_id, push_number, push_signed, push_text};
@@ -34,8 +35,6 @@ const RECENT: u8 = 2;
 const LINKS: u8 = 3;
 const JOURNEY: u8 = 4;
 
-/// So many of the latest touchpoints are looked at for an instant.
-const LATEST: usize = 8;
 /// The number of a touchpoint that is certainly not in the list.
 const ELSEWHERE: u64 = u64::MAX;
 
@@ -62,7 +61,8 @@ pub fn pack_identity(identity: &Identity, out: &mut Vec<u8>) {
 /// # Errors
 /// Bytes that are no packed customer.
 pub fn identity_of(packed: &[u8]) -> Result<Identity, Damaged> {
-    read_identity(&mut Bytes(packed))
+    let mut identity = Identity::customer("");
+    open_identity(&mut Bytes(packed), &mut identity).map(|()| identity)
 }
 
 /// The bytes that say whose a packed customer is.
@@ -77,22 +77,29 @@ pub fn identity_bytes(packed: &[u8]) -> Result<&[u8], Damaged> {
     Ok(&packed[..packed.len() - bytes.0.len()])
 }
 
-fn read_identity(bytes: &mut Bytes<'_>) -> Result<Identity, Damaged> {
+/// Reads whose it is into a place whose room is used again.
+fn open_identity(bytes: &mut Bytes<'_>, identity: &mut Identity) -> Result<(), Damaged> {
     let head = bytes.number()?;
-    let id: CompactString = if head & 2 != 0 {
-        Id::Uuid(bytes.array()?).to_text()
+    identity.kind = if head & 1 == 0 { IdentityKind::Customer } else { IdentityKind::Anonymous };
+    if head & 2 != 0 {
+        put_text(Id::Uuid(bytes.array()?).text(&mut Uuid::encode_buffer()), &mut identity.id);
     } else {
         let length = usize::try_from(head >> 2).map_err(|_| Damaged)?;
-        std::str::from_utf8(bytes.take(length)?).map_err(|_| Damaged)?.into()
-    };
-    Ok(if head & 1 == 0 { Identity::customer(id) } else { Identity::anonymous(id) })
+        put_text(std::str::from_utf8(bytes.take(length)?).map_err(|_| Damaged)?, &mut identity.id);
+    }
+    Ok(())
 }
 
 impl Customer {
     /// Appends the customer as bytes.
     pub fn pack(&self, words: &mut Words, out: &mut Vec<u8>) {
-        let Customer { identity, links, touchpoints, recent, journeys } = self;
-        pack_identity(identity, out);
+        pack_identity(&self.identity, out);
+        self.pack_rest(words, out);
+    }
+
+    /// Appends what follows the bytes that say whose it is.
+    pub(crate) fn pack_rest(&self, words: &mut Words, out: &mut Vec<u8>) {
+        let Customer { identity: _, links, touchpoints, recent, journeys } = self;
         push_number(out, *touchpoints);
         push_signed(out, recent.base().as_millis());
         section(out, TRACES, |out| recent.pack_traces(out));
@@ -113,7 +120,7 @@ impl Customer {
     /// Bytes that are no packed customer, or words that are missing.
     pub fn open(&mut self, packed: &[u8], words: &Words) -> Result<(), Damaged> {
         let mut bytes = Bytes(packed);
-        self.identity = read_identity(&mut bytes)?;
+        open_identity(&mut bytes, &mut self.identity)?;
         self.touchpoints = bytes.number()?;
         self.recent.reset(bytes.signed()?);
         self.links.clear();
