@@ -125,6 +125,16 @@ impl Plan {
             }
         }
         if names.is_empty() {
+            // The short form has time for one load.
+            let usual: &[&str] = if plan.within.is_some() { &["busy"] } else { &["busy", "browsing"] };
+            names = usual.iter().map(|name| (*name).to_owned()).collect();
+        }
+        for name in names {
+            let found = all.iter().find(|load| load.name == name);
+            plan.loads.push(found.ok_or_else(|| format!("there is no load {name}\n{USAGE}"))?.clone());
+        }
+        if systems.is_empty() {
+            systems = System::ALL.to_vec();
             // Flink's outcomes have not been seen equal yet: only where it is asked for.
             systems.retain(|system| *system != System::Flink);
             // The short form has time for the nearest rival only.
@@ -149,5 +159,28 @@ fn mix(text: &str) -> Result<Mix, String> {
     match parts[..] {
         [notice, look, idle, pages] if notice + look + idle <= 100 && pages > 0 => Ok(Mix { notice, look, idle, pages }),
         _ => Err(format!("{text} is no mix; write percentages of visits and the most pages, such as 30/45/0/4")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Plan {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Plan::read(&arguments).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    #[test]
+    fn what_is_not_asked_for_has_a_default() {
+        let plan = read(&[]);
+        let names: Vec<&str> = plan.loads.iter().map(|load| load.name.as_str()).collect();
+        assert_eq!((names, plan.systems.len()), (vec!["busy", "browsing"], 4));
+        let short = read(&["--minutes", "5"]);
+        assert_eq!((short.loads.len(), short.systems), (1, vec![System::Sillage, System::Floor, System::Streams]));
+        let asked = read(&["--load", "rows", "--system", "flink", "--touchpoints", "9"]);
+        assert_eq!((asked.loads[0].name.as_str(), asked.loads[0].settings.touchpoints), ("rows", 9));
+        assert_eq!(asked.systems, [System::Flink]);
+        assert!(Plan::read(&["--load".to_owned(), "none".to_owned()]).is_err());
     }
 }
