@@ -43,6 +43,14 @@ impl Format {
             Format::Avro => "avro",
         }
     }
+
+    /// In texts.
+    pub fn title(self) -> &'static str {
+        match self {
+            Format::Json => "JSON",
+            Format::Avro => "Avro",
+        }
+    }
 }
 
 /// Creates the topic and writes the load, which ends at `end_ms`.

@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 /// A bar.
 pub struct Bar {
+    /// Whether it is the subject's.
+    pub ours: bool,
     /// Beside it.
     pub label: String,
     /// Its length.
@@ -33,7 +35,7 @@ const TITLE: f64 = 34.0;
 /// Ours, and everybody else's; both are read on light and on dark.
 const COLOURS: [&str; 2] = ["#2a7f9e", "#9aa5b1"];
 
-/// Draws charts below each other. The first bar of each is ours.
+/// Draws charts below each other.
 pub fn svg(charts: &[Chart]) -> String {
     let height: f64 = charts.iter().map(|chart| TITLE + STEP * chart.bars.len() as f64).sum::<f64>() + 12.0;
     let mut out = String::new();
@@ -50,8 +52,8 @@ pub fn svg(charts: &[Chart]) -> String {
         y += TITLE;
         let most = chart.bars.iter().map(|bar| bar.range.1).fold(f64::MIN_POSITIVE, f64::max);
         let across = |value: f64| (WIDTH - LABELS - FIGURE) * value / most;
-        for (place, bar) in chart.bars.iter().enumerate() {
-            let (middle, colour, label) = (y + BAR / 2.0, COLOURS[usize::from(place > 0)], escaped(&bar.label));
+        for bar in &chart.bars {
+            let (middle, colour, label) = (y + BAR / 2.0, COLOURS[usize::from(!bar.ours)], escaped(&bar.label));
             let (least, greatest) = (LABELS + across(bar.range.0), LABELS + across(bar.range.1));
             let text = middle + 4.5;
             let _ = writeln!(
@@ -83,7 +85,7 @@ mod tests {
 
     #[test]
     fn the_longest_bar_leaves_room_for_its_figure() {
-        let bar = |value: f64| Bar { label: "a & b".to_owned(), value, range: (value, value) };
+        let bar = |value: f64| Bar { ours: true, label: "a & b".to_owned(), value, range: (value, value) };
         let text = svg(&[Chart { title: "CPU".to_owned(), digits: 1, bars: vec![bar(2.0), bar(4.0)] }]);
         assert!(text.contains("width=\"420.0\"") && text.contains("width=\"210.0\""), "{text}");
         assert!(text.contains("a &amp; b") && text.contains(">4.0<") && text.ends_with("</svg>\n"), "{text}");

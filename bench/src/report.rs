@@ -130,7 +130,7 @@ fn write_load(text: &mut String, figures: &Figures, plan: &Plan) {
         capital(figures.load.about),
         millions,
         figures.bytes_each,
-        plan.format.name(),
+        plan.format.title(),
         figures.customers,
         figures.load.settings.span_ms / 3_600_000,
         outcomes as f64 / figures.touchpoints as f64,
@@ -194,7 +194,12 @@ pub fn charts(all: &[Figures], plan: &Plan) -> Vec<Chart> {
             let bar = |system: &System| {
                 let spread = figures.spread(*system, of)?;
                 let label = system.title().replace("**", "");
-                Some(Bar { label, value: spread.median, range: (spread.least, spread.most) })
+                Some(Bar {
+                    ours: *system == System::Sillage,
+                    label,
+                    value: spread.median,
+                    range: (spread.least, spread.most),
+                })
             };
             let bars = plan.systems.iter().filter_map(bar).collect();
             charts.push(Chart { title: format!("{title}: load {}", figures.load.name), digits, bars });
