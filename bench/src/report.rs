@@ -124,7 +124,7 @@ fn write_load(text: &mut String, figures: &Figures, plan: &Plan) {
     let outcomes = figures.told.count();
     let _ = writeln!(
         text,
-        "\n## Load `{}`\n\n{}. {:.2} M touchpoints of {:.0} bytes ({}, lz4, 8 partitions), {} customers, {} h of event time. \
+        "\n### Load `{}`\n\n{}. {:.2} M touchpoints of {:.0} bytes ({}, lz4, 8 partitions), {} customers, {} h of event time. \
          Sillage writes {:.2} outcomes of {:.0} bytes and {:.0} bytes of state log a touchpoint ({} pages).\n",
         figures.load.name,
         capital(figures.load.about),
