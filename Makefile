@@ -14,12 +14,12 @@ SILLAGE_FIRST ?= $(shell date +%s)000
 SILLAGE_SEEDS ?= 1000000000
 
 # The benchmark's own package is built into the same folder: what both need is compiled once.
-BENCH = cargo run --release --locked --manifest-path bench/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}" -- run
-# The whole of it writes the page; the short form, for MINUTES that somebody gave, only shows its figures. (The default of
-# MINUTES above is that of chaos.)
-BENCH_FORM := $(if $(filter file,$(origin MINUTES)),--report docs/benchmarks.md,--minutes $(MINUTES))
-# Further words for the benchmark: `make bench BENCH_OPTIONS="--load rows --rounds 3"`.
+BENCH = cargo run --release --locked --manifest-path bench/Cargo.toml --target-dir "$${CARGO_TARGET_DIR:-target}" --
+BENCH_REPORT = --report docs/benchmarks.md
+# Further words for the drained backlog: `make bench BENCH_OPTIONS="--load rows --rounds 3"`.
 BENCH_OPTIONS ?=
+# What is measured after it: `make bench BENCH_ALSO=` measures nothing more.
+BENCH_ALSO ?= latency restore slopes alone
 
 .PHONY: demo test chaos simulate bench count check format
 
@@ -38,10 +38,16 @@ chaos: toolchain
 simulate: toolchain
 	SILLAGE_FIRST=$(SILLAGE_FIRST) SILLAGE_SEEDS=$(SILLAGE_SEEDS) cargo test --locked --test it -- --nocapture simulation::storms
 
-# One broker, one backlog, and one system after the other (docs/benchmarks.md says what they are).
+# docs/benchmarks.md says what is measured. The whole of it writes that page; the short form, for MINUTES that somebody gave, only
+# shows its figures. (The default of MINUTES above is that of chaos.)
 bench: toolchain
 	cargo build --release --locked
-	$(BENCH) $(BENCH_FORM) $(BENCH_OPTIONS)
+ifeq ($(origin MINUTES),file)
+	$(BENCH) run $(BENCH_REPORT) --plot docs/pictures/benchmarks.svg $(BENCH_OPTIONS)
+	set -e; for measurement in $(BENCH_ALSO); do $(BENCH) $$measurement $(BENCH_REPORT); done
+else
+	$(BENCH) run --minutes $(MINUTES) $(BENCH_OPTIONS)
+endif
 
 # The instructions of every step, in both builds (the head of benches/instructions/main.rs says more).
 count: toolchain

@@ -27,13 +27,13 @@ impl Broker {
         let settings = settings(&home.path().join("kafka"), port, controller);
         std::fs::write(home.path().join("server.properties"), settings).map_err(|error| error.to_string())?;
         let format = ["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", "server.properties"];
-        let output = java(jars).args(format).current_dir(home.path()).stdin(Stdio::null()).output();
+        let output = java(home, jars).args(format).current_dir(home.path()).stdin(Stdio::null()).output();
         let output = output.map_err(|error| format!("cannot start java: {error}"))?;
         if !output.status.success() {
             let told = String::from_utf8_lossy(&output.stderr);
             return Err(format!("the broker's folder cannot be formatted:\n{told}"));
         }
-        let mut process = home.start("broker", java(jars).args(["kafka.Kafka", "server.properties"]))?;
+        let mut process = home.start("broker", java(home, jars).args(["kafka.Kafka", "server.properties"]))?;
         let (begun, address) = (Instant::now(), format!("127.0.0.1:{port}"));
         while !kafka::answers(&address) {
             if process.has_ended() || begun.elapsed() > Duration::from_secs(90) {
@@ -50,8 +50,10 @@ impl Broker {
     }
 }
 
-fn java(jars: &Path) -> Command {
+fn java(home: &Home, jars: &Path) -> Command {
     let mut command = Command::new("java");
+    // What it unpacks among the temporary files goes with the folder.
+    command.arg(format!("-Djava.io.tmpdir={}", home.path().display()));
     command.args(["-Xms1g", "-Xmx1g", "-XX:+UseParallelGC", "-cp"]).arg(format!("{}/*", jars.display()));
     command
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
+use crate::avro;
 use crate::kafka;
 use crate::load::{self, Settings};
 
@@ -25,43 +26,132 @@ pub struct Backlog {
     pub end_ms: i64,
 }
 
+/// The form of a touchpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// As JSON.
+    Json,
+    /// As Avro, a single object.
+    Avro,
+}
+
+impl Format {
+    /// In commands and configurations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Json => "json",
+            Format::Avro => "avro",
+        }
+    }
+
+    /// In texts.
+    pub fn title(self) -> &'static str {
+        match self {
+            Format::Json => "JSON",
+            Format::Avro => "Avro",
+        }
+    }
+}
+
 /// Creates the topic and writes the load, which ends at `end_ms`.
-pub fn fill(brokers: &str, topic: &str, settings: &Settings, end_ms: i64) -> Result<Backlog, String> {
-    let own_time = [("message.timestamp.type", "CreateTime"), ("message.timestamp.before.max.ms", "9223372036854775807")];
-    kafka::create(brokers, &[topic.to_owned()], PARTITIONS, &own_time)?;
+pub fn fill(brokers: &str, topic: &str, settings: &Settings, format: Format, end_ms: i64) -> Result<Backlog, String> {
+    let filler = Filler::create(brokers, topic, Stamp::Event)?;
     let deeds = load::deeds(settings);
     let start = end_ms - settings.span_ms as i64;
-    let mut config = kafka::config(brokers);
-    config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("compression.type", "lz4");
-    config.set("linger.ms", "50").set("batch.size", "262144").set("queue.buffering.max.messages", "500000");
-    let producer: ThreadedProducer<DefaultProducerContext> = config.create().map_err(|error| error.to_string())?;
-    let (mut key, mut value, mut bytes) = (String::new(), String::new(), 0);
+    let (mut key, mut text, mut datum, mut bytes) = (String::new(), String::new(), Vec::new(), 0);
     let mut seen = vec![false; settings.candidates as usize];
     for deed in &deeds {
         let at = start + deed.at as i64;
         load::key(deed, &mut key);
-        load::json(deed, at, &mut value);
+        let value = match format {
+            Format::Json => {
+                load::json(deed, at, &mut text);
+                text.as_bytes()
+            }
+            Format::Avro => {
+                avro::touchpoint(deed, at, &mut datum);
+                &datum
+            }
+        };
         bytes += value.len();
         seen[deed.customer as usize] = true;
-        send(&producer, BaseRecord::to(topic).key(&key).payload(&value).timestamp(at));
+        filler.send(&key, value, at);
     }
-    for partition in 0..PARTITIONS {
-        let customer = customer_of(partition);
-        let value = load::closing(partition, &customer, end_ms);
-        send(&producer, BaseRecord::to(topic).key(&customer).payload(&value).timestamp(end_ms));
-    }
-    producer.flush(Duration::from_secs(120)).map_err(|error| format!("the backlog was not written: {error}"))?;
+    filler.close(end_ms, format);
+    filler.flush()?;
     let customers = seen.iter().filter(|seen| **seen).count();
     let bytes_each = bytes as f64 / deeds.len() as f64;
     let touchpoints = deeds.len() as u64 + PARTITIONS as u64;
     Ok(Backlog { topic: topic.to_owned(), touchpoints, customers, bytes_each, end_ms })
 }
 
-fn send(producer: &ThreadedProducer<DefaultProducerContext>, record: BaseRecord<'_, String, String>) {
-    let mut record = record;
-    while let Err((_, back)) = producer.send(record) {
-        record = back;
-        std::thread::sleep(Duration::from_millis(1));
+/// Whose clock stamps the records of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stamp {
+    /// Event time, so that deadlines fall due inside a backlog.
+    Event,
+    /// The broker's.
+    Broker,
+}
+
+/// Writes touchpoints to a topic of its own.
+pub struct Filler {
+    topic: String,
+    producer: ThreadedProducer<DefaultProducerContext>,
+}
+
+impl Filler {
+    /// Creates the topic.
+    pub fn create(brokers: &str, topic: &str, stamp: Stamp) -> Result<Filler, String> {
+        let settings: &[(&str, &str)] = match stamp {
+            Stamp::Event => {
+                &[("message.timestamp.type", "CreateTime"), ("message.timestamp.before.max.ms", "9223372036854775807")]
+            }
+            Stamp::Broker => &[("message.timestamp.type", "LogAppendTime")],
+        };
+        kafka::create(brokers, &[topic.to_owned()], PARTITIONS, settings)?;
+        Filler::open(brokers, topic, stamp)
+    }
+
+    /// Writes to a topic that is there.
+    pub fn open(brokers: &str, topic: &str, stamp: Stamp) -> Result<Filler, String> {
+        let linger = match stamp {
+            Stamp::Event => "50",
+            // What is sent live is to be there at once.
+            Stamp::Broker => "1",
+        };
+        let mut config = kafka::config(brokers);
+        config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("compression.type", "lz4");
+        config.set("linger.ms", linger).set("batch.size", "262144").set("queue.buffering.max.messages", "500000");
+        let producer = config.create().map_err(|error| error.to_string())?;
+        Ok(Filler { topic: topic.to_owned(), producer })
+    }
+
+    /// Sends a touchpoint, and waits while too many are on their way.
+    pub fn send(&self, key: &str, value: &[u8], at: i64) {
+        let mut record = BaseRecord::to(&self.topic).key(key).payload(value).timestamp(at);
+        while let Err((_, back)) = self.producer.send(record) {
+            record = back;
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Sends a last touchpoint to each partition, of a customer of its own.
+    pub fn close(&self, at: i64, format: Format) {
+        for partition in 0..PARTITIONS {
+            let customer = customer_of(partition);
+            let value = match format {
+                Format::Json => load::closing(partition, &customer, at).into_bytes(),
+                Format::Avro => avro::closing(partition, &customer, at),
+            };
+            self.send(&customer, &value, at);
+        }
+    }
+
+    /// Waits until everything is written.
+    pub fn flush(&self) -> Result<(), String> {
+        let flushed = self.producer.flush(Duration::from_secs(120));
+        flushed.map_err(|error| format!("the touchpoints were not written: {error}"))
     }
 }
 

@@ -119,6 +119,18 @@ impl Process {
         input.write_all(b"\n").and_then(|()| input.flush()).map_err(|error| error.to_string())
     }
 
+    /// Kills it, as a machine that fails does.
+    pub fn kill(mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// How many lines of its log say this.
+    pub fn log_count(&self, what: &str) -> usize {
+        let text = String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned();
+        text.lines().filter(|line| line.contains(what)).count()
+    }
+
     /// The end of its log.
     pub fn log_tail(&self) -> String {
         let text = String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned();

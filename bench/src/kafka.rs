@@ -130,3 +130,20 @@ pub fn read_all(brokers: &str, topics: &[String], mut each: impl FnMut(&Borrowed
     }
     Ok(())
 }
+
+/// A reader of committed records that stands where topics end now, and sees what is committed from here on.
+pub fn follow(brokers: &str, topics: &[String]) -> Result<BaseConsumer, String> {
+    let mut config = config(brokers);
+    config.set("group.id", "bench-follower").set("enable.auto.commit", "false").set("isolation.level", "read_committed");
+    config.set("auto.offset.reset", "error").set("fetch.queue.backoff.ms", "1");
+    let consumer: BaseConsumer = config.create().map_err(|error| error.to_string())?;
+    let mut all = TopicPartitionList::new();
+    for topic in topics {
+        for extent in extents(&consumer, topic)? {
+            let added = all.add_partition_offset(topic, extent.partition, Offset::Offset(extent.high));
+            added.map_err(|error| error.to_string())?;
+        }
+    }
+    consumer.assign(&all).map_err(|error| error.to_string())?;
+    Ok(consumer)
+}

@@ -77,6 +77,11 @@ pub struct Settings {
     pub mix: Mix,
 }
 
+/// A number from a number: the first that its dice throw.
+pub fn mixed(number: u64) -> u64 {
+    Dice(number).next()
+}
+
 /// SplitMix64.
 struct Dice(u64);
 
@@ -233,44 +238,120 @@ pub fn key(deed: &Deed, out: &mut String) {
     let _ = write!(out, "c-{:08}", deed.customer);
 }
 
+/// A property's value.
+pub enum Value {
+    /// Text that begins so, and goes on with a number where there is one.
+    Text(&'static str, Option<u32>),
+    /// An amount in hundredths.
+    Cents(u32),
+    /// A whole number.
+    Whole(u32),
+    /// Yes or no.
+    Truth(bool),
+    /// A page of the shop: its channel and its article.
+    Page(&'static str, u32),
+}
+
+impl Deed {
+    /// Its type.
+    pub fn kind(&self) -> &'static str {
+        TYPES[usize::from(self.kind)]
+    }
+
+    /// Its channel.
+    pub fn channel(&self) -> &'static str {
+        CHANNELS[usize::from(self.channel)]
+    }
+
+    /// Its properties, in order.
+    pub fn properties(&self) -> Vec<(&'static str, Value)> {
+        use Value::{Cents, Page, Text, Truth, Whole};
+        let Deed { basket, cents, number, .. } = *self;
+        let (article, basket) = (cents % 9_973, Some(basket));
+        let (cart, checkout) = (("cart_id", Text("B", basket)), ("checkout_id", Text("C", basket)));
+        let (order, currency) = (("order_id", Text("O", basket)), ("currency", Text("EUR", None)));
+        match self.kind() {
+            "cart.added" => {
+                let sku = ("sku", Text("P", Some(article)));
+                vec![cart, ("value", Cents(cents)), currency, sku, ("quantity", Whole(1))]
+            }
+            "cart.emptied" => vec![cart, ("reason", Text("none given by the customer", None))],
+            "checkout.started" => vec![cart, checkout, ("value", Cents(cents)), currency],
+            "checkout.step" => {
+                let name = ("name", Text("address and delivery", None));
+                vec![checkout, ("step", Whole(number.into())), name, ("valid", Truth(true))]
+            }
+            "payment.submitted" => {
+                vec![checkout, ("method", Text("card", None)), ("attempt", Whole(1)), ("saved", Truth(false))]
+            }
+            "payment.failed" => vec![checkout, ("error_code", Text("card_declined", None)), ("attempt", Whole(1))],
+            "order.completed" => vec![cart, checkout, order, ("total", Cents(cents)), currency],
+            "order.shipped" | "review.published" => {
+                vec![order, ("carrier", Text("post", None)), ("stars", Whole(5)), ("country", Text("FR", None))]
+            }
+            "product.viewed" => {
+                let product = ("product_id", Text("P", Some(article)));
+                vec![product, ("price", Cents(cents)), currency, ("list", Text("recommended", None))]
+            }
+            _ => vec![("campaign", Text("winter-2026", None)), ("url", Page(self.channel(), article))],
+        }
+    }
+}
+
+/// Appends the touchpoint's id.
+pub fn id(deed: &Deed, out: &mut String) {
+    let _ = write!(out, "t-{:x}-{}", deed.visit, deed.number);
+}
+
+/// Appends the session's id.
+pub fn session(deed: &Deed, out: &mut String) {
+    let _ = write!(out, "s-{:x}", deed.visit);
+}
+
 /// The record's value; `at` in milliseconds since 1970.
 pub fn json(deed: &Deed, at: i64, out: &mut String) {
-    let Deed { customer, visit, basket, cents, number, kind, channel, .. } = *deed;
-    let (kind, channel) = (TYPES[usize::from(kind)], CHANNELS[usize::from(channel)]);
     out.clear();
-    let _ = write!(out, r#"{{"event_id":"t-{visit:x}-{number}","customer_id":"c-{customer:08}","occurred_at":""#);
+    out.push_str(r#"{"event_id":""#);
+    id(deed, out);
+    rest(deed, at, out);
+}
+
+/// The same under another id.
+pub fn json_as(id: &str, deed: &Deed, at: i64, out: &mut String) {
+    out.clear();
+    out.push_str(r#"{"event_id":""#);
+    out.push_str(id);
+    rest(deed, at, out);
+}
+
+fn rest(deed: &Deed, at: i64, out: &mut String) {
+    let Deed { customer, visit, .. } = *deed;
+    let _ = write!(out, r#"","customer_id":"c-{customer:08}","occurred_at":""#);
     instant(at, out);
+    let (kind, channel) = (deed.kind(), deed.channel());
     let _ = write!(out, r#"","type":"{kind}","channel":"{channel}","session_id":"s-{visit:x}","properties":{{"#);
-    let (euros, cent, article) = (cents / 100, cents % 100, cents % 9_973);
-    let _ = match kind {
-        "cart.added" => {
-            let worth = format_args!(r#""value":{euros}.{cent:02},"currency":"EUR""#);
-            write!(out, r#""cart_id":"B{basket}",{worth},"sku":"P{article}","quantity":1"#)
-        }
-        "cart.emptied" => write!(out, r#""cart_id":"B{basket}","reason":"none given by the customer""#),
-        "checkout.started" => {
-            let worth = format_args!(r#""value":{euros}.{cent:02},"currency":"EUR""#);
-            write!(out, r#""cart_id":"B{basket}","checkout_id":"C{basket}",{worth}"#)
-        }
-        "checkout.step" => {
-            write!(out, r#""checkout_id":"C{basket}","step":{number},"name":"address and delivery","valid":true"#)
-        }
-        "payment.submitted" => write!(out, r#""checkout_id":"C{basket}","method":"card","attempt":1,"saved":false"#),
-        "payment.failed" => write!(out, r#""checkout_id":"C{basket}","error_code":"card_declined","attempt":1"#),
-        "order.completed" => {
-            let ids = format_args!(r#""cart_id":"B{basket}","checkout_id":"C{basket}","order_id":"O{basket}""#);
-            write!(out, r#"{ids},"total":{euros}.{cent:02},"currency":"EUR""#)
-        }
-        "order.shipped" | "review.published" => {
-            write!(out, r#""order_id":"O{basket}","carrier":"post","stars":5,"country":"FR""#)
-        }
-        "product.viewed" => {
-            let price = format_args!(r#""price":{euros}.{cent:02},"currency":"EUR""#);
-            write!(out, r#""product_id":"P{article}",{price},"list":"recommended""#)
-        }
-        _ => write!(out, r#""campaign":"winter-2026","url":"https://shop.example/{channel}/{article}""#),
-    };
+    for (place, (name, value)) in deed.properties().iter().enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        let _ = write!(out, r#"{comma}"{name}":"#);
+        let _ = match value {
+            Value::Text(..) | Value::Page(..) => write!(out, r#""{value}""#),
+            Value::Cents(_) | Value::Whole(_) | Value::Truth(_) => write!(out, "{value}"),
+        };
+    }
     out.push_str("}}");
+}
+
+impl std::fmt::Display for Value {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Value::Text(text, None) => write!(out, "{text}"),
+            Value::Text(text, Some(number)) => write!(out, "{text}{number}"),
+            Value::Cents(cents) => write!(out, "{}.{:02}", cents / 100, cents % 100),
+            Value::Whole(number) => write!(out, "{number}"),
+            Value::Truth(truth) => write!(out, "{truth}"),
+            Value::Page(channel, article) => write!(out, "https://shop.example/{channel}/{article}"),
+        }
+    }
 }
 
 /// Appends an instant as RFC 3339 with milliseconds (days to date by Howard Hinnant's method).
@@ -286,6 +367,19 @@ pub fn instant(ms: i64, out: &mut String) {
     let year = yoe + era * 400 + i64::from(month <= 2);
     let (h, m, s, ms) = (rest / 3_600_000, rest / 60_000 % 60, rest / 1_000 % 60, rest % 1_000);
     let _ = write!(out, "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{ms:03}Z");
+}
+
+/// The milliseconds of an instant as [`instant`] writes it.
+pub fn millis(text: &str) -> Option<i64> {
+    let number = |from: usize, to: usize| text.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let y = year - i64::from(month <= 2);
+    let era = y.div_euclid(400);
+    let yoe = y - era * 400;
+    let doy = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    let days = era * 146_097 + yoe * 365 + yoe / 4 - yoe / 100 + doy - 719_468;
+    let minutes = days * 1_440 + number(11, 13)? * 60 + number(14, 16)?;
+    Some(minutes * 60_000 + number(17, 19)? * 1_000 + number(20, 23)?)
 }
 
 /// What the touchpoint that closes a partition has as its value: of a type that no stage names, at the very end.
@@ -313,5 +407,14 @@ mod tests {
             line.bytes().for_each(|byte| hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
         }
         assert_eq!((deeds.len(), hash), (2_000, 0x5bda_9a2e_c27b_8988));
+    }
+
+    #[test]
+    fn an_instant_reads_back() {
+        for at in [0, 951_782_399_999, 1_795_910_400_123, 4_102_444_800_000] {
+            let mut text = String::new();
+            instant(at, &mut text);
+            assert_eq!(millis(&text), Some(at), "{text}");
+        }
     }
 }

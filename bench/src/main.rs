@@ -3,19 +3,31 @@
 //!
 //! [`load`] is what shoppers do, [`fill`] writes it; [`systems`] are started on it, [`watch`] measures them, [`outcomes`]
 //! compares what they told; [`capture`] and [`floor`] are the bare loop; [`report`] writes `docs/benchmarks.md`.
+//!
+//! Beside the backlog ([`run`]): [`latency`] of what comes live, [`restore`] after a kill, [`slopes`] of memory over customers,
+//! and what Sillage does [`alone`].
 
+mod alone;
+mod avro;
 mod broker;
 mod capture;
+mod customers;
 mod ffi;
 mod fill;
 mod floor;
+mod ground;
 mod home;
+mod http;
 mod kafka;
+mod latency;
 mod load;
 mod outcomes;
 mod plan;
+mod plot;
 mod report;
+mod restore;
 mod run;
+mod slopes;
 mod systems;
 mod watch;
 
@@ -28,10 +40,14 @@ use plan::{Plan, USAGE};
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let done = match arguments.iter().map(String::as_str).collect::<Vec<&str>>()[..] {
-        ["run", ..] => Plan::read(&arguments[1..]).and_then(|plan| run::run(&plan)),
+        ["run", ..] => Plan::read("run", &arguments[1..]).and_then(|plan| run::run(&plan)),
+        ["latency", ..] => Plan::read("latency", &arguments[1..]).and_then(|plan| latency::run(&plan)),
+        ["restore", ..] => Plan::read("restore", &arguments[1..]).and_then(|plan| restore::run(&plan)),
+        ["slopes", ..] => Plan::read("slopes", &arguments[1..]).and_then(|plan| slopes::run(&plan)),
+        ["alone", ..] => Plan::read("alone", &arguments[1..]).and_then(|plan| alone::run(&plan)),
         ["load", name, ..] => {
             let arguments = [&["--load".to_owned(), name.to_owned()], &arguments[2..]].concat();
-            Plan::read(&arguments).and_then(|plan| print(&plan))
+            Plan::read("load", &arguments).and_then(|plan| print(&plan))
         }
         ["floor", brokers, input, group, captured, ..] => {
             floor::run(brokers, input, group, Path::new(captured), &arguments[5..])

@@ -88,7 +88,7 @@ pub fn is_after(value: &[u8], end: &str) -> bool {
 }
 
 /// The text after the first `"name":"`.
-fn field<'a>(value: &'a [u8], name: &str) -> Option<&'a str> {
+pub fn field<'a>(value: &'a [u8], name: &str) -> Option<&'a str> {
     let text = std::str::from_utf8(value).ok()?;
     let mark = format!("\"{name}\":\"");
     let at = text.find(&mark)? + mark.len();

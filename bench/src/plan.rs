@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::fill::Format;
 use crate::load::{Mix, Settings};
 use crate::systems::System;
 
@@ -54,14 +55,20 @@ pub fn loads() -> Vec<Load> {
 pub struct Plan {
     /// The loads, in order.
     pub loads: Vec<Load>,
-    /// The systems, in order.
+    /// The systems that drain a backlog, in order.
     pub systems: Vec<System>,
+    /// Those among them that were named.
+    pub asked: Vec<System>,
+    /// Whether the loads were named.
+    pub named: bool,
     /// How many times each system drains each load, at most.
     pub rounds: usize,
     /// No round is begun that would not end within this time.
     pub within: Option<Duration>,
     /// The binary under test.
     pub sillage: Option<PathBuf>,
+    /// Where to draw the bars.
+    pub plot: Option<PathBuf>,
     /// Where to write the report.
     pub report: Option<PathBuf>,
     /// A file that is locked for a round, so that builds which lock it as well wait.
@@ -70,6 +77,16 @@ pub struct Plan {
     pub heap: String,
     /// Properties of the floor's clients.
     pub floor: Vec<String>,
+    /// The form of the touchpoints.
+    pub format: Format,
+    /// So many customers of the profile, one measurement each.
+    pub customers: Vec<u64>,
+    /// Touchpoints a second, one measurement each; where there are none, shares of what the slowest drains.
+    pub rates: Vec<u64>,
+    /// How long each rate is measured.
+    pub seconds: u64,
+    /// Milliseconds between two commits, one measurement each.
+    pub intervals: Vec<u64>,
     /// The command, for the report.
     pub command: String,
 }
@@ -77,26 +94,39 @@ pub struct Plan {
 /// How to ask.
 pub const USAGE: &str = "\
 bench run      [--minutes N] [--load busy|browsing|rows]… [--system sillage|floor|streams|streams-rocksdb|flink]… [--rounds N]
-               [--touchpoints N] [--candidates N] [--hours N] [--seed N] [--mix NOTICE/LOOK/IDLE/PAGES]
-               [--sillage BINARY] [--report FILE] [--lock FILE] [--heap 3g] [--floor PROPERTY=VALUE]…
+               [--format json|avro] [--touchpoints N] [--candidates N] [--hours N] [--seed N] [--mix NOTICE/LOOK/IDLE/PAGES]
+               [--heap 3g] [--floor PROPERTY=VALUE]… [--plot FILE.svg] [--lock FILE]    systems drain a backlog, in turn
+bench latency  [--rate N]… [--seconds 30] [--interval 100]… [--system sillage|streams]…    touchpoints at a rate, live
+bench restore  [--customers N]…                                Sillage is killed and started again
+bench slopes   [--customers N]… [--system sillage|streams]…    memory by customers
+bench alone    [--touchpoints N] [--load browsing]…            the embedded log, and `sillage replay`
 bench load NAME [--touchpoints N] …    writes a load as JSON lines to standard output
-bench floor BROKERS INPUT GROUP CAPTURED [PROPERTY=VALUE]…    the bare loop; `run` starts it";
+bench floor BROKERS INPUT GROUP CAPTURED [PROPERTY=VALUE]…    the bare loop; `run` starts it
+All that measure: [--sillage BINARY] [--report FILE]";
 
 impl Plan {
-    /// Reads the arguments behind `run` or `load`.
-    pub fn read(arguments: &[String]) -> Result<Plan, String> {
-        let (mut names, mut systems) = (Vec::new(), Vec::new());
+    /// Reads the arguments behind a command.
+    pub fn read(command: &str, arguments: &[String]) -> Result<Plan, String> {
+        let (mut names, mut systems, mut rounds) = (Vec::new(), Vec::new(), None);
         let mut plan = Plan {
             loads: Vec::new(),
             systems: Vec::new(),
+            asked: Vec::new(),
+            named: false,
             rounds: 5,
             within: None,
             sillage: None,
+            plot: None,
             report: None,
             lock: None,
             heap: "3g".to_owned(),
             floor: Vec::new(),
-            command: format!("bench run {}", arguments.join(" ")),
+            format: Format::Json,
+            customers: Vec::new(),
+            rates: Vec::new(),
+            seconds: 30,
+            intervals: Vec::new(),
+            command: shown(command, arguments),
         };
         let mut all = loads();
         let mut rest = arguments.iter();
@@ -105,18 +135,24 @@ impl Plan {
             let number = || value.parse::<u64>().map_err(|_| format!("{name} {value} is no number"));
             match name.as_str() {
                 "--minutes" => plan.within = Some(Duration::from_secs(60 * number()?)),
-                "--rounds" => plan.rounds = number()? as usize,
+                "--rounds" => rounds = Some(number()? as usize),
                 "--load" => names.push(value.clone()),
                 "--system" => systems.push(system(value)?),
                 "--touchpoints" => each(&mut all, number()?, |settings, number| settings.touchpoints = number as usize),
                 "--candidates" => each(&mut all, number()?, |settings, number| settings.candidates = number as u32),
                 "--hours" => each(&mut all, number()?, |settings, number| settings.span_ms = number * HOUR_MS),
+                "--customers" => plan.customers.push(number()?),
+                "--rate" => plan.rates.push(number()?.max(1)),
+                "--seconds" => plan.seconds = number()?.max(1),
+                "--interval" => plan.intervals.push(number()?),
+                "--format" => plan.format = format(value)?,
                 "--seed" => each(&mut all, number()?, |settings, number| settings.seed = number),
                 "--mix" => {
                     let mix = mix(value)?;
                     all.iter_mut().for_each(|load| load.settings.mix = mix);
                 }
                 "--sillage" => plan.sillage = Some(value.into()),
+                "--plot" => plan.plot = Some(value.into()),
                 "--report" => plan.report = Some(value.into()),
                 "--lock" => plan.lock = Some(value.into()),
                 "--floor" => plan.floor.push(value.clone()),
@@ -124,15 +160,41 @@ impl Plan {
                 _ => return Err(format!("{name} is not known\n{USAGE}")),
             }
         }
+        if let Some(rounds) = rounds {
+            plan.rounds = rounds;
+        } else if plan.within.is_some() {
+            // As many as there is time for.
+            plan.rounds = usize::MAX;
+        }
+        plan.named = !names.is_empty();
         if names.is_empty() {
-            // Flink's outcomes have not been seen equal yet: only where it is asked for.
-            systems.retain(|system| *system != System::Flink);
+            // The short form has time for one load.
+            let usual: &[&str] = if plan.within.is_some() { &["busy"] } else { &["busy", "browsing"] };
+            names = usual.iter().map(|name| (*name).to_owned()).collect();
+        }
+        for name in names {
+            let found = all.iter().find(|load| load.name == name);
+            plan.loads.push(found.ok_or_else(|| format!("there is no load {name}\n{USAGE}"))?.clone());
+        }
+        plan.asked.clone_from(&systems);
+        if systems.is_empty() {
+            systems = System::ALL.to_vec();
+            // The rivals read JSON only.
+            systems.retain(|system| plan.format == Format::Json || matches!(system, System::Sillage | System::Floor));
             // The short form has time for the nearest rival only.
-            systems.retain(|system| plan.within.is_none() || *system != System::StreamsRocks);
+            let far = |system: &System| matches!(system, System::StreamsRocks | System::Flink);
+            systems.retain(|system| plan.within.is_none() || !far(system));
         }
         plan.systems = systems;
         Ok(plan)
     }
+}
+
+/// The command without its paths, which say nothing elsewhere.
+fn shown(command: &str, arguments: &[String]) -> String {
+    const PATHS: [&str; 4] = ["--sillage", "--report", "--plot", "--lock"];
+    let pairs = arguments.chunks(2).filter(|pair| !PATHS.contains(&pair[0].as_str()));
+    std::iter::once(format!("bench {command}")).chain(pairs.map(|pair| pair.join(" "))).collect::<Vec<String>>().join(" ")
 }
 
 fn each(all: &mut [Load], number: u64, set: impl Fn(&mut Settings, u64)) {
@@ -144,10 +206,40 @@ fn system(name: &str) -> Result<System, String> {
     found.ok_or_else(|| format!("there is no system {name}\n{USAGE}"))
 }
 
+fn format(name: &str) -> Result<Format, String> {
+    let found = [Format::Json, Format::Avro].into_iter().find(|format| format.name() == name);
+    found.ok_or_else(|| format!("there is no format {name}\n{USAGE}"))
+}
+
 fn mix(text: &str) -> Result<Mix, String> {
     let parts: Vec<u64> = text.split('/').filter_map(|part| part.parse().ok()).collect();
     match parts[..] {
         [notice, look, idle, pages] if notice + look + idle <= 100 && pages > 0 => Ok(Mix { notice, look, idle, pages }),
         _ => Err(format!("{text} is no mix; write percentages of visits and the most pages, such as 30/45/0/4")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arguments: &[&str]) -> Plan {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        Plan::read("run", &arguments).unwrap_or_else(|reason| panic!("{reason}"))
+    }
+
+    #[test]
+    fn what_is_not_asked_for_has_a_default() {
+        let plan = read(&[]);
+        let names: Vec<&str> = plan.loads.iter().map(|load| load.name.as_str()).collect();
+        assert_eq!((names, plan.systems.len()), (vec!["busy", "browsing"], 5));
+        let short = read(&["--minutes", "5"]);
+        assert_eq!((short.loads.len(), short.systems), (1, vec![System::Sillage, System::Floor, System::Streams]));
+        let asked = read(&["--load", "rows", "--system", "flink", "--touchpoints", "9"]);
+        assert_eq!((asked.loads[0].name.as_str(), asked.loads[0].settings.touchpoints), ("rows", 9));
+        assert_eq!(asked.systems, [System::Flink]);
+        assert_eq!(asked.command, "bench run --load rows --system flink --touchpoints 9");
+        assert_eq!(read(&["--sillage", "/s", "--rounds", "2"]).command, "bench run --rounds 2");
+        assert!(Plan::read("run", &["--load".to_owned(), "none".to_owned()]).is_err());
     }
 }

@@ -8,6 +8,7 @@ use crate::capture::Volume;
 use crate::fill::Backlog;
 use crate::outcomes::Told;
 use crate::plan::{Load, Plan};
+use crate::plot::{Bar, Chart};
 use crate::run::Same;
 use crate::systems::System;
 use crate::watch::{Commits, Cost};
@@ -84,17 +85,6 @@ impl Spread {
     }
 }
 
-/// Everything that was measured.
-#[derive(Default)]
-pub struct Report {
-    /// What it was measured on.
-    pub machine: String,
-    /// What `sillage --version` says.
-    pub sillage: String,
-    /// By load.
-    pub figures: Vec<Figures>,
-}
-
 /// One run in one line.
 pub fn line(run: &Measured) -> String {
     let Measured { system, round, cost, commits, same } = run;
@@ -120,11 +110,10 @@ pub fn line(run: &Measured) -> String {
     )
 }
 
-/// The measured part of the page.
-pub fn write(report: &Report, plan: &Plan) -> String {
+/// The tables, one a load.
+pub fn write(all: &[Figures], plan: &Plan) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "Machine: {}. {}.\n\nCommand: `{}`.", report.machine, report.sillage, plan.command);
-    for figures in &report.figures {
+    for figures in all {
         write_load(&mut text, figures, plan);
     }
     text
@@ -135,12 +124,13 @@ fn write_load(text: &mut String, figures: &Figures, plan: &Plan) {
     let outcomes = figures.told.count();
     let _ = writeln!(
         text,
-        "\n## Load `{}`\n\n{}. {:.2} M touchpoints of {:.0} bytes (JSON, lz4, 8 partitions), {} customers, {} h of event time. \
+        "\n### Load `{}`\n\n{}. {:.2} M touchpoints of {:.0} bytes ({}, lz4, 8 partitions), {} customers, {} h of event time. \
          Sillage writes {:.2} outcomes of {:.0} bytes and {:.0} bytes of state log a touchpoint ({} pages).\n",
         figures.load.name,
         capital(figures.load.about),
         millions,
         figures.bytes_each,
+        plan.format.title(),
         figures.customers,
         figures.load.settings.span_ms / 3_600_000,
         outcomes as f64 / figures.touchpoints as f64,
@@ -196,6 +186,30 @@ fn write_load(text: &mut String, figures: &Figures, plan: &Plan) {
     }
 }
 
+/// The bars of CPU and memory, two charts a load.
+pub fn charts(all: &[Figures], plan: &Plan) -> Vec<Chart> {
+    let mut charts = Vec::new();
+    for figures in all {
+        let mut chart = |title: &str, digits, of: fn(&Measured) -> f64| {
+            let bar = |system: &System| {
+                let spread = figures.spread(*system, of)?;
+                let label = system.title().replace("**", "");
+                Some(Bar {
+                    ours: *system == System::Sillage,
+                    label,
+                    value: spread.median,
+                    range: (spread.least, spread.most),
+                })
+            };
+            let bars = plan.systems.iter().filter_map(bar).collect();
+            charts.push(Chart { title: format!("{title}: load {}", figures.load.name), digits, bars });
+        };
+        chart("CPU-seconds a million touchpoints, after the first third", 1, |run| run.cost.warm_cpu_per_m);
+        chart("Resident memory at most, in MB", 0, |run| run.cost.peak_mb);
+    }
+    charts
+}
+
 fn median(figures: &Figures, system: System, of: fn(&Measured) -> f64) -> Option<f64> {
     figures.spread(system, of).map(|spread| spread.median)
 }
@@ -223,14 +237,34 @@ pub fn machine() -> String {
     format!("{model}, {cores} cores, {} GB, Linux {}, {java}", memory / 1_000_000, kernel.trim())
 }
 
-const BEGIN: &str = "<!-- written by make bench -->";
 const END: &str = "<!-- until here -->";
 
-/// Puts the measured part into the page, which keeps what people wrote around it.
-pub fn replace(path: &Path, text: &str) -> Result<(), String> {
-    let page = std::fs::read_to_string(path).unwrap_or_else(|_| format!("# Benchmarks\n\n{BEGIN}\n{END}\n"));
-    let parts = page.split_once(BEGIN).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
-    let (before, after) = parts.ok_or_else(|| format!("{} has no lines {BEGIN} and {END}", path.display()))?;
-    let page = format!("{before}{BEGIN}\n\n{text}\n{END}{after}");
+/// Puts a measured part into its section of the page, which keeps what people wrote around it.
+pub fn replace(path: &Path, section: &str, text: &str) -> Result<(), String> {
+    let page = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let page = replaced(&page, section, text).map_err(|reason| format!("{}: {reason}", path.display()))?;
     std::fs::write(path, page).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+fn replaced(page: &str, section: &str, text: &str) -> Result<String, String> {
+    let begin = format!("<!-- {section}: written by make bench -->");
+    let parts = page.split_once(&begin).and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));
+    let (before, after) = parts.ok_or_else(|| format!("it has no lines {begin} and {END}"))?;
+    Ok(format!("{before}{begin}\n\n{}\n\n{END}{after}", text.trim_end()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_section_is_replaced_and_the_rest_of_the_page_stays() {
+        let page = "a\n<!-- run: written by make bench -->\nold\n<!-- until here -->\nb\n<!-- slopes: written by make bench -->\n\
+                    old\n<!-- until here -->\nc\n";
+        let page = replaced(page, "slopes", "new\n").expect("a section");
+        let expected = "a\n<!-- run: written by make bench -->\nold\n<!-- until here -->\nb\n\
+                        <!-- slopes: written by make bench -->\n\nnew\n\n<!-- until here -->\nc\n";
+        assert_eq!(page, expected);
+        assert!(replaced(&page, "latency", "new").is_err());
+    }
 }

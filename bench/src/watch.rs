@@ -54,6 +54,13 @@ pub struct Watched<'a> {
     pub outputs: &'a [String],
 }
 
+impl<'a> Watched<'a> {
+    /// A process that commits offsets and outputs together, watched from its start.
+    pub fn of(brokers: &'a str, pid: u32, topic: &'a str, group: &'a str) -> Self {
+        Watched { brokers, pid, topic, group, base: 0.0, outputs: &[] }
+    }
+}
+
 /// Looks until everything is committed.
 pub fn drain(watched: &Watched<'_>, limit: Duration) -> Result<Cost, String> {
     let Watched { brokers, pid, topic, group, base, outputs } = *watched;
@@ -120,21 +127,23 @@ fn cost(samples: &[Sample], total: i64, (rss_mb, peak_mb): (f64, f64)) -> Cost {
     }
 }
 
-/// User and system seconds of all threads, those that ended included.
+/// User and system seconds of all threads, those that ended included; nothing where the process has ended.
 pub fn cpu(pid: u32) -> Option<f64> {
+    times(pid).filter(|(_, ended)| !ended).map(|(seconds, _)| seconds)
+}
+
+/// The same, and whether the process has ended; it is still known until somebody has waited for it.
+pub fn times(pid: u32) -> Option<(f64, bool)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name, in parentheses, may hold blanks.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    if fields.first() == Some(&"Z") {
-        return None;
-    }
     let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     // Linux tells user space hundredths, whatever its own clock.
-    Some(ticks as f64 / 100.0)
+    Some((ticks as f64 / 100.0, fields.first() == Some(&"Z")))
 }
 
 /// Resident now, and at most so far, in MB.
-fn resident(pid: u32) -> Option<(f64, f64)> {
+pub fn resident(pid: u32) -> Option<(f64, f64)> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let of = |name: &str| -> Option<f64> {
         status.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()

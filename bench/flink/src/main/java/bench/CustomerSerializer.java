@@ -7,7 +7,10 @@ import org.apache.flink.api.common.typeutils.base.TypeSerializerSingleton;
 import org.apache.flink.core.memory.DataInputView;
 import org.apache.flink.core.memory.DataOutputView;
 
-/** A customer in a checkpoint: the same bytes as in the store of Kafka Streams. */
+/**
+ * A customer in a checkpoint: the same bytes as in the store of Kafka Streams. A checkpoint is written by another thread while
+ * records go on being processed, so each gets a serializer, and a buffer, of its own.
+ */
 public final class CustomerSerializer extends TypeSerializerSingleton<Customer> {
     private static final long serialVersionUID = 1;
     private transient Bytes buffer;
@@ -17,6 +20,11 @@ public final class CustomerSerializer extends TypeSerializerSingleton<Customer> 
         buffer.at = 0;
         customer.write(buffer);
         return buffer;
+    }
+
+    @Override
+    public CustomerSerializer duplicate() {
+        return new CustomerSerializer();
     }
 
     @Override

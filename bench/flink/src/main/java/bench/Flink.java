@@ -47,6 +47,8 @@ public final class Flink {
         settings.setString("pipeline.object-reuse", "true");
         settings.setString("pipeline.generic-types", "false");
         settings.setString("rest.bind-port", "0");
+        // A run that fails is to be seen.
+        settings.setString("restart-strategy.type", "none");
         StreamExecutionEnvironment environment = StreamExecutionEnvironment.createLocalEnvironment(1, settings);
         KafkaSource<Tuple2<String, byte[]>> source = KafkaSource.<Tuple2<String, byte[]>>builder()
                 .setBootstrapServers(brokers)

@@ -16,7 +16,10 @@ import org.rocksdb.BlockBasedTableConfig;
 import org.rocksdb.BloomFilter;
 import org.rocksdb.Options;
 
-/** {@code bench.Main BROKERS INPUT APPLICATION memory|rocksdb FOLDER}: outcomes go to topics APPLICATION.transitions, … */
+/**
+ * {@code bench.Main BROKERS INPUT APPLICATION memory|rocksdb FOLDER COMMIT_MS}: outcomes go to topics APPLICATION.transitions,
+ * … Says when it runs.
+ */
 public final class Main {
     private Main() {}
 
@@ -27,6 +30,9 @@ public final class Main {
         KafkaStreams streams = new KafkaStreams(topology(input, application, memory), settings(arguments));
         CountDownLatch ended = new CountDownLatch(1);
         streams.setStateListener((now, before) -> {
+            if (now == KafkaStreams.State.RUNNING) {
+                System.out.println("running");
+            }
             if (now == KafkaStreams.State.ERROR || now == KafkaStreams.State.NOT_RUNNING) {
                 ended.countDown();
             }
@@ -61,7 +67,7 @@ public final class Main {
         settings.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, arguments[0]);
         settings.put(StreamsConfig.STATE_DIR_CONFIG, arguments[4]);
         settings.put(StreamsConfig.PROCESSING_GUARANTEE_CONFIG, StreamsConfig.EXACTLY_ONCE_V2);
-        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, 100);
+        settings.put(StreamsConfig.COMMIT_INTERVAL_MS_CONFIG, Integer.parseInt(arguments[5]));
         settings.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 1);
         settings.put(StreamsConfig.REPLICATION_FACTOR_CONFIG, 1);
         settings.put(StreamsConfig.BUFFERED_RECORDS_PER_PARTITION_CONFIG, 5_000);

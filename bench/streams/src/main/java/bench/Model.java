@@ -3,7 +3,10 @@ package bench;
 import java.util.HashMap;
 import java.util.Map;
 
-/** The model {@code bench/plain.yaml}, written out: five stages without friction, baskets and checkouts. */
+/**
+ * The model {@code bench/plain.yaml}, written out: five stages without friction, baskets and checkouts. The property {@code
+ * bench.model} names another file of that folder, which differs in some spans only.
+ */
 final class Model {
     static final String NAME = "five-stages-plain";
     static final int VERSION = 1;
@@ -13,14 +16,22 @@ final class Model {
     static final int DECISION = 2;
     static final int RETENTION = 3;
     static final int ADVOCACY = 4;
-    private static final long MINUTE = 60_000;
-    private static final long DAY = 86_400_000;
+    private static final long SECOND = 1_000;
+    private static final long MINUTE = 60 * SECOND;
+    private static final long DAY = 86_400 * SECOND;
+    private static final boolean LIVE = System.getProperty("bench.model", "plain").equals("live");
+    private static final boolean PROFILE = System.getProperty("bench.model", "plain").equals("profile");
     /** Abandoned after so long without a touchpoint; {@link Long#MAX_VALUE}: never. */
-    static final long[] STAGE_QUIET = {30 * DAY, 7 * DAY, 60 * MINUTE, 90 * DAY, Long.MAX_VALUE};
+    static final long[] STAGE_QUIET = {
+        30 * DAY, 7 * DAY, LIVE ? 3 * SECOND : 60 * MINUTE, 90 * DAY, Long.MAX_VALUE
+    };
     static final long STAGE_RECOVERED_WITHIN = 7 * DAY;
 
     static final String[] KINDS = {"basket", "checkout"};
-    static final long[] KIND_QUIET = {30 * MINUTE, 15 * MINUTE};
+    static final long[] KIND_QUIET =
+            LIVE ? new long[] {2 * SECOND, SECOND}
+            : PROFILE ? new long[] {300 * DAY, 300 * DAY}
+            : new long[] {30 * MINUTE, 15 * MINUTE};
     static final long KIND_RECOVERED_WITHIN = 7 * DAY;
     static final int CART_ID = 0;
     static final int CHECKOUT_ID = 1;
