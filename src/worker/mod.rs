@@ -109,7 +109,9 @@ pub struct Worker {
     /// Shards that broke an invariant in the open transaction, and how; see [`Worker::mend`].
     broken: Vec<(ShardId, String)>,
     parked: Vec<ShardId>,
+    /// When the last commit began, and when it ended.
     last_commit: Timestamp,
+    commit_ended: Timestamp,
     last_measure: Timestamp,
     last_step: Timestamp,
     seated: bool,
@@ -139,6 +141,7 @@ impl Worker {
             broken: Vec::new(),
             parked: Vec::new(),
             last_commit,
+            commit_ended: last_commit,
             last_measure: last_commit,
             last_step: last_commit,
             seated: false,
@@ -307,6 +310,7 @@ impl Worker {
             sink.keep_from(*id, shard.needed_from());
         }
         let verdict = self.sink.commit(&progress);
+        self.commit_ended = (self.job.now)();
         let committed = verdict == Verdict::Committed;
         match verdict {
             Verdict::Committed => self.committed(&dirty, leaving, begun),
@@ -314,6 +318,13 @@ impl Worker {
             Verdict::Lost(reason) => self.stop(reason),
         }
         committed
+    }
+
+    /// Whether it is time for a commit. Where a commit takes as long as the interval, or longer, the next one would be due at
+    /// once, with nothing in it but a single batch: so at least as long as it took goes to records, up to an interval.
+    fn is_commit_due(&self, now: Timestamp) -> bool {
+        let took = self.commit_ended.since(self.last_commit).min(self.job.commit_interval);
+        now.since(self.last_commit) >= self.job.commit_interval && now.since(self.commit_ended) >= took
     }
 
     /// Undoes what `dirty` had in the transaction, after `leaving` have gone.
@@ -608,7 +619,7 @@ impl Seat for Worker {
         self.receipt = now;
         self.release(now);
         self.kept.retain(|_, kept| now.since(kept.since) < KEPT);
-        if now.since(self.last_commit) >= self.job.commit_interval {
+        if self.is_commit_due(now) {
             self.commit(&[]);
         }
         if now.since(self.last_measure) >= self.job.commit_interval {

@@ -291,3 +291,60 @@ fn what_was_overdue_when_a_shard_came_is_published_with_its_first_commit() {
     let published = published.lock().expect("one thread");
     assert_eq!(published.iter().map(|(said, _)| said.as_str()).collect::<Vec<_>>(), ["abandons basket #1 after 5m"]);
 }
+
+/// A log whose commits take a time.
+struct Slow(Changes, Arc<Mutex<Timestamp>>, Span);
+
+impl Sink for Slow {
+    fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool) {
+        self.0.publish(shard, outcome, stale);
+    }
+    fn dead_letter(&mut self, _: Origin, _: &Unusable) {}
+    fn remember(&mut self, shard: ShardId, written: Written<'_>) -> usize {
+        self.0.remember(shard, written)
+    }
+    fn word(&mut self, _: ShardId, _: u32, _: &str) -> usize {
+        0
+    }
+    fn forget(&mut self, _: ShardId, _: &Identity) -> usize {
+        0
+    }
+    fn tombstone(&mut self, _: &Identity) {}
+    fn announce(&mut self, _: &Identity) {}
+    fn keep_from(&mut self, _: ShardId, _: u64) {}
+    fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict {
+        let mut now = self.1.lock().expect("one thread");
+        *now = *now + self.2;
+        self.0.commit(progress)
+    }
+    fn abort(&mut self) -> Verdict {
+        Verdict::Aborted("asked for".to_owned())
+    }
+}
+
+/// Commits that take as long as the interval leave as much time to records as they take, and not a single batch each.
+#[test]
+fn slow_commits_leave_time_for_records() {
+    for (commit_takes, records) in [(10, 90), (100, 100), (250, 100)] {
+        let now = Arc::new(Mutex::new(NOW));
+        let clock = Arc::clone(&now);
+        let now_of_worker: Now = Arc::new(move || *clock.lock().expect("one thread"));
+        let job = Job { now: now_of_worker, commit_interval: Span::from_millis(100), ..job("") };
+        let published = Arc::new(Mutex::new(Vec::new()));
+        let log = Changes { published: Arc::clone(&published), ..Changes::default() };
+        let commits = Arc::clone(&log.commits);
+        let mut worker = Worker::new(job, Box::new(Slow(log, Arc::clone(&now), Span::from_millis(commit_takes))));
+        worker.assigned(assigned(0..1));
+        // Each record takes a millisecond.
+        for offset in 0..1_000 {
+            worker.begin_batch();
+            touch(&mut worker, (0, offset), &format!("c{offset}"), "page.viewed", NOW);
+            let mut clock = now.lock().expect("one thread");
+            *clock = *clock + Span::from_millis(1);
+            drop(clock);
+            worker.turn().expect("goes on");
+        }
+        let commits = commits.lock().expect("one thread").len() - 1;
+        assert!(commits.abs_diff(1_000 / records) <= 1, "{commits} commits that take {commit_takes} ms");
+    }
+}
