@@ -33,6 +33,9 @@ const KEPT: Span = Span::from_secs(60);
 /// At most so many touchpoints that are over are kept, to be filled again.
 const MAX_SPARE: usize = 20_000;
 
+/// A round of polling with fewer records shows that the log has no more at present. Logs hand over some hundreds in a round.
+const FEW: usize = 100;
+
 /// What a worker needs to know beside its log.
 #[derive(Clone)]
 pub struct Job {
@@ -112,6 +115,10 @@ pub struct Worker {
     /// When the last commit began, and when it ended.
     last_commit: Timestamp,
     commit_ended: Timestamp,
+    /// Records of the round of polling that is under way.
+    round: usize,
+    /// Whether a round since the last commit brought few records, so that the log had no more.
+    caught_up: bool,
     last_measure: Timestamp,
     last_step: Timestamp,
     seated: bool,
@@ -142,6 +149,8 @@ impl Worker {
             parked: Vec::new(),
             last_commit,
             commit_ended: last_commit,
+            round: 0,
+            caught_up: true,
             last_measure: last_commit,
             last_step: last_commit,
             seated: false,
@@ -153,6 +162,7 @@ impl Worker {
     }
 
     fn note_received(&mut self, shard: ShardId) {
+        self.round += 1;
         if !self.received.contains(&shard) {
             self.received.push(shard);
         }
@@ -311,6 +321,7 @@ impl Worker {
         }
         let verdict = self.sink.commit(&progress);
         self.commit_ended = (self.job.now)();
+        self.caught_up = false;
         let committed = verdict == Verdict::Committed;
         match verdict {
             Verdict::Committed => self.committed(&dirty, leaving, begun),
@@ -320,11 +331,13 @@ impl Worker {
         committed
     }
 
-    /// Whether it is time for a commit. Where a commit takes as long as the interval, or longer, the next one would be due at
-    /// once, with nothing in it but a single batch: so at least as long as it took goes to records, up to an interval.
+    /// Whether it is time for a commit. Records are not applied while a commit is under way. A worker that is behind therefore
+    /// applies them for at least twice as long as the last commit took, or until it has caught up: where commits take nearly the
+    /// interval, it would stay behind for ever.
     fn is_commit_due(&self, now: Timestamp) -> bool {
-        let took = self.commit_ended.since(self.last_commit).min(self.job.commit_interval);
-        now.since(self.last_commit) >= self.job.commit_interval && now.since(self.commit_ended) >= took
+        let took = self.commit_ended.since(self.last_commit);
+        now.since(self.last_commit) >= self.job.commit_interval
+            && (self.caught_up || now.since(self.commit_ended).as_millis() >= 2 * took.as_millis())
     }
 
     /// Undoes what `dirty` had in the transaction, after `leaving` have gone.
@@ -619,6 +632,7 @@ impl Seat for Worker {
         self.receipt = now;
         self.release(now);
         self.kept.retain(|_, kept| now.since(kept.since) < KEPT);
+        self.caught_up |= std::mem::take(&mut self.round) < FEW;
         if self.is_commit_due(now) {
             self.commit(&[]);
         }

@@ -322,29 +322,36 @@ impl Sink for Slow {
     }
 }
 
-/// Commits that take as long as the interval leave as much time to records as they take, and not a single batch each.
+/// A worker that is behind applies records for twice as long as a commit takes; one that has caught up commits in time.
 #[test]
 fn slow_commits_leave_time_for_records() {
-    for (commit_takes, records) in [(10, 90), (100, 100), (250, 100)] {
+    // How long a commit takes, how many records a round brings, and how many milliseconds lie between the beginnings of commits.
+    for (commit_takes, round, between) in [(10, 100, 100), (80, 100, 240), (250, 100, 750), (80, 1, 100), (250, 1, 251)] {
         let now = Arc::new(Mutex::new(NOW));
         let clock = Arc::clone(&now);
         let now_of_worker: Now = Arc::new(move || *clock.lock().expect("one thread"));
-        let job = Job { now: now_of_worker, commit_interval: Span::from_millis(100), ..job("") };
-        let published = Arc::new(Mutex::new(Vec::new()));
-        let log = Changes { published: Arc::clone(&published), ..Changes::default() };
+        let mut job = Job { now: now_of_worker, commit_interval: Span::from_millis(100), ..job("") };
+        job.settings.decisions_per_transaction = usize::MAX;
+        let log = Changes::default();
         let commits = Arc::clone(&log.commits);
         let mut worker = Worker::new(job, Box::new(Slow(log, Arc::clone(&now), Span::from_millis(commit_takes))));
         worker.assigned(assigned(0..1));
-        // Each record takes a millisecond.
-        for offset in 0..1_000 {
+        let mut offset = 0;
+        while *now.lock().expect("one thread") < NOW + Span::from_secs(6) {
             worker.begin_batch();
-            touch(&mut worker, (0, offset), &format!("c{offset}"), "page.viewed", NOW);
+            for _ in 0..round {
+                touch(&mut worker, (0, offset), "c", "page.viewed", NOW);
+                offset += 1;
+            }
             let mut clock = now.lock().expect("one thread");
             *clock = *clock + Span::from_millis(1);
             drop(clock);
             worker.turn().expect("goes on");
         }
-        let commits = commits.lock().expect("one thread").len() - 1;
-        assert!(commits.abs_diff(1_000 / records) <= 1, "{commits} commits that take {commit_takes} ms");
+        let commits = commits.lock().expect("one thread").len();
+        assert!(
+            commits.abs_diff(6_000 / between) <= 2,
+            "{commits} commits that take {commit_takes} ms, {round} records a round"
+        );
     }
 }
