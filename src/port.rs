@@ -1,6 +1,6 @@
 //! The port between a worker and a log: Kafka, the embedded log, or a simulated one.
 //!
-//! A log tells its worker what happened through [`Seat`], always on one thread; the worker tells the log what to write
+//! A log tells its worker what happened through [`ShardOwner`], always on one thread; the worker tells the log what to write
 //! through [`Sink`]. Neither side knows more of the other. Kafka's rebalance callback is the reason for two traits: a log
 //! must be able to say "these shards are about to go" in the middle of a poll, and the worker must commit before it answers.
 
@@ -62,7 +62,7 @@ pub struct Assignment {
     /// Its customers as of that commit.
     pub customers: Known,
     /// A log of changes is needed from this commit on, as far as is known; 0 where nothing is.
-    pub needed_from: u64,
+    pub retain_from: u64,
 }
 
 /// The customers of a shard that a worker is given.
@@ -71,7 +71,7 @@ pub struct Assignment {
 pub enum Known {
     /// Read from the log; nobody where it keeps no state.
     Restored(Customers),
-    /// Those that this worker kept when it gave the shard up ([`Seat::kept`]): nobody has committed since.
+    /// Those that this worker kept when it gave the shard up ([`ShardOwner::kept`]): nobody has committed since.
     Kept,
 }
 
@@ -103,7 +103,7 @@ pub trait Sink: Send {
     fn forget(&mut self, shard: ShardId, who: &Identity) -> usize;
     /// Lets nothing that was published of a customer so far stay where a topic keeps the latest record of each key (rule 28).
     fn tombstone(&mut self, who: &Identity);
-    /// Lets every shard, this one included, hear in this transaction that an identity is to be erased ([`Seat::control`]).
+    /// Lets every shard, this one included, hear in this transaction that an identity is to be erased ([`ShardOwner::control`]).
     fn announce(&mut self, who: &Identity);
     /// A log of changes is needed from this commit of the shard on, once the transaction is committed.
     fn keep_from(&mut self, shard: ShardId, sequence: u64);
@@ -114,7 +114,7 @@ pub trait Sink: Send {
 }
 
 /// What a log tells its worker.
-pub trait Seat: Send {
+pub trait ShardOwner: Send {
     /// These shards are the worker's from now on.
     fn assigned(&mut self, shards: Vec<Assignment>);
     /// These shards are the worker's as soon as their state has been read; until then readers are told to come again.

@@ -208,7 +208,7 @@ fn difference() -> usize {
 
 fn head() -> Head {
     let (inputs, models) = (Vec::new(), Vec::new());
-    Head { part: 0, partitions: 1, inputs, models, progress: None, attempt: String::new(), needed_from: 0 }
+    Head { part: 0, partitions: 1, inputs, models, progress: None, attempt: String::new(), retain_from: 0 }
 }
 
 /// What the shard does for a commit; what is written of it is another step.

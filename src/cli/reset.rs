@@ -152,7 +152,7 @@ struct Change {
     customers: u64,
     progress: Progress,
     /// From which commit on the state log is needed then.
-    needed_from: u64,
+    retain_from: u64,
     moves: Vec<Move>,
 }
 
@@ -172,11 +172,11 @@ fn on_kafka(args: &Args, setting: &Setting, log: &KafkaLog) -> Result<(), Failur
         (0..).zip(committed.iter().zip(&starts)).map(|(shard, (found, to))| change(args, &group, shard, found, to));
     let changes = changes.collect::<Result<Vec<_>, _>>()?;
     let customers = changes.iter().map(|change| change.customers).sum();
-    let (mut moves, mut progress, mut needed_from) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut moves, mut progress, mut retain_from) = (Vec::new(), Vec::new(), Vec::new());
     for (shard, change) in (0..).zip(changes) {
         moves.extend(change.moves);
         progress.push((shard, change.progress));
-        needed_from.push((shard, change.needed_from));
+        retain_from.push((shard, change.retain_from));
     }
     confirmed(args, &moves, customers)?;
     // Somebody may have started the service while this was thought over.
@@ -186,7 +186,7 @@ fn on_kafka(args: &Args, setting: &Setting, log: &KafkaLog) -> Result<(), Failur
     if args.state == Fate::Drop {
         group.offline.cut_all().map_err(Failure::could_not_run)?;
     }
-    needed_from.into_iter().for_each(|(shard, sequence)| sink.keep_from(shard, sequence));
+    retain_from.into_iter().for_each(|(shard, sequence)| sink.keep_from(shard, sequence));
     settled(sink.commit(&progress))?;
     print("done\n")
 }
@@ -209,8 +209,8 @@ fn change(args: &Args, group: &Group, shard: ShardId, found: &Found, to: &[i64])
             known.as_ref().map_or(0, |progress| progress.sequence).max(last_commit(found)) + 1
         }
     };
-    let needed_from = match args.state {
-        Fate::Keep => restored.needed_from,
+    let retain_from = match args.state {
+        Fate::Keep => restored.retain_from,
         Fate::Drop => sequence,
     };
     let (stream_time, log_times) = match (args.state, &known) {
@@ -234,7 +234,7 @@ fn change(args: &Args, group: &Group, shard: ShardId, found: &Found, to: &[i64])
     Ok(Change {
         customers: restored.customers.len() as u64,
         progress,
-        needed_from,
+        retain_from,
         moves: ledger.inputs.iter().zip(to).enumerate().map(place).collect(),
     })
 }

@@ -12,7 +12,7 @@ use super::books::{Books, ShardBook, key, offset};
 use super::sink::Trouble;
 use super::{INPUT, Store, schema};
 use crate::metrics;
-use crate::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Stamped};
+use crate::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner, Stamped};
 use crate::shard::Customers;
 use crate::time::Timestamp;
 use crate::wire::state;
@@ -30,7 +30,7 @@ const MEASURE: u32 = 100;
 pub(super) struct Driver<'a> {
     store: &'a Arc<Store>,
     reader: Connection,
-    seat: Arc<Mutex<dyn Seat>>,
+    seat: Arc<Mutex<dyn ShardOwner>>,
     now: &'a Now,
     trouble: Arc<Trouble>,
     shards: Vec<ShardId>,
@@ -54,7 +54,7 @@ impl<'a> Driver<'a> {
     pub(super) fn new(
         store: &'a Arc<Store>,
         shards: Vec<ShardId>,
-        seat: Arc<Mutex<dyn Seat>>,
+        seat: Arc<Mutex<dyn ShardOwner>>,
         now: &'a Now,
         trouble: Arc<Trouble>,
     ) -> Result<Self, String> {
@@ -87,7 +87,7 @@ impl<'a> Driver<'a> {
         for (book, (shard, handed)) in books.iter().zip(self.shards.iter().zip(&mut self.handed)) {
             *handed = book.position.offset;
             let customers = Known::Restored(restore(&self.reader, *shard)?);
-            assignments.push(Assignment { shard: *shard, progress: book.progress(), customers, needed_from: 0 });
+            assignments.push(Assignment { shard: *shard, progress: book.progress(), customers, retain_from: 0 });
         }
         seat(&self.seat).assigned(assignments);
         Ok(())
@@ -151,12 +151,12 @@ impl<'a> Driver<'a> {
     }
 }
 
-fn seat(seat: &Mutex<dyn Seat>) -> MutexGuard<'_, dyn Seat + 'static> {
+fn seat(seat: &Mutex<dyn ShardOwner>) -> MutexGuard<'_, dyn ShardOwner + 'static> {
     seat.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads a shard's next touchpoints, and returns the offset after the last.
-fn hand_over(reader: &Connection, seat: &mut dyn Seat, shard: ShardId, from: i64, end: i64) -> Result<i64, String> {
+fn hand_over(reader: &Connection, seat: &mut dyn ShardOwner, shard: ShardId, from: i64, end: i64) -> Result<i64, String> {
     let fault = |error: rusqlite::Error| format!("cannot read touchpoints: {error}; look at the disk");
     let mut statement = reader
         .prepare_cached(

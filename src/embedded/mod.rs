@@ -37,7 +37,7 @@ use compact_str::CompactString;
 use rusqlite::Connection;
 
 use crate::model::Model;
-use crate::port::{Now, Seat, Sink};
+use crate::port::{Now, ShardOwner, Sink};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 
@@ -299,7 +299,7 @@ pub fn drive(
     workers: usize,
     now: &Now,
     stop: &AtomicBool,
-    seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn Seat>>,
+    seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn ShardOwner>>,
 ) -> Result<(), String> {
     let trouble = Arc::new(sink::Trouble::default());
     let sink = sink::StoreSink::new(Arc::clone(store), Arc::clone(&trouble));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::facts::View;
-use super::outcome::{Abandonment, Subject, Teller, What};
+use super::outcome::{Abandonment, OutcomeBuilder, Subject, What};
 use super::signs::Signs;
 use super::watch::{Belonging, Watch};
 use super::{Arrival, Id, Journey, Moment, TouchpointId};
@@ -91,7 +91,7 @@ impl Scope {
 }
 
 /// A touchpoint as one episode kind sees it.
-struct Sighting<'a> {
+struct Candidate<'a> {
     index: EpisodeIndex,
     kind: &'a EpisodeKind,
     role: EpisodeRole,
@@ -105,7 +105,7 @@ struct Sighting<'a> {
     count: u64,
 }
 
-impl Sighting<'_> {
+impl Candidate<'_> {
     fn session(&self) -> Option<&Id> {
         self.named_session.filter(|_| self.kind.by_session)
     }
@@ -127,7 +127,7 @@ impl Journey {
         model: &Model,
         roles: &TypeRoles,
         arrival: &Arrival<'_>,
-        teller: &mut Teller<'_>,
+        outcomes: &mut OutcomeBuilder<'_>,
     ) -> u64 {
         let mut refused = 0;
         let Some(touchpoint) = arrival.touchpoint else { return refused };
@@ -138,7 +138,7 @@ impl Journey {
             if !named && (!kind.any_progress || (idle && !role.opens)) {
                 continue;
             }
-            let sighting = Sighting {
+            let candidate = Candidate {
                 index: index as EpisodeIndex,
                 kind,
                 role: *role,
@@ -149,20 +149,20 @@ impl Journey {
                 moment: arrival.moment,
                 count: arrival.count,
             };
-            self.forget(&sighting);
+            self.forget(&candidate);
             let touched = if role.empties || role.cancels {
-                self.drop_episodes(&sighting);
+                self.drop_episodes(&candidate);
                 None
             } else if role.completes {
-                self.complete(&sighting, teller);
+                self.complete(&candidate, outcomes);
                 None
-            } else if self.is_closed(&sighting) {
-                self.tie_to_closed(&sighting, teller);
+            } else if self.is_closed(&candidate) {
+                self.tie_to_closed(&candidate, outcomes);
                 None
             } else {
-                match self.find_or_open(&sighting) {
+                match self.find_or_open(&candidate) {
                     Found::At(place) => {
-                        self.touch(place, &sighting, teller);
+                        self.touch(place, &candidate, outcomes);
                         Some(place)
                     }
                     Found::Opened(place) => Some(place),
@@ -174,7 +174,7 @@ impl Journey {
                 }
             };
             if kind.any_progress {
-                self.progress_others(&sighting, touched);
+                self.progress_others(&candidate, touched);
             }
         }
         refused
@@ -184,15 +184,15 @@ impl Journey {
     pub(super) fn arm_episodes(&mut self, model: &Model, arrival: &Arrival<'_>) {
         for place in 0..self.episodes.len() {
             let episode = &self.episodes[place];
-            let stir = episode.watch.stir;
-            if stir == super::watch::Stir::None {
+            let pending = episode.watch.pending;
+            if pending == super::watch::PendingArm::None {
                 continue;
             }
             let kind = &model.episodes[usize::from(episode.kind)];
             let view = View { own: Some(episode), ..self.view(model, arrival.touchpoint) };
             let quiet = kind.abandoned_after.as_ref().and_then(|wait| wait.span(&view, self.segment));
             // Only what belongs to the episode says until when it runs: another touchpoint may carry another's instant.
-            let until = kind.abandoned_at.as_ref().filter(|_| stir.belongs()).and_then(|at| at.instant(&view));
+            let until = kind.abandoned_at.as_ref().filter(|_| pending.belongs()).and_then(|at| at.instant(&view));
             self.episodes[place].watch.arm(quiet, until, arrival.moment);
         }
     }
@@ -201,7 +201,7 @@ impl Journey {
     pub(super) fn concerned(&self, model: &Model, index: EpisodeIndex, touchpoint: &Touchpoint) -> Option<usize> {
         let kind = model.episodes.get(usize::from(index))?;
         let session = touchpoint.session.as_deref().map(Id::of);
-        let sighting = Sighting {
+        let candidate = Candidate {
             index,
             kind,
             role: EpisodeRole::default(),
@@ -212,36 +212,36 @@ impl Journey {
             moment: Moment { log_time: Timestamp::MIN, counts_from: Timestamp::MIN, stream_time: Timestamp::MIN },
             count: 0,
         };
-        if self.is_closed(&sighting) {
+        if self.is_closed(&candidate) {
             return None;
         }
         let place = self
-            .by_id(&sighting)
-            .or_else(|| self.fallback(&sighting).filter(|place| could_be_named(&self.episodes[*place], &sighting.ids)));
+            .by_id(&candidate)
+            .or_else(|| self.fallback(&candidate).filter(|place| could_be_named(&self.episodes[*place], &candidate.ids)));
         place.filter(|place| !self.episodes[*place].abandoned)
     }
 
     /// Drops the episodes that a touchpoint empties or cancels, without a word. What is emptied may be opened again by the
     /// same id; what is cancelled may not.
-    fn drop_episodes(&mut self, sighting: &Sighting<'_>) {
-        let named = self.all_by_id(sighting);
-        let places = if !named.is_empty() || self.is_closed(sighting) {
+    fn drop_episodes(&mut self, candidate: &Candidate<'_>) {
+        let named = self.all_by_id(candidate);
+        let places = if !named.is_empty() || self.is_closed(candidate) {
             named
         } else {
-            let open = self.fallback(sighting).filter(|place| could_be_named(&self.episodes[*place], &sighting.ids));
+            let open = self.fallback(candidate).filter(|place| could_be_named(&self.episodes[*place], &candidate.ids));
             // What was left goes too, however long ago: a late purchase must not bring it back.
-            let left = || self.nearest(sighting, |episode| episode.abandoned).filter(|_| sighting.ids.is_empty());
+            let left = || self.nearest(candidate, |episode| episode.abandoned).filter(|_| candidate.ids.is_empty());
             open.or_else(left).into_iter().collect()
         };
         let dropped = self.take(places);
-        if sighting.role.cancels {
-            self.keep_closed(&dropped, sighting);
+        if candidate.role.cancels {
+            self.keep_closed(&dropped, candidate);
         }
     }
 
     /// Drops what is remembered no longer: abandoned episodes and closed ids past their horizon.
-    fn forget(&mut self, sighting: &Sighting<'_>) {
-        let (index, now, keep) = (sighting.index, sighting.moment.log_time, sighting.remembered_for());
+    fn forget(&mut self, candidate: &Candidate<'_>) {
+        let (index, now, keep) = (candidate.index, candidate.moment.log_time, candidate.remembered_for());
         self.episodes.retain(|episode| {
             // From when it was left at the earliest: an absolute date can lie long before the touchpoint that carried it.
             let left = |at: Timestamp| at.max(episode.watch.counts_from);
@@ -252,89 +252,89 @@ impl Journey {
     }
 
     /// The episode that a touchpoint that completes nothing belongs to, or a new one for it.
-    fn find_or_open(&mut self, sighting: &Sighting<'_>) -> Found {
-        if let Some(place) = self.by_id(sighting) {
+    fn find_or_open(&mut self, candidate: &Candidate<'_>) -> Found {
+        if let Some(place) = self.by_id(candidate) {
             return Found::At(place);
         }
-        let role = sighting.role;
-        if !sighting.ids.is_empty() {
+        let role = candidate.role;
+        if !candidate.ids.is_empty() {
             if role.opens {
-                return self.open(sighting);
+                return self.open(candidate);
             }
             // An id that is new for a name under which the open episode has none yet names the same thing once more.
-            let may_alias = role.belongs && (sighting.kind.by_session || sighting.kind.by_customer);
+            let may_alias = role.belongs && (candidate.kind.by_session || candidate.kind.by_customer);
             return match self
-                .fallback(sighting)
-                .filter(|place| may_alias && could_be_named(&self.episodes[*place], &sighting.ids))
+                .fallback(candidate)
+                .filter(|place| may_alias && could_be_named(&self.episodes[*place], &candidate.ids))
             {
                 Some(place) => Found::At(place),
                 None => Found::Nothing,
             };
         }
-        match self.fallback(sighting).filter(|_| role.belongs) {
+        match self.fallback(candidate).filter(|_| role.belongs) {
             Some(place) => Found::At(place),
-            None if role.opens && !self.is_before_last_completion(sighting) => self.open(sighting),
+            None if role.opens && !self.is_before_last_completion(candidate) => self.open(candidate),
             None => Found::Nothing,
         }
     }
 
-    fn is_closed(&self, sighting: &Sighting<'_>) -> bool {
-        let closed = &self.kinds[usize::from(sighting.index)].closed;
-        sighting.ids.iter().any(|id| closed.iter().any(|(known, _)| known == id))
+    fn is_closed(&self, candidate: &Candidate<'_>) -> bool {
+        let closed = &self.kinds[usize::from(candidate.index)].closed;
+        candidate.ids.iter().any(|id| closed.iter().any(|(known, _)| known == id))
     }
 
     /// An episode known by session or customer only is not opened by a touchpoint older than the last completion (rule 13).
-    fn is_before_last_completion(&self, sighting: &Sighting<'_>) -> bool {
-        self.kinds[usize::from(sighting.index)].last_completion.is_some_and(|last| sighting.touchpoint.event_time < last)
+    fn is_before_last_completion(&self, candidate: &Candidate<'_>) -> bool {
+        self.kinds[usize::from(candidate.index)].last_completion.is_some_and(|last| candidate.touchpoint.event_time < last)
     }
 
     /// The open or abandoned episode that has one of the touchpoint's ids; the chain's order decides between several.
-    fn by_id(&self, sighting: &Sighting<'_>) -> Option<usize> {
-        sighting.ids.iter().find_map(|id| {
-            self.episodes.iter().position(|episode| episode.kind == sighting.index && episode.ids.contains(id))
+    fn by_id(&self, candidate: &Candidate<'_>) -> Option<usize> {
+        candidate.ids.iter().find_map(|id| {
+            self.episodes.iter().position(|episode| episode.kind == candidate.index && episode.ids.contains(id))
         })
     }
 
     /// All episodes that have one of the touchpoint's ids, in the order of their opening.
-    fn all_by_id(&self, sighting: &Sighting<'_>) -> Vec<usize> {
-        let named = |episode: &Episode| sighting.ids.iter().any(|id| episode.ids.contains(id));
-        let of_kind = |place: &usize| self.episodes[*place].kind == sighting.index;
+    fn all_by_id(&self, candidate: &Candidate<'_>) -> Vec<usize> {
+        let named = |episode: &Episode| candidate.ids.iter().any(|id| episode.ids.contains(id));
+        let of_kind = |place: &usize| self.episodes[*place].kind == candidate.index;
         (0..self.episodes.len()).filter(of_kind).filter(|place| named(&self.episodes[*place])).collect()
     }
 
     /// The open episode that progressed last (rule 11).
-    fn fallback(&self, sighting: &Sighting<'_>) -> Option<usize> {
-        self.nearest(sighting, |episode| !episode.abandoned)
+    fn fallback(&self, candidate: &Candidate<'_>) -> Option<usize> {
+        self.nearest(candidate, |episode| !episode.abandoned)
     }
 
     /// The episode that progressed last among those that fit: of the session, and of the customer as far as the chain goes. A
     /// touchpoint that names no session to go by belongs to the customer's in any case (rule 11).
-    fn nearest(&self, sighting: &Sighting<'_>, fits: impl Fn(&Episode) -> bool) -> Option<usize> {
-        let Some(session) = sighting.session() else { return self.latest(sighting, &Scope::Customer, fits) };
-        let in_session = self.latest(sighting, &Scope::Session(session.clone()), &fits);
-        in_session.or_else(|| sighting.kind.by_customer.then(|| self.latest(sighting, &Scope::Customer, &fits)).flatten())
+    fn nearest(&self, candidate: &Candidate<'_>, fits: impl Fn(&Episode) -> bool) -> Option<usize> {
+        let Some(session) = candidate.session() else { return self.latest(candidate, &Scope::Customer, fits) };
+        let in_session = self.latest(candidate, &Scope::Session(session.clone()), &fits);
+        in_session.or_else(|| candidate.kind.by_customer.then(|| self.latest(candidate, &Scope::Customer, &fits)).flatten())
     }
 
-    fn latest(&self, sighting: &Sighting<'_>, scope: &Scope, fits: impl Fn(&Episode) -> bool) -> Option<usize> {
+    fn latest(&self, candidate: &Candidate<'_>, scope: &Scope, fits: impl Fn(&Episode) -> bool) -> Option<usize> {
         let all = self.episodes.iter().enumerate();
-        let fitting = all.filter(|(_, episode)| episode.kind == sighting.index && scope.holds(episode) && fits(episode));
+        let fitting = all.filter(|(_, episode)| episode.kind == candidate.index && scope.holds(episode) && fits(episode));
         fitting.max_by_key(|(place, episode)| (episode.touched, *place)).map(|(place, _)| place)
     }
 
-    fn open(&mut self, sighting: &Sighting<'_>) -> Found {
-        if !self.make_room(sighting) {
+    fn open(&mut self, candidate: &Candidate<'_>) -> Found {
+        if !self.make_room(candidate) {
             return Found::Refused;
         }
-        let state = &mut self.kinds[usize::from(sighting.index)];
+        let state = &mut self.kinds[usize::from(candidate.index)];
         state.opened += 1;
         self.episodes.push(Episode {
-            kind: sighting.index,
+            kind: candidate.index,
             number: state.opened,
-            ids: sighting.ids.clone(),
-            session: sighting.named_session.cloned(),
-            value: sighting.worth(),
-            touched: sighting.count,
-            watch: Watch::open(sighting.id, sighting.touchpoint.event_time, sighting.moment),
+            ids: candidate.ids.clone(),
+            session: candidate.named_session.cloned(),
+            value: candidate.worth(),
+            touched: candidate.count,
+            watch: Watch::open(candidate.id, candidate.touchpoint.event_time, candidate.moment),
             abandoned: false,
             latest_then: 0,
             signs: Signs::default(),
@@ -344,13 +344,13 @@ impl Journey {
 
     /// Keeps the number of episodes of a kind within its limit: the oldest abandoned one is forgotten first; where nothing
     /// is awaited, the one untouched longest. Open episodes with a deadline are never dropped: the new one is refused.
-    fn make_room(&mut self, sighting: &Sighting<'_>) -> bool {
-        let places = || (0..self.episodes.len()).filter(|place| self.episodes[*place].kind == sighting.index);
+    fn make_room(&mut self, candidate: &Candidate<'_>) -> bool {
+        let places = || (0..self.episodes.len()).filter(|place| self.episodes[*place].kind == candidate.index);
         if places().count() < MAX_EPISODES {
             return true;
         }
         let victim = places().find(|place| self.episodes[*place].abandoned).or_else(|| {
-            (sighting.kind.abandoned_after.is_none() && sighting.kind.abandoned_at.is_none())
+            (candidate.kind.abandoned_after.is_none() && candidate.kind.abandoned_at.is_none())
                 .then(|| places().min_by_key(|place| self.episodes[*place].touched))
                 .flatten()
         });
@@ -358,98 +358,98 @@ impl Journey {
     }
 
     /// A touchpoint that belongs to an episode and does not complete it.
-    fn touch(&mut self, place: usize, sighting: &Sighting<'_>, teller: &mut Teller<'_>) {
+    fn touch(&mut self, place: usize, candidate: &Candidate<'_>, outcomes: &mut OutcomeBuilder<'_>) {
         let episode = &mut self.episodes[place];
-        adopt(episode, &sighting.ids);
-        if sighting.named_session.is_some() {
-            episode.session = sighting.named_session.cloned();
+        adopt(episode, &candidate.ids);
+        if candidate.named_session.is_some() {
+            episode.session = candidate.named_session.cloned();
         }
-        episode.value = sighting.worth().or(episode.value);
-        episode.touched = sighting.count;
+        episode.value = candidate.worth().or(episode.value);
+        episode.touched = candidate.count;
         if !episode.abandoned {
-            episode.watch.progress(sighting.id, sighting.touchpoint.event_time, sighting.moment, Belonging::Yes);
+            episode.watch.progress(candidate.id, candidate.touchpoint.event_time, candidate.moment, Belonging::Yes);
             return;
         }
-        episode.watch.resume(sighting.id, sighting.touchpoint.event_time, sighting.moment);
+        episode.watch.resume(candidate.id, candidate.touchpoint.event_time, candidate.moment);
         episode.abandoned = false;
-        let (about, value, occurrence) = (about(sighting.kind, episode), episode.value, episode.watch.abandonments);
+        let (about, value, occurrence) = (about(candidate.kind, episode), episode.value, episode.watch.abandonments);
         if let Some(answers) = episode.watch.abandonment {
             let what = What::Resumption { about, answers };
-            let at = sighting.touchpoint.event_time;
-            teller.tell(self, at, Some(&sighting.id.id), value, what, occurrence);
+            let at = candidate.touchpoint.event_time;
+            outcomes.emit(self, at, Some(&candidate.id.id), value, what, occurrence);
         }
     }
 
     /// Where any touchpoint is progress, it puts off the deadlines of all other open episodes of the kind (rule 12).
-    fn progress_others(&mut self, sighting: &Sighting<'_>, touched: Option<usize>) {
+    fn progress_others(&mut self, candidate: &Candidate<'_>, touched: Option<usize>) {
         for (place, episode) in self.episodes.iter_mut().enumerate() {
-            if episode.kind == sighting.index && !episode.abandoned && Some(place) != touched {
-                episode.watch.progress(sighting.id, sighting.touchpoint.event_time, sighting.moment, Belonging::No);
+            if episode.kind == candidate.index && !episode.abandoned && Some(place) != touched {
+                episode.watch.progress(candidate.id, candidate.touchpoint.event_time, candidate.moment, Belonging::No);
             }
         }
     }
 
-    fn complete(&mut self, sighting: &Sighting<'_>, teller: &mut Teller<'_>) {
-        let places = self.completed_by(sighting);
-        let state = &mut self.kinds[usize::from(sighting.index)];
-        let at = sighting.touchpoint.event_time;
+    fn complete(&mut self, candidate: &Candidate<'_>, outcomes: &mut OutcomeBuilder<'_>) {
+        let places = self.completed_by(candidate);
+        let state = &mut self.kinds[usize::from(candidate.index)];
+        let at = candidate.touchpoint.event_time;
         state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
-        self.close(places, sighting, teller);
+        self.close(places, candidate, outcomes);
     }
 
     /// A touchpoint that completes nothing itself, but says that a completed id and its other ids are one thing: the
     /// completing touchpoint came first, so what is open under the other ids is completed, and none of them opens again
     /// (rule 13: in every order of arrival).
-    fn tie_to_closed(&mut self, sighting: &Sighting<'_>, teller: &mut Teller<'_>) {
-        self.close(self.all_by_id(sighting), sighting, teller);
+    fn tie_to_closed(&mut self, candidate: &Candidate<'_>, outcomes: &mut OutcomeBuilder<'_>) {
+        self.close(self.all_by_id(candidate), candidate, outcomes);
     }
 
     /// Which episodes a completing touchpoint completes.
-    fn completed_by(&self, sighting: &Sighting<'_>) -> Vec<usize> {
-        let named = self.all_by_id(sighting);
-        if !named.is_empty() || self.is_closed(sighting) {
+    fn completed_by(&self, candidate: &Candidate<'_>) -> Vec<usize> {
+        let named = self.all_by_id(candidate);
+        if !named.is_empty() || self.is_closed(candidate) {
             return named;
         }
-        if sighting.ids.is_empty() {
-            let awaits = |episode: &Episode| self.awaits_recovery(episode, sighting);
-            return self.fallback(sighting).or_else(|| self.nearest(sighting, awaits)).into_iter().collect();
+        if candidate.ids.is_empty() {
+            let awaits = |episode: &Episode| self.awaits_recovery(episode, candidate);
+            return self.fallback(candidate).or_else(|| self.nearest(candidate, awaits)).into_iter().collect();
         }
-        if sighting.kind.strict {
+        if candidate.kind.strict {
             return Vec::new();
         }
-        let scope = match sighting.session() {
+        let scope = match candidate.session() {
             Some(session) => Scope::Session(session.clone()),
             None => Scope::Customer,
         };
-        let open = |episode: &Episode| episode.kind == sighting.index && !episode.abandoned && scope.holds(episode);
+        let open = |episode: &Episode| episode.kind == candidate.index && !episode.abandoned && scope.holds(episode);
         let open: Vec<usize> = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place])).collect();
         if open.is_empty() {
-            self.latest(sighting, &scope, |episode| self.awaits_recovery(episode, sighting)).into_iter().collect()
+            self.latest(candidate, &scope, |episode| self.awaits_recovery(episode, candidate)).into_iter().collect()
         } else {
             open
         }
     }
 
     /// Whether completing the abandoned episode without a known id recovers it now.
-    fn awaits_recovery(&self, episode: &Episode, sighting: &Sighting<'_>) -> bool {
-        episode.abandoned && self.recoverable(episode, sighting).is_some()
+    fn awaits_recovery(&self, episode: &Episode, candidate: &Candidate<'_>) -> bool {
+        episode.abandoned && self.recoverable(episode, candidate).is_some()
     }
 
     /// The abandonment that completing the episode now recovers: within the window, and unless an episode of the kind has
     /// opened since (rule 14).
-    fn recoverable(&self, episode: &Episode, sighting: &Sighting<'_>) -> Option<Abandonment> {
-        let opened = self.kinds[usize::from(sighting.index)].opened;
-        let within = sighting.kind.recovered_within;
-        episode.watch.recoverable(sighting.touchpoint.event_time, within).filter(|_| episode.latest_then == opened)
+    fn recoverable(&self, episode: &Episode, candidate: &Candidate<'_>) -> Option<Abandonment> {
+        let opened = self.kinds[usize::from(candidate.index)].opened;
+        let within = candidate.kind.recovered_within;
+        episode.watch.recoverable(candidate.touchpoint.event_time, within).filter(|_| episode.latest_then == opened)
     }
 
     /// Takes out the completed episodes and remembers all ids by which they or the touchpoint knew the thing, even when no
     /// episode was open, so that a late opening touchpoint opens nothing after the purchase (rule 13).
-    fn close(&mut self, places: Vec<usize>, sighting: &Sighting<'_>, teller: &mut Teller<'_>) {
+    fn close(&mut self, places: Vec<usize>, candidate: &Candidate<'_>, outcomes: &mut OutcomeBuilder<'_>) {
         let completed = self.take(places);
-        self.keep_closed(&completed, sighting);
+        self.keep_closed(&completed, candidate);
         for episode in completed {
-            self.tell_completion(sighting, episode, teller);
+            self.tell_completion(candidate, episode, outcomes);
         }
     }
 
@@ -461,10 +461,10 @@ impl Journey {
     }
 
     /// Remembers all ids by which the episodes or the touchpoint knew the thing.
-    fn keep_closed(&mut self, episodes: &[Episode], sighting: &Sighting<'_>) {
-        let until = sighting.moment.log_time + sighting.remembered_for();
-        let closed = &mut self.kinds[usize::from(sighting.index)].closed;
-        for id in episodes.iter().flat_map(|episode| &episode.ids).chain(&sighting.ids) {
+    fn keep_closed(&mut self, episodes: &[Episode], candidate: &Candidate<'_>) {
+        let until = candidate.moment.log_time + candidate.remembered_for();
+        let closed = &mut self.kinds[usize::from(candidate.index)].closed;
+        for id in episodes.iter().flat_map(|episode| &episode.ids).chain(&candidate.ids) {
             if closed.iter().any(|(known, _)| known == id) {
                 continue;
             }
@@ -475,19 +475,19 @@ impl Journey {
         }
     }
 
-    fn tell_completion(&mut self, sighting: &Sighting<'_>, mut episode: Episode, teller: &mut Teller<'_>) {
-        adopt(&mut episode, &sighting.ids);
-        let value = sighting.worth().or(episode.value);
-        let (at, cause) = (sighting.touchpoint.event_time, Some(&sighting.id.id));
-        let about = about(sighting.kind, &episode);
-        teller.tell(self, at, cause, value, What::Completion { about: about.clone() }, 1);
-        if let Some(answers) = self.recoverable(&episode, sighting) {
-            teller.tell(self, at, cause, value, What::Recovery { about, answers }, episode.watch.abandonments);
+    fn tell_completion(&mut self, candidate: &Candidate<'_>, mut episode: Episode, outcomes: &mut OutcomeBuilder<'_>) {
+        adopt(&mut episode, &candidate.ids);
+        let value = candidate.worth().or(episode.value);
+        let (at, cause) = (candidate.touchpoint.event_time, Some(&candidate.id.id));
+        let about = about(candidate.kind, &episode);
+        outcomes.emit(self, at, cause, value, What::Completion { about: about.clone() }, 1);
+        if let Some(answers) = self.recoverable(&episode, candidate) {
+            outcomes.emit(self, at, cause, value, What::Recovery { about, answers }, episode.watch.abandonments);
         }
     }
 
     /// Abandons every episode whose deadline is exactly `deadline`, by kind and number.
-    pub(super) fn fire_episodes(&mut self, model: &Model, deadline: Timestamp, teller: &mut Teller<'_>) {
+    pub(super) fn fire_episodes(&mut self, model: &Model, deadline: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
         let mut due: Vec<usize> =
             (0..self.episodes.len()).filter(|place| self.episodes[*place].watch.deadline == deadline).collect();
         due.sort_by_key(|place| (self.episodes[*place].kind, self.episodes[*place].number));
@@ -495,7 +495,7 @@ impl Journey {
             let episode = &self.episodes[place];
             let about = about(&model.episodes[usize::from(episode.kind)], episode);
             let (value, occurrence, passed) = (episode.value, episode.watch.abandonments + 1, episode.watch.passed());
-            let id = teller.tell(self, deadline, None, value, What::Abandonment { about, passed }, occurrence);
+            let id = outcomes.emit(self, deadline, None, value, What::Abandonment { about, passed }, occurrence);
             let episode = &mut self.episodes[place];
             episode.watch.abandon(id, deadline);
             episode.abandoned = true;

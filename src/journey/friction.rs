@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::facts::View;
-use super::outcome::{About, Subject, Teller, What};
+use super::outcome::{About, OutcomeBuilder, Subject, What};
 use super::signs::{Seen, Signs};
 use super::{Arrival, Id, Journey, TouchpointId};
 use crate::model::{Evidence, Friction, Model, RuleIndex, Scope, Sign, Threshold, TypeRoles};
@@ -51,7 +51,7 @@ impl Journey {
         model: &Model,
         roles: &TypeRoles,
         arrival: &Arrival<'_>,
-        teller: &mut Teller<'_>,
+        outcomes: &mut OutcomeBuilder<'_>,
     ) -> Vec<RuleIndex> {
         let mut published = Vec::new();
         let Some(touchpoint) = arrival.touchpoint else { return published };
@@ -64,7 +64,7 @@ impl Journey {
             let Some(spot) = self.spot(model, rule.scope, touchpoint, arrival.count) else { continue };
             if let Some(seen) = self.gather(model, *evidence, spot, arrival, touchpoint) {
                 let fired = Fired { rule: evidence.rule, spot, evidence: seen, score: None };
-                self.publish(model, fired, arrival, teller, &mut published);
+                self.publish(model, fired, arrival, outcomes, &mut published);
             }
         }
         published
@@ -89,7 +89,7 @@ impl Journey {
         &mut self,
         model: &Model,
         deadline: Timestamp,
-        teller: &mut Teller<'_>,
+        outcomes: &mut OutcomeBuilder<'_>,
     ) -> Vec<(RuleIndex, TouchpointId)> {
         let mut due: Vec<(RuleIndex, u32, Spot)> = Vec::new();
         for (place, episode) in self.episodes.iter().enumerate() {
@@ -113,7 +113,7 @@ impl Journey {
             let arrival = Arrival::absence(&id, deadline);
             let mut published = Vec::new();
             let fired = Fired { rule, spot, evidence: vec![seen], score: None };
-            self.publish(model, fired, &arrival, teller, &mut published);
+            self.publish(model, fired, &arrival, outcomes, &mut published);
             all.extend(published.into_iter().map(|rule| (rule, id.clone())));
         }
         all
@@ -223,7 +223,7 @@ impl Journey {
         model: &Model,
         fired: Fired,
         arrival: &Arrival<'_>,
-        teller: &mut Teller<'_>,
+        outcomes: &mut OutcomeBuilder<'_>,
         published: &mut Vec<RuleIndex>,
     ) {
         let rule = &model.friction[usize::from(fired.rule)];
@@ -233,10 +233,10 @@ impl Journey {
         }
         if !rule.evidence_only {
             signs.cool(fired.rule, arrival.at, rule.cool_down);
-            self.tell_friction(model, &fired, arrival, teller);
+            self.tell_friction(model, &fired, arrival, outcomes);
             published.push(fired.rule);
         }
-        self.add_to_scores(model, &fired, arrival, teller, published);
+        self.add_to_scores(model, &fired, arrival, outcomes, published);
     }
 
     fn add_to_scores(
@@ -244,7 +244,7 @@ impl Journey {
         model: &Model,
         fired: &Fired,
         arrival: &Arrival<'_>,
-        teller: &mut Teller<'_>,
+        outcomes: &mut OutcomeBuilder<'_>,
         published: &mut Vec<RuleIndex>,
     ) {
         for (index, rule) in (0..).zip(&model.friction) {
@@ -262,7 +262,7 @@ impl Journey {
                 let score = Some((reached.score, reached.rules));
                 let fired = Fired { rule: index, spot, evidence: reached.evidence, score };
                 // Scores weigh no scores, so this goes one step deep.
-                self.publish(model, fired, arrival, teller, published);
+                self.publish(model, fired, arrival, outcomes, published);
             }
         }
     }
@@ -283,7 +283,7 @@ impl Journey {
         }
     }
 
-    fn tell_friction(&mut self, model: &Model, fired: &Fired, arrival: &Arrival<'_>, teller: &mut Teller<'_>) {
+    fn tell_friction(&mut self, model: &Model, fired: &Fired, arrival: &Arrival<'_>, outcomes: &mut OutcomeBuilder<'_>) {
         let name = |rule: RuleIndex| model.friction[usize::from(rule)].name.clone();
         let (Some(about), value) = self.about_spot(model, fired) else { return };
         let what = What::Friction {
@@ -294,7 +294,7 @@ impl Journey {
         };
         self.frictions += 1;
         let occurrence = self.frictions;
-        teller.tell(self, arrival.at, arrival.cause(), value, what, occurrence);
+        outcomes.emit(self, arrival.at, arrival.cause(), value, what, occurrence);
     }
 
     /// What the friction is about, and what is at stake.

@@ -45,7 +45,7 @@ pub use tallies::TallyState;
 pub use version2::{ChangeV2, CustomerV2};
 pub use watch::Watch;
 
-use outcome::Teller;
+use outcome::OutcomeBuilder;
 
 /// At most so many anonymous ids are kept as links of one customer; the oldest gives way.
 const MAX_LINKS: usize = 8;
@@ -214,28 +214,28 @@ impl Journey {
     /// What a touchpoint does, in this order: sums, episodes, the segment, friction, the stage, and the segment again, which
     /// can depend on the stage. Spans are computed when everything that they can depend on is known. Returns whether the
     /// model names the type, and refused openings.
-    fn step(&mut self, model: &Model, arrival: &Arrival<'_>, teller: &mut Teller<'_>) -> (bool, u64) {
+    fn step(&mut self, model: &Model, arrival: &Arrival<'_>, outcomes: &mut OutcomeBuilder<'_>) -> (bool, u64) {
         let Some(touchpoint) = arrival.touchpoint else { return (false, 0) };
         let (roles, named) = model.types.roles(&touchpoint.kind, &self.view(model, Some(touchpoint)));
         self.tally(model, roles, touchpoint);
-        let refused = self.step_episodes(model, roles, arrival, teller);
+        let refused = self.step_episodes(model, roles, arrival, outcomes);
         self.segment = self.find_segment(model);
         self.arm_episodes(model, arrival);
-        let friction = self.step_friction(model, roles, arrival, teller);
-        self.step_stage(model, roles, arrival, &friction, teller);
+        let friction = self.step_friction(model, roles, arrival, outcomes);
+        self.step_stage(model, roles, arrival, &friction, outcomes);
         self.note_influence(model, roles, arrival);
-        teller.sign(self.segment);
+        outcomes.set_segment(self.segment);
         (named, refused)
     }
 
     /// Fires everything that is due exactly at `deadline`: episodes, friction, the stage (rule 7).
-    fn fire(&mut self, model: &Model, deadline: Timestamp, teller: &mut Teller<'_>) {
-        self.fire_episodes(model, deadline, teller);
-        for (rule, id) in self.fire_friction(model, deadline, teller) {
-            self.step_back(model, rule, &Arrival::absence(&id, deadline), teller);
+    fn fire(&mut self, model: &Model, deadline: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
+        self.fire_episodes(model, deadline, outcomes);
+        for (rule, id) in self.fire_friction(model, deadline, outcomes) {
+            self.step_back(model, rule, &Arrival::absence(&id, deadline), outcomes);
         }
-        self.fire_stage(model, deadline, teller);
-        teller.sign(self.segment);
+        self.fire_stage(model, deadline, outcomes);
+        outcomes.set_segment(self.segment);
     }
 
     /// The first segment whose condition holds.
@@ -292,8 +292,8 @@ impl Customer {
             if !journey.has_begun() {
                 *journey = Journey::new(model, touchpoint.event_time);
             }
-            let mut teller = Teller::new(model, &self.identity, outcomes);
-            let (named, refused_here) = journey.step(model, &arrival, &mut teller);
+            let mut builder = OutcomeBuilder::new(model, &self.identity, outcomes);
+            let (named, refused_here) = journey.step(model, &arrival, &mut builder);
             *refused += refused_here;
             if named {
                 applied = Applied::Counted;
@@ -306,8 +306,8 @@ impl Customer {
     /// episode kinds stand before stages (rule 7).
     pub fn fire(&mut self, models: &[Arc<Model>], deadline: Timestamp, outcomes: &mut Vec<Outcome>) {
         for (model, journey) in models.iter().zip(&mut self.journeys) {
-            let mut teller = Teller::new(model, &self.identity, outcomes);
-            journey.fire(model, deadline, &mut teller);
+            let mut builder = OutcomeBuilder::new(model, &self.identity, outcomes);
+            journey.fire(model, deadline, &mut builder);
         }
     }
 

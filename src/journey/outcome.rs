@@ -236,7 +236,7 @@ impl What {
 }
 
 /// Numbers and names the outcomes of one customer and model.
-pub(super) struct Teller<'a> {
+pub(super) struct OutcomeBuilder<'a> {
     model: &'a Model,
     identity: &'a Identity,
     outcomes: &'a mut Vec<Outcome>,
@@ -246,13 +246,13 @@ pub(super) struct Teller<'a> {
     named: Vec<u8>,
 }
 
-impl<'a> Teller<'a> {
+impl<'a> OutcomeBuilder<'a> {
     pub(super) fn new(model: &'a Model, identity: &'a Identity, outcomes: &'a mut Vec<Outcome>) -> Self {
-        Teller { model, identity, begin: outcomes.len(), outcomes, named: Vec::new() }
+        OutcomeBuilder { model, identity, begin: outcomes.len(), outcomes, named: Vec::new() }
     }
 
     /// Appends an outcome and returns its id. `occurrence` counts what can happen repeatedly to the same subject.
-    pub(super) fn tell(
+    pub(super) fn emit(
         &mut self,
         journey: &mut Journey,
         at: Timestamp,
@@ -281,7 +281,7 @@ impl<'a> Teller<'a> {
     }
 
     /// Writes the customer's segment on what was told.
-    pub(super) fn sign(&mut self, segment: Option<SegmentIndex>) {
+    pub(super) fn set_segment(&mut self, segment: Option<SegmentIndex>) {
         let Some(segment) = segment.and_then(|segment| self.model.segments.get(usize::from(segment))) else { return };
         for outcome in &mut self.outcomes[self.begin..] {
             outcome.segment = Some(segment.name.clone());

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::outcome::{Movement, Subject, Teller, What};
+use super::outcome::{Movement, OutcomeBuilder, Subject, What};
 use super::signs::Signs;
 use super::watch::{Belonging, Watch};
 use super::{Arrival, Episode, Journey};
@@ -68,7 +68,7 @@ impl Journey {
         roles: &TypeRoles,
         arrival: &Arrival<'_>,
         friction: &[RuleIndex],
-        teller: &mut Teller<'_>,
+        outcomes: &mut OutcomeBuilder<'_>,
     ) {
         let belongs = self.belongs(model, roles, arrival);
         for stage in belongs.fulfilled.iter() {
@@ -80,9 +80,9 @@ impl Journey {
         };
         let entered = matches!(way, Way::Move(..));
         match way {
-            Way::Move(to, movement) => self.enter(model, to, movement, arrival, roles, teller),
-            Way::Belongs => self.progress_stage(model, roles, arrival, Belonging::Yes, teller),
-            Way::Stay => self.progress_stage(model, roles, arrival, Belonging::No, teller),
+            Way::Move(to, movement) => self.enter(model, to, movement, arrival, roles, outcomes),
+            Way::Belongs => self.progress_stage(model, roles, arrival, Belonging::Yes, outcomes),
+            Way::Stay => self.progress_stage(model, roles, arrival, Belonging::No, outcomes),
         }
         // Who belongs to a segment can depend on the stage and the journey that the touchpoint led to.
         self.segment = self.find_segment(model);
@@ -93,9 +93,15 @@ impl Journey {
     }
 
     /// Leads the journey back where friction that an absence brought to light says so.
-    pub(super) fn step_back(&mut self, model: &Model, rule: RuleIndex, arrival: &Arrival<'_>, teller: &mut Teller<'_>) {
+    pub(super) fn step_back(
+        &mut self,
+        model: &Model,
+        rule: RuleIndex,
+        arrival: &Arrival<'_>,
+        outcomes: &mut OutcomeBuilder<'_>,
+    ) {
         if let Some(to) = self.way_of_friction(model, &[rule]) {
-            self.enter(model, to, Movement::Regress, arrival, &TypeRoles::default(), teller);
+            self.enter(model, to, Movement::Regress, arrival, &TypeRoles::default(), outcomes);
             self.arm_stage(model, arrival);
         }
     }
@@ -149,7 +155,7 @@ impl Journey {
         movement: Movement,
         arrival: &Arrival<'_>,
         roles: &TypeRoles,
-        teller: &mut Teller<'_>,
+        outcomes: &mut OutcomeBuilder<'_>,
     ) {
         let value = self.at_stake();
         let left = self.standing.take();
@@ -158,7 +164,7 @@ impl Journey {
             if let Some(abandonment) = left.watch.recoverable(arrival.at, within) {
                 let about = left.watch.about(Subject::Stage(model.stage_name(left.stage).into()));
                 let what = What::Recovery { about, answers: abandonment };
-                teller.tell(self, arrival.at, arrival.cause(), value, what, left.watch.abandonments);
+                outcomes.emit(self, arrival.at, arrival.cause(), value, what, left.watch.abandonments);
             }
         }
         if matches!(movement, Movement::ReEnter | Movement::Renew) {
@@ -176,7 +182,7 @@ impl Journey {
             time_in_stage: left.map(|left| arrival.at.since(left.watch.opened_at)),
         };
         let occurrence = self.transitions;
-        teller.tell(self, arrival.at, arrival.cause(), value, what, occurrence);
+        outcomes.emit(self, arrival.at, arrival.cause(), value, what, occurrence);
         let watch = Watch::open(arrival.id, arrival.at, arrival.moment);
         self.standing = Some(Standing { stage: to, watch, abandoned: false, signs: Signs::default() });
     }
@@ -196,7 +202,7 @@ impl Journey {
         roles: &TypeRoles,
         arrival: &Arrival<'_>,
         belonging: Belonging,
-        teller: &mut Teller<'_>,
+        outcomes: &mut OutcomeBuilder<'_>,
     ) {
         let value = self.at_stake();
         let (Some(standing), Some(touchpoint)) = (&mut self.standing, arrival.touchpoint) else { return };
@@ -208,7 +214,7 @@ impl Journey {
                 let about = standing.watch.about(Subject::Stage(model.stage_name(standing.stage).into()));
                 let occurrence = standing.watch.abandonments;
                 let what = What::Resumption { about, answers };
-                teller.tell(self, arrival.at, arrival.cause(), value, what, occurrence);
+                outcomes.emit(self, arrival.at, arrival.cause(), value, what, occurrence);
             }
         } else if roles.progresses[usize::from(standing.stage)] {
             standing.watch.progress(arrival.id, touchpoint.event_time, arrival.moment, belonging);
@@ -218,24 +224,24 @@ impl Journey {
     /// Sets the deadline of the present stage, if the touchpoint stirred it.
     fn arm_stage(&mut self, model: &Model, arrival: &Arrival<'_>) {
         let Some(standing) = &self.standing else { return };
-        let (stage, stir) = (&model.stages[usize::from(standing.stage)], standing.watch.stir);
+        let (stage, pending) = (&model.stages[usize::from(standing.stage)], standing.watch.pending);
         let view = self.view(model, arrival.touchpoint);
         let quiet = stage.quiet.as_ref().and_then(|wait| wait.span(&view, self.segment));
-        let until = stage.abandoned_at.as_ref().filter(|_| stir.belongs()).and_then(|at| at.instant(&view));
+        let until = stage.abandoned_at.as_ref().filter(|_| pending.belongs()).and_then(|at| at.instant(&view));
         if let Some(standing) = &mut self.standing {
             standing.watch.arm(quiet, until, arrival.moment);
         }
     }
 
     /// Abandons the present stage when its deadline is exactly `deadline`; where the stage says so, the journey ends.
-    pub(super) fn fire_stage(&mut self, model: &Model, deadline: Timestamp, teller: &mut Teller<'_>) {
+    pub(super) fn fire_stage(&mut self, model: &Model, deadline: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
         let value = self.at_stake();
         let Some(standing) = self.standing.as_ref().filter(|standing| standing.watch.deadline == deadline) else { return };
         let stage = &model.stages[usize::from(standing.stage)];
         let about = standing.watch.about(Subject::Stage(stage.name.clone()));
         let passed = standing.watch.passed();
         let (occurrence, last) = (standing.watch.abandonments + 1, standing.watch.last_progress.clone());
-        let id = teller.tell(self, deadline, None, value, What::Abandonment { about, passed }, occurrence);
+        let id = outcomes.emit(self, deadline, None, value, What::Abandonment { about, passed }, occurrence);
         if let Some(standing) = &mut self.standing {
             standing.watch.abandon(id, deadline);
             standing.abandoned = true;
@@ -243,7 +249,7 @@ impl Journey {
         }
         if let Some(to) = stage.then {
             let arrival = Arrival::absence(&last, deadline);
-            self.enter(model, to, Movement::End, &arrival, &TypeRoles::default(), teller);
+            self.enter(model, to, Movement::End, &arrival, &TypeRoles::default(), outcomes);
             self.arm_stage(model, &arrival);
         }
     }

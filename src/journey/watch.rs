@@ -36,12 +36,12 @@ pub struct Watch {
     pub abandonments: u32,
     /// What the touchpoint being applied did to it; nothing between touchpoints.
     #[serde(skip)]
-    pub(super) stir: Stir,
+    pub(super) pending: PendingArm,
 }
 
 /// What a touchpoint did to a watch whose deadline is not armed yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Stir {
+pub(super) enum PendingArm {
     /// Nothing: the deadline stands.
     #[default]
     None,
@@ -58,10 +58,10 @@ pub(super) enum Belonging {
     No,
 }
 
-impl Stir {
+impl PendingArm {
     /// Whether the touchpoint belongs to the thing, so that it may carry its absolute deadline.
     pub(super) fn belongs(self) -> bool {
-        matches!(self, Stir::Anew(Belonging::Yes) | Stir::Progress(Belonging::Yes))
+        matches!(self, PendingArm::Anew(Belonging::Yes) | PendingArm::Progress(Belonging::Yes))
     }
 }
 
@@ -79,22 +79,22 @@ impl Watch {
             until: None,
             abandonment: None,
             abandonments: 0,
-            stir: Stir::Anew(Belonging::Yes),
+            pending: PendingArm::Anew(Belonging::Yes),
         }
     }
 
     /// Progress came; to be armed.
     pub(super) fn progress(&mut self, id: &TouchpointId, at: Timestamp, moment: Moment, belonging: Belonging) {
         self.note(id, at, moment);
-        if self.stir == Stir::None {
-            self.stir = Stir::Progress(belonging);
+        if self.pending == PendingArm::None {
+            self.pending = PendingArm::Progress(belonging);
         }
     }
 
     /// Progress came back after an abandonment; to be armed.
     pub(super) fn resume(&mut self, id: &TouchpointId, at: Timestamp, moment: Moment) {
         self.note(id, at, moment);
-        self.stir = Stir::Anew(Belonging::Yes);
+        self.pending = PendingArm::Anew(Belonging::Yes);
     }
 
     fn note(&mut self, id: &TouchpointId, at: Timestamp, moment: Moment) {
@@ -109,17 +109,17 @@ impl Watch {
     /// Sets the deadline after progress: so long after it, and in any case at the absolute instant. Progress out of order
     /// never moves the deadline earlier; a span that became shorter does, though not into what is decided already (rule 6).
     pub(super) fn arm(&mut self, quiet: Option<Span>, until: Option<Timestamp>, moment: Moment) {
-        if matches!(self.stir, Stir::Anew(_)) {
+        if matches!(self.pending, PendingArm::Anew(_)) {
             // An instant that passed while this was abandoned is not waited for again.
             self.until = self.until.filter(|until| *until > moment.stream_time);
         }
         self.until = until.or(self.until);
         let after = quiet.map_or(Timestamp::MAX, |quiet| self.counts_from + quiet);
         let due = self.until.map_or(after, |until| until.min(after));
-        self.deadline = match std::mem::take(&mut self.stir) {
-            Stir::None => return,
-            Stir::Anew(_) => due,
-            Stir::Progress(_) => due.max(self.deadline.min(moment.stream_time)),
+        self.deadline = match std::mem::take(&mut self.pending) {
+            PendingArm::None => return,
+            PendingArm::Anew(_) => due,
+            PendingArm::Progress(_) => due.max(self.deadline.min(moment.stream_time)),
         };
     }
 

@@ -11,7 +11,7 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
-use crate::ledger::{Bookmark, Found, Ledger};
+use crate::ledger::{Found, Ledger, OffsetMetadata};
 use crate::port::ShardId;
 
 /// How long a service that was asked to end goes on asking brokers that do not answer.
@@ -102,25 +102,29 @@ pub(super) fn number_of(list: &TopicPartitionList, topic: &str, partition: i32) 
     number(list.find_partition(topic, partition)?.offset())
 }
 
-/// The bookmark beside a committed offset. Somebody else's metadata can be any bytes, and the client's accessor panics at what
+/// The metadata beside a committed offset. Somebody else's metadata can be any bytes, and the client's accessor panics at what
 /// is not UTF-8; in a callback out of C that would end the process.
-pub(super) fn bookmark(offset: &TopicPartitionListElem<'_>) -> Option<Bookmark> {
+pub(super) fn metadata(offset: &TopicPartitionListElem<'_>) -> Option<OffsetMetadata> {
     let text = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| offset.metadata().to_owned()));
-    text.ok().and_then(|text| Bookmark::parse(&text))
+    text.ok().and_then(|text| OffsetMetadata::parse(&text))
 }
 
 /// What the committed offsets say of a shard, that of the control topic among them.
 pub(super) fn found(ledger: &Ledger, committed: &TopicPartitionList, shard: ShardId) -> Found {
     let of = |topic: &String| {
         let elem = committed.find_partition(topic, shard as i32);
-        elem.map_or((None, None), |elem| (number(elem.offset()), bookmark(&elem)))
+        elem.map_or((None, None), |elem| (number(elem.offset()), metadata(&elem)))
     };
     let (offset, mark) = of(&ledger.control());
     Found { offsets: ledger.inputs.iter().map(of).collect() }.with_control(offset, mark)
 }
 
-/// The bookmarks beside the committed offsets of one topic.
-pub(super) fn bookmarks(committed: &TopicPartitionList, topic: &str, shards: &[ShardId]) -> BTreeMap<ShardId, Bookmark> {
-    let mark = |shard: &ShardId| Some((*shard, bookmark(&committed.find_partition(topic, *shard as i32)?)?));
+/// The metadata_of beside the committed offsets of one topic.
+pub(super) fn metadata_of(
+    committed: &TopicPartitionList,
+    topic: &str,
+    shards: &[ShardId],
+) -> BTreeMap<ShardId, OffsetMetadata> {
+    let mark = |shard: &ShardId| Some((*shard, metadata(&committed.find_partition(topic, *shard as i32)?)?));
     shards.iter().filter_map(mark).collect()
 }

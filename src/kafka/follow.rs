@@ -125,7 +125,7 @@ mod tests {
         let progress = Some(Progress { positions: vec![position], stream_time: None, sequence });
         let inputs = vec!["in".to_owned()];
         let (models, attempt) = (Vec::new(), "a".to_owned());
-        let head = Head { part: 0, partitions, inputs, models, progress, attempt, needed_from: 0 };
+        let head = Head { part: 0, partitions, inputs, models, progress, attempt, retain_from: 0 };
         Draft::default().finish(&head).expect("a page")
     }
 

@@ -2,19 +2,19 @@
 //!
 //! One consumer and one transactional producer per worker. What has to be asked of them, and in which order, so that nothing
 //! is lost or doubled, stands in [`crate::ledger`]; here is how rdkafka is asked: `transactions` commits, `rebalance` performs
-//! what [`crate::ledger::group`] decides when partitions come and go, `restore` reads the state log, `cutter` cuts it, `ends`
+//! what [`crate::ledger::group`] decides when partitions come and go, `restore` reads the state log, `trimmer` cuts it, `ends`
 //! knows where the inputs end, `source` polls, and takes records by the hundred from `batch`. Knows nothing of models or
 //! journeys.
 
 mod answers;
 mod batch;
 mod client;
-mod cutter;
 mod ends;
 pub mod erase;
 mod follow;
-mod mover;
+mod log_trimmer;
 mod offline;
+mod offline_transaction;
 pub mod produce;
 mod rebalance;
 mod restore;
@@ -30,14 +30,14 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer;
 
 use crate::ledger::{Ledger, LedgerSink};
-use crate::port::{Now, Seat, Sink};
+use crate::port::{Now, ShardOwner, Sink};
 use crate::wire::Format;
 use crate::wire::pages::Mark;
 
 pub use crate::ledger::group::{Protocol, Start};
 pub use follow::{Followed, follow};
-pub use mover::Mover;
 pub use offline::{Extent, Kept, Offline};
+pub use offline_transaction::OfflineTransaction;
 pub use topics::{Create, Facts, Stamps, Trouble, prepare, remove};
 
 /// Between two looks at the entrance.
@@ -107,7 +107,7 @@ pub fn drive(
     entrance: &Arc<Entrance>,
     now: &Now,
     stop: &Arc<AtomicBool>,
-    seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn Seat>>,
+    seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn ShardOwner>>,
 ) -> Result<(), String> {
     let membership = Arc::new(transactions::Membership::default());
     let mut log =

@@ -13,8 +13,8 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::answers::{self, Patience};
 use super::client;
-use super::cutter::Knife;
-use super::mover::Mover;
+use super::log_trimmer::Knife;
+use super::offline_transaction::OfflineTransaction;
 use super::restore::{Reader, read_through};
 use super::{Connection, Facts, Protocol, Start};
 use crate::ledger::{Found, Ledger, LedgerSink, Look, Restored, Restoring, StateReader};
@@ -243,8 +243,8 @@ impl Offline {
     ///
     /// # Errors
     /// No producer is to be had.
-    pub fn sink(&self, name: String) -> Result<LedgerSink<Mover<'_>>, String> {
-        let mover = Mover::open(&self.connection, &self.facts, &self.consumer, &self.stop)?;
+    pub fn sink(&self, name: String) -> Result<LedgerSink<OfflineTransaction<'_>>, String> {
+        let mover = OfflineTransaction::open(&self.connection, &self.facts, &self.consumer, &self.stop)?;
         Ok(LedgerSink::new(Arc::clone(&self.ledger), mover, name))
     }
 

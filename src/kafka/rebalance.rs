@@ -24,7 +24,7 @@ use super::{Connection, Protocol, batch, client};
 use crate::ledger::Ledger;
 use crate::ledger::group::{Ask, End, Event, Member, Notice, Partition, Terms};
 use crate::metrics;
-use crate::port::{Seat, ShardId};
+use crate::port::{ShardId, ShardOwner};
 
 /// A worker's consumer.
 pub(super) type GroupConsumer = BaseConsumer<RebalanceHandler>;
@@ -43,7 +43,7 @@ pub(super) struct RebalanceHandler {
     /// those of the inputs, whoever else is in the group.
     topics: Vec<String>,
     /// Taken before anything is subscribed to, and so before any callback comes.
-    seat: OnceLock<Arc<Mutex<dyn Seat>>>,
+    seat: OnceLock<Arc<Mutex<dyn ShardOwner>>>,
     begun: Instant,
     stop: Arc<AtomicBool>,
     /// Whether partitions came since this was last asked for: what they fetch waits with them.
@@ -70,7 +70,7 @@ impl RebalanceHandler {
     }
 
     /// The worker that is told; once.
-    pub(super) fn take_seat(&self, seat: Arc<Mutex<dyn Seat>>) {
+    pub(super) fn take_seat(&self, seat: Arc<Mutex<dyn ShardOwner>>) {
         let _ = self.seat.set(seat);
     }
 
@@ -79,7 +79,7 @@ impl RebalanceHandler {
         self.held().ends = Some(ends);
     }
 
-    pub(super) fn seat(&self) -> MutexGuard<'_, dyn Seat + 'static> {
+    pub(super) fn seat(&self) -> MutexGuard<'_, dyn ShardOwner + 'static> {
         let seat = self.seat.get().unwrap_or_else(|| unreachable!("a seat is taken before the consumer subscribes"));
         seat.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,7 +15,7 @@ use super::restore::Restorer;
 use super::{Connection, Protocol, client};
 use crate::ledger::Ledger;
 use crate::ledger::group::Event;
-use crate::port::{Now, Origin, RawRecord, Seat, Stamped};
+use crate::port::{Now, Origin, RawRecord, ShardOwner, Stamped};
 use crate::time::Timestamp;
 
 /// How long to wait for a first record: deadlines are looked at in between.
@@ -132,7 +132,7 @@ impl Source<'_> {
         Ok(())
     }
 
-    fn hand_over_one(&self, seat: &mut dyn Seat, record: Record<'_>) {
+    fn hand_over_one(&self, seat: &mut dyn ShardOwner, record: Record<'_>) {
         let Record { topic: input, partition, offset, timestamp, key, value } = record;
         // A record without a timestamp is as old as its receipt.
         let timestamp = timestamp.map_or(Timestamp::MAX, Timestamp::from_millis);

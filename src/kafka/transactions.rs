@@ -17,10 +17,10 @@ use tracing::warn;
 use super::answers::{self, Patience};
 use super::batch;
 use super::client::{self, Plain};
-use super::cutter::Cutter;
+use super::log_trimmer::LogTrimmer;
 use super::rebalance::GroupConsumer;
 use super::{Connection, Facts};
-use crate::ledger::{Bookmark, Failure, Outgoing, Position, Transactions, Went};
+use crate::ledger::{Failure, OffsetMetadata, Outgoing, Position, ProducerState, Transactions};
 use crate::port::ShardId;
 
 /// How long one call to the transaction coordinator may take before its end counts as unknown.
@@ -60,7 +60,7 @@ pub(super) struct KafkaTransactions {
     producer: ThreadedProducer<Plain>,
     /// Whether the offsets of the open transaction took so long that they may have been sent twice.
     offsets_slow: bool,
-    cutter: Cutter,
+    trimmer: LogTrimmer,
 }
 
 impl KafkaTransactions {
@@ -74,8 +74,8 @@ impl KafkaTransactions {
     ) -> Result<Self, String> {
         let (max_bytes, stop) = (facts.producer_bytes, Arc::clone(stop));
         let producer = create(&client::producer(&connection, worker, max_bytes))?;
-        let cutter = Cutter::start(&connection)?;
-        Ok(KafkaTransactions { connection, worker, max_bytes, membership, stop, producer, offsets_slow: false, cutter })
+        let trimmer = LogTrimmer::start(&connection)?;
+        Ok(KafkaTransactions { connection, worker, max_bytes, membership, stop, producer, offsets_slow: false, trimmer })
     }
 
     /// Fences whoever used the transactional id before, and ends what they left open.
@@ -87,9 +87,9 @@ impl KafkaTransactions {
     }
 
     /// How an end went, be it a commit or not, that was asked for at that instant: what was asked before it counts as well.
-    fn went(&self, begun: Instant) -> Went {
+    fn producer_state(&self, begun: Instant) -> ProducerState {
         let rough = self.offsets_slow || begun.elapsed() > SLOW || self.producer.context().was_disturbed();
-        if rough { Went::Roughly } else { Went::Smoothly }
+        if rough { ProducerState::Suspect } else { ProducerState::Clean }
     }
 
     /// Waits for all deliveries, so that none of them lingers.
@@ -127,16 +127,16 @@ impl Transactions for KafkaTransactions {
         sent
     }
 
-    fn commit(&mut self) -> Result<Went, Failure> {
+    fn commit(&mut self) -> Result<ProducerState, Failure> {
         let begun = Instant::now();
         classified(self.producer.commit_transaction(CALL))?;
-        Ok(self.went(begun))
+        Ok(self.producer_state(begun))
     }
 
-    fn abort(&mut self) -> Result<Went, Failure> {
+    fn abort(&mut self) -> Result<ProducerState, Failure> {
         let begun = Instant::now();
         retried(|| self.producer.abort_transaction(CALL))?;
-        Ok(self.went(begun))
+        Ok(self.producer_state(begun))
     }
 
     fn replace(&mut self) -> Result<(), String> {
@@ -144,7 +144,7 @@ impl Transactions for KafkaTransactions {
         Ok(())
     }
 
-    fn committed(&mut self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, Bookmark>, String> {
+    fn committed(&mut self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, OffsetMetadata>, String> {
         let consumer = self.membership.consumer().ok_or("the consumer is gone")?;
         let topic = &self.connection.inputs[0];
         let mut asked = TopicPartitionList::new();
@@ -153,7 +153,7 @@ impl Transactions for KafkaTransactions {
         }
         let committed = Patience::of(PATIENCE, &self.stop)
             .ask("what was committed", || consumer.committed_offsets(asked.clone(), CALL).and_then(answers::whole))?;
-        Ok(answers::bookmarks(&committed, topic, shards))
+        Ok(answers::metadata_of(&committed, topic, shards))
     }
 
     fn take_first_pages(&mut self) -> BTreeMap<ShardId, i64> {
@@ -161,7 +161,7 @@ impl Transactions for KafkaTransactions {
     }
 
     fn cut(&mut self, shard: ShardId, offset: i64) {
-        self.cutter.cut(shard, offset);
+        self.trimmer.cut(shard, offset);
     }
 }
 
@@ -191,7 +191,7 @@ pub(super) fn listed(offsets: &[Position<'_>]) -> KafkaResult<TopicPartitionList
     for position in offsets {
         let mut offset = list.add_partition(position.topic, position.shard as i32);
         offset.set_offset(rdkafka::Offset::Offset(position.offset))?;
-        offset.set_metadata(position.bookmark.to_string());
+        offset.set_metadata(position.metadata.to_string());
     }
     Ok(list)
 }

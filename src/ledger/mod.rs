@@ -6,8 +6,8 @@
 //! partitions come and go ([`group`]). Knows no client and no broker: what it needs of one is in [`Transactions`] and
 //! [`StateReader`], which Kafka's side implements, and a simulation.
 
-pub mod bookmark;
 pub mod group;
+pub mod offset_metadata;
 mod reading;
 mod restore;
 mod seating;
@@ -23,7 +23,7 @@ use crate::wire::Format;
 use crate::wire::outputs;
 use crate::wire::pages::Mark;
 
-pub use bookmark::Bookmark;
+pub use offset_metadata::OffsetMetadata;
 pub use reading::{Reading, Unfit};
 pub use restore::{Restored, Restoring, Step};
 pub use seating::{Found, Seating, seating};
@@ -114,7 +114,7 @@ pub struct Position<'a> {
     /// The next record to be read.
     pub offset: i64,
     /// What is written beside it.
-    pub bookmark: Bookmark,
+    pub metadata: OffsetMetadata,
     /// The name of the topic.
     pub topic: &'a str,
 }
@@ -128,14 +128,14 @@ pub enum Failure {
     Unclear(String),
 }
 
-/// How a call to the transaction coordinator went that succeeded.
+/// What a successful call to the transaction coordinator says about the producer that made it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Went {
-    /// At once.
-    Smoothly,
-    /// Slowly, or over a connection that was disturbed: a repeated request may still be on its way, and could end a later
-    /// transaction of this producer.
-    Roughly,
+pub enum ProducerState {
+    /// It was answered at once: the producer can go on.
+    Clean,
+    /// It was answered slowly, or over a connection that was disturbed: a repeated request may still be on its way, and could
+    /// end a later transaction of this producer.
+    Suspect,
 }
 
 /// One transactional producer at a time, always with the same transactional id, and what else a commit needs.
@@ -159,12 +159,12 @@ pub trait Transactions: Send {
     ///
     /// # Errors
     /// How it failed.
-    fn commit(&mut self) -> Result<Went, Failure>;
+    fn commit(&mut self) -> Result<ProducerState, Failure>;
     /// Ends the transaction as undone.
     ///
     /// # Errors
     /// How it failed.
-    fn abort(&mut self) -> Result<Went, Failure>;
+    fn abort(&mut self) -> Result<ProducerState, Failure>;
     /// A new producer in place of this one: nothing of the old one changes anything any more.
     ///
     /// # Errors
@@ -174,7 +174,7 @@ pub trait Transactions: Send {
     ///
     /// # Errors
     /// Nobody answers: the worker must stop.
-    fn committed(&mut self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, Bookmark>, String>;
+    fn committed(&mut self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, OffsetMetadata>, String>;
     /// By shard: the first offset of the pages that were written since this was last asked.
     fn take_first_pages(&mut self) -> BTreeMap<ShardId, i64>;
     /// Asks for the state log of a shard to be deleted before this offset, some time.

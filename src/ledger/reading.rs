@@ -44,7 +44,7 @@ pub struct Reading {
     first: Option<u64>,
     /// Whether the first commit is there from its first page on.
     whole: bool,
-    needed_from: u64,
+    retain_from: u64,
     /// Bytes of the commit being read so far, and of the largest one.
     commit_bytes: u64,
     largest_commit: u64,
@@ -72,8 +72,8 @@ impl Reading {
     }
 
     /// From which commit on the log is needed, as its last page says.
-    pub fn needed_from(&self) -> u64 {
-        self.needed_from
+    pub fn retain_from(&self) -> u64 {
+        self.retain_from
     }
 
     /// Bytes of the largest commit that was read: a log can only be cut between commits.
@@ -91,8 +91,8 @@ impl Reading {
     /// # Errors
     /// The log's head is missing, or these models may not follow.
     pub fn finish(mut self, ledger: &Ledger) -> Result<(Customers, Option<Progress>), Unfit> {
-        if let Some(first) = self.first.filter(|first| *first > self.needed_from && self.needed_from > 0) {
-            let needed = self.needed_from;
+        if let Some(first) = self.first.filter(|first| *first > self.retain_from && self.retain_from > 0) {
+            let needed = self.retain_from;
             return Err(Unfit::Hole(format!(
                 "the state log begins with commit {first}, and is needed from commit {needed}: somebody has deleted its head"
             )));
@@ -162,7 +162,7 @@ impl Reading {
         check(ledger, head.partitions, &head.inputs).map_err(Unfit::Wrong)?;
         let Some(progress) = head.progress else { return Ok(()) };
         // Such a commit says everything, whatever came before.
-        let is_all = head.needed_from == progress.sequence;
+        let is_all = head.retain_from == progress.sequence;
         if let Some(before) = &self.progress
             && progress.sequence != before.sequence + 1
             && !is_all
@@ -172,7 +172,7 @@ impl Reading {
         }
         let whole = self.whole;
         self.first.get_or_insert(if whole { progress.sequence } else { progress.sequence + 1 });
-        self.needed_from = head.needed_from;
+        self.retain_from = head.retain_from;
         if is_all {
             // Somebody it says nothing of is gone: a reset may have dropped all of them.
             self.latest = Customers::default();

@@ -20,7 +20,7 @@ pub struct Restored {
     /// As of the last commit; `None` where the log holds nothing.
     pub progress: Option<Progress>,
     /// From which commit on the log is needed.
-    pub needed_from: u64,
+    pub retain_from: u64,
     /// Bytes of its largest commit.
     pub largest_commit: u64,
 }
@@ -84,11 +84,11 @@ impl Restoring {
             Seen::Page(_, Ok(())) => Ok(Step::Further),
             Seen::Page(offset, Err(unfit)) => self.again(ledger, reader, unfit, &format!("offset {offset}")),
             Seen::Nothing(Some(position)) if position >= self.end => {
-                let (shard, needed_from) = (self.reading.shard(), self.reading.needed_from());
+                let (shard, retain_from) = (self.reading.shard(), self.reading.retain_from());
                 let largest_commit = self.reading.largest_commit();
                 match std::mem::replace(&mut self.reading, Reading::of(shard)).finish(ledger) {
                     Ok((customers, progress)) => {
-                        Ok(Step::Done(Restored { customers, progress, needed_from, largest_commit }))
+                        Ok(Step::Done(Restored { customers, progress, retain_from, largest_commit }))
                     }
                     Err(unfit) => self.again(ledger, reader, unfit, "its beginning"),
                 }

@@ -1,6 +1,6 @@
 //! Whether a shard's committed offsets and its state log agree, and where it goes on (rule 23).
 
-use super::{Bookmark, Ledger};
+use super::{Ledger, OffsetMetadata};
 use crate::port::ShardId;
 use crate::shard::{Position, Progress};
 use crate::time::Timestamp;
@@ -10,7 +10,7 @@ use crate::wire::outputs;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// The offset, and what stands beside it; each may be missing, or somebody else's.
-    pub offsets: Vec<(Option<i64>, Option<Bookmark>)>,
+    pub offsets: Vec<(Option<i64>, Option<OffsetMetadata>)>,
 }
 
 /// Where a shard goes on.
@@ -29,7 +29,7 @@ impl Found {
     pub fn progress(&self) -> Option<Progress> {
         let (_, first) = self.offsets.first()?;
         let first = first.as_ref()?;
-        let position = |(offset, mark): &(Option<i64>, Option<Bookmark>)| {
+        let position = |(offset, mark): &(Option<i64>, Option<OffsetMetadata>)| {
             let mark = mark.as_ref().filter(|mark| mark.sequence == first.sequence)?;
             Some(Position { offset: (*offset)?, log_time: mark.log_time })
         };
@@ -40,12 +40,12 @@ impl Found {
     /// Adds the control topic's committed offset. It never decides whether offsets and state agree. Where it is not of the
     /// inputs' commit, somebody has moved those, or there was no control topic yet: then it is read from its beginning, so that
     /// touchpoints that are read again do not bring back whom they belong to.
-    pub fn with_control(mut self, offset: Option<i64>, mark: Option<Bookmark>) -> Self {
+    pub fn with_control(mut self, offset: Option<i64>, mark: Option<OffsetMetadata>) -> Self {
         let first = self.offsets.iter().find_map(|(_, mark)| mark.clone());
         let control = match (first, mark) {
             (None, _) => (None, None),
             (Some(first), Some(mark)) if mark.sequence == first.sequence => (offset.or(Some(0)), Some(mark)),
-            (Some(first), _) => (Some(0), Some(Bookmark { log_time: Timestamp::MIN, ..first })),
+            (Some(first), _) => (Some(0), Some(OffsetMetadata { log_time: Timestamp::MIN, ..first })),
         };
         self.offsets.push(control);
         self
@@ -75,7 +75,8 @@ pub fn seating(ledger: &Ledger, shard: ShardId, state: Option<Progress>, found: 
     if found.offsets.iter().all(|(offset, _)| offset.is_none()) {
         return Ok(Seating::Recovered(progress));
     }
-    let of_this_commit = |mark: &Option<Bookmark>| mark.as_ref().is_some_and(|mark| mark.sequence == progress.sequence);
+    let of_this_commit =
+        |mark: &Option<OffsetMetadata>| mark.as_ref().is_some_and(|mark| mark.sequence == progress.sequence);
     if found.offsets.iter().all(|(_, mark)| of_this_commit(mark)) {
         return Ok(Seating::At(progress));
     }
@@ -100,7 +101,7 @@ mod tests {
     }
 
     fn committed(progress: &Progress) -> Found {
-        let of = |position: &Position| (Some(position.offset), Some(Bookmark::of(progress, position, "a-1")));
+        let of = |position: &Position| (Some(position.offset), Some(OffsetMetadata::of(progress, position, "a-1")));
         Found { offsets: progress.positions.iter().map(of).collect() }
     }
 
@@ -129,8 +130,8 @@ mod tests {
         assert_eq!(committed(&progress(7)).progress(), Some(progress(7)));
     }
 
-    fn mark(sequence: u64) -> Bookmark {
-        Bookmark { sequence, attempt: "a".to_owned(), stream_time: None, log_time: Timestamp::from_millis(5) }
+    fn mark(sequence: u64) -> OffsetMetadata {
+        OffsetMetadata { sequence, attempt: "a".to_owned(), stream_time: None, log_time: Timestamp::from_millis(5) }
     }
 
     #[test]

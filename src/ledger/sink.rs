@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use super::writer::StateWriter;
-use super::{Bookmark, Failure, Ledger, Outgoing, Position, Transactions, Went};
+use super::{Failure, Ledger, OffsetMetadata, Outgoing, Position, ProducerState, Transactions};
 use crate::journey::Outcome;
 use crate::port::{Origin, ShardId, Sink, Verdict};
 use crate::shard::{Progress, Unusable, Written};
@@ -115,8 +115,8 @@ impl<T: Transactions> LedgerSink<T> {
                 self.begun = false;
                 // A repeated request may still be on its way; a new producer's epoch makes it harmless.
                 match went {
-                    Went::Smoothly => Verdict::Committed,
-                    Went::Roughly => self.replace().map_or_else(Verdict::Lost, |()| Verdict::Committed),
+                    ProducerState::Clean => Verdict::Committed,
+                    ProducerState::Suspect => self.replace().map_or_else(Verdict::Lost, |()| Verdict::Committed),
                 }
             }
             Err(Failure::Abort(reason)) => self.undo(reason),
@@ -133,8 +133,8 @@ impl<T: Transactions> LedgerSink<T> {
             return self.replaced(reason);
         }
         match self.log.abort() {
-            Ok(Went::Smoothly) => Verdict::Aborted(reason),
-            Ok(Went::Roughly) | Err(Failure::Abort(_) | Failure::Unclear(_)) => self.replaced(reason),
+            Ok(ProducerState::Clean) => Verdict::Aborted(reason),
+            Ok(ProducerState::Suspect) | Err(Failure::Abort(_) | Failure::Unclear(_)) => self.replaced(reason),
         }
     }
 
@@ -286,8 +286,8 @@ fn offsets<'a>(topics: &'a [String], progress: &[(ShardId, Progress)], attempt: 
     let mut offsets = Vec::new();
     for (shard, progress) in progress {
         for (input, (topic, position)) in topics.iter().zip(&progress.positions).enumerate() {
-            let bookmark = Bookmark::of(progress, position, attempt);
-            offsets.push(Position { input, shard: *shard, offset: position.offset, bookmark, topic });
+            let metadata = OffsetMetadata::of(progress, position, attempt);
+            offsets.push(Position { input, shard: *shard, offset: position.offset, metadata, topic });
         }
     }
     offsets
@@ -319,16 +319,16 @@ mod tests {
         fn send_offsets(&mut self, _: &[Position<'_>]) -> Result<(), Failure> {
             Ok(())
         }
-        fn commit(&mut self) -> Result<Went, Failure> {
-            Ok(Went::Smoothly)
+        fn commit(&mut self) -> Result<ProducerState, Failure> {
+            Ok(ProducerState::Clean)
         }
-        fn abort(&mut self) -> Result<Went, Failure> {
-            Ok(Went::Smoothly)
+        fn abort(&mut self) -> Result<ProducerState, Failure> {
+            Ok(ProducerState::Clean)
         }
         fn replace(&mut self) -> Result<(), String> {
             Ok(())
         }
-        fn committed(&mut self, _: &[ShardId]) -> Result<BTreeMap<ShardId, Bookmark>, String> {
+        fn committed(&mut self, _: &[ShardId]) -> Result<BTreeMap<ShardId, OffsetMetadata>, String> {
             Ok(BTreeMap::new())
         }
         fn take_first_pages(&mut self) -> BTreeMap<ShardId, i64> {

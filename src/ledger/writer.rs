@@ -25,7 +25,7 @@ struct Writing {
     part: u32,
     /// Commits and the offsets of their first pages, oldest first.
     marks: VecDeque<(u64, i64)>,
-    needed_from: u64,
+    retain_from: u64,
     /// The log begins here, as far as this worker has cut it.
     cut: i64,
 }
@@ -83,7 +83,7 @@ impl StateWriter {
             models: if progress.is_some() { self.ledger.models.clone() } else { Vec::new() },
             progress,
             attempt: attempt.to_owned(),
-            needed_from: writing.needed_from,
+            retain_from: writing.retain_from,
         };
         writing.part += 1;
         writing.draft.finish(&head)
@@ -91,7 +91,7 @@ impl StateWriter {
 
     /// The log is needed from this commit on.
     pub(super) fn keep_from(&mut self, shard: ShardId, sequence: u64) {
-        self.shards.entry(shard).or_default().needed_from = sequence;
+        self.shards.entry(shard).or_default().retain_from = sequence;
     }
 
     /// The pages are in the log; `first` are the offsets of their first ones. Returns what is needed no more: up to which
@@ -142,14 +142,14 @@ impl Writing {
 
     /// Up to where the log can be cut, if that is worth a request.
     fn cut_now(&mut self) -> Option<i64> {
-        while self.marks.get(1).is_some_and(|(sequence, _)| *sequence <= self.needed_from) {
+        while self.marks.get(1).is_some_and(|(sequence, _)| *sequence <= self.retain_from) {
             self.marks.pop_front();
         }
         let (sequence, offset) = *self.marks.front()?;
         let last = self.marks.back().map_or(offset, |(_, last)| *last);
         // Not before an eighth of what is kept has become superfluous.
         let worth = offset > self.cut && (offset - self.cut) * 8 >= last - offset;
-        (sequence <= self.needed_from && worth).then(|| {
+        (sequence <= self.retain_from && worth).then(|| {
             self.cut = offset;
             offset
         })
@@ -166,9 +166,9 @@ mod tests {
         let mut cuts = Vec::new();
         for sequence in 1..=1_000_u64 {
             writing.mark(sequence, sequence as i64 * 2);
-            writing.needed_from = sequence.saturating_sub(100);
+            writing.retain_from = sequence.saturating_sub(100);
             let cut = writing.cut_now();
-            assert!(cut.is_none_or(|offset| offset <= writing.needed_from as i64 * 2), "cut too far at {sequence}");
+            assert!(cut.is_none_or(|offset| offset <= writing.retain_from as i64 * 2), "cut too far at {sequence}");
             cuts.extend(cut);
         }
         assert!(writing.marks.len() <= MAX_MARKS);

@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 
 use crate::embedded::{self, Store};
 use crate::kafka;
-use crate::port::{Seat, Sink};
+use crate::port::{ShardOwner, Sink};
 use crate::shard::{Control, StateLog};
 use crate::wire::pages::Mark;
 use crate::worker::{Job, Worker};
@@ -112,6 +112,6 @@ impl Crew {
 
 type Work = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
-fn seat(job: Job, sink: Box<dyn Sink>) -> Arc<Mutex<dyn Seat>> {
+fn seat(job: Job, sink: Box<dyn Sink>) -> Arc<Mutex<dyn ShardOwner>> {
     Arc::new(Mutex::new(Worker::new(job, sink)))
 }

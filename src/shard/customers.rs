@@ -23,10 +23,10 @@ struct Row {
     change: u32,
     /// When the wheel asks for the customer next, never later than the earliest deadline; [`Timestamp::MAX`]: nothing is
     /// awaited. Not part of the state: an abort does not undo it.
-    armed: Timestamp,
+    next_wakeup: Timestamp,
     /// A later instant at which the wheel asks as well, left from before something nearer was awaited. Remembered so that
     /// the same far deadline is not put into the wheel again after every near one.
-    spare: Timestamp,
+    far_wakeup: Timestamp,
 }
 
 /// What the open transaction changes.
@@ -96,7 +96,7 @@ impl Customers {
     }
 
     fn add(&mut self, hash: u64) -> Slot {
-        let row = Row { hash, image: Block::NONE, change: 0, armed: Timestamp::MAX, spare: Timestamp::MAX };
+        let row = Row { hash, image: Block::NONE, change: 0, next_wakeup: Timestamp::MAX, far_wakeup: Timestamp::MAX };
         let slot = match self.free.pop() {
             Some(slot) => {
                 self.rows[slot.index()] = row;
@@ -258,18 +258,18 @@ impl Customers {
     /// The instants at which the wheel will ask for the customer.
     pub(super) fn wakeups(&self, slot: Slot) -> [Timestamp; 2] {
         let row = &self.rows[slot.index()];
-        [row.armed, row.spare]
+        [row.next_wakeup, row.far_wakeup]
     }
 
     /// No wheel asks for anybody.
     pub(super) fn disarm(&mut self) {
         for row in &mut self.rows {
-            (row.armed, row.spare) = (Timestamp::MAX, Timestamp::MAX);
+            (row.next_wakeup, row.far_wakeup) = (Timestamp::MAX, Timestamp::MAX);
         }
     }
 
-    pub(super) fn armed(&self, slot: Slot) -> Timestamp {
-        self.rows[slot.index()].armed
+    pub(super) fn next_wakeup(&self, slot: Slot) -> Timestamp {
+        self.rows[slot.index()].next_wakeup
     }
 
     /// Sees to it that the wheel asks at `deadline` or before; says whether it must be told, and at which instant it need not ask
@@ -279,16 +279,16 @@ impl Customers {
         if deadline == Timestamp::MAX {
             return (false, Timestamp::MAX);
         }
-        let before = std::mem::replace(&mut row.armed, deadline);
-        if row.spare <= deadline {
-            row.armed = std::mem::replace(&mut row.spare, before);
+        let before = std::mem::replace(&mut row.next_wakeup, deadline);
+        if row.far_wakeup <= deadline {
+            row.next_wakeup = std::mem::replace(&mut row.far_wakeup, before);
             return (false, Timestamp::MAX);
         }
         if before == Timestamp::MAX {
             return (true, Timestamp::MAX);
         }
-        if row.spare == Timestamp::MAX {
-            row.spare = before;
+        if row.far_wakeup == Timestamp::MAX {
+            row.far_wakeup = before;
             return (true, Timestamp::MAX);
         }
         // The farther of the two is worth remembering: it would stay in the wheel for longest.
@@ -296,13 +296,13 @@ impl Customers {
     }
 
     /// The wheel asks at this instant; says whether that is what the customer waits for.
-    pub(super) fn ring(&mut self, slot: Slot, instant: Timestamp) -> bool {
+    pub(super) fn wake(&mut self, slot: Slot, instant: Timestamp) -> bool {
         let row = &mut self.rows[slot.index()];
-        let awaited = row.armed == instant;
+        let awaited = row.next_wakeup == instant;
         if awaited {
-            row.armed = Timestamp::MAX;
-        } else if row.spare == instant {
-            row.spare = Timestamp::MAX;
+            row.next_wakeup = Timestamp::MAX;
+        } else if row.far_wakeup == instant {
+            row.far_wakeup = Timestamp::MAX;
         }
         awaited
     }

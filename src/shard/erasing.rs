@@ -4,7 +4,7 @@
 //! turn go once it is committed. Nothing is published about them any more.
 
 use super::wheel::Wheel;
-use super::{Action, Customers, Erasure, Shard, Slot, StateLog, Told, Undo};
+use super::{Action, Customers, Erasure, ErasureScope, Shard, Slot, StateLog, Undo};
 use crate::time::Timestamp;
 use crate::touchpoint::Identity;
 
@@ -13,12 +13,13 @@ impl Shard {
     /// a customer are that customer's as well; their shard is found by asking all.
     pub(super) fn erase(&mut self, erasure: &Erasure, actions: &mut Vec<Action>) {
         for who in &erasure.who {
-            match erasure.told {
-                Told::Everyone => {}
-                Told::Here => actions.push(Action::Announce(who.clone())),
+            match erasure.scope {
+                ErasureScope::AllShards => {}
+                ErasureScope::ThisShard => actions.push(Action::Announce(who.clone())),
             }
             let links = self.leave(who, actions);
-            let unheard = links.into_iter().filter(|link| !(erasure.told == Told::Here && erasure.who.contains(link)));
+            let unheard =
+                links.into_iter().filter(|link| !(erasure.scope == ErasureScope::ThisShard && erasure.who.contains(link)));
             actions.extend(unheard.map(Action::Announce));
         }
     }
@@ -48,7 +49,7 @@ impl Shard {
             Undo::Never => {
                 disarm(&mut self.wheel, &self.customers, slot);
                 if self.settings.state_log == StateLog::Changes {
-                    self.turn.left(slot);
+                    self.refresh_cycle.left(slot);
                 }
                 self.customers.remove_vacant(slot);
             }
@@ -68,13 +69,13 @@ impl Shard {
 
     /// Whether the log holds somebody who has gone, and everybody must be written anew before that can be cut off, be there
     /// touchpoints or not.
-    pub fn owes_a_turn(&self) -> bool {
-        self.turn.is_owed()
+    pub fn refresh_due(&self) -> bool {
+        self.refresh_cycle.is_due()
     }
 
     /// To go round within half an hour by a step every ten seconds, so many customers must be written anew in a step.
     pub fn step(&self) -> usize {
-        self.turn.step()
+        self.refresh_cycle.step()
     }
 }
 

@@ -34,17 +34,17 @@ pub enum Body {
 pub struct Erasure {
     /// Who.
     pub who: Vec<Identity>,
-    /// Who else is told.
-    pub told: Told,
+    /// Which shards hear of it.
+    pub scope: ErasureScope,
 }
 
 /// Which shards hear of an erasure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum ErasureScope {
     /// All of them: it came by the control topic.
-    Everyone,
+    AllShards,
     /// This one alone, so that it must tell the others: a touchpoint asked for it.
-    Here,
+    ThisShard,
 }
 
 /// A record that cannot be used, with its bytes for the dead letters (rule 21).

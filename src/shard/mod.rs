@@ -9,8 +9,8 @@ mod census;
 mod customers;
 mod erasing;
 mod frontier;
+mod refresh;
 mod slot;
-mod turn;
 mod wheel;
 
 use std::sync::Arc;
@@ -25,12 +25,12 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
 pub use customers::Customers;
-pub use frontier::{Body, Buffered, Control, Erasure, Position, Told, Unusable};
+pub use frontier::{Body, Buffered, Control, Erasure, ErasureScope, Position, Unusable};
 pub use slot::Slot;
 
 use census::Census;
 use frontier::{Inputs, Reach};
-use turn::Turn;
+use refresh::RefreshCycle;
 use wheel::Wheel;
 
 /// What a shard is told about time, limits and undoing.
@@ -115,7 +115,7 @@ pub enum Input {
         /// Worker clock when the query was sent.
         at: Timestamp,
     },
-    /// The worker clock shows this. Told at assignment, and again while the shard is held.
+    /// The worker clock shows this. ErasureScope at assignment, and again while the shard is held.
     Clock(Timestamp),
     /// The log is about to commit: say what belongs to the transaction, and decide nothing until its end is known.
     Prepare,
@@ -225,7 +225,7 @@ pub struct Shard {
     customers: Customers,
     inputs: Inputs,
     wheel: Wheel,
-    turn: Turn,
+    refresh_cycle: RefreshCycle,
     held: bool,
     stream_time: Option<Timestamp>,
     committed: Progress,
@@ -263,7 +263,7 @@ impl Shard {
             settings,
             customers,
             wheel: Wheel::starting_at(progress.stream_time),
-            turn: Turn::default(),
+            refresh_cycle: RefreshCycle::default(),
             held: false,
             phase: Phase::Deciding,
             applied: Vec::new(),
@@ -296,10 +296,10 @@ impl Shard {
         }
         self.hand = hand;
         let walked = self.settings.state_log == StateLog::Changes;
-        self.turn = Turn::beginning(if walked { slots } else { Vec::new() }, self.committed.sequence);
+        self.refresh_cycle = RefreshCycle::beginning(if walked { slots } else { Vec::new() }, self.committed.sequence);
         if walked && self.committed.sequence > 0 {
             // The log may still contain deleted customers. We cannot know, so we schedule a full refresh.
-            self.turn.owe();
+            self.refresh_cycle.make_due();
         }
     }
 
@@ -307,7 +307,7 @@ impl Shard {
     /// `None` once all have been written. To be asked after [`Input::Prepare`], for as many bytes as what changed.
     pub fn refresh(&mut self) -> Option<Slot> {
         loop {
-            let slot = self.turn.next()?;
+            let slot = self.refresh_cycle.next()?;
             if self.leaving == 0 || self.customers.latest(slot).is_some() {
                 return Some(slot);
             }
@@ -329,19 +329,19 @@ impl Shard {
     /// The words of the dictionary that the log must be told in the transaction being committed: those that are new to it, or
     /// all, where what it was told of them is about to be cut off. To be asked after [`Shard::refresh`].
     pub fn new_words(&self) -> impl Iterator<Item = (u32, &str)> {
-        self.customers.words().after(if self.turn.begins() { 0 } else { self.words_written })
+        self.customers.words().after(if self.refresh_cycle.begins() { 0 } else { self.words_written })
     }
 
     /// The first commit, by its sequence number, that the state log is needed from once the transaction being committed is in
     /// it: what stands before can be deleted.
-    pub fn needed_from(&self) -> u64 {
-        self.turn.needed_from()
+    pub fn retain_from(&self) -> u64 {
+        self.refresh_cycle.retain_from()
     }
 
     /// What the owner before knew about that: to be told at the beginning, so that a log whose head somebody deletes is found
     /// out also soon after a start.
-    pub fn needs_from(&mut self, sequence: u64) {
-        self.turn.begun_from(sequence);
+    pub fn retains_from(&mut self, sequence: u64) {
+        self.refresh_cycle.begin_from(sequence);
     }
 
     /// The log time of a record that arrives now (rule 2): the running maximum, per input, of the lesser of its timestamp
@@ -498,7 +498,7 @@ impl Shard {
     }
 
     fn fire(&mut self, deadline: Timestamp, slot: Slot, actions: &mut Vec<Action>) {
-        if !self.customers.ring(slot, deadline) {
+        if !self.customers.wake(slot, deadline) {
             return;
         }
         let mut hand = std::mem::take(&mut self.hand);
@@ -592,10 +592,10 @@ impl Shard {
             self.publish(log_time, actions);
         }
         if joined && self.settings.state_log == StateLog::Changes {
-            self.turn.joined(slot);
+            self.refresh_cycle.joined(slot);
         }
         let next = attention(&hand, awaited, self.settings.forget_after);
-        if next < self.customers.armed(slot) {
+        if next < self.customers.next_wakeup(slot) {
             self.arm(slot, next);
         }
         self.hand = hand;
@@ -630,8 +630,8 @@ impl Shard {
 
     fn settle_committed(&mut self) {
         let Phase::Committing(progress) = std::mem::replace(&mut self.phase, Phase::Deciding) else { return };
-        self.turn.committed(progress.sequence);
-        if self.turn.has_gone_round() {
+        self.refresh_cycle.committed(progress.sequence);
+        if self.refresh_cycle.has_gone_round() {
             self.customers.all_written();
         }
         self.committed = progress;
@@ -640,14 +640,14 @@ impl Shard {
         customers.commit(|customers, slot| {
             erasing::disarm(&mut self.wheel, customers, slot);
             if walked {
-                self.turn.left(slot);
+                self.refresh_cycle.left(slot);
             }
         });
         self.customers = customers;
         self.population.absorb(&mut self.moved);
         if self.leaving > 0 && self.settings.state_log == StateLog::Changes {
             // Also of somebody who came back at once, what was known before is to go from the log.
-            self.turn.owe();
+            self.refresh_cycle.make_due();
         }
         self.leaving = 0;
         let mut applied = std::mem::take(&mut self.applied);
@@ -658,7 +658,7 @@ impl Shard {
 
     fn settle_aborted(&mut self) {
         self.phase = Phase::Deciding;
-        self.turn.aborted();
+        self.refresh_cycle.aborted();
         let forget_after = self.settings.forget_after;
         let (mut customers, mut hand) = (std::mem::take(&mut self.customers), std::mem::take(&mut self.hand));
         let mut rearm: Vec<(Slot, Timestamp)> = Vec::new();
@@ -668,7 +668,7 @@ impl Shard {
                 return;
             }
             let next = attention(&hand, hand.next_deadline(), forget_after);
-            if next < customers.armed(slot) {
+            if next < customers.next_wakeup(slot) {
                 rearm.push((slot, next));
             }
         });

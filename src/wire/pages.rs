@@ -25,7 +25,7 @@ const VERSION: u8 = 5;
 const OLDEST: u8 = 2;
 /// From this version on customers are packed.
 const PACKED: u8 = 5;
-/// Before this version the head had no `needed_from`, the checksum left the version out, and nobody was ever gone.
+/// Before this version the head had no `retain_from`, the checksum left the version out, and nobody was ever gone.
 const HEADED: u8 = 3;
 /// In the length of an entry: it holds a customer's key alone.
 const GONE: u32 = 1 << 31;
@@ -58,7 +58,7 @@ pub struct Head {
     pub attempt: String,
     /// The log is needed from this commit on once this page is in it; 0 where nobody knows. A log that begins later has lost
     /// its head to somebody else.
-    pub needed_from: u64,
+    pub retain_from: u64,
 }
 
 /// A head as version 2 wrote it.
@@ -75,7 +75,7 @@ struct HeadBefore {
 impl From<HeadBefore> for Head {
     fn from(head: HeadBefore) -> Self {
         let HeadBefore { part, partitions, inputs, models, progress, attempt } = head;
-        Head { part, partitions, inputs, models, progress, attempt, needed_from: 0 }
+        Head { part, partitions, inputs, models, progress, attempt, retain_from: 0 }
     }
 }
 
@@ -362,7 +362,7 @@ mod tests {
                 sequence: 7,
             }),
             attempt: "a-1".to_owned(),
-            needed_from: 5,
+            retain_from: 5,
         }
     }
 

@@ -14,9 +14,10 @@ use crate::lookup::{Lookup, Missing, SharedShard};
 use crate::metrics::{self, ShardMeters, WorkerMeters};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
-use crate::port::{Assignment, Known, Now, Origin, RawRecord, Seat, ShardId, Sink, Stamped, Verdict};
+use crate::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner, Sink, Stamped, Verdict};
 use crate::shard::{
-    Action, Body, Buffered, Customers, Erasure, Input, Progress, Settings, Shard, Slot, StateLog, Told, Unusable, Written,
+    Action, Body, Buffered, Customers, Erasure, ErasureScope, Input, Progress, Settings, Shard, Slot, StateLog, Unusable,
+    Written,
 };
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
@@ -80,7 +81,7 @@ struct Place {
 struct Kept {
     progress: Progress,
     customers: Customers,
-    needed_from: u64,
+    retain_from: u64,
     since: Timestamp,
 }
 
@@ -278,7 +279,7 @@ impl Worker {
         }
         let takes_part = |place: &Place| {
             let shard = place.shard.lock();
-            shard.is_dirty() || (stepping && shard.owes_a_turn())
+            shard.is_dirty() || (stepping && shard.refresh_due())
         };
         let dirty: Vec<ShardId> =
             self.places.iter().filter(|(_, place)| takes_part(place)).map(|(shard, _)| *shard).collect();
@@ -298,7 +299,7 @@ impl Worker {
             };
             for action in actions {
                 match action {
-                    Action::Remember(slot) => changed += remember(sink, *id, shard, slot, Says::Change),
+                    Action::Remember(slot) => changed += remember(sink, *id, shard, slot, ImageKind::Change),
                     Action::Forget(who) => changed += sink.forget(*id, &who),
                     Action::Commit(done) => progress.push((*id, done)),
                     Action::Publish { .. } | Action::DeadLetter { .. } | Action::Announce(_) | Action::Tombstone(_) => {}
@@ -307,17 +308,17 @@ impl Worker {
             // As much is written anew, so that the log is bounded by twice the state; and so many customers as are owed to
             // those who have gone.
             let mut owed = changed;
-            let mut step = if stepping && shard.owes_a_turn() { shard.step() } else { 0 };
+            let mut step = if stepping && shard.refresh_due() { shard.step() } else { 0 };
             while (owed > 0 || step > 0)
                 && let Some(slot) = shard.refresh()
             {
-                owed = owed.saturating_sub(remember(sink, *id, shard, slot, Says::Whole).max(1));
+                owed = owed.saturating_sub(remember(sink, *id, shard, slot, ImageKind::Whole).max(1));
                 step = step.saturating_sub(1);
             }
             for (number, text) in shard.new_words() {
                 sink.word(*id, number, text);
             }
-            sink.keep_from(*id, shard.needed_from());
+            sink.keep_from(*id, shard.retain_from());
         }
         let verdict = self.sink.commit(&progress);
         self.commit_ended = (self.job.now)();
@@ -413,9 +414,9 @@ impl Worker {
                 self.job.lookup.remove(*id);
                 let mut shard = place.shard.lock();
                 shard.retire();
-                let (progress, needed_from) = (shard.committed().clone(), shard.needed_from());
+                let (progress, retain_from) = (shard.committed().clone(), shard.retain_from());
                 let (customers, since) = (std::mem::take(shard.customers()), self.last_commit);
-                self.kept.insert(*id, Kept { progress, customers, needed_from, since });
+                self.kept.insert(*id, Kept { progress, customers, retain_from, since });
             }
         }
         self.forget(shards);
@@ -475,7 +476,7 @@ fn decode(
             if job.erase_on.as_ref() == Some(&touchpoint.kind) {
                 let mut who = vec![touchpoint.identity];
                 who.extend(touchpoint.linked.map(Identity::anonymous));
-                return Body::Erasure(Box::new(Erasure { who, told: Told::Here }));
+                return Body::Erasure(Box::new(Erasure { who, scope: ErasureScope::ThisShard }));
             }
             Body::Touchpoint(touchpoint)
         }
@@ -490,7 +491,7 @@ fn unusable(reason: String, record: &RawRecord<'_>) -> Body {
 
 /// What is to be said of a customer to a log of changes.
 #[derive(Clone, Copy)]
-enum Says {
+enum ImageKind {
     /// How it follows from what stands there.
     Change,
     /// All of it, so that nothing before is needed any more.
@@ -498,29 +499,29 @@ enum Says {
 }
 
 /// Hands a customer's state to the log; returns the bytes that a log of changes grew by.
-fn remember(sink: &mut dyn Sink, id: ShardId, shard: &Shard, slot: Slot, says: Says) -> usize {
+fn remember(sink: &mut dyn Sink, id: ShardId, shard: &Shard, slot: Slot, kind: ImageKind) -> usize {
     let Some(written) = shard.written(slot) else { return 0 };
     sink.remember(
         id,
-        match says {
-            Says::Change => written,
-            Says::Whole => Written { before: None, ..written },
+        match kind {
+            ImageKind::Change => written,
+            ImageKind::Whole => Written { before: None, ..written },
         },
     )
 }
 
-impl Seat for Worker {
+impl ShardOwner for Worker {
     fn assigned(&mut self, shards: Vec<Assignment>) {
         if !std::mem::replace(&mut self.seated, true) {
             self.job.lookup.seat();
         }
         let now = (self.job.now)();
         self.receipt = now;
-        for Assignment { shard: id, progress, customers, needed_from } in shards {
+        for Assignment { shard: id, progress, customers, retain_from } in shards {
             let kept = self.kept.remove(&id);
-            let (customers, needed_from) = match (customers, kept) {
-                (Known::Restored(customers), _) => (customers, needed_from),
-                (Known::Kept, Some(kept)) => (kept.customers, kept.needed_from),
+            let (customers, retain_from) = match (customers, kept) {
+                (Known::Restored(customers), _) => (customers, retain_from),
+                (Known::Kept, Some(kept)) => (kept.customers, kept.retain_from),
                 (Known::Kept, None) => {
                     self.park(id, "its state was not kept; please report this, and start again".to_owned());
                     continue;
@@ -530,7 +531,7 @@ impl Seat for Worker {
             let models = Arc::clone(&self.job.models);
             let mut meters = ShardMeters::new(id, self.job.models.iter().map(Arc::as_ref));
             let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress);
-            shard.needs_from(needed_from);
+            shard.retains_from(retain_from);
             meters.standing(shard.population(), shard.armed());
             let shard = SharedShard::new(shard);
             self.job.lookup.add(id, shard.clone());
@@ -597,7 +598,7 @@ impl Seat for Worker {
         let Some(place) = self.places.get(&origin.shard) else { return };
         let whom = record.value.ok_or_else(|| "the record has no value".to_owned()).and_then(erasures::decode);
         let body = match whom {
-            Ok(who) => Body::Erasure(Box::new(Erasure { who: vec![who], told: Told::Everyone })),
+            Ok(who) => Body::Erasure(Box::new(Erasure { who: vec![who], scope: ErasureScope::AllShards })),
             Err(reason) => unusable(reason, &record),
         };
         let mut shard = place.shard.lock();

@@ -9,7 +9,7 @@ use crate::shard::Position;
 /// A log of changes that takes everything; notes from which commit on it is needed.
 #[derive(Default)]
 struct Changes {
-    needed_from: Arc<Mutex<u64>>,
+    retain_from: Arc<Mutex<u64>>,
     /// What was published, and whether as stale.
     published: Arc<Mutex<Vec<(String, bool)>>>,
     /// Bytes of each commit, the one being made last.
@@ -41,7 +41,7 @@ impl Sink for Changes {
     fn tombstone(&mut self, _: &Identity) {}
     fn announce(&mut self, _: &Identity) {}
     fn keep_from(&mut self, _: ShardId, sequence: u64) {
-        *self.needed_from.lock().expect("one thread") = sequence;
+        *self.retain_from.lock().expect("one thread") = sequence;
     }
     fn commit(&mut self, _: &[(ShardId, Progress)]) -> Verdict {
         self.commits.lock().expect("one thread").push(0);
@@ -64,7 +64,7 @@ fn assigned(shards: std::ops::Range<ShardId>) -> Vec<Assignment> {
         shard,
         progress: progress.clone(),
         customers: Known::Restored(Customers::default()),
-        needed_from: 0,
+        retain_from: 0,
     };
     shards.map(one).collect()
 }
@@ -101,8 +101,8 @@ fn job(rest: &str) -> Job {
 /// A shard that gets nothing but records that cannot be used writes a page with each commit, all the same.
 #[test]
 fn a_log_of_changes_is_cut_though_no_customer_changes() {
-    let needed_from = Arc::new(Mutex::new(0));
-    let sink = Changes { needed_from: Arc::clone(&needed_from), ..Changes::default() };
+    let retain_from = Arc::new(Mutex::new(0));
+    let sink = Changes { retain_from: Arc::clone(&retain_from), ..Changes::default() };
     let mut worker = Worker::new(job(""), Box::new(sink));
     let positions = vec![Position { offset: 0, log_time: Timestamp::MIN }];
     let customers = (0..3).map(|number| Customer::new(Identity::customer(format!("c{number}")))).collect();
@@ -110,7 +110,7 @@ fn a_log_of_changes_is_cut_though_no_customer_changes() {
         shard: 0,
         progress: Progress { positions, ..Progress::default() },
         customers: Known::Restored(customers),
-        needed_from: 0,
+        retain_from: 0,
     }]);
     for offset in 0..20 {
         let origin = Origin { shard: 0, input: 0, offset };
@@ -118,7 +118,7 @@ fn a_log_of_changes_is_cut_though_no_customer_changes() {
         worker.record(RawRecord { origin, timestamp: NOW, stamped, key: None, value });
         worker.turn().expect("the sink takes everything");
     }
-    assert!(*needed_from.lock().expect("one thread") > 10, "{needed_from:?}");
+    assert!(*retain_from.lock().expect("one thread") > 10, "{retain_from:?}");
 }
 
 /// It can only be cut between commits, however much of the state a commit changes.
@@ -126,8 +126,8 @@ fn a_log_of_changes_is_cut_though_no_customer_changes() {
 fn a_log_of_changes_is_twice_the_state_and_one_commit_at_most() {
     const CUSTOMERS: usize = 400;
     for changed in [2, 20, 40, 100, 160, 220, 300, 380, 400] {
-        let (needed_from, commits) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(Vec::new())));
-        let sink = Changes { needed_from: Arc::clone(&needed_from), commits: Arc::clone(&commits), ..Changes::default() };
+        let (retain_from, commits) = (Arc::new(Mutex::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let sink = Changes { retain_from: Arc::clone(&retain_from), commits: Arc::clone(&commits), ..Changes::default() };
         let mut worker = Worker::new(job(""), Box::new(sink));
         let customers = (0..CUSTOMERS).map(|number| Customer::new(Identity::customer(format!("c{number}")))).collect();
         let mut all = assigned(0..1);
@@ -143,8 +143,8 @@ fn a_log_of_changes_is_twice_the_state_and_one_commit_at_most() {
             }
             worker.turn().expect("the sink takes everything");
             if commit > 2 * turn {
-                let needed_from = usize::try_from(*needed_from.lock().expect("one thread")).expect("small");
-                worst = worst.max(commits.lock().expect("one thread")[needed_from.max(1) - 1..].iter().sum::<u64>());
+                let retain_from = usize::try_from(*retain_from.lock().expect("one thread")).expect("small");
+                worst = worst.max(commits.lock().expect("one thread")[retain_from.max(1) - 1..].iter().sum::<u64>());
             }
         }
         // A commit of the changes, as much anew, and one customer more for the page itself.
@@ -185,7 +185,7 @@ fn what_was_given_up_with_a_commit_is_kept_as_committed() {
     let progress = worker.kept(0).expect("kept");
     assert_eq!((progress.positions[0].offset, progress.sequence), (1, 1));
     assert!(worker.job.lookup.customer(&Identity::customer("anna")).is_none(), "it is with nobody now");
-    worker.assigned(vec![Assignment { shard: 0, progress, customers: Known::Kept, needed_from: 0 }]);
+    worker.assigned(vec![Assignment { shard: 0, progress, customers: Known::Kept, retain_from: 0 }]);
     worker.awaiting(&[1]);
     assert!(worker.job.lookup.customer(&Identity::customer("anna")).is_some());
     assert!(worker.job.lookup.customer(&Identity::customer("bert")).is_none());
@@ -285,7 +285,7 @@ fn what_was_overdue_when_a_shard_came_is_published_with_its_first_commit() {
         shard: 0,
         progress: Progress { positions, stream_time: Some(NOW - Span::from_secs(1)), sequence: 1 },
         customers: Known::Restored(Customers::from_iter([customer])),
-        needed_from: 0,
+        retain_from: 0,
     }]);
     worker.turn().expect("the sink takes everything");
     let published = published.lock().expect("one thread");

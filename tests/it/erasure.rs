@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use sillage::journey::Outcome;
 use sillage::model::Model;
 use sillage::shard::{
-    Action, Body, Buffered, Control, Customers, Erasure, Input, Position, Progress, Settings, StateLog, Told,
+    Action, Body, Buffered, Control, Customers, Erasure, ErasureScope, Input, Position, Progress, Settings, StateLog,
 };
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::{Identity, Touchpoint};
@@ -38,9 +38,9 @@ fn world(settings: Settings) -> World {
 }
 
 /// Asks for an erasure within an input, as the embedded log does.
-fn erase(world: &mut World, who: &[Identity], told: Told, log_time: Timestamp) {
+fn erase(world: &mut World, who: &[Identity], scope: ErasureScope, log_time: Timestamp) {
     let log_time = world.shard.log_time(0, log_time, Timestamp::MAX);
-    let body = Body::Erasure(Box::new(Erasure { who: who.to_vec(), told }));
+    let body = Body::Erasure(Box::new(Erasure { who: who.to_vec(), scope }));
     let offset = world.next_offset(0);
     world.tell(Input::Record { input: 0, record: Buffered { offset, log_time, body } });
 }
@@ -66,7 +66,7 @@ fn an_erased_customer_is_gone_once_it_is_committed_and_begins_anew_afterwards() 
     world.give(0, touchpoint("b", "page.viewed", after("1m"), "2"), after("1m"));
     world.commit();
     said(&mut world);
-    erase(&mut world, &[Identity::customer("a")], Told::Everyone, after("2m"));
+    erase(&mut world, &[Identity::customer("a")], ErasureScope::AllShards, after("2m"));
     assert_eq!(world.customers().len(), 1, "for the shard it is gone at once");
     world.tell(Input::Prepare);
     assert_eq!(said(&mut world), ["tombstone a", "forget a"]);
@@ -83,7 +83,7 @@ fn an_erased_customer_is_gone_once_it_is_committed_and_begins_anew_afterwards() 
     // Whoever nobody knows is erased without a word.
     world.commit();
     world.actions.clear();
-    erase(&mut world, &[Identity::anonymous("a")], Told::Everyone, after("3h"));
+    erase(&mut world, &[Identity::anonymous("a")], ErasureScope::AllShards, after("3h"));
     world.tell(Input::Prepare);
     assert_eq!((said(&mut world), world.shard.take_counts().erased), (vec![], 1 - 1), "anonymous a is not customer a");
 }
@@ -98,11 +98,11 @@ fn a_touchpoint_that_asks_lets_everybody_hear_and_so_do_the_ids_that_go_with_a_c
     }
     world.commit();
     said(&mut world);
-    erase(&mut world, &[Identity::customer("a"), Identity::anonymous("cookie-2")], Told::Here, after("2m"));
+    erase(&mut world, &[Identity::customer("a"), Identity::anonymous("cookie-2")], ErasureScope::ThisShard, after("2m"));
     let expected = ["announce Customer a", "tombstone a", "announce Anonymous cookie-1", "announce Anonymous cookie-2"];
     assert_eq!(said(&mut world), expected);
     // The order comes round to this shard as well, and finds nobody.
-    erase(&mut world, &[Identity::customer("a")], Told::Everyone, after("3m"));
+    erase(&mut world, &[Identity::customer("a")], ErasureScope::AllShards, after("3m"));
     assert_eq!(said(&mut world), [""; 0]);
     world.give(0, touchpoint("b", "page.viewed", after("4m"), "b"), after("4m"));
     world.tell(Input::Prepare);
@@ -113,7 +113,7 @@ fn a_touchpoint_that_asks_lets_everybody_hear_and_so_do_the_ids_that_go_with_a_c
 fn who_came_and_went_in_one_transaction_was_never_written_but_something_was_published() {
     let mut world = world(settings());
     world.give(0, touchpoint("a", "page.viewed", after("0m"), "1"), after("0m"));
-    erase(&mut world, &[Identity::customer("a")], Told::Everyone, after("1m"));
+    erase(&mut world, &[Identity::customer("a")], ErasureScope::AllShards, after("1m"));
     world.tell(Input::Prepare);
     assert_eq!(said(&mut world), ["tombstone a"]);
     world.tell(Input::Committed);
@@ -125,7 +125,7 @@ fn who_came_and_went_in_one_transaction_was_never_written_but_something_was_publ
 fn a_tombstone_stands_between_what_was_published_before_and_after() {
     let mut world = world(settings());
     world.give(0, touchpoint("a", "page.viewed", after("0m"), "1"), after("0m"));
-    erase(&mut world, &[Identity::customer("a")], Told::Everyone, after("1m"));
+    erase(&mut world, &[Identity::customer("a")], ErasureScope::AllShards, after("1m"));
     world.give(0, touchpoint("a", "page.viewed", after("2m"), "2"), after("2m"));
     let order = world.actions.iter().filter_map(|action| match action {
         Action::Publish { .. } => Some("publish"),
@@ -145,7 +145,7 @@ fn undoing_brings_an_erased_customer_back_with_its_deadline() {
     world.give(0, touchpoint("b", "page.viewed", after("5m"), "2"), after("5m"));
     world.commit();
     let with_b = world.state();
-    erase(&mut world, &[Identity::customer("b")], Told::Everyone, after("6m"));
+    erase(&mut world, &[Identity::customer("b")], ErasureScope::AllShards, after("6m"));
     assert_eq!(world.state(), committed, "as if b had never come");
     assert_eq!((world.shard.armed(), world.shard.population().to_vec()), (standing.0, vec![vec![1, 0]]), "not committed");
     world.tell(Input::Prepare);
@@ -163,7 +163,7 @@ fn a_deadline_that_passed_while_its_customer_was_erased_is_decided_after_all_whe
     world.give(0, touchpoint("a", "cart.added", after("0m"), "1"), after("0m"));
     world.commit();
     world.take_outcomes();
-    erase(&mut world, &[Identity::customer("a")], Told::Everyone, after("29m"));
+    erase(&mut world, &[Identity::customer("a")], ErasureScope::AllShards, after("29m"));
     world.quiet_until(0, after("2h"));
     assert_eq!(sentences(&world.take_outcomes()), "quiet");
     world.tell(Input::Prepare);
@@ -182,7 +182,7 @@ fn the_control_topic_takes_its_place_by_time_and_never_holds_anybody_up() {
     world.quiet_until(0, after("10m"));
     assert_eq!(world.shard.stream_time(), Some(after("10m")), "the control topic has said nothing");
     let order = |at: &str, offset| {
-        let body = Body::Erasure(Box::new(Erasure { who: vec![Identity::customer("a")], told: Told::Everyone }));
+        let body = Body::Erasure(Box::new(Erasure { who: vec![Identity::customer("a")], scope: ErasureScope::AllShards }));
         Input::Record { input: 1, record: Buffered { offset, log_time: after(at), body } }
     };
     world.tell(order("20m", 7));
@@ -390,7 +390,7 @@ fn live(settings: Settings, deeds: &[(Deed, i64)], fates: &[Fate], only: impl Fn
         now = now + Span::from_millis(*gap);
         match *deed {
             Deed::Touch { who, kind, cart } if only(number) => run.world.give(0, made(who, kind, cart, now, number), now),
-            Deed::Erase { who } if only(number) => erase(&mut run.world, &[identity(who)], Told::Everyone, now),
+            Deed::Erase { who } if only(number) => erase(&mut run.world, &[identity(who)], ErasureScope::AllShards, now),
             Deed::Touch { .. } | Deed::Erase { .. } | Deed::Wait => run.world.quiet_until(0, now),
         }
         run.obey();
@@ -479,12 +479,12 @@ fn a_turn_is_owed_to_those_who_have_gone_and_it_ends() {
         world.give(0, touchpoint(&format!("c{number}"), "page.viewed", after("0m"), "1"), after("0m"));
     }
     world.commit();
-    assert!(!world.shard.owes_a_turn());
-    erase(&mut world, &[Identity::customer("c7")], Told::Everyone, after("1m"));
+    assert!(!world.shard.refresh_due());
+    erase(&mut world, &[Identity::customer("c7")], ErasureScope::AllShards, after("1m"));
     world.commit();
     let erased_by = world.shard.committed().sequence;
     let mut steps = 0;
-    while world.shard.owes_a_turn() {
+    while world.shard.refresh_due() {
         steps += 1;
         world.tell(Input::Prepare);
         for _ in 0..world.shard.step() {
@@ -494,7 +494,7 @@ fn a_turn_is_owed_to_those_who_have_gone_and_it_ends() {
         }
         world.tell(Input::Committed);
     }
-    assert!(world.shard.needed_from() > erased_by, "commit {erased_by} can be cut off");
+    assert!(world.shard.retain_from() > erased_by, "commit {erased_by} can be cut off");
     assert!(steps <= 20, "{steps} steps for 300 customers");
     let progress = world.shard.committed();
     assert_eq!(progress.positions, [Position { offset: 301, log_time: after("1m") }]);

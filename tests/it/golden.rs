@@ -148,7 +148,7 @@ fn head(part: u32, sequence: Option<u64>) -> Head {
         }],
         progress: sequence.map(|sequence| Progress { positions, stream_time, sequence }),
         attempt: "c0ffee-12".to_owned(),
-        needed_from: 5,
+        retain_from: 5,
     }
 }
 
@@ -221,14 +221,14 @@ fn a_log_of_version_4_goes_on_in_the_current_one() {
         stream_time: Some(last.event_time),
         sequence,
     };
-    let head = |sequence: u64, needed_from: u64| Head {
+    let head = |sequence: u64, retain_from: u64| Head {
         part: 0,
         partitions: 1,
         inputs: inputs.clone(),
         models: models.clone(),
         progress: Some(progress(sequence)),
         attempt: "a-1".to_owned(),
-        needed_from,
+        retain_from,
     };
     let mut log = vec![a_page_of_version_4(&head(1, 0), &bytes("customer", 2))];
     let read = |log: &[Vec<u8>]| {
@@ -267,7 +267,7 @@ fn a_log_of_version_4_goes_on_in_the_current_one() {
         for (number, text) in shard.new_words() {
             draft.add_word(number, text).expect("added");
         }
-        log.push(draft.finish(&head(sequence, shard.needed_from())).expect("a page"));
+        log.push(draft.finish(&head(sequence, shard.retain_from())).expect("a page"));
         shard.handle(Input::Committed, &mut actions);
         assert_eq!(read(&log).all(), shard.customers().all(), "commit {sequence}");
     }

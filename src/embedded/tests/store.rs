@@ -10,7 +10,7 @@ use super::super::{Appended, Entering, Entry, MAX_PARTITIONS, Refusal, Settings,
 use super::{BEGIN, Clock, at, entry, model, open, settings, shop, wait_until};
 use crate::journey::Customer;
 use crate::journey::packed::Words;
-use crate::port::{Assignment, Origin, RawRecord, Seat, ShardId, Sink, Verdict};
+use crate::port::{Assignment, Origin, RawRecord, ShardId, ShardOwner, Sink, Verdict};
 use crate::shard::{Position, Progress, Unusable, Written};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
@@ -332,7 +332,7 @@ struct Seen {
     caught_up_to: i64,
 }
 
-impl Seat for Witness {
+impl ShardOwner for Witness {
     fn assigned(&mut self, shards: Vec<Assignment>) {
         let mut seen = self.seen.lock().expect("unpoisoned");
         for assignment in shards {

@@ -11,7 +11,7 @@ use super::{Clock, at, entry, model, open, settings, shop, wait_until};
 use crate::lookup::Lookup;
 use crate::model::Model;
 use crate::partitioner::Partitioner;
-use crate::port::{Assignment, Now, RawRecord, Seat, ShardId};
+use crate::port::{Assignment, Now, RawRecord, ShardId, ShardOwner};
 use crate::shard::{self, Progress};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
@@ -38,7 +38,7 @@ struct Watched {
     told: BTreeMap<ShardId, Timestamp>,
 }
 
-impl Seat for Watched {
+impl ShardOwner for Watched {
     fn assigned(&mut self, shards: Vec<Assignment>) {
         self.worker.assigned(shards);
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::bytes::{Damaged, push_number};
 use super::{Opener, Packer};
 use crate::journey::signs::{Added, Gathered, Question, Seen};
-use crate::journey::watch::Stir;
+use crate::journey::watch::PendingArm;
 use crate::journey::{
     Abandonment, Counted, Episode, EpisodeId, EpisodeKindState, Influence, Journey, SessionSigns, Signs, Standing,
     TallyState, TouchpointId, Watch,
@@ -272,7 +272,7 @@ fn open_watch(from: &mut Opener<'_>) -> Result<Watch, Damaged> {
         until,
         abandonment,
         abandonments,
-        stir: Stir::None,
+        pending: PendingArm::None,
     })
 }
 

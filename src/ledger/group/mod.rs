@@ -116,17 +116,17 @@ pub enum Ask {
     StopRestoring,
     /// From now on, ask where these inputs end, and no others.
     WatchEnds(Vec<Partition>),
-    /// Tell the worker ([`crate::port::Seat::assigned`]).
+    /// Tell the worker ([`crate::port::ShardOwner::assigned`]).
     Assign(Vec<Assignment>),
-    /// Tell the worker ([`crate::port::Seat::awaiting`]).
+    /// Tell the worker ([`crate::port::ShardOwner::awaiting`]).
     Await(Vec<ShardId>),
-    /// Tell the worker ([`crate::port::Seat::park`]).
+    /// Tell the worker ([`crate::port::ShardOwner::park`]).
     Park(ShardId, String),
-    /// Tell the worker ([`crate::port::Seat::revoking`]).
+    /// Tell the worker ([`crate::port::ShardOwner::revoking`]).
     Revoke(Vec<ShardId>),
-    /// Tell the worker ([`crate::port::Seat::lost`]).
+    /// Tell the worker ([`crate::port::ShardOwner::lost`]).
     Lose(Vec<ShardId>),
-    /// Tell the worker ([`crate::port::Seat::caught_up`]).
+    /// Tell the worker ([`crate::port::ShardOwner::caught_up`]).
     CaughtUp {
         /// Which input of which shard.
         partition: Partition,
@@ -177,7 +177,7 @@ pub enum Answer {
     Committed {
         /// By the group's offsets.
         found: BTreeMap<ShardId, Found>,
-        /// How far the state had come that the worker kept when it gave the shard up ([`crate::port::Seat::kept`]).
+        /// How far the state had come that the worker kept when it gave the shard up ([`crate::port::ShardOwner::kept`]).
         kept: BTreeMap<ShardId, Progress>,
     },
     /// Where the state logs end; absent where nobody can say now.
@@ -395,10 +395,10 @@ impl Member {
     fn restored(&mut self, shard: ShardId, restored: Result<Restored, String>, asks: &mut Vec<Ask>) {
         debug_assert!(self.plan.is_none(), "a question is answered before anything else is told");
         let Some(found) = self.awaited.remove(&shard) else { return };
-        let judged = restored.and_then(|Restored { customers, progress, needed_from, .. }| {
-            Ok((seating(&self.ledger, shard, progress, &found)?, customers, needed_from))
+        let judged = restored.and_then(|Restored { customers, progress, retain_from, .. }| {
+            Ok((seating(&self.ledger, shard, progress, &found)?, customers, retain_from))
         });
-        let (seating, customers, needed_from) = match judged {
+        let (seating, customers, retain_from) = match judged {
             Ok(judged) => judged,
             Err(reason) => return asks.push(Ask::Park(shard, reason)),
         };
@@ -409,7 +409,7 @@ impl Member {
         let next = match seating {
             Seating::At(progress) | Seating::Recovered(progress) => {
                 let (progress, customers) = (self.ledger.complete(progress), Known::Restored(customers));
-                Plan::restored(Assignment { shard, progress, customers, needed_from }, reading)
+                Plan::restored(Assignment { shard, progress, customers, retain_from }, reading)
             }
             // Its log holds only what was undone.
             Seating::Fresh => Plan::fresh(shard, found, reading, &self.ledger, self.terms.start),

@@ -174,7 +174,7 @@ impl Plan {
             match found.progress() {
                 Some(progress) if kept.get(&shard) == Some(&progress) => {
                     self.at(shard, &progress.positions);
-                    self.ready.push(Assignment { shard, progress, customers: Known::Kept, needed_from: 0 });
+                    self.ready.push(Assignment { shard, progress, customers: Known::Kept, retain_from: 0 });
                 }
                 Some(progress) => {
                     self.at(shard, &progress.positions);
@@ -256,7 +256,7 @@ impl Plan {
                 shard,
                 progress,
                 customers: Known::Restored(Customers::default()),
-                needed_from: 0,
+                retain_from: 0,
             });
         }
         self.look_at_extents()

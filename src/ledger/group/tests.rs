@@ -1,7 +1,7 @@
 //! What a member asks, event by event.
 
 use super::*;
-use crate::ledger::Bookmark;
+use crate::ledger::OffsetMetadata;
 use crate::shard::Position;
 
 /// Two inputs, and the control topic after them.
@@ -29,7 +29,7 @@ fn progress(sequence: u64, offset: i64) -> Progress {
 
 /// Committed by us.
 fn ours(progress: &Progress) -> Found {
-    let of = |position: &Position| (Some(position.offset), Some(Bookmark::of(progress, position, "a-1")));
+    let of = |position: &Position| (Some(position.offset), Some(OffsetMetadata::of(progress, position, "a-1")));
     Found { offsets: progress.positions.iter().map(of).collect() }
 }
 

@@ -22,7 +22,7 @@ fn head(part: u32, sequence: Option<u64>, from: u64) -> Head {
         models: Vec::new(),
         progress: sequence.map(|sequence| Progress { positions: vec![position], stream_time: None, sequence }),
         attempt: "a".to_owned(),
-        needed_from: from,
+        retain_from: from,
     }
 }
 
@@ -123,8 +123,8 @@ fn what_is_missing_is_told_from_what_is_wrong() {
 /// Who deletes from the topic beside Sillage takes customers away that nobody would miss.
 #[test]
 fn a_log_whose_head_somebody_has_deleted_is_no_whole_log() {
-    let needing = |customer: &str, sequence: u64, needed_from: u64| {
-        saying(0, Some(sequence), needed_from, |draft| {
+    let needing = |customer: &str, sequence: u64, retain_from: u64| {
+        saying(0, Some(sequence), retain_from, |draft| {
             whole(customer, 0)(draft);
             gone("gone")(draft);
         })

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sillage::journey::{Customer, What};
-use sillage::ledger::{Bookmark, Ledger};
+use sillage::ledger::{Ledger, OffsetMetadata};
 use sillage::lookup::Lookup;
 use sillage::model::Model;
 use sillage::shard::{Action, Body, Buffered, Control, Customers, Input, Position, Progress, Settings, Shard, Unusable};
@@ -152,7 +152,7 @@ impl Laws {
     /// Offsets were committed outside of a transaction.
     pub(super) fn committed_alone(&self, offsets: &[(Place, Committed)]) -> Result<(), Broken> {
         for ((_, shard), committed) in offsets {
-            let sequence = Bookmark::parse(&committed.metadata).map_or(0, |mark| mark.sequence);
+            let sequence = OffsetMetadata::parse(&committed.metadata).map_or(0, |mark| mark.sequence);
             let known = self.shards[*shard as usize].sequence;
             if sequence != known {
                 let how =
@@ -180,7 +180,8 @@ impl Laws {
         let ledger = Arc::clone(&self.ledger);
         let (settle, clocks) = (self.settle, self.clocks);
         let truth = &mut self.shards[shard as usize];
-        let marks: Vec<Bookmark> = offsets.values().filter_map(|committed| Bookmark::parse(&committed.metadata)).collect();
+        let marks: Vec<OffsetMetadata> =
+            offsets.values().filter_map(|committed| OffsetMetadata::parse(&committed.metadata)).collect();
         let Some(first) = marks.first().filter(|_| marks.len() == truth.positions.len()) else {
             return broken("all of a commit, or nothing", format!("shard {shard} is committed without some of its inputs"));
         };
@@ -199,8 +200,10 @@ impl Laws {
             return broken("commits follow each other", how);
         }
         let noted = |place: Place, offset: Offset| log_times(&first.attempt, place, offset);
-        let position =
-            |(committed, mark): (&&Committed, &Bookmark)| Position { offset: committed.offset, log_time: mark.log_time };
+        let position = |(committed, mark): (&&Committed, &OffsetMetadata)| Position {
+            offset: committed.offset,
+            log_time: mark.log_time,
+        };
         let progress = Progress {
             positions: offsets.values().zip(&marks).map(position).collect(),
             stream_time: first.stream_time,

@@ -10,7 +10,7 @@ use sillage::ledger::Transactions as _;
 use sillage::ledger::group::{Answer, Ask, End, Event, Extent, Member, Moment, Partition, Protocol, Question, Terms};
 use sillage::lookup::Lookup;
 use sillage::partitioner::Partitioner;
-use sillage::port::{Assignment, Now, Origin, RawRecord, Seat as _, ShardId, Sink, Stamped};
+use sillage::port::{Assignment, Now, Origin, RawRecord, ShardId, ShardOwner as _, Sink, Stamped};
 use sillage::shard::Progress;
 use sillage::time::{Span, Timestamp};
 use sillage::wire::{Format, Limits};

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sillage::ledger::{Bookmark, Failure, Outgoing, Position, Transactions, Went};
+use sillage::ledger::{Failure, OffsetMetadata, Outgoing, Position, ProducerState, Transactions};
 use sillage::port::ShardId;
 
 use super::brokers::{Committed, Place, Refusal};
@@ -30,7 +30,7 @@ pub(super) struct SimTransactions {
     disturbed: bool,
     first_pages: BTreeMap<ShardId, i64>,
     last_page: BTreeMap<ShardId, i64>,
-    attempted: BTreeMap<ShardId, Bookmark>,
+    attempted: BTreeMap<ShardId, OffsetMetadata>,
 }
 
 /// What becomes of a call.
@@ -211,7 +211,7 @@ impl SimTransactions {
     }
 
     /// Ends the transaction.
-    fn end(&mut self, fate: Fate) -> Result<Went, Failure> {
+    fn end(&mut self, fate: Fate) -> Result<ProducerState, Failure> {
         let begun = self.sim.now();
         let (name, epoch) = (self.name.clone(), self.epoch.unwrap_or_default());
         let what = if fate == Fate::Committed { "commit" } else { "abort" };
@@ -229,7 +229,7 @@ impl SimTransactions {
         self.failed = false;
         let rough = self.disturbed || self.sim.now() - begun > SLOW;
         let kept = self.sim.has(Defect::ProducerKept);
-        Ok(if rough && !kept { Went::Roughly } else { Went::Smoothly })
+        Ok(if rough && !kept { ProducerState::Suspect } else { ProducerState::Clean })
     }
 }
 
@@ -273,10 +273,10 @@ impl Transactions for SimTransactions {
         let Some((member, generation)) = member else {
             return Err(Failure::Abort("not a member of the group".to_owned()));
         };
-        self.attempted = offsets.iter().map(|position| (position.shard, position.bookmark.clone())).collect();
+        self.attempted = offsets.iter().map(|position| (position.shard, position.metadata.clone())).collect();
         let committed = |position: &Position<'_>| {
             let place = (position.input, position.shard);
-            (place, Committed { offset: position.offset, metadata: position.bookmark.to_string() })
+            (place, Committed { offset: position.offset, metadata: position.metadata.to_string() })
         };
         let offsets: Vec<(Place, Committed)> = offsets.iter().map(committed).collect();
         if self.sim.has(Defect::OffsetsOutside) {
@@ -311,11 +311,11 @@ impl Transactions for SimTransactions {
         taken
     }
 
-    fn commit(&mut self) -> Result<Went, Failure> {
+    fn commit(&mut self) -> Result<ProducerState, Failure> {
         self.end(Fate::Committed)
     }
 
-    fn abort(&mut self) -> Result<Went, Failure> {
+    fn abort(&mut self) -> Result<ProducerState, Failure> {
         self.queue.clear();
         self.end(Fate::Aborted)
     }
@@ -348,7 +348,7 @@ impl Transactions for SimTransactions {
         }
     }
 
-    fn committed(&mut self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, Bookmark>, String> {
+    fn committed(&mut self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, OffsetMetadata>, String> {
         if self.sim.has(Defect::UncertainIsAborted) {
             return Ok(BTreeMap::new());
         }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sillage::ledger::{Bookmark, Ledger};
+use sillage::ledger::{Ledger, OffsetMetadata};
 use sillage::model::Model;
 use sillage::port::{Now, ShardId};
 use sillage::shard::Settings;
@@ -34,7 +34,7 @@ const PATIENCE: Millis = 30_000;
 pub(super) type ProcessId = usize;
 
 /// Committed offsets by input, the control topic last, and what stands beside them.
-pub(super) type Offsets = Vec<(Option<i64>, Option<Bookmark>)>;
+pub(super) type Offsets = Vec<(Option<i64>, Option<OffsetMetadata>)>;
 
 /// What comes at its time.
 #[derive(Clone, Debug)]
@@ -261,7 +261,7 @@ impl Sim {
                     true => state.brokers.committed_unstable(place),
                     false => state.brokers.committed(place)?,
                 };
-                let mark = committed.and_then(|committed| Bookmark::parse(&committed.metadata));
+                let mark = committed.and_then(|committed| OffsetMetadata::parse(&committed.metadata));
                 Ok((committed.map(|committed| committed.offset), mark))
             };
             Ok((*shard, (0..=self.weather.inputs).map(one).collect::<Result<Offsets, Refusal>>()?))

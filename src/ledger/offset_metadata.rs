@@ -11,7 +11,7 @@ const VERSION: &str = "sillage1";
 
 /// The metadata of a committed offset.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bookmark {
+pub struct OffsetMetadata {
     /// The shard's commit sequence number.
     pub sequence: u64,
     /// Names the attempt, so that a commit of unknown end can be recognised.
@@ -22,10 +22,10 @@ pub struct Bookmark {
     pub log_time: Timestamp,
 }
 
-impl Bookmark {
-    /// The bookmark of a position as of a commit.
+impl OffsetMetadata {
+    /// The metadata of a position as of a commit.
     pub fn of(progress: &Progress, position: &Position, attempt: &str) -> Self {
-        Bookmark {
+        OffsetMetadata {
             sequence: progress.sequence,
             attempt: attempt.to_owned(),
             stream_time: progress.stream_time,
@@ -40,7 +40,7 @@ impl Bookmark {
             return None;
         }
         let mut field = |name: &str| parts.next()?.strip_prefix(name)?.strip_prefix('=');
-        Some(Bookmark {
+        Some(OffsetMetadata {
             sequence: field("seq")?.parse().ok()?,
             attempt: field("try")?.to_owned(),
             stream_time: match field("stream")? {
@@ -52,7 +52,7 @@ impl Bookmark {
     }
 }
 
-impl fmt::Display for Bookmark {
+impl fmt::Display for OffsetMetadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{VERSION} seq={} try={} stream=", self.sequence, self.attempt)?;
         match self.stream_time {
@@ -68,13 +68,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bookmarks_read_back_and_foreign_metadata_are_none() {
+    fn metadata_reads_back_and_foreign_metadata_are_none() {
         for stream_time in [None, Some(Timestamp::from_millis(-5))] {
-            let bookmark = Bookmark { sequence: 7, attempt: "a-1".to_owned(), stream_time, log_time: Timestamp::MIN };
-            assert_eq!(Bookmark::parse(&bookmark.to_string()), Some(bookmark));
+            let metadata = OffsetMetadata { sequence: 7, attempt: "a-1".to_owned(), stream_time, log_time: Timestamp::MIN };
+            assert_eq!(OffsetMetadata::parse(&metadata.to_string()), Some(metadata));
         }
         for text in ["", "sillage1", "sillage1 seq=x try=a stream=- log=1", "other 1 2 3"] {
-            assert_eq!(Bookmark::parse(text), None, "{text:?}");
+            assert_eq!(OffsetMetadata::parse(text), None, "{text:?}");
         }
     }
 }

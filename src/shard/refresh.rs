@@ -18,7 +18,7 @@ const STEP: usize = 64;
 
 /// Where a shard is on its way round its customers.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct RefreshCycle {
     /// All customers, in the order they came; a hole where one has gone.
     roster: Vec<Option<Slot>>,
     holes: usize,
@@ -32,14 +32,14 @@ pub(super) struct Turn {
     /// Places passed since the last commit.
     passed: usize,
     /// What the log holds of those who have gone is worth cutting off once this spot is passed.
-    owed_until: Spot,
+    due_until: Spot,
     /// The last commit, and the last one that may say something of somebody who has gone.
     latest: u64,
     farewell: u64,
     /// Spots at commits, oldest first, with the commit's sequence number.
     marks: VecDeque<(Spot, u64)>,
     /// From which commit on the log is needed.
-    needed_from: u64,
+    retain_from: u64,
 }
 
 /// A spot on the way: turns made, and places passed in this one. Later spots are greater.
@@ -49,22 +49,22 @@ struct Spot {
     passed: usize,
 }
 
-impl Turn {
+impl RefreshCycle {
     /// A turn that begins with these customers; `sequence` is the last commit before it.
     pub(super) fn beginning(roster: Vec<Slot>, sequence: u64) -> Self {
         let customers = roster.len();
-        Turn {
+        RefreshCycle {
             roster: roster.into_iter().map(Some).collect(),
             committed: (Spot::default(), customers),
             marks: VecDeque::from([(Spot::default(), sequence)]),
             latest: sequence,
-            ..Turn::default()
+            ..RefreshCycle::default()
         }
     }
 
     /// The log was cut by an earlier owner up to this commit at most: it is needed from there on until a turn is made.
-    pub(super) fn begun_from(&mut self, needed_from: u64) {
-        self.needed_from = needed_from;
+    pub(super) fn begin_from(&mut self, retain_from: u64) {
+        self.retain_from = retain_from;
     }
 
     /// Another customer came; the transaction writes its state.
@@ -80,18 +80,18 @@ impl Turn {
     /// A customer has gone, by a commit that is in the log.
     pub(super) fn left(&mut self, slot: Slot) {
         self.gone.insert(slot);
-        self.owe();
+        self.make_due();
     }
 
     /// Whoever has gone is to go from the log too. What is one turn behind can be cut, and after two turns it is worth it.
-    pub(super) fn owe(&mut self) {
-        self.owed_until = Spot { turn: self.now.turn + 2, passed: self.now.passed };
+    pub(super) fn make_due(&mut self) {
+        self.due_until = Spot { turn: self.now.turn + 2, passed: self.now.passed };
         self.farewell = self.latest;
     }
 
     /// Whether a turn is owed to those who have gone.
-    pub(super) fn is_owed(&self) -> bool {
-        self.now < self.owed_until || (self.farewell > 0 && self.needed_from <= self.farewell)
+    pub(super) fn is_due(&self) -> bool {
+        self.now < self.due_until || (self.farewell > 0 && self.retain_from <= self.farewell)
     }
 
     /// So many customers are passed in one step of a turn that is owed.
@@ -131,17 +131,17 @@ impl Turn {
     }
 
     /// From which commit on the log is needed, once the commit now being made is in it.
-    pub(super) fn needed_from(&self) -> u64 {
-        let Some(turn) = self.now.turn.checked_sub(1) else { return self.needed_from };
+    pub(super) fn retain_from(&self) -> u64 {
+        let Some(turn) = self.now.turn.checked_sub(1) else { return self.retain_from };
         let behind = Spot { turn, passed: self.now.passed };
         // Whoever stood behind that spot has been written after its commit, whoever stood before it in this turn.
         let mark = self.marks.iter().rev().find(|(spot, _)| *spot <= behind);
-        mark.map_or(self.needed_from, |(_, sequence)| self.needed_from.max(sequence + 1))
+        mark.map_or(self.retain_from, |(_, sequence)| self.retain_from.max(sequence + 1))
     }
 
     /// The commit `sequence` is in the log.
     pub(super) fn committed(&mut self, sequence: u64) {
-        self.needed_from = self.needed_from();
+        self.retain_from = self.retain_from();
         self.latest = sequence;
         self.passed = 0;
         self.back.clear();
@@ -150,7 +150,7 @@ impl Turn {
         if self.now.turn > last.turn || self.now.passed >= last.passed + far {
             self.marks.push_back((self.now, sequence));
         }
-        while self.marks.get(1).is_some_and(|(_, next)| *next < self.needed_from) {
+        while self.marks.get(1).is_some_and(|(_, next)| *next < self.retain_from) {
             self.marks.pop_front();
         }
         if self.holes > HOLES && self.holes * 2 > self.roster.len() {
@@ -180,7 +180,7 @@ impl Turn {
         places.push(place);
         let moved = |spot: &mut Spot| spot.passed = places.get(spot.passed).copied().unwrap_or(place);
         moved(&mut self.now);
-        moved(&mut self.owed_until);
+        moved(&mut self.due_until);
         self.marks.iter_mut().for_each(|(spot, _)| moved(spot));
         self.roster.retain(Option::is_some);
         self.holes = 0;
@@ -230,7 +230,7 @@ mod tests {
 
     /// A log that is cut, and what each customer's latest state is.
     struct Log {
-        turn: Turn,
+        cycle: RefreshCycle,
         sequence: u64,
         pages: BTreeMap<u64, BTreeMap<usize, Said>>,
         latest: BTreeMap<usize, u64>,
@@ -242,8 +242,8 @@ mod tests {
         fn beginning(start: usize) -> Self {
             let latest: BTreeMap<usize, u64> = (0..start).map(|number| (number, 0)).collect();
             let page = latest.iter().map(|(number, state)| (*number, Said::Whole(*state))).collect();
-            let turn = Turn::beginning((0..start).map(who).collect(), 5);
-            Log { turn, sequence: 5, pages: BTreeMap::from([(5, page)]), latest, version: 0, customers: start }
+            let cycle = RefreshCycle::beginning((0..start).map(who).collect(), 5);
+            Log { cycle, sequence: 5, pages: BTreeMap::from([(5, page)]), latest, version: 0, customers: start }
         }
 
         fn take(&mut self, step: &Step) {
@@ -259,7 +259,7 @@ mod tests {
                     None => Said::Whole(self.version),
                 };
                 if written.insert(number, said).is_none() && !self.latest.contains_key(&number) {
-                    self.turn.joined(who(number));
+                    self.cycle.joined(who(number));
                 }
             }
             // They are in the state until the commit, as far as the turn is concerned.
@@ -267,35 +267,35 @@ mod tests {
             let leaving: Vec<usize> = leaving.into_iter().filter(|number| state.contains_key(number)).collect();
             written.extend(leaving.iter().map(|number| (*number, Said::Gone)));
             for _ in 0..step.refresh {
-                let Some(next) = self.turn.next() else { break };
+                let Some(next) = self.cycle.next() else { break };
                 let number = next.index();
                 if !leaving.contains(&number) {
                     written.insert(number, Said::Whole(state[&number]));
                 }
             }
             if !step.commits {
-                self.turn.aborted();
+                self.cycle.aborted();
                 return;
             }
             self.customers += step.come;
             self.sequence += 1;
             self.pages.insert(self.sequence, written);
-            let needed_from = self.turn.needed_from();
-            self.turn.committed(self.sequence);
+            let retain_from = self.cycle.retain_from();
+            self.cycle.committed(self.sequence);
             for number in &leaving {
                 state.remove(number);
-                self.turn.left(who(*number));
+                self.cycle.left(who(*number));
             }
             self.latest = state;
-            self.pages = self.pages.split_off(&needed_from);
+            self.pages = self.pages.split_off(&retain_from);
         }
 
         /// Another worker goes on, which knows only who is there, and that somebody may have gone.
         fn restart(&mut self) {
-            let needed_from = self.turn.needed_from();
-            self.turn = Turn::beginning(self.latest.keys().copied().map(who).collect(), self.sequence);
-            self.turn.begun_from(needed_from);
-            self.turn.owe();
+            let retain_from = self.cycle.retain_from();
+            self.cycle = RefreshCycle::beginning(self.latest.keys().copied().map(who).collect(), self.sequence);
+            self.cycle.begin_from(retain_from);
+            self.cycle.make_due();
         }
 
         /// The state as a reader finds it who begins where the log was cut, and who has only changed there.
@@ -324,7 +324,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// A log cut at `needed_from` after every commit holds the latest state of every customer, whole and in changes that
+        /// A log cut at `retain_from` after every commit holds the latest state of every customer, whole and in changes that
         /// follow from it, and of nobody else; once no turn is owed, it does not even name those who have gone.
         #[test]
         fn what_is_cut_is_not_needed(
@@ -337,17 +337,17 @@ mod tests {
             for step in &steps {
                 log.take(step);
                 prop_assert_eq!(log.restored(), (log.latest.clone(), BTreeSet::new()));
-                prop_assert!(log.turn.marks.len() <= 3 * MARKS);
-                let places = log.turn.roster.iter().flatten().count() - log.turn.gone.len();
+                prop_assert!(log.cycle.marks.len() <= 3 * MARKS);
+                let places = log.cycle.roster.iter().flatten().count() - log.cycle.gone.len();
                 prop_assert_eq!(places, log.latest.len(), "everybody has one place");
             }
             if restarts {
                 log.restart();
             }
-            let quiet = Step { come: 0, change: Vec::new(), go: Vec::new(), refresh: log.turn.step(), commits: true };
+            let quiet = Step { come: 0, change: Vec::new(), go: Vec::new(), refresh: log.cycle.step(), commits: true };
             log.take(&Step { come: newcomers, refresh: newcomers, ..quiet.clone() });
             let mut steps = 0;
-            while log.turn.is_owed() {
+            while log.cycle.is_due() {
                 log.take(&quiet);
                 steps += 1;
             }
@@ -360,11 +360,11 @@ mod tests {
 
     #[test]
     fn a_steady_turn_cuts_the_log_to_about_one_turn() {
-        let mut turn = Turn::beginning((0..1_000).map(who).collect(), 0);
+        let mut turn = RefreshCycle::beginning((0..1_000).map(who).collect(), 0);
         for sequence in 1..=1_000_u64 {
             let refreshed: BTreeSet<Slot> = (0..10).map_while(|_| turn.next()).collect();
             assert!(refreshed.len() <= 10);
-            let kept = sequence + 1 - turn.needed_from().max(1);
+            let kept = sequence + 1 - turn.retain_from().max(1);
             turn.committed(sequence);
             // A turn takes a hundred commits; marks stand somewhat apart.
             assert!(sequence < 110 || kept <= 105, "{kept} commits are kept at {sequence}");

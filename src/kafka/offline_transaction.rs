@@ -17,14 +17,14 @@ use super::answers;
 use super::client::{self, OFFLINE_TRANSACTION, Plain};
 use super::transactions::{self, classified, listed, retried};
 use super::{Connection, Facts};
-use crate::ledger::{Bookmark, Failure, Outgoing, Position, Transactions, Went};
+use crate::ledger::{Failure, OffsetMetadata, Outgoing, Position, ProducerState, Transactions};
 use crate::port::ShardId;
 
 /// How long one call to the transaction coordinator may take.
 const CALL: Duration = Duration::from_secs(60);
 
 /// The transaction of somebody from outside.
-pub struct Mover<'a> {
+pub struct OfflineTransaction<'a> {
     connection: &'a Connection,
     config: ClientConfig,
     consumer: &'a BaseConsumer,
@@ -32,7 +32,7 @@ pub struct Mover<'a> {
     producer: ThreadedProducer<Plain>,
 }
 
-impl<'a> Mover<'a> {
+impl<'a> OfflineTransaction<'a> {
     pub(super) fn open(
         connection: &'a Connection,
         facts: &Facts,
@@ -46,7 +46,7 @@ impl<'a> Mover<'a> {
             // Not more than this waits in memory for the brokers.
             .set("queue.buffering.max.kbytes", "131072");
         let producer = transactions::initiated(&config, stop)?;
-        Ok(Mover { connection, config, consumer, stop, producer })
+        Ok(OfflineTransaction { connection, config, consumer, stop, producer })
     }
 
     fn drain(&self) -> Result<(), Failure> {
@@ -61,7 +61,7 @@ impl<'a> Mover<'a> {
     }
 }
 
-impl Transactions for Mover<'_> {
+impl Transactions for OfflineTransaction<'_> {
     fn begin(&mut self) -> Result<(), String> {
         self.producer.begin_transaction().map_err(|error| error.to_string())
     }
@@ -78,13 +78,13 @@ impl Transactions for Mover<'_> {
         retried(|| self.producer.send_offsets_to_transaction(&list, &group, CALL))
     }
 
-    fn commit(&mut self) -> Result<Went, Failure> {
+    fn commit(&mut self) -> Result<ProducerState, Failure> {
         // Nothing of this producer comes after, so that a request that is repeated can end nothing else.
-        classified(self.producer.commit_transaction(CALL)).map(|()| Went::Smoothly)
+        classified(self.producer.commit_transaction(CALL)).map(|()| ProducerState::Clean)
     }
 
-    fn abort(&mut self) -> Result<Went, Failure> {
-        retried(|| self.producer.abort_transaction(CALL)).map(|()| Went::Smoothly)
+    fn abort(&mut self) -> Result<ProducerState, Failure> {
+        retried(|| self.producer.abort_transaction(CALL)).map(|()| ProducerState::Clean)
     }
 
     fn replace(&mut self) -> Result<(), String> {
@@ -92,7 +92,7 @@ impl Transactions for Mover<'_> {
         Ok(())
     }
 
-    fn committed(&mut self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, Bookmark>, String> {
+    fn committed(&mut self, shards: &[ShardId]) -> Result<BTreeMap<ShardId, OffsetMetadata>, String> {
         let topic = &self.connection.inputs[0];
         let mut asked = TopicPartitionList::new();
         for shard in shards {
@@ -101,7 +101,7 @@ impl Transactions for Mover<'_> {
         }
         let committed = self.consumer.committed_offsets(asked, CALL).and_then(answers::whole);
         let committed = committed.map_err(|error| error.to_string())?;
-        Ok(answers::bookmarks(&committed, topic, shards))
+        Ok(answers::metadata_of(&committed, topic, shards))
     }
 
     fn take_first_pages(&mut self) -> BTreeMap<ShardId, i64> {

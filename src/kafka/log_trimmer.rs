@@ -22,19 +22,19 @@ const AGAIN: Duration = Duration::from_secs(10);
 
 /// Cuts the state log on a thread of its own: no commit waits for it, and nor does the end of the service, since a broker that is
 /// away keeps it for long. It holds nothing that could be lost.
-pub(super) struct Cutter {
+pub(super) struct LogTrimmer {
     orders: Sender<(ShardId, i64)>,
 }
 
-impl Cutter {
+impl LogTrimmer {
     pub(super) fn start(connection: &Connection) -> Result<Self, String> {
         let knife = Knife::of(connection)?;
         let (orders, incoming) = channel();
         std::thread::Builder::new()
-            .name("sillage-cutter".to_owned())
+            .name("sillage-trimmer".to_owned())
             .spawn(move || cut_on(&knife, &incoming))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
-        Ok(Cutter { orders })
+        Ok(LogTrimmer { orders })
     }
 
     pub(super) fn cut(&self, shard: ShardId, offset: i64) {
