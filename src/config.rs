@@ -31,6 +31,10 @@ pub struct Config {
     pub workers: usize,
     /// Where HTTP is served.
     pub listen: SocketAddr,
+    /// Names under which HTTP is asked for, beside the address and the loopback's; in lower case.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may ask; in lower case.
+    pub origins: Vec<String>,
     /// The log to read from and write to.
     pub log: Log,
     /// How touchpoints are encoded.

@@ -33,14 +33,14 @@ impl Connection {
 
     /// Asks for a path.
     pub fn get(&mut self, path: &str) -> Result<Answer, String> {
-        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n"), b"")
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"), b"")
     }
 
     /// Sends lines of JSON to a path.
     pub fn post(&mut self, path: &str, lines: &[u8]) -> Result<Answer, String> {
         let length = lines.len();
         let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/x-ndjson\r\ncontent-length: {length}\r\n\r\n"
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/x-ndjson\r\ncontent-length: {length}\r\n\r\n"
         );
         self.ask(&head, lines)
     }

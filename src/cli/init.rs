@@ -132,7 +132,7 @@ fn readme(starter: &Starter) -> String {
          ```\n\n\
          While it runs, send a touchpoint, and see what comes of it:\n\n\
          ```sh\n\
-         curl -s localhost:8080/v1/touchpoints -d '{{\"event_id\": \"t-1\", \"customer_id\": \"anna\",\n  \
+         curl -s localhost:8080/v1/touchpoints -H 'content-type: application/json' -d '{{\"event_id\": \"t-1\", \"customer_id\": \"anna\",\n  \
          \"occurred_at\": \"'$(date -u +%FT%TZ)'\", \"type\": \"cart.added\",\n  \
          \"properties\": {{\"cart_id\": \"A\", \"value\": 499, \"currency\": \"EUR\"}}}}'\n\
          sillage outcomes --follow\n\

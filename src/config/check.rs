@@ -20,6 +20,8 @@ pub const KEYS: &[&str] = &[
     "retired",
     "workers",
     "listen",
+    "hosts",
+    "origins",
     "brokers",
     "group",
     "group_protocol",
@@ -53,7 +55,7 @@ pub const KEYS: &[&str] = &[
     "log_format",
 ];
 /// Keys that hold a list.
-pub(super) const LISTS: &[&str] = &["models", "retired", "inputs"];
+pub(super) const LISTS: &[&str] = &["models", "retired", "inputs", "hosts", "origins"];
 /// Keys that hold a map.
 pub(super) const MAPS: &[&str] = &["properties", "fields"];
 /// Keys that mean something on Kafka only, and on the embedded log only.
@@ -107,6 +109,8 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let commit_interval = file.span("commit_interval", Span::from_millis(100), &(millis(1)..=millis(5_000)), faults);
     let workers = file.number("workers", 1, 1..=256, faults) as usize;
     let listen = file.listen(faults);
+    let hosts = file.names("hosts", host, "a name without a port, such as sillage.example.com", faults);
+    let origins = file.names("origins", origin, "scheme and host without a path, such as https://shop.example.com", faults);
     let input_format = file.word("input_format", FORMATS, Format::Json, faults);
     let fields = file.fields(faults);
     let stale_after = file.span("stale_after", Span::from_secs(300), &(millis(1_000)..=Span::from_days(365)), faults);
@@ -120,6 +124,8 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
         retired,
         workers,
         listen,
+        hosts,
+        origins,
         log,
         input_format,
         fields,
@@ -205,6 +211,20 @@ impl File<'_> {
             faults.error("C011", &text.place, cause, "write address and port, such as 127.0.0.1:8080 or 0.0.0.0:8080");
             default
         })
+    }
+
+    /// A list of names of one form, in lower case.
+    fn names(&self, key: &'static str, is_one: fn(&str) -> bool, form: &str, faults: &mut Faults) -> Vec<String> {
+        let mut names = self.get(key).and_then(|value| value.texts("a name", faults)).unwrap_or_default();
+        for name in &mut names {
+            name.value.make_ascii_lowercase();
+            if !is_one(&name.value) {
+                let cause = format!("{} cannot be one of the `{key}`", quoted(&name.value));
+                faults.error("Y013", &name.place, cause, format!("write {form}"));
+            }
+        }
+        twice(&names, faults);
+        names.into_iter().map(|name| name.value).collect()
     }
 
     fn limits(&self, faults: &mut Faults) -> Limits {
@@ -451,6 +471,21 @@ fn check_avro(file: &File<'_>, format: Format, log: &Log, faults: &mut Faults) {
 enum Flag {
     Yes,
     No,
+}
+
+/// A name or an address, without a port.
+fn host(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    !text.is_empty() && text.chars().all(is_plain) && !text.ends_with('.')
+}
+
+/// As a browser writes it: scheme, host, and the port where it is not the scheme's own.
+fn origin(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else { return false };
+    match rest.split_once(':') {
+        None => host(rest),
+        Some((name, port)) => host(name) && port.parse::<u16>().is_ok_and(|port| port > 0),
+    }
 }
 
 fn check_brokers(brokers: &Spanned<String>, faults: &mut Faults) -> bool {

@@ -7,6 +7,7 @@ mod batch;
 mod body;
 mod customers;
 mod door;
+mod gate;
 mod outcomes;
 mod problem;
 mod query;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
@@ -31,6 +33,7 @@ use crate::port::Now;
 use crate::touchpoint::Identity;
 use crate::wire::{Format, Limits, Mapping};
 use door::Door;
+use gate::Gate;
 use problem::{Kind, Problem};
 
 /// Posts being read, checked or appended at once; each may hold a body of 16 MiB.
@@ -90,6 +93,10 @@ pub struct Service {
     pub limits: Limits,
     /// The worker clock.
     pub now: Now,
+    /// Names under which the service is asked, beside its own address and those of the loopback; in lower case.
+    pub hosts: Vec<String>,
+    /// Origins of web pages that may ask, such as `https://shop.example.com`; in lower case.
+    pub origins: Vec<String>,
 }
 
 /// Serves until `stop`; then requests may finish, and what still hangs after a few seconds is cut.
@@ -103,8 +110,10 @@ pub async fn serve(
 ) -> std::io::Result<()> {
     let (told, stopping) = watch::channel(false);
     let (cut, cutting) = watch::channel(false);
+    let gate = Gate::new(listener.local_addr()?, &service.hosts, &service.origins);
     let app = App {
         service,
+        gate,
         stopping: stopping.clone(),
         appends: Arc::new(Semaphore::new(APPENDS)),
         readers: Arc::new(Semaphore::new(READERS)),
@@ -138,6 +147,7 @@ async fn stopped(flag: &mut watch::Receiver<bool>) {
 /// What every request shares.
 struct App {
     service: Arc<Service>,
+    gate: Gate,
     stopping: watch::Receiver<bool>,
     appends: Arc<Semaphore>,
     readers: Arc<Semaphore>,
@@ -175,6 +185,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/customers/{id}", get(customers::get).delete(customers::delete))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), gate::pass))
         .with_state(app)
 }
 

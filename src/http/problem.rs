@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     UnknownPath,
+    UnknownHost,
+    ForeignOrigin,
+    ContentType,
     WrongMethod,
     NotEmbedded,
     BadQuery,
@@ -35,6 +38,9 @@ impl Kind {
         use StatusCode as S;
         match self {
             Kind::UnknownPath => (S::NOT_FOUND, "unknown-path", "There is nothing at this path"),
+            Kind::UnknownHost => (S::MISDIRECTED_REQUEST, "unknown-host", "This service is not known by that name"),
+            Kind::ForeignOrigin => (S::FORBIDDEN, "foreign-origin", "A page of another origin asks"),
+            Kind::ContentType => (S::UNSUPPORTED_MEDIA_TYPE, "content-type", "The content type is not JSON"),
             Kind::WrongMethod => (S::METHOD_NOT_ALLOWED, "wrong-method", "This path is not asked for in this way"),
             Kind::NotEmbedded => (S::NOT_FOUND, "not-embedded", "This service does not run on the embedded log"),
             Kind::BadQuery => (S::BAD_REQUEST, "bad-query", "The query is not understood"),
@@ -63,6 +69,9 @@ impl Kind {
             Kind::Busy | Kind::NoShard => Some(1),
             Kind::Loading | Kind::Unreachable => Some(5),
             Kind::UnknownPath
+            | Kind::UnknownHost
+            | Kind::ForeignOrigin
+            | Kind::ContentType
             | Kind::WrongMethod
             | Kind::NotEmbedded
             | Kind::BadQuery

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use serde_json::{Value, json};
 
 use super::batch::{self, OnUnusable, Shape, Terms};
+use super::gate::{self, Content};
 use super::problem::{Kind, Problem};
 use super::query::{Parameters, Raw};
 use super::{App, body};
@@ -108,20 +109,14 @@ impl Asked {
         let entering = query.word("history", &[("false", Entering::Live), ("true", Entering::History)])?;
         Ok(Asked {
             store,
-            shape: shape(headers),
+            shape: match gate::content_type(headers)? {
+                Content::Json => Shape::Any,
+                Content::Lines => Shape::Lines,
+            },
             on_unusable: on_unusable.unwrap_or(OnUnusable::Refuse),
             entering: entering.unwrap_or(Entering::Live),
             key: key(headers)?,
         })
-    }
-}
-
-fn shape(headers: &HeaderMap) -> Shape {
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match kind.as_str() {
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/x-jsonlines" => Shape::Lines,
-        _ => Shape::Any,
     }
 }
 

@@ -301,6 +301,8 @@ impl Life {
             format: self.config.input_format,
             limits: self.config.limits,
             now: self.clock.handle(),
+            hosts: self.config.hosts.clone(),
+            origins: self.config.origins.clone(),
         };
         let until = async move {
             // An error means that the sender is gone: time to stop as well.

@@ -3,6 +3,7 @@
 
 mod client;
 mod commands;
+mod foreign;
 mod history;
 mod shop;
 mod stopping;

@@ -43,8 +43,16 @@ pub(crate) fn call(address: SocketAddr, method: &str, path: &str, headers: &[(&s
 pub(crate) fn begin(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], length: usize) -> TcpStream {
     let mut stream = TcpStream::connect(address).expect("a server");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n");
-    for (name, value) in headers {
+    let mut head = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\ncontent-length: {length}\r\n");
+    let gives = |wanted: &str| headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(wanted));
+    if !gives("host") {
+        head += &format!("host: {address}\r\n");
+    }
+    if method == "POST" && !gives("content-type") {
+        head += "content-type: application/json\r\n";
+    }
+    // An empty content type is none at all.
+    for (name, value) in headers.iter().filter(|(name, value)| *name != "content-type" || !value.is_empty()) {
         head += &format!("{name}: {value}\r\n");
     }
     stream.write_all((head + "\r\n").as_bytes()).expect("a server that reads");

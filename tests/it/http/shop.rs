@@ -113,6 +113,8 @@ impl Shop {
             format: Format::Json,
             limits: Limits::default(),
             now: Arc::clone(&now),
+            hosts: vec!["sillage.example.com".to_owned()],
+            origins: vec!["https://shop.example.com".to_owned()],
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port");
