@@ -1,9 +1,10 @@
-//! Ctrl-C and SIGTERM for the commands that run until they are told to end.
+//! Ctrl-C, SIGTERM and a closed terminal for the commands that run until they are told to end.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Failure;
 use crate::runtime::crew::Stop;
+use crate::runtime::hangup::Hangup;
 
 /// Sets `stop` on ctrl-C, SIGTERM or a closed terminal. What is begun is finished: nobody is thrown out by a second signal.
 pub(super) fn heed(stop: &Stop) -> Result<(), Failure> {
@@ -14,12 +15,15 @@ pub(super) fn heed(stop: &Stop) -> Result<(), Failure> {
         signal(kind).map_err(fault)
     };
     let (mut interrupt, mut terminate) = (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
-    let mut hangup = listen(SignalKind::hangup())?;
+    let mut hangup = {
+        let _inside = runtime.enter();
+        Hangup::listen().map_err(fault)?
+    };
     let stop = stop.clone();
     let listening = move || {
         runtime.block_on(async {
             loop {
-                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, _ = hangup.recv() => {} }
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {}, () = hangup.heard() => {} }
                 stop.set();
             }
         });

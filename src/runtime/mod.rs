@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod crew;
+pub mod hangup;
 pub mod service;
 pub mod standby;

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::crew::{self, Crew, Stop};
+use super::hangup::Hangup;
 use super::standby::{Decision, Standby};
 use crate::config::{Config, KafkaLog, Log};
 use crate::embedded::{self, Store};
@@ -346,11 +347,12 @@ fn heed_signals(runtime: &Runtime, stop: &Stop) -> Result<Receiver<()>, Ended> {
     let _inside = runtime.enter();
     let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
+    let mut hangup = Hangup::listen().map_err(fault)?;
     let stop = stop.clone();
     runtime.spawn(async move {
         let mut first: Option<Instant> = None;
         loop {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {}, () = hangup.heard() => {} }
             // A supervisor may tell a process and its group, which is one wish and not two.
             if first.is_some_and(|first| first.elapsed() < ONE_WISH) {
                 continue;
