@@ -1,17 +1,19 @@
 //! One YAML file with all settings of `sillage run`, and environment variables over it, checked as a whole.
 //!
 //! Every key can be overridden by `SILLAGE_` and its name in capitals: `commit_interval` by `SILLAGE_COMMIT_INTERVAL`, a
-//! list with commas, a librdkafka property by `SILLAGE_PROPERTY_SASL_PASSWORD`. Binds and opens nothing.
+//! list with commas, a librdkafka property by `SILLAGE_PROPERTY_SASL_PASSWORD`. Binds nothing; opens nothing
+//! but the files that variables name whose names end in `_FILE`.
 
 mod check;
 mod environment;
+mod secrets;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use compact_str::CompactString;
 
-use crate::diagnostic::{Diagnostic, Faults, Source};
+use crate::diagnostic::{Diagnostic, Faults};
 use crate::partitioner::Partitioner;
 use crate::time::Span;
 use crate::wire::{Format, Limits, Mapping};
@@ -19,6 +21,7 @@ use crate::yaml;
 use crate::{embedded, kafka, shard};
 
 pub use check::KEYS;
+pub use secrets::is_plain_property;
 
 /// Everything that `sillage run` needs to know.
 #[derive(Clone, Debug)]
@@ -111,7 +114,7 @@ pub struct Surroundings {
 /// Reads and checks a configuration. Relative paths in it count from the file's directory. `Some` only where there is no
 /// error; diagnostics come in the order of their places.
 pub fn load(file: &Path, text: &str, surroundings: &Surroundings) -> (Option<Config>, Vec<Diagnostic>) {
-    let source = Source::file(&file.display().to_string(), text);
+    let source = secrets::source(&file.display().to_string(), text);
     let mut faults = Faults::default();
     let base = file.parent().unwrap_or_else(|| Path::new(""));
     let root = yaml::parse(&source, &mut faults);

@@ -3,11 +3,14 @@
 //! Knows nothing of YAML or of what the codes mean to a model; it holds places, collects diagnostics and renders them as
 //! text. Whoever reads a file reports every fault at once into [`Faults`].
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
 use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{Annotation, AnnotationKind, Level, Renderer, Snippet};
+
+use crate::terminal::{HIDDEN, steers};
 
 /// More diagnostics than this are counted, not kept: nobody reads them, and a file of a megabyte can hold many faults.
 const MAX_KEPT: usize = 200;
@@ -142,6 +145,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("C013", "limits that contradict each other"),
     ("C014", "a format that the log does not take"),
     ("C015", "a history of nothing cannot tell who has been away"),
+    ("C016", "a value that cannot be taken from its file"),
 ];
 
 /// A text that people wrote: a file, or an environment variable.
@@ -153,18 +157,80 @@ pub struct Source {
     pub text: String,
     /// Whether lines are numbered; an environment variable has none.
     has_lines: bool,
+    /// The bytes that may be shown, in their order; `None`: all.
+    open: Option<Vec<Range<usize>>>,
 }
 
 impl Source {
     /// A file by the name to show and its text.
     pub fn file(name: &str, text: &str) -> Arc<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Arc::new(Source { name: name.to_owned(), text: text.to_owned(), has_lines: true })
+        Arc::new(Source { name: name.to_owned(), text: text.to_owned(), has_lines: true, open: None })
+    }
+
+    /// A file of which only these bytes may be shown: the others may be secrets.
+    pub fn guarded(name: &str, text: &str, open: Vec<Range<usize>>) -> Arc<Self> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        Arc::new(Source { name: name.to_owned(), text: text.to_owned(), has_lines: true, open: Some(open) })
     }
 
     /// An environment variable; its text reads `NAME=value`.
     pub fn variable(name: &str, value: &str) -> Arc<Self> {
-        Arc::new(Source { name: format!("environment variable {name}"), text: format!("{name}={value}"), has_lines: false })
+        Arc::new(Source {
+            name: format!("environment variable {name}"),
+            text: format!("{name}={value}"),
+            has_lines: false,
+            open: None,
+        })
+    }
+
+    /// An environment variable of which only the name may be shown.
+    pub fn secret_variable(name: &str, value: &str) -> Arc<Self> {
+        Arc::new(Source {
+            name: format!("environment variable {name}"),
+            text: format!("{name}={value}"),
+            has_lines: false,
+            open: Some(vec![0..name.len(), name.len()..name.len() + 1]),
+        })
+    }
+
+    /// A part of a line as it may be shown, and where the marked bytes are in it.
+    fn shown(&self, part: Range<usize>, mark: Range<usize>) -> (Cow<'_, str>, Range<usize>) {
+        let Some(open) = &self.open else {
+            return (Cow::Borrowed(&self.text[part.clone()]), mark.start - part.start..mark.end - part.start);
+        };
+        // They are in their order: whatever the size of the file, one is found quickly.
+        let is_shown =
+            |at: usize| open.get(open.partition_point(|open| open.end <= at)).is_some_and(|open| open.contains(&at));
+        let mut shown = String::new();
+        let mut marked: Option<Range<usize>> = None;
+        let mut hidden = None;
+        for (at, c) in self.text[part.clone()].char_indices() {
+            let at = part.start + at;
+            let begin = match (is_shown(at), hidden) {
+                (true, _) => {
+                    hidden = None;
+                    shown.push(c);
+                    shown.len() - c.len_utf8()
+                }
+                (false, Some(begin)) => begin,
+                (false, None) => {
+                    let begin = shown.len();
+                    shown.push_str(HIDDEN);
+                    hidden = Some(begin);
+                    begin
+                }
+            };
+            if mark.is_empty() && mark.start == at {
+                marked = Some(begin..begin);
+            }
+            if mark.contains(&at) {
+                let end = shown.len();
+                marked = Some(marked.map_or(begin..end, |marked| marked.start..end));
+            }
+        }
+        let end = shown.len();
+        (Cow::Owned(shown), marked.unwrap_or(end..end))
     }
 
     /// The place of some bytes of it.
@@ -194,6 +260,17 @@ impl Place {
     pub fn position(&self) -> String {
         let (line, column) = self.source.position(self.span.start);
         if self.source.has_lines { format!("{}:{line}:{column}", self.source.name) } else { self.source.name.clone() }
+    }
+
+    /// A word that was written here, between backticks; `…` where it may be a secret.
+    pub fn quoted(&self, word: &str) -> String {
+        if self.is_open() { quoted(word) } else { quoted(HIDDEN) }
+    }
+
+    /// Whether what stands here may be shown.
+    pub fn is_open(&self) -> bool {
+        let around = |open: &Range<usize>| open.start <= self.span.start && self.span.end <= open.end;
+        self.source.open.as_ref().is_none_or(|open| open.iter().any(around))
     }
 
     /// The span within its first line and on character boundaries, so that it can be underlined.
@@ -360,9 +437,9 @@ fn annotated<'a>(place: &'a Place, label: Option<&'a str>) -> Snippet<'a, Annota
     let line_end = text[span.start..].find(['\n', '\r']).map_or(text.len(), |at| span.start + at);
     let start = text.ceil_char_boundary(span.start.saturating_sub(LINE_CONTEXT)).clamp(line_start, span.start);
     let end = text.floor_char_boundary(span.start + LINE_CONTEXT).clamp(span.start, line_end);
-    let inside = span.start - start..span.end.min(end) - start;
+    let (shown, inside) = place.source.shown(start..end, span.start..span.end.min(end));
     let kind = if label.is_some() { AnnotationKind::Context } else { AnnotationKind::Primary };
-    Snippet::source(&text[start..end])
+    Snippet::source(shown)
         .line_start(place.source.position(span.start).0)
         .line_numbering(place.source.has_lines)
         .path(place.source.name.as_str())
@@ -371,7 +448,7 @@ fn annotated<'a>(place: &'a Place, label: Option<&'a str>) -> Snippet<'a, Annota
 
 /// A word from a file between backticks: without control characters, and not too long.
 pub fn quoted(word: &str) -> String {
-    let shown: String = word.chars().take(MAX_SHOWN_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let shown: String = word.chars().take(MAX_SHOWN_CHARS).map(|c| if steers(c) { ' ' } else { c }).collect();
     let more = if word.chars().nth(MAX_SHOWN_CHARS).is_some() { "…" } else { "" };
     format!("`{shown}{more}`")
 }

@@ -3,7 +3,7 @@
 //! The map, in reading order. Each room may use only what stands before it; a test (`tests/it/tidy.rs`) holds the arrow.
 //!
 //! Pure rooms: no Kafka, clock, HTTP, async, lock or logger in them. Same input, same bytes.
-//! - [`time`]: instants and spans. [`diagnostic`]: faults in files that people write. [`yaml`]: a file with its places.
+//! - [`time`]: instants and spans. [`terminal`]: text of others before people. [`diagnostic`]: faults in files that people write. [`yaml`]: a file with its places.
 //! - [`expression`]: conditions, compiled. [`touchpoint`]: what a customer did. [`model`]: what a journey may be.
 //! - [`journey`]: what one customer did, and what follows. [`shard`]: many customers, one stream time, one commit.
 //! - [`scenario`]: stories in Markdown that test a model.
@@ -35,6 +35,7 @@ pub mod port;
 pub mod runtime;
 pub mod scenario;
 pub mod shard;
+pub mod terminal;
 pub mod time;
 pub mod touchpoint;
 pub mod wire;

@@ -1,7 +1,10 @@
 //! How a command ends when it does not end well.
 
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
+
+use crate::terminal;
 
 /// Why a command did not do what it was asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +33,9 @@ impl Failure {
     /// Says why on standard error, and hands out the exit code.
     pub fn report(&self) -> ExitCode {
         if !self.message.is_empty() {
-            eprintln!("sillage: {}", self.message);
+            // Where standard error is gone, nobody is there to be told.
+            let text = terminal::plain_lines(&terminal::without_secrets(&self.message));
+            let _ = writeln!(std::io::stderr(), "sillage: {text}");
         }
         ExitCode::from(self.code)
     }

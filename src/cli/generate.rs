@@ -10,11 +10,13 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::{Failure, signals};
+use crate::config::is_plain_property;
 use crate::generate::{Load, Opening, Settings};
 use crate::kafka::produce::Feed;
 use crate::port::Now;
 use crate::runtime::clock::Clock;
 use crate::runtime::crew::Stop;
+use crate::terminal::keep_secret;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Touchpoint;
 use crate::wire::{self, Format};
@@ -166,6 +168,8 @@ impl Target {
     fn open(args: &Args) -> Result<Self, String> {
         if let Some(brokers) = &args.brokers {
             let properties: BTreeMap<String, String> = args.properties.iter().cloned().collect();
+            let secret = properties.iter().filter(|(name, _)| !is_plain_property(name));
+            secret.for_each(|(_, value)| keep_secret(value));
             let feed = Feed::open(brokers, &args.topics, &properties)?;
             return Ok(Target::Kafka { feed, topics: args.topics.clone(), value: Vec::new() });
         }

@@ -1,11 +1,13 @@
 //! `sillage run`: the service.
 
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use super::{Failure, files};
-use crate::config::{self, Config, LogFormat, LogLevel, Surroundings};
+use crate::config::{self, Config, Log, LogFormat, LogLevel, Surroundings};
 use crate::runtime::service::{self, Ended, Patience, Service};
 use crate::runtime::standby::Standby;
+use crate::terminal;
 
 /// Run the service.
 #[derive(Debug, clap::Args)]
@@ -56,6 +58,11 @@ pub(super) fn configuration(file: Option<&std::path::Path>) -> Result<Config, Fa
     let file = file.unwrap_or_else(|| std::path::Path::new("(no file)"));
     let (config, faults) = config::load(file, &text, &surroundings);
     files::show(&faults);
+    // The client library quotes values in its errors: what may be a secret is left out wherever they are shown.
+    if let Some(Log::Kafka(log)) = config.as_ref().map(|config| &config.log) {
+        let secret = log.connection.properties.iter().filter(|(name, _)| !config::is_plain_property(name));
+        secret.for_each(|(_, value)| terminal::keep_secret(value));
+    }
     config.ok_or_else(|| files::refused(&faults))
 }
 
@@ -67,9 +74,63 @@ fn log_to_stderr(config: &Config) {
         LogLevel::Info => tracing::Level::INFO,
         LogLevel::Debug => tracing::Level::DEBUG,
     };
-    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(LogLines::default).with_target(false);
     match config.log_format {
         LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),
+    }
+}
+
+/// One log line on its way to standard error: no secrets, and nothing that steers a terminal but the colours of ours.
+#[derive(Default)]
+struct LogLines(Vec<u8>);
+
+impl io::Write for LogLines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for LogLines {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            // Where standard error is gone, nobody is there to be told.
+            let _ = io::stderr().write_all(log_line(&String::from_utf8_lossy(&self.0)).as_bytes());
+        }
+    }
+}
+
+fn log_line(text: &str) -> String {
+    let text = terminal::without_secrets(text.strip_suffix('\n').unwrap_or(text));
+    let mut line = String::with_capacity(text.len() + 1);
+    for (index, part) in text.split("\u{1b}[").enumerate() {
+        // A colour: digits and semicolons up to an `m`. `tracing` has written out every other escape by now.
+        let end = part.find(|c: char| !c.is_ascii_digit() && c != ';').filter(|end| part[*end..].starts_with('m'));
+        let colour = end.filter(|_| index > 0).map_or(0, |end| end + 1);
+        if index > 0 {
+            line.push_str(if colour > 0 { "\u{1b}[" } else { "\\u{1b}[" });
+        }
+        line.push_str(&part[..colour]);
+        line.push_str(&terminal::plain(&part[colour..]));
+    }
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_lines_keep_their_colours_and_write_out_what_steers() {
+        assert_eq!(
+            log_line("\u{1b}[2mat\u{1b}[0m a\rb\nc\u{202e}\u{1b}[2J\u{7}\n"),
+            "\u{1b}[2mat\u{1b}[0m a\\u{d}b\\u{a}c\\u{202e}\\u{1b}[2J\\u{7}\n"
+        );
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::{Config, KafkaLog, Log, LogFormat, LogLevel, Surroundings};
-use crate::diagnostic::{Diagnostic, Faults, Place, Spanned, quoted};
+use crate::diagnostic::{Diagnostic, Faults, Place, Spanned};
 use crate::embedded;
 use crate::kafka::{Connection, Create, Protocol, Stamps, Start};
 use crate::partitioner::Partitioner;
@@ -207,7 +207,7 @@ impl File<'_> {
         let default = SocketAddr::from(([127, 0, 0, 1], 8080));
         let Some(text) = self.text("listen", faults) else { return default };
         text.value.parse().unwrap_or_else(|_| {
-            let cause = format!("{} is no address to listen on", quoted(&text.value));
+            let cause = format!("{} is no address to listen on", text.place.quoted(&text.value));
             faults.error("C011", &text.place, cause, "write address and port, such as 127.0.0.1:8080 or 0.0.0.0:8080");
             default
         })
@@ -425,7 +425,7 @@ impl File<'_> {
             instant => match Timestamp::parse(instant) {
                 Ok(instant) => Some(Start::At(instant)),
                 Err(_) => {
-                    faults.error("Y013", &text.place, format!("{} is no place to start", quoted(instant)), HELP);
+                    faults.error("Y013", &text.place, format!("{} is no place to start", text.place.quoted(instant)), HELP);
                     None
                 }
             },
@@ -438,7 +438,7 @@ impl File<'_> {
         for entry in value.entries("properties of librdkafka", faults).unwrap_or_default() {
             let name = entry.key.value.as_str();
             if let Some((_, instead)) = OWN_PROPERTIES.iter().find(|(own, _)| *own == name) {
-                let cause = format!("{} is set by Sillage itself", quoted(name));
+                let cause = format!("{} is set by Sillage itself", entry.key.place.quoted(name));
                 faults.error("C005", &entry.key.place, cause, format!("remove the line; {instead}"));
                 continue;
             }
@@ -496,7 +496,7 @@ fn check_brokers(brokers: &Spanned<String>, faults: &mut Faults) -> bool {
     };
     let wrong = brokers.value.split(',').find(|address| !is_address(address));
     if let Some(address) = wrong {
-        let cause = format!("{} is no broker's address", quoted(address.trim()));
+        let cause = format!("{} is no broker's address", brokers.place.quoted(address.trim()));
         faults.error("C007", &brokers.place, cause, "write host:port, several separated by commas");
     }
     wrong.is_none()
@@ -507,7 +507,7 @@ fn check_topic(name: &Spanned<String>, faults: &mut Faults) {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let text = name.value.as_str();
     if text.len() > 200 || !text.chars().all(plain) || matches!(text, "." | "..") {
-        let cause = format!("{} cannot be the name of a topic or group", quoted(text));
+        let cause = format!("{} cannot be the name of a topic or group", name.place.quoted(text));
         faults.error("C008", &name.place, cause, "use up to 200 letters, digits, dots, hyphens and underscores");
     }
 }
@@ -518,7 +518,7 @@ fn check_outputs(inputs: &[Spanned<String>], output: &Spanned<String>, faults: &
             continue;
         };
         if outputs::ALL.contains(&rest) || matches!(rest, outputs::STATE | outputs::CONTROL) {
-            let cause = format!("{} would be read and written", quoted(&input.value));
+            let cause = format!("{} would be read and written", input.place.quoted(&input.value));
             faults.error("C010", &input.place, cause, "give the outputs another prefix with `output`");
         }
     }
@@ -527,7 +527,7 @@ fn check_outputs(inputs: &[Spanned<String>], output: &Spanned<String>, faults: &
 fn twice(names: &[Spanned<String>], faults: &mut Faults) {
     for (index, name) in names.iter().enumerate() {
         if let Some(first) = names[..index].iter().find(|first| first.value == name.value) {
-            let cause = format!("{} is listed twice", quoted(&name.value));
+            let cause = format!("{} is listed twice", name.place.quoted(&name.value));
             faults
                 .push(Diagnostic::error("C009", &name.place, cause, "remove one of the two").see(&first.place, "the first"));
         }

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 
 use super::check::{KEYS, LISTS, MAPS};
+use super::secrets;
 use crate::diagnostic::{Faults, Source, Spanned, did_you_mean, quoted};
 use crate::yaml::{Entry, Node, Shape};
 
 const PREFIX: &str = "SILLAGE_";
 /// `SILLAGE_PROPERTY_SASL_PASSWORD` is the property `sasl.password`.
 const PROPERTY: &str = "SILLAGE_PROPERTY_";
+/// `SILLAGE_PROPERTY_SASL_PASSWORD_FILE` names the file that holds it.
+const FROM_FILE: &str = "_FILE";
+/// A value of a property is no larger; the largest are chains of certificates.
+const MAX_FILE_BYTES: u64 = 256 << 10;
 
 /// Puts the variables over the root map. An empty file is an empty map here: variables alone can be a configuration.
 pub(super) fn apply(root: Node, source: &Arc<Source>, variables: &[(String, String)], faults: &mut Faults) -> Option<Node> {
@@ -20,10 +25,25 @@ pub(super) fn apply(root: Node, source: &Arc<Source>, variables: &[(String, Stri
     };
     let ours = |name: &str| name.starts_with(PREFIX) && !is_service_link(name);
     for (name, value) in variables.iter().filter(|(name, _)| ours(name)) {
-        let variable = Source::variable(name, value);
+        let key = name[PREFIX.len()..].to_ascii_lowercase();
+        let variable = secrets::variable(name, value, &key);
         if let Some(property) = name.strip_prefix(PROPERTY) {
-            let property = property.to_ascii_lowercase().replace('_', ".");
-            let entry = line(&variable, name, &property, Shape::Scalar { text: value.clone(), quoted: true });
+            // librdkafka has properties of its own that end so, such as `sasl.oauthbearer.assertion.file`.
+            let of_a_file = property.strip_suffix(FROM_FILE).filter(|_| !secrets::is_property(&dotted(property)));
+            let (property, value) = match of_a_file {
+                None => (property, Ok(value.clone())),
+                Some(short) if variables.iter().any(|(other, _)| other.strip_prefix(PROPERTY) == Some(short)) => {
+                    (short, Err(format!("{PROPERTY}{short} and {name} are both set")))
+                }
+                Some(short) => (short, from_file(value).map_err(|why| format!("the file that {name} names {why}"))),
+            };
+            let value = value.unwrap_or_else(|cause| {
+                let help = "name a readable file that holds the value and nothing else, or set the variable without `_FILE`";
+                faults.error("C016", &variable.place(0..name.len()), cause, help);
+                String::from("-")
+            });
+            let property = dotted(property);
+            let entry = line(&variable, name, &property, Shape::Scalar { text: value, quoted: true });
             match entries.iter_mut().find(|entry| entry.key.value == "properties") {
                 Some(Entry { value: Node { shape: Shape::Map(lines), .. }, .. }) => replace(lines, entry),
                 Some(Entry { value: value @ Node { shape: Shape::Nothing, .. }, .. }) => {
@@ -35,7 +55,6 @@ pub(super) fn apply(root: Node, source: &Arc<Source>, variables: &[(String, Stri
             }
             continue;
         }
-        let key = name[PREFIX.len()..].to_ascii_lowercase();
         if !KEYS.contains(&key.as_str()) || MAPS.contains(&key.as_str()) {
             let known: Vec<String> = KEYS
                 .iter()
@@ -57,6 +76,27 @@ pub(super) fn apply(root: Node, source: &Arc<Source>, variables: &[(String, Stri
     }
     let place = if root.place.span.is_empty() { source.place(0..0) } else { root.place };
     Some(Node { place, shape: Shape::Map(entries) })
+}
+
+/// `SASL_PASSWORD` as librdkafka names it.
+fn dotted(property: &str) -> String {
+    property.to_ascii_lowercase().replace('_', ".")
+}
+
+/// The value that a file holds, without the newline at its end. Its name is not told: it may be the secret itself.
+fn from_file(path: &str) -> Result<String, String> {
+    let size = std::fs::metadata(path).map_err(|error| format!("cannot be read: {error}"))?.len();
+    if size > MAX_FILE_BYTES {
+        return Err(format!("has {size} bytes, more than the {MAX_FILE_BYTES} that are read"));
+    }
+    let mut value = std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if value.ends_with('\n') {
+        value.pop();
+        if value.ends_with('\r') {
+            value.pop();
+        }
+    }
+    if value.is_empty() { Err("is empty".to_owned()) } else { Ok(value) }
 }
 
 /// Kubernetes tells every container where a service called `sillage` is: `SILLAGE_PORT`, `SILLAGE_SERVICE_HOST`, ….

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError, Span};
 
 use super::{Entry, MAX_BYTES, MAX_DEPTH, Node, Shape};
-use crate::diagnostic::{Diagnostic, Faults, Place, Source, Spanned, quoted};
+use crate::diagnostic::{Diagnostic, Faults, Place, Source, Spanned};
 
 /// Reads a source into a tree. `None` where it is not YAML, too large, or too deep; a file of comments is [`Shape::Nothing`].
 pub fn parse(source: &Arc<Source>, faults: &mut Faults) -> Option<Node> {
@@ -180,7 +180,7 @@ fn read_key(node: Node, seen: &mut HashMap<String, Place>, faults: &mut Faults) 
         return Key::Dropped;
     }
     if let Some(first) = seen.get(&text) {
-        let cause = format!("{} is there twice", quoted(&text));
+        let cause = format!("{} is there twice", node.place.quoted(&text));
         faults.push(
             Diagnostic::error("Y006", &node.place, cause, "keep one of the two, or rename one").see(first, "the first one"),
         );

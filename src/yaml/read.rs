@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
             if self.asked.contains(&name) || self.claimed.contains(&name) {
                 continue;
             }
-            let cause = format!("{} has no key {}", self.what, quoted(name));
+            let cause = format!("{} has no key {}", self.what, entry.key.place.quoted(name));
             faults.error("Y010", &entry.key.place, cause, did_you_mean(name, &known, "its keys are"));
         }
     }
@@ -194,8 +194,11 @@ impl<'a> Value<'a> {
     pub fn duration(&self, bounds: &Bounds, faults: &mut Faults) -> Option<Spanned<Span>> {
         let (text, _) = self.scalar("a duration", DURATION_HELP, faults)?;
         let Ok(span) = Span::parse(text) else {
-            let cause = format!("{} must be a duration, found {}", self.label, quoted(text));
-            let digits = !text.is_empty() && text.len() < 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+            let cause = format!("{} must be a duration, found {}", self.label, self.shown(text));
+            let digits = self.node.place.is_open()
+                && !text.is_empty()
+                && text.len() < 12
+                && text.bytes().all(|byte| byte.is_ascii_digit());
             let help = if digits {
                 format!("add the unit: {text}s, {text}m, {text}h or {text}d")
             } else {
@@ -216,7 +219,7 @@ impl<'a> Value<'a> {
         let (text, quoted_text) = self.scalar("a whole number", "write digits only", faults)?;
         let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
         if quoted_text || digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-            let found = if quoted_text { "a text in quotes".to_owned() } else { quoted(text) };
+            let found = if quoted_text { "a text in quotes".to_owned() } else { self.shown(text) };
             let help = if quoted_text { "remove the quotes" } else { "write digits only" };
             faults.error("Y013", self.place(), format!("{} must be a whole number, found {found}", self.label), help);
             return None;
@@ -242,7 +245,7 @@ impl<'a> Value<'a> {
         let (text, _) = self.scalar(&choice, &format!("write {choice}"), faults)?;
         let found = words.iter().find(|(name, _)| *name == text);
         if found.is_none() {
-            let cause = format!("{} must be {choice}, found {}", self.label, quoted(text));
+            let cause = format!("{} must be {choice}, found {}", self.label, self.shown(text));
             let help = did_you_mean(text, &names, "write one of");
             faults.error("Y013", self.place(), cause, help);
         }
@@ -260,6 +263,11 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// What was found, unless it may be a secret.
+    fn shown(&self, text: &str) -> String {
+        self.node.place.quoted(text)
+    }
+
     fn wrong_shape(&self, expected: &str, help: &str, faults: &mut Faults) {
         let (found, help) = match &self.node.shape {
             Shape::Refused => return,
@@ -270,7 +278,7 @@ impl<'a> Value<'a> {
     }
 
     fn outside(&self, found: &str, least: &str, most: &str, faults: &mut Faults) {
-        let cause = format!("{} is {}, outside {least} to {most}", self.label, quoted(found));
+        let cause = format!("{} is {}, outside {least} to {most}", self.label, self.shown(found));
         faults.error("Y014", self.place(), cause, format!("write a value from {least} to {most}"));
     }
 
@@ -281,6 +289,6 @@ impl<'a> Value<'a> {
 
 impl<'a> From<&'a Entry> for Value<'a> {
     fn from(entry: &'a Entry) -> Self {
-        Value { label: quoted(&entry.key.value), key: &entry.key.place, node: &entry.value }
+        Value { label: entry.key.place.quoted(&entry.key.value), key: &entry.key.place, node: &entry.value }
     }
 }

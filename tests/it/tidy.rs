@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The rooms in the order of the arrow: each may use itself and what stands on an earlier line. Rooms of one line do not
 /// know each other.
 const ARROW: &[&[&str]] = &[
-    &["time", "partitioner"],
+    &["time", "partitioner", "terminal"],
     &["diagnostic"],
     &["yaml", "expression"],
     &["touchpoint"],

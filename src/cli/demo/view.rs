@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::tally::{News, Sentence, Snapshot, Stage};
+use crate::terminal::plain;
 use crate::time::Span;
 
 /// How a line is meant; the screen gives it a colour.
@@ -55,7 +56,7 @@ pub(super) fn picture(header: &Header<'_>, snapshot: &Snapshot, width: usize, he
     }
     lines.push(line_of(Tone::Faint, help(header.left)));
     for line in &mut lines {
-        line.text = cut(&line.text, width);
+        line.text = cut(&plain(&line.text), width);
     }
     lines.truncate(height);
     lines
@@ -129,7 +130,7 @@ fn behind(snapshot: &Snapshot, speed: f64) -> String {
 pub(super) fn sentence(told: &Sentence) -> String {
     let at = told.at.to_string();
     // Of 2026-11-22T10:00:00.000Z, the time of day.
-    format!("{}  {:<8}  {}", at.get(11..19).unwrap_or(&at), told.who, told.words)
+    format!("{}  {:<8}  {}", at.get(11..19).unwrap_or(&at), plain(&told.who), plain(&told.words))
 }
 
 /// A line of counts, for where there is no terminal.

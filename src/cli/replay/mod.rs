@@ -17,6 +17,7 @@ use super::{Failure, files};
 use crate::journey::Outcome;
 use crate::model::Model;
 use crate::shard::{Action, Body, Buffered, Customers, Input, Progress, Settings, Shard, Undo};
+use crate::terminal::plain;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Touchpoint;
 use crate::wire::{self, Format, Mapping, Wanted};
@@ -196,7 +197,7 @@ impl Results {
     fn refuse(&mut self, unusable: &Unusable) -> Result<(), Failure> {
         self.unusable += 1;
         if self.unusable <= SHOWN_FAULTS {
-            eprintln!("{}:{}: {}", unusable.file, unusable.line, unusable.reason);
+            eprintln!("{}:{}: {}", plain(&unusable.file), unusable.line, plain(&unusable.reason));
         } else if self.unusable == SHOWN_FAULTS + 1 {
             eprintln!("… further lines that cannot be used are counted; --dead-letters FILE keeps them all");
         }

@@ -11,6 +11,7 @@ use crate::cli::table::table;
 use crate::journey::{Outcome, Subject, What};
 use crate::model::Model;
 use crate::shard::{Counts, Customers};
+use crate::terminal::{plain, plain_lines};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Currency, Money};
 
@@ -130,7 +131,7 @@ impl Summary {
                 parts.push(figures.absences().to_string());
             }
         }
-        parts.join("\n")
+        plain_lines(&parts.join("\n"))
     }
 
     fn head(&self) -> String {
@@ -177,7 +178,7 @@ impl Figures {
             let stay = |percent| percentile(stays, percent).map_or_else(|| "-".to_owned(), |stay| stay.to_string());
             let optional = if stage.optional { " (optional)" } else { "" };
             table.add_row([
-                format!("{}{optional}", stage.name),
+                format!("{}{optional}", plain(&stage.name)),
                 self.reached[index].to_string(),
                 format!("{share:.1} %"),
                 self.standing[index].to_string(),
@@ -193,7 +194,7 @@ impl Figures {
             table(&["about", "completed", "abandoned", "at stake", "resumed", "recovered", "won back", "friction"]);
         for ((sort, name), happened) in &self.subjects {
             table.add_row([
-                format!("{sort} {name}"),
+                format!("{sort} {}", plain(name)),
                 happened.completed.to_string(),
                 happened.abandoned.to_string(),
                 sums(&happened.at_stake),

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::terminal::plain;
+
 /// Lines that say where a customer stands.
 pub(super) fn text(told: &Value) -> String {
     let mut lines = head(told);
@@ -20,7 +22,8 @@ pub(super) fn text(told: &Value) -> String {
             word(&past["event_id"])
         ));
     }
-    lines.join("\n") + "\n"
+    // Ids, types and names come from strangers; here, at the end, none of them can be forgotten.
+    lines.iter().map(|line| plain(line)).collect::<Vec<_>>().join("\n") + "\n"
 }
 
 fn head(told: &Value) -> Vec<String> {
@@ -122,4 +125,38 @@ fn pairs(value: &Value) -> impl Iterator<Item = (&String, &Value)> {
 
 fn joined(parts: impl Iterator<Item = String>) -> String {
     parts.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::terminal::steers;
+
+    #[test]
+    fn what_strangers_named_does_not_steer_the_terminal() {
+        let hostile = "\u{1b}[2J\u{7}\r\n\u{202e}";
+        let told = json!({
+            "customer_id": hostile, "links": [hostile], "touchpoints": 1, "partition": 0, "commit": 1,
+            "journeys": [{ "model": hostile, "segment": hostile, "reached": { hostile: hostile },
+                "episodes": [{ "episode": hostile, "number": 1, "ids": { hostile: [hostile] } }] }],
+            "history": [{ "channel": hostile, "type": hostile, "event_id": hostile }],
+        });
+        let shown = text(&told);
+        assert!(shown.contains("\\u{1b}[2J\\u{7}\\u{d}"), "{shown}");
+        assert!(!shown.chars().any(|c| c != '\n' && steers(c)), "{shown:?}");
+        assert_eq!(
+            shown.lines().count(),
+            text(&json!({
+                "customer_id": "a", "links": ["a"], "touchpoints": 1, "partition": 0, "commit": 1,
+                "journeys": [{ "model": "a", "segment": "a", "reached": { "a": "a" },
+                    "episodes": [{ "episode": "a", "number": 1, "ids": { "a": ["a"] } }] }],
+                "history": [{ "channel": "a", "type": "a", "event_id": "a" }],
+            }))
+            .lines()
+            .count(),
+            "no line is forged"
+        );
+    }
 }

@@ -1,0 +1,199 @@
+//! A secret planted in every place where somebody may have put one, and looked for in all that is told.
+
+use std::path::Path;
+use std::process::Command;
+
+use sillage::config::{self, Surroundings};
+use sillage::diagnostic::{Style, render};
+
+const SECRET: &str = "Zq7-hush_9xW";
+const GOOD: &str = "models: [five-stages.yaml]\nbrokers: localhost:9092\nstart: latest\n";
+
+/// What is told of a file and variables, with colours and without.
+fn told(file: &str, variables: &[(&str, &str)]) -> String {
+    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let (_, faults) =
+        config::load(Path::new("etc/sillage.yaml"), file, &Surroundings { variables, host: "shop-1".to_owned() });
+    render(&faults, Style::Plain) + &render(&faults, Style::Coloured)
+}
+
+/// The longest piece of the secret that could still be taken for nothing.
+fn holds(text: &str) -> bool {
+    text.contains(SECRET) || text.contains("hush") || text.contains("9xW")
+}
+
+#[test]
+fn no_file_makes_a_diagnostic_show_a_secret() {
+    let names = [
+        "sasl.password",
+        "sasl.pasword",
+        "sasl.username",
+        "sasl.jaas.config",
+        "ssl.key.password",
+        "ssl.keypassword",
+        "ssl.key.pem",
+        "ssl.keystore.password",
+        "sasl.oauthbearer.client.secret",
+        "sasl.oauthbearer.config",
+        "passwd",
+        "token",
+        "group.id",
+        "enable.auto.commit",
+        "credentials",
+        "x",
+    ];
+    // `NAME` is each of the names, `SECRET` the secret; what is wrong stands on its line or near it.
+    let lines = [
+        "  NAME: SECRET\n",
+        "  NAME: SECRET\n  security.protocol: SASL_SSL\nlog_level: loud\n",
+        "  NAME: 'SECRET\n",
+        "  NAME: \"SECRET\n",
+        "  NAME: a: SECRET\n",
+        "  NAME: SECRET: a\n",
+        "  NAME: 'a' SECRET\n",
+        "  NAME: [SECRET\n",
+        "  NAME: [a, SECRET]\n",
+        "  NAME: {a: SECRET}\n",
+        "  NAME: &SECRET a\n",
+        "  NAME: *SECRET\n",
+        "  NAME: !SECRET a\n",
+        "  NAME: @SECRET\n",
+        "  NAME: %SECRET\n",
+        "  NAME: `SECRET\n",
+        "  NAME SECRET\n",
+        "  NAME=SECRET\n",
+        "  NAME:SECRET\n",
+        "\tNAME: SECRET\n",
+        "  NAME:\tSECRET\t: a\n",
+        "  NAME: |\n    SECRET\n   SECRET\n",
+        "  NAME: a # SECRET\n x: y\n",
+        "  NAME: SECRET\n  NAME: SECRET\n",
+        "  NAME: a\n   SECRET: b\n",
+        "  - SECRET\n",
+        "  SECRET\n",
+        "  SECRET: a\n",
+        "  {NAME: a, SECRET}\n",
+        "  {NAME: SECRET\n",
+        "NAME: SECRET\n",
+        "NAME: SECRET\nNAME: SECRET\n",
+        "SECRET: a\n",
+        "SECRET\n",
+        "--- SECRET\n",
+        "  NAME: ''\n# SECRET\n",
+        "  NAME: ]SECRET\n",
+        "  NAME: \"\\q SECRET\"\n",
+        "  NAME: SECRET\n---\nNAME: SECRET\n",
+        "  ? {NAME: SECRET}\n  : SECRET\n",
+        "brokers: kim:SECRET@kafka-1:9092\n",
+        "listen: kim@SECRET\n",
+    ];
+    let mut faulty = 0;
+    for name in names {
+        for line in lines {
+            let file = format!("{GOOD}properties:\n{line}").replace("NAME", name).replace("SECRET", SECRET);
+            // The same without anything before it, and at the end of a file that has another fault.
+            for file in [file.clone(), line.replace("NAME", name).replace("SECRET", SECRET), format!("modles: 1\n{file}")] {
+                let told = told(&file, &[]);
+                faulty += usize::from(!told.is_empty());
+                assert!(!holds(&told), "of\n{file}\nis told\n{told}");
+            }
+        }
+    }
+    assert!(faulty > 1_000, "{faulty}: files without a fault try nothing");
+}
+
+#[test]
+fn no_variable_makes_a_diagnostic_show_a_secret() {
+    for name in [
+        "SILLAGE_PROPERTY_SASL_PASSWORD",
+        "SILLAGE_PROPERTY_SASL_PASWORD",
+        "SILLAGE_PROPRTY_SASL_PASSWORD",
+        "SILLAGE_SASL_PASSWORD",
+        "SILLAGE_PASSWORD",
+        "SILLAGE_PROPERTIES",
+        "SILLAGE_PROPERTY_",
+        "SILLAGE_PROPERTY_GROUP_ID",
+        "SILLAGE_PROPERTY_SASL_JAAS_CONFIG",
+        "SILLAGE_PROPERTY_SASL_PASSWORD_FILE",
+        "SILLAGE_PROPERTY__FILE",
+        "SILLAGE_FIELDS",
+        "SILLAGE_",
+        "SILLAGE_TOKEN",
+        "SILLAGE_MODLES",
+        "SILLAGE_PROPERTY_SSL_KEY_PEM",
+    ] {
+        for value in [SECRET.to_owned(), format!("a: '{SECRET}"), format!("\n{SECRET}\n"), format!(" {SECRET}")] {
+            for file in [GOOD, "", "modles: [a", "models: [five-stages.yaml]\n"] {
+                let told = told(file, &[(name, &value)]);
+                assert!(!holds(&told), "of {name}={value:?} is told\n{told}");
+            }
+        }
+    }
+    let told = told(GOOD, &[("SILLAGE_BROKERS", "kim:Zq7-hush_9xW@kafka-1:9092")]);
+    assert!(told.contains("C007") && !holds(&told), "{told}");
+}
+
+#[test]
+fn a_plain_setting_is_still_shown() {
+    let told = told(&format!("{GOOD}log_level: loud\n"), &[("SILLAGE_WORKERS", "many")]);
+    assert!(told.contains("log_level: loud") && told.contains("SILLAGE_WORKERS=many"), "{told}");
+}
+
+#[test]
+fn a_property_comes_from_a_file_without_its_last_newline() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (written, read) in [("a b\n", "a b"), ("a\r\n", "a"), ("a\n\n", "a\n"), (" a", " a")] {
+        let file = folder.path().join("password");
+        std::fs::write(&file, written).expect("written");
+        let name = "SILLAGE_PROPERTY_SASL_PASSWORD_FILE".to_owned();
+        let variables = vec![(name, file.display().to_string())];
+        let (config, faults) =
+            config::load(Path::new("etc/s.yaml"), GOOD, &Surroundings { variables, host: "shop-1".to_owned() });
+        assert_eq!(faults, []);
+        let config::Log::Kafka(kafka) = config.expect("good").log else { panic!("brokers mean Kafka") };
+        assert_eq!(kafka.connection.properties.get("sasl.password").map(String::as_str), Some(read));
+    }
+}
+
+/// What librdkafka says of values that it does not take, as people see it.
+#[test]
+fn no_client_shows_a_secret_when_it_refuses_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sillage.yaml");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/five-stages.yaml");
+    for property in [
+        "sasl.pasword: SECRET",
+        "ssl.key.password: SECRET",
+        "sasl.jaas.config: 'a password=\"SECRET\";'",
+        "sasl.password: SECRET",
+        "sasl.oauthbearer.config: 'x=SECRET y'",
+        "ssl.key.pem: SECRET",
+        "passwd: SECRET",
+        "ssl.keystore.password: SECRET",
+        "sasl.oauthbearer.client.secret: SECRET",
+        "enable.sasl.oauthbearer.unsecure.jwt: SECRET",
+        "x: SECRET",
+    ] {
+        let lines = format!(
+            "models: [{}]\nbrokers: localhost:1\nstart: latest\nlisten: 127.0.0.1:0\nlog_level: debug\nproperties:\n  {}\n",
+            model.display(),
+            property.replace("SECRET", SECRET)
+        );
+        std::fs::write(&file, &lines).expect("written");
+        let mut command = Command::new("timeout");
+        command.args([
+            "--preserve-status",
+            "-s",
+            "TERM",
+            "60",
+            env!("CARGO_BIN_EXE_sillage"),
+            "run",
+            "--exit-on-unreachable",
+            "-c",
+        ]);
+        let ended = command.arg(&file).output().expect("sillage runs");
+        assert_eq!(ended.status.code(), Some(2), "{property}");
+        let told = String::from_utf8_lossy(&ended.stderr).into_owned() + &String::from_utf8_lossy(&ended.stdout);
+        assert!(!told.is_empty() && !holds(&told), "{property}: {told}");
+    }
+}

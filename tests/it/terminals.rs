@@ -1,0 +1,69 @@
+//! What terminals do to Sillage, and what strangers would do to terminals.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// ESC, BEL, CR and a change of direction, as JSON writes them; each steers a terminal.
+const HOSTILE: &str = "\\u001b[2J\\u0007\\r\\u202e\\u2066evil";
+
+#[test]
+fn a_hangup_ends_the_demo_and_its_folder_is_gone() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let folders = || std::fs::read_dir(temporary.path()).expect("the folder").count();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_sillage"))
+        .args(["demo", "--customers", "50"])
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sillage starts");
+    wait_until("the demo has made its folder", || folders() == 1);
+    let sent = Command::new("kill").args(["-s", "HUP", &demo.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+    wait_until("the demo has ended", || demo.try_wait().expect("a child").is_some());
+    assert!(demo.wait().expect("a child").code().is_some(), "it ends by itself, not by the signal");
+    assert_eq!(folders(), 0);
+}
+
+#[test]
+fn output_that_nobody_takes_ends_the_demo() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_sillage"))
+        .args(["demo", "--customers", "50"])
+        .env("TMPDIR", temporary.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("sillage starts");
+    drop(demo.stdout.take());
+    wait_until("the demo has ended", || demo.try_wait().expect("a child").is_some());
+    assert_eq!(std::fs::read_dir(temporary.path()).expect("the folder").count(), 0);
+}
+
+#[test]
+fn what_strangers_send_does_not_steer_the_terminal_of_a_replay() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("lines.ndjson");
+    let line = |kind: &str, id: &str| {
+        format!("{{\"customer_id\":\"{id}\",\"occurred_at\":\"2026-01-05T10:00:00Z\",\"type\":\"{kind}\"}}\n")
+    };
+    let wrong = format!("{{\"customer_id\":\"a\",\"occurred_at\":\"{HOSTILE}\",\"type\":\"cart.added\"}}\n");
+    std::fs::write(&file, line("cart.added", HOSTILE) + &line(HOSTILE, "a") + &wrong).expect("written");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/plain-five-stages.yaml");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
+    let ended = command.args(["replay", "--model"]).arg(model).arg(&file).output().expect("sillage runs");
+    assert!(ended.status.success());
+    // Outcomes on standard output are JSON for machines; what people read is on standard error.
+    let told = String::from_utf8(ended.stderr).expect("UTF-8");
+    assert!(told.contains("lines that cannot be used"), "{told}");
+    assert!(!told.chars().any(|c| c != '\n' && c != '\t' && sillage::terminal::steers(c)), "{told:?}");
+}
+
+fn wait_until(what: &str, done: impl FnMut() -> bool) {
+    let (begun, mut done) = (Instant::now(), done);
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "not yet: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
