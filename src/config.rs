@@ -8,12 +8,13 @@ mod check;
 mod environment;
 mod secrets;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use compact_str::CompactString;
 
 use crate::diagnostic::{Diagnostic, Faults};
+use crate::http::Allowed;
 use crate::partitioner::Partitioner;
 use crate::time::Span;
 use crate::wire::{Format, Limits, Mapping};
@@ -36,6 +37,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Names under which HTTP is asked for, beside the address and the loopback's; in lower case.
     pub hosts: Vec<String>,
+    /// Whether customers may be erased over HTTP.
+    pub allow_erase: Allowed,
+    /// Whether a history may be loaded over HTTP.
+    pub allow_history: Allowed,
+    /// Addresses of proxies, which may hold any number of connections.
+    pub trusted_proxies: Vec<IpAddr>,
     /// Origins of web pages that may ask; in lower case.
     pub origins: Vec<String>,
     /// The log to read from and write to.

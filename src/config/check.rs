@@ -1,12 +1,13 @@
 //! From the lines of the file to the [`Config`]: every fault at once.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use super::{Config, KafkaLog, Log, LogFormat, LogLevel, Surroundings};
 use crate::diagnostic::{Diagnostic, Faults, Place, Spanned};
 use crate::embedded;
+use crate::http::Allowed;
 use crate::kafka::{Connection, Create, Protocol, Stamps, Start};
 use crate::partitioner::Partitioner;
 use crate::shard::{self, Undo};
@@ -22,6 +23,9 @@ pub const KEYS: &[&str] = &[
     "listen",
     "hosts",
     "origins",
+    "allow_erase",
+    "allow_history",
+    "trusted_proxies",
     "brokers",
     "group",
     "group_protocol",
@@ -55,7 +59,7 @@ pub const KEYS: &[&str] = &[
     "log_format",
 ];
 /// Keys that hold a list.
-pub(super) const LISTS: &[&str] = &["models", "retired", "inputs", "hosts", "origins"];
+pub(super) const LISTS: &[&str] = &["models", "retired", "inputs", "hosts", "origins", "trusted_proxies"];
 /// Keys that hold a map.
 pub(super) const MAPS: &[&str] = &["properties", "fields"];
 /// Keys that mean something on Kafka only, and on the embedded log only.
@@ -73,7 +77,7 @@ const KAFKA_ONLY: &[&str] = &[
     "properties",
     "buffered_records",
 ];
-const EMBEDDED_ONLY: &[&str] = &["directory", "keep_touchpoints", "keep_outcomes"];
+const EMBEDDED_ONLY: &[&str] = &["allow_history", "directory", "keep_touchpoints", "keep_outcomes"];
 
 /// librdkafka properties that exactly-once depends on, with what to do instead.
 const OWN_PROPERTIES: &[(&str, &str)] = &[
@@ -111,6 +115,11 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let listen = file.listen(faults);
     let hosts = file.names("hosts", host, "a name without a port, such as sillage.example.com", faults);
     let origins = file.names("origins", origin, "scheme and host without a path, such as https://shop.example.com", faults);
+    let allow_erase = file.allowed("allow_erase", faults);
+    let allow_history = file.allowed("allow_history", faults);
+    let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
+    let proxies = file.names("trusted_proxies", is_address, "an address without a port, such as 10.0.0.7", faults);
+    let trusted_proxies = proxies.iter().filter_map(|proxy| proxy.parse().ok()).collect();
     let input_format = file.word("input_format", FORMATS, Format::Json, faults);
     let fields = file.fields(faults);
     let stale_after = file.span("stale_after", Span::from_secs(300), &(millis(1_000)..=Span::from_days(365)), faults);
@@ -126,6 +135,9 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
         listen,
         hosts,
         origins,
+        allow_erase,
+        allow_history,
+        trusted_proxies,
         log,
         input_format,
         fields,
@@ -181,6 +193,13 @@ impl File<'_> {
 
     fn flag(&self, key: &'static str, default: Flag, faults: &mut Faults) -> Flag {
         self.word(key, &[("true", Flag::Yes), ("false", Flag::No)], default, faults)
+    }
+
+    fn allowed(&self, key: &'static str, faults: &mut Faults) -> Allowed {
+        match self.flag(key, Flag::No, faults) {
+            Flag::Yes => Allowed::Yes,
+            Flag::No => Allowed::No,
+        }
     }
 
     fn models(&self, faults: &mut Faults) -> Vec<PathBuf> {

@@ -1,30 +1,72 @@
-//! Reading a request's body: so many bytes in so much time, and no more.
+//! Reading a request's body: so many bytes in so much time, and no more; all bodies together within one room.
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::problem::{Kind, Problem};
 
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// After so long a body must have come at `RATE` all the time.
+const START: Duration = Duration::from_secs(5);
+/// Bytes a second.
+const RATE: f64 = 4096.0;
 /// So much of a body that is not wanted is read all the same, so that the client comes to read the answer.
 const DRAINED: usize = 64 << 20;
 /// And for so long.
 const DRAINING: Duration = Duration::from_secs(3);
 
+/// Room for the bodies of all requests together, in kibibytes. A body takes of it what has arrived, not what it announces.
+#[derive(Clone, Debug)]
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Room {
+    pub(super) fn new(kibibytes: usize) -> Self {
+        Room(Arc::new(Semaphore::new(kibibytes)))
+    }
+}
+
+/// A body that has arrived, and its room until it is dropped.
+#[derive(Debug)]
+pub(super) struct Arrived {
+    pub(super) bytes: Vec<u8>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+enum Fault {
+    TooLarge,
+    NoRoom,
+    TooSlow,
+    Broken(axum::Error),
+}
+
 /// Reads a body of at most `limit` bytes.
-pub(super) async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
-    match tokio::time::timeout(PATIENCE, collect(&mut body, limit)).await {
-        Ok(Ok(Some(bytes))) => Ok(bytes),
-        Ok(Ok(None)) => {
+pub(super) async fn read(mut body: Body, limit: usize, room: &Room) -> Result<Arrived, Problem> {
+    match collect(&mut body, limit, room).await {
+        Ok(arrived) => Ok(arrived),
+        Err(Fault::TooLarge) => {
             drain(body).await;
             Err(Problem::new(Kind::TooLarge, format!("a body may have {limit} bytes; send it in several requests")))
         }
-        Ok(Err(reason)) => Err(Problem::new(Kind::BadBody, format!("the body broke off: {reason}"))),
-        Err(_) => Err(Problem::new(Kind::SlowBody, format!("a body must arrive within {} s", PATIENCE.as_secs()))),
+        Err(Fault::NoRoom) => {
+            drain(body).await;
+            Err(Problem::new(Kind::Busy, "Too many bodies are in flight; send this one again later."))
+        }
+        Err(Fault::Broken(reason)) => Err(Problem::new(Kind::BadBody, format!("the body broke off: {reason}"))),
+        Err(Fault::TooSlow) => {
+            let detail = format!(
+                "A body must arrive within {} s, and after {} s at {RATE} bytes a second or more; send less at once.",
+                PATIENCE.as_secs(),
+                START.as_secs()
+            );
+            Err(Problem::new(Kind::SlowBody, detail))
+        }
     }
 }
 
@@ -42,22 +84,49 @@ pub(super) async fn drain(mut body: Body) {
     let _ = tokio::time::timeout(DRAINING, draining).await;
 }
 
-/// The whole body; `None` where it is larger than the limit.
-async fn collect(body: &mut Body, limit: usize) -> Result<Option<Vec<u8>>, axum::Error> {
+async fn collect(body: &mut Body, limit: usize, room: &Room) -> Result<Arrived, Fault> {
     if body.size_hint().lower() > limit as u64 {
-        return Ok(None);
+        return Err(Fault::TooLarge);
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(body.size_hint().lower()).unwrap_or(0));
-    while let Some(data) = next(body).await? {
-        if bytes.len() + data.len() > limit {
-            return Ok(None);
+    let begun = Instant::now();
+    let mut arrived = Arrived { bytes: Vec::new(), held: None };
+    loop {
+        let due = begun + due(arrived.bytes.len());
+        match tokio::time::timeout_at(due, next(body)).await {
+            Err(_) => return Err(Fault::TooSlow),
+            Ok(Err(reason)) => return Err(Fault::Broken(reason)),
+            Ok(Ok(None)) => return Ok(arrived),
+            Ok(Ok(Some(data))) => {
+                if arrived.bytes.len() + data.len() > limit {
+                    return Err(Fault::TooLarge);
+                }
+                arrived.take(&data, room)?;
+            }
         }
-        bytes.extend_from_slice(&data);
     }
-    Ok(Some(bytes))
 }
 
-async fn next(body: &mut Body) -> Result<Option<axum::body::Bytes>, axum::Error> {
+/// When more of a body must have come, of which so many bytes are there, counted from its beginning.
+fn due(bytes: usize) -> Duration {
+    (START + Duration::from_secs_f64(bytes as f64 / RATE)).min(PATIENCE)
+}
+
+impl Arrived {
+    fn take(&mut self, data: &Bytes, room: &Room) -> Result<(), Fault> {
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = (self.bytes.len() + data.len()).div_ceil(1024).saturating_sub(held);
+        let more = u32::try_from(more).map_err(|_| Fault::TooLarge)?;
+        let more = Arc::clone(&room.0).try_acquire_many_owned(more).map_err(|_| Fault::NoRoom)?;
+        match &mut self.held {
+            Some(held) => held.merge(more),
+            None => self.held = Some(more),
+        }
+        self.bytes.extend_from_slice(data);
+        Ok(())
+    }
+}
+
+async fn next(body: &mut Body) -> Result<Option<Bytes>, axum::Error> {
     while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
         // A frame of trailers says nothing that is wanted here.
         if let Ok(data) = frame?.into_data() {
@@ -65,4 +134,32 @@ async fn next(body: &mut Body) -> Result<Option<axum::body::Bytes>, axum::Error>
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_due_at_a_rate_and_at_an_end() {
+        for (bytes, expected) in [(0, 5.0), (4096, 6.0), (40_960, 15.0), (102_400, 30.0), (16 << 20, 30.0)] {
+            assert_eq!(due(bytes).as_secs_f64(), expected, "{bytes} bytes");
+        }
+    }
+
+    #[test]
+    fn bodies_share_one_room_and_give_it_back() {
+        let room = Room::new(4);
+        let mut first = Arrived { bytes: Vec::new(), held: None };
+        let mut second = Arrived { bytes: Vec::new(), held: None };
+        assert!(first.take(&Bytes::from(vec![b'x'; 1000]), &room).is_ok());
+        assert!(first.take(&Bytes::from(vec![b'x'; 24]), &room).is_ok());
+        assert_eq!(room.0.available_permits(), 3, "a kibibyte is taken once");
+        assert!(second.take(&Bytes::from(vec![b'x'; 3072]), &room).is_ok());
+        assert!(matches!(first.take(&Bytes::from_static(b"x"), &room), Err(Fault::NoRoom)));
+        drop(second);
+        assert!(first.take(&Bytes::from_static(b"x"), &room).is_ok());
+        drop(first);
+        assert_eq!(room.0.available_permits(), 4);
+    }
 }

@@ -47,12 +47,12 @@ pub(super) async fn delete(
     query: Raw,
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let who = identity(id, query)?;
-    let Ok(place) = Arc::clone(&app.appends).try_acquire_owned() else {
-        return Err(Problem::new(Kind::Busy, "Too many posts are in flight; ask again later."));
-    };
+    let cause = "What is erased cannot be brought back, so this is not allowed by itself";
+    app.service.erasing.demand(cause, "allow_erase")?;
+    let turn = app.turn().await?;
     let asking = tokio::task::spawn_blocking(move || {
         let asked = (app.service.erase)(&who);
-        drop(place);
+        drop(turn);
         asked
     });
     match asking.await {

@@ -1,14 +1,21 @@
-//! The listener: so many connections at once, none idle for long, and all of them cut when told so.
+//! The listener: so many connections at once, in all and from one address, none idle or slow in asking for long, and all of
+//! them cut when told so.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::Request;
+use axum::extract::connect_info::{ConnectInfo, Connected};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -20,18 +27,26 @@ use super::stopped;
 const CONNECTIONS: usize = 1024;
 /// A connection on which nothing moved for so long is cut. Longer than the longest long poll.
 const IDLE: Duration = Duration::from_secs(90);
+/// Connections from one address; more are closed at once.
+const FROM_ONE: usize = 256;
+/// The head of a request (its first line and its headers) must be there so long after its first byte, and after connecting.
+const HEAD: Duration = Duration::from_secs(10);
 
 /// A listener with limits.
 pub(super) struct Door {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    callers: Callers,
+    proxies: Vec<IpAddr>,
     cutting: watch::Receiver<bool>,
 }
 
 impl Door {
-    /// Cuts all its connections once `cutting` is up.
-    pub(super) fn new(listener: TcpListener, cutting: watch::Receiver<bool>) -> Self {
-        Door { listener, places: Arc::new(Semaphore::new(CONNECTIONS)), cutting }
+    /// Cuts all its connections once `cutting` is up. Connections from `proxies` are not counted by address.
+    pub(super) fn new(listener: TcpListener, cutting: watch::Receiver<bool>, proxies: &[IpAddr]) -> Self {
+        let proxies = proxies.iter().map(IpAddr::to_canonical).collect();
+        let callers = Callers::default();
+        Door { listener, callers, proxies, places: Arc::new(Semaphore::new(CONNECTIONS)), cutting }
     }
 }
 
@@ -41,12 +56,32 @@ impl Listener for Door {
 
     async fn accept(&mut self) -> (Line, SocketAddr) {
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.listener).await;
+        let (stream, address, seat) = loop {
+            let (stream, address) = Listener::accept(&mut self.listener).await;
+            let ip = address.ip().to_canonical();
+            if self.proxies.contains(&ip) {
+                break (stream, address, None);
+            }
+            // Dropping a stream closes it; an answer would have to wait until somebody reads it.
+            if let Some(seat) = self.callers.seat(caller(ip)) {
+                break (stream, address, Some(seat));
+            }
+        };
         // Without it answers wait for the client's delayed acknowledgement; a failure costs speed only.
         let _ = stream.set_nodelay(true);
         let mut cutting = self.cutting.clone();
         let cut = Box::pin(async move { stopped(&mut cutting).await });
-        (Line { stream, cut, idle: Box::pin(tokio::time::sleep(IDLE)), _place: place }, address)
+        let line = Line {
+            stream,
+            cut,
+            idle: Box::pin(tokio::time::sleep(IDLE)),
+            heads: Heads::default(),
+            begun: Some(0),
+            head: Box::pin(tokio::time::sleep(HEAD)),
+            _place: place,
+            _seat: seat,
+        };
+        (line, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -59,7 +94,86 @@ pub(super) struct Line {
     stream: TcpStream,
     cut: Pin<Box<dyn Future<Output = ()> + Send>>,
     idle: Pin<Box<Sleep>>,
+    heads: Heads,
+    /// What `heads` said when the first byte of a head came; the head is due at `head`.
+    begun: Option<u64>,
+    head: Pin<Box<Sleep>>,
     _place: Option<OwnedSemaphorePermit>,
+    _seat: Option<Seat>,
+}
+
+/// Counts heads that have come and requests that have been answered: odd while a request is worked on.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Heads(Arc<AtomicU64>);
+
+impl Heads {
+    fn count(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn pass(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+impl Connected<IncomingStream<'_, Door>> for Heads {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        stream.io().heads.clone()
+    }
+}
+
+/// Tells the connection when the head of a request has come, and when the request is answered.
+pub(super) async fn attend(ConnectInfo(heads): ConnectInfo<Heads>, request: Request, next: Next) -> Response {
+    heads.pass();
+    let answer = next.run(request).await;
+    heads.pass();
+    answer
+}
+
+/// How many connections there are from each address.
+#[derive(Clone, Debug, Default)]
+struct Callers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+
+impl Callers {
+    fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seat(&self, caller: IpAddr) -> Option<Seat> {
+        let mut counts = self.counts();
+        let count = counts.entry(caller).or_default();
+        if *count == FROM_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Seat { callers: self.clone(), caller })
+    }
+}
+
+/// A connection of one address, counted until it is dropped.
+struct Seat {
+    callers: Callers,
+    caller: IpAddr,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut counts = self.callers.counts();
+        if let Some(count) = counts.get_mut(&self.caller) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.caller);
+            }
+        }
+    }
+}
+
+/// Whom an address belongs to: with IPv6 one machine has a whole network of 64 bits.
+fn caller(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+    }
 }
 
 impl Line {
@@ -69,7 +183,8 @@ impl Line {
             self.idle.as_mut().reset(Instant::now() + IDLE);
             return answer;
         }
-        if self.cut.as_mut().poll(context).is_ready() || self.idle.as_mut().poll(context).is_ready() {
+        let late = self.begun == Some(self.heads.count()) && self.head.as_mut().poll(context).is_ready();
+        if late || self.cut.as_mut().poll(context).is_ready() || self.idle.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         Poll::Pending
@@ -78,7 +193,14 @@ impl Line {
 
 impl AsyncRead for Line {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         let answer = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let count = self.heads.count();
+        // Between requests, even a byte is the beginning of a head.
+        if buffer.filled().len() > before && count.is_multiple_of(2) && self.begun != Some(count) {
+            self.begun = Some(count);
+            self.head.as_mut().reset(Instant::now() + HEAD);
+        }
         self.pass(context, answer)
     }
 }

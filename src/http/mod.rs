@@ -14,6 +14,7 @@ mod query;
 mod touchpoints;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::embedded::{Refusal, Store};
 use crate::lookup::Lookup;
@@ -32,12 +33,17 @@ use crate::model::Model;
 use crate::port::Now;
 use crate::touchpoint::Identity;
 use crate::wire::{Format, Limits, Mapping};
-use door::Door;
+use body::Room;
+use door::{Door, Heads};
 use gate::Gate;
 use problem::{Kind, Problem};
 
-/// Posts being read, checked or appended at once; each may hold a body of 16 MiB.
+/// Posts being checked or appended at once, once their bodies are there.
 const APPENDS: usize = 16;
+/// So long a post waits for its turn.
+const TURN: Duration = Duration::from_secs(10);
+/// Kibibytes of bodies at once, of all requests together.
+const ROOM: usize = 256 << 10;
 /// Readers of outcomes at once; each keeps one blocking thread while it waits.
 const READERS: usize = 64;
 /// After `stop`, requests may go on for so long before their connections are cut.
@@ -69,6 +75,28 @@ pub enum NotAsked {
     Unreachable(String),
 }
 
+/// Whether something may be done over HTTP that cannot be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// The configuration says so.
+    Yes,
+    /// It does not.
+    No,
+}
+
+impl Allowed {
+    /// Refuses what is not allowed, naming the key that allows it.
+    fn demand(self, what: &str, key: &str) -> Result<(), Problem> {
+        match self {
+            Allowed::Yes => Ok(()),
+            Allowed::No => {
+                let detail = format!("{what}; write `{key}: true` in the configuration and start the service again.");
+                Err(Problem::new(Kind::NotAllowed, detail))
+            }
+        }
+    }
+}
+
 /// What the HTTP side needs.
 pub struct Service {
     /// Renders the metrics.
@@ -93,8 +121,14 @@ pub struct Service {
     pub limits: Limits,
     /// The worker clock.
     pub now: Now,
+    /// Whether customers may be erased over HTTP.
+    pub erasing: Allowed,
+    /// Whether the load of a history may be begun and ended over HTTP.
+    pub loading: Allowed,
     /// Names under which the service is asked, beside its own address and those of the loopback; in lower case.
     pub hosts: Vec<String>,
+    /// Addresses of proxies, which may hold any number of connections.
+    pub trusted_proxies: Vec<IpAddr>,
     /// Origins of web pages that may ask, such as `https://shop.example.com`; in lower case.
     pub origins: Vec<String>,
 }
@@ -115,16 +149,17 @@ pub async fn serve(
         service,
         gate,
         stopping: stopping.clone(),
+        room: Room::new(ROOM),
         appends: Arc::new(Semaphore::new(APPENDS)),
         readers: Arc::new(Semaphore::new(READERS)),
     };
+    let door = Door::new(listener, cutting, &app.service.trusted_proxies);
+    let service = router(Arc::new(app)).into_make_service_with_connect_info::<Heads>();
     let stop = async move {
         stop.await;
         let _ = told.send(true);
     };
-    let mut serving = std::pin::pin!(
-        axum::serve(Door::new(listener, cutting), router(Arc::new(app))).with_graceful_shutdown(stop).into_future()
-    );
+    let mut serving = std::pin::pin!(axum::serve(door, service).with_graceful_shutdown(stop).into_future());
     tokio::select! {
         ended = &mut serving => return ended,
         () = grace(stopping) => {}
@@ -149,6 +184,7 @@ struct App {
     service: Arc<Service>,
     gate: Gate,
     stopping: watch::Receiver<bool>,
+    room: Room,
     appends: Arc<Semaphore>,
     readers: Arc<Semaphore>,
 }
@@ -156,6 +192,14 @@ struct App {
 impl App {
     fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
+    }
+
+    /// A turn to write. Nobody waits for a body here: a turn is taken when the body has arrived.
+    async fn turn(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        match tokio::time::timeout(TURN, Arc::clone(&self.appends).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) | Err(_) => Err(Problem::new(Kind::Busy, "Too many posts are in flight; send this one again later.")),
+        }
     }
 
     /// The embedded log, or why there is none.
@@ -186,6 +230,7 @@ fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), gate::pass))
+        .layer(middleware::from_fn(door::attend))
         .with_state(app)
 }
 

@@ -11,6 +11,8 @@ pub(super) enum Kind {
     UnknownHost,
     ForeignOrigin,
     ContentType,
+    NotAllowed,
+    Ahead,
     WrongMethod,
     NotEmbedded,
     BadQuery,
@@ -41,6 +43,8 @@ impl Kind {
             Kind::UnknownHost => (S::MISDIRECTED_REQUEST, "unknown-host", "This service is not known by that name"),
             Kind::ForeignOrigin => (S::FORBIDDEN, "foreign-origin", "A page of another origin asks"),
             Kind::ContentType => (S::UNSUPPORTED_MEDIA_TYPE, "content-type", "The content type is not JSON"),
+            Kind::NotAllowed => (S::FORBIDDEN, "not-allowed", "This service does not do that"),
+            Kind::Ahead => (S::BAD_REQUEST, "ahead", "The history begins in the future"),
             Kind::WrongMethod => (S::METHOD_NOT_ALLOWED, "wrong-method", "This path is not asked for in this way"),
             Kind::NotEmbedded => (S::NOT_FOUND, "not-embedded", "This service does not run on the embedded log"),
             Kind::BadQuery => (S::BAD_REQUEST, "bad-query", "The query is not understood"),
@@ -72,6 +76,8 @@ impl Kind {
             | Kind::UnknownHost
             | Kind::ForeignOrigin
             | Kind::ContentType
+            | Kind::NotAllowed
+            | Kind::Ahead
             | Kind::WrongMethod
             | Kind::NotEmbedded
             | Kind::BadQuery

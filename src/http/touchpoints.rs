@@ -34,11 +34,8 @@ pub(super) async fn post(
         Ok(asked) => asked,
         Err(problem) => return refuse(body, problem).await,
     };
-    let Ok(place) = Arc::clone(&app.appends).try_acquire_owned() else {
-        let problem = Problem::new(Kind::Busy, "Too many posts are in flight; send this one again later.");
-        return refuse(body, problem).await;
-    };
-    let bytes = body::read(body, BODY).await?;
+    let arrived = body::read(body, BODY, &app.room).await?;
+    let turn = app.turn().await?;
     blocking(move || {
         let terms = Terms {
             service: &app.service,
@@ -47,10 +44,10 @@ pub(super) async fn post(
             entering: asked.entering,
             key: asked.key.as_deref(),
         };
-        let batch = batch::read(&bytes, &terms)?;
+        let batch = batch::read(&arrived.bytes, &terms)?;
         let appended =
             asked.store.append(batch.entries, asked.entering).map_err(|refusal| refused(refusal, asked.entering))?;
-        drop(place);
+        drop((arrived, turn));
         let mut answer = json!({"accepted": appended.accepted, "duplicates": appended.duplicates});
         if asked.on_unusable == OnUnusable::DeadLetter {
             answer["unusable"] = batch.unusable.into();
@@ -62,10 +59,20 @@ pub(super) async fn post(
 
 /// `POST /v1/history`: opens the load of a history.
 pub(super) async fn begin_history(State(app): State<Arc<App>>, query: Raw, body: Body) -> Result<Json<Value>, Problem> {
-    Parameters::new(query, &[])?;
-    let store = app.store(ON_KAFKA)?;
-    let bytes = body::read(body, SMALL_BODY).await?;
-    let first = first_instant(&bytes)?;
+    let store = match loading(&app, query) {
+        Ok(store) => store,
+        Err(problem) => return refuse(body, problem).await,
+    };
+    let arrived = body::read(body, SMALL_BODY, &app.room).await?;
+    let first = first_instant(&arrived.bytes)?;
+    let now = (app.service.now)();
+    if first > now {
+        let detail = format!(
+            "{first} is later than now ({now}), so live posts would wait until then; send the time of the \
+                              first touchpoint of the history."
+        );
+        return Err(Problem::new(Kind::Ahead, detail));
+    }
     blocking(move || match store.begin_history(first) {
         Ok(()) => Ok(json!({"loading": true, "first": first.to_string()})),
         Err(refusal) => Err(refused(refusal, Entering::History)),
@@ -75,13 +82,21 @@ pub(super) async fn begin_history(State(app): State<Arc<App>>, query: Raw, body:
 
 /// `DELETE /v1/history`: ends it.
 pub(super) async fn end_history(State(app): State<Arc<App>>, query: Raw) -> Result<Json<Value>, Problem> {
-    Parameters::new(query, &[])?;
-    let store = app.store(ON_KAFKA)?;
+    let store = loading(&app, query)?;
     blocking(move || match store.end_history() {
         Ok(()) => Ok(json!({"loading": false})),
         Err(refusal) => Err(refused(refusal, Entering::History)),
     })
     .await
+}
+
+/// The store that takes a history, where that is allowed.
+fn loading(app: &App, query: Raw) -> Result<Arc<Store>, Problem> {
+    Parameters::new(query, &[])?;
+    let store = app.store(ON_KAFKA)?;
+    let cause = "Live posts wait while a history is loaded, so this is not allowed by itself";
+    app.service.loading.demand(cause, "allow_history")?;
+    Ok(store)
 }
 
 /// What a post asks for, beside its body.

@@ -304,6 +304,9 @@ impl Life {
             now: self.clock.handle(),
             hosts: self.config.hosts.clone(),
             origins: self.config.origins.clone(),
+            trusted_proxies: self.config.trusted_proxies.clone(),
+            erasing: self.config.allow_erase,
+            loading: self.config.allow_history,
         };
         let until = async move {
             // An error means that the sender is gone: time to stop as well.

@@ -6,6 +6,7 @@ mod commands;
 mod foreign;
 mod history;
 mod shop;
+mod slow;
 mod stopping;
 
 use serde_json::{Value, json};

@@ -230,6 +230,8 @@ pub(super) fn embedded_lines(folder: &Path, model: &Path, partitions: u32) -> Ve
         format!("directory: \"{}\"", folder.display()),
         format!("partitions: {partitions}"),
         "listen: 127.0.0.1:0".to_owned(),
+        "allow_erase: true".to_owned(),
+        "allow_history: true".to_owned(),
     ]
 }
 
@@ -245,6 +247,7 @@ pub(super) fn lines(setup: &Setup) -> Vec<String> {
         "output_format: json".to_owned(),
         format!("start: {}", setup.start),
         "listen: 127.0.0.1:0".to_owned(),
+        "allow_erase: true".to_owned(),
         format!("commit_interval: {}", setup.commit_interval),
         "settle: 50ms".to_owned(),
         "create_topics: true".to_owned(),

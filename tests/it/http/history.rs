@@ -47,6 +47,34 @@ fn live_posts_wait_for_a_load_and_its_touchpoints_are_decided_in_their_own_time(
 }
 
 #[test]
+fn a_load_does_not_begin_later_than_now() {
+    let shop = Shop::open();
+    let refused = begin(&shop, "2999-01-01T00:00:00Z");
+    assert_problem(&refused, 400, "ahead", "a far instant");
+    let live = post(&shop, "/v1/touchpoints", &touchpoint("eve", "1", "ad.seen").to_string());
+    assert_eq!(live.status, 200, "no load was opened: {}", live.text());
+}
+
+#[test]
+fn what_cannot_be_undone_is_done_only_where_it_is_allowed() {
+    let shop = Shop::open_careful();
+    let first = "{\"first\": \"2025-03-01T10:00:00Z\"}";
+    for (method, path, key) in [
+        ("POST", "/v1/history", "allow_history"),
+        ("DELETE", "/v1/history", "allow_history"),
+        ("DELETE", "/v1/customers/ada", "allow_erase"),
+        ("DELETE", "/v1/customers/ada?kind=anonymous", "allow_erase"),
+    ] {
+        let body: &[u8] = if method == "POST" { first.as_bytes() } else { b"" };
+        let reply = shop.call(method, path, &[], body);
+        assert_problem(&reply, 403, "not-allowed", path);
+        assert!(reply.text().contains(key), "{key} in {}", reply.text());
+    }
+    let live = post(&shop, "/v1/touchpoints", &touchpoint("eve", "1", "ad.seen").to_string());
+    assert_eq!(live.status, 200, "no load was opened: {}", live.text());
+}
+
+#[test]
 fn a_load_begins_with_an_instant() {
     let shop = Shop::open();
     for body in [

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sillage::embedded::{Settings, Store};
-use sillage::http::{NotAsked, Service, serve};
+use sillage::http::{Allowed, NotAsked, Service, serve};
 use sillage::lookup::Lookup;
 use sillage::model::{self, Model};
 use sillage::partitioner::Partitioner;
@@ -41,25 +41,30 @@ pub(crate) fn touchpoint(customer: &str, id: &str, kind: &str) -> Value {
 
 impl Shop {
     pub(crate) fn open() -> Self {
-        Self::with_store(None, |_| {})
+        Self::with_store(None, Allowed::Yes, |_| {})
+    }
+
+    /// One that does nothing that cannot be undone.
+    pub(crate) fn open_careful() -> Self {
+        Self::with_store(None, Allowed::No, |_| {})
     }
 
     pub(crate) fn open_small(max_bytes: u64) -> Self {
-        Self::with_store(None, |settings| settings.max_bytes = Some(max_bytes))
+        Self::with_store(None, Allowed::Yes, |settings| settings.max_bytes = Some(max_bytes))
     }
 
     pub(crate) fn open_mapped(pairs: &[(&str, &str)]) -> Self {
         let pairs: Vec<_> = pairs.iter().map(|(field, path)| ((*field).to_owned(), (*path).to_owned())).collect();
-        Self::with_store(Some(Mapping::new(&pairs).expect("a mapping")), |_| {})
+        Self::with_store(Some(Mapping::new(&pairs).expect("a mapping")), Allowed::Yes, |_| {})
     }
 
     /// As on Kafka: no store, and no shard assigned yet.
     pub(crate) fn on_kafka() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        Self::serving(dir, None, None, Arc::default(), models(), Clock::starting_now(1.0).handle(), None)
+        Self::serving(dir, None, None, Arc::default(), models(), Clock::starting_now(1.0).handle(), None, Allowed::Yes)
     }
 
-    fn with_store(mapping: Option<Mapping>, adjust: impl FnOnce(&mut Settings)) -> Self {
+    fn with_store(mapping: Option<Mapping>, allowed: Allowed, adjust: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut settings = Settings::new(dir.path().join("store"));
         adjust(&mut settings);
@@ -84,9 +89,10 @@ impl Shop {
         };
         let stop = Stop::default();
         let crew = Crew::on_store(&store, 2, &job, &stop, &crew::bare()).expect("workers");
-        Self::serving(dir, Some(store), mapping, lookup, models, now, Some((crew, stop)))
+        Self::serving(dir, Some(store), mapping, lookup, models, now, Some((crew, stop)), allowed)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the parts of a shop, put together in one place")]
     fn serving(
         dir: tempfile::TempDir,
         store: Option<Arc<Store>>,
@@ -95,6 +101,7 @@ impl Shop {
         models: Arc<[Arc<Model>]>,
         now: Now,
         workers: Option<(Crew, Stop)>,
+        allowed: Allowed,
     ) -> Self {
         let not_ready = Arc::new(Mutex::new(None));
         let reason = Arc::clone(&not_ready);
@@ -113,6 +120,9 @@ impl Shop {
             format: Format::Json,
             limits: Limits::default(),
             now: Arc::clone(&now),
+            trusted_proxies: vec!["127.0.0.30".parse().expect("an address")],
+            erasing: allowed,
+            loading: allowed,
             hosts: vec!["sillage.example.com".to_owned()],
             origins: vec!["https://shop.example.com".to_owned()],
         };
@@ -142,6 +152,10 @@ impl Shop {
         }
         assert_eq!(reply.status, status, "{path}: {}", reply.text());
         reply
+    }
+
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
     }
 
     pub(crate) fn url(&self) -> String {

@@ -50,18 +50,17 @@ fn readers_beyond_the_limit_are_told_and_stopping_ends_every_long_poll() {
 }
 
 #[test]
-fn posts_beyond_the_limit_are_told_and_stopping_cuts_those_that_hang() {
+fn posts_that_hang_take_no_place_and_stopping_cuts_them() {
     let mut shop = Shop::open();
-    let mut hanging: Vec<TcpStream> = (0..16).map(|_| half_a_post(&shop)).collect();
-    let busy = take_all_places(|| hanging.push(half_a_post(&shop)), || shop.call("POST", "/v1/touchpoints", &[], b"[]"));
-    assert_problem(&busy, 429, "busy", "the 17th");
-    assert_eq!(busy.header("retry-after"), Some("1"));
+    let mut hanging: Vec<TcpStream> = (0..64).map(|_| half_a_post(&shop)).collect();
+    let reply = shop.call("POST", "/v1/touchpoints", &[], b"[]");
+    assert_eq!(reply.status, 200, "{}", reply.text());
     let took = shop.stop();
     assert!(took < Duration::from_secs(8), "{took:?}");
     for stream in &mut hanging {
         let reply = client::read(stream);
         let status = reply.as_ref().map(|reply| reply.status);
-        assert!(matches!(status, None | Some(400 | 429)), "nothing that looks like success: {reply:?}");
+        assert!(matches!(status, None | Some(400 | 408)), "nothing that looks like success: {reply:?}");
     }
 }
 
