@@ -238,7 +238,7 @@ impl File<'_> {
         for name in &mut names {
             name.value.make_ascii_lowercase();
             if !is_one(&name.value) {
-                let cause = format!("{} cannot be one of the `{key}`", quoted(&name.value));
+                let cause = format!("{} cannot be one of the `{key}`", name.place.quoted(&name.value));
                 faults.error("Y013", &name.place, cause, format!("write {form}"));
             }
         }
