@@ -7,8 +7,8 @@
 //!
 //! Each step runs in a process of its own under callgrind, which says in the end where the instructions went
 //! (`callgrind_annotate`). Valgrind shows the same processor to the program wherever there is AVX2, and puts it at the same place
-//! in memory: two runs agree within a tenth of a per cent. Another compiler or C library counts otherwise; the table says what it
-//! was counted with.
+//! in memory: two runs agree within a tenth of a per cent. Another compiler or C library counts otherwise: the table says what it
+//! was counted with, and bounds are held with these alone.
 #![expect(clippy::print_stdout, reason = "a benchmark tells its figures")]
 
 #[path = "../customers/profile.rs"]
@@ -78,7 +78,19 @@ fn check(steps: &[&Step], write: bool) -> Result<(), String> {
     if !misfits.is_empty() {
         return Err(format!("The committed table does not fit: {}. `make count` writes it anew.", misfits.join("; ")));
     }
-    if faults.is_empty() { Ok(()) } else { Err(above(&faults, &table)) }
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let (then, here) = (table.tools.get(&Build::this()).map_or("nothing", String::as_str), tools());
+    if then != here {
+        // Another compiler or C library counts otherwise: that is nobody's fault who changed a step.
+        let notice = format!(
+            "\n*** The bounds were NOT held: the table was counted with {then}; here is {here}.\n*** `make count` writes it anew.\n"
+        );
+        let _ = writeln!(std::io::stderr(), "{notice}");
+        return Ok(());
+    }
+    Err(above(&faults))
 }
 
 fn path() -> PathBuf {
@@ -190,12 +202,10 @@ fn tell(steps: &[&Step], counts: &[u64], table: &Table) -> Vec<String> {
     faults
 }
 
-fn above(faults: &[String], table: &Table) -> String {
-    let (then, here) = (table.tools.get(&Build::this()).map_or("nothing", String::as_str), tools());
-    let tools = if then == here { String::new() } else { format!("The table was counted with {then}; here is {here}.\n") };
+fn above(faults: &[String]) -> String {
     format!(
-        "More than {BOUND} % above what is committed:\n  {}\n{tools}Make the step cheap again; or, where its cost is meant, commit \
-         what `make count` writes and say why.",
+        "More than {BOUND} % above what is committed:\n  {}\nMake the step cheap again; or, where its cost is meant, commit what \
+         `make count` writes and say why.",
         faults.join("\n  ")
     )
 }
