@@ -164,34 +164,32 @@ pub struct Source {
 impl Source {
     /// A file by the name to show and its text.
     pub fn file(name: &str, text: &str) -> Arc<Self> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Arc::new(Source { name: name.to_owned(), text: text.to_owned(), has_lines: true, open: None })
+        Source::lines(name, text, None)
     }
 
     /// A file of which only these bytes may be shown: the others may be secrets.
     pub fn guarded(name: &str, text: &str, open: Vec<Range<usize>>) -> Arc<Self> {
+        Source::lines(name, text, Some(open))
+    }
+
+    fn lines(name: &str, text: &str, open: Option<Vec<Range<usize>>>) -> Arc<Self> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Arc::new(Source { name: name.to_owned(), text: text.to_owned(), has_lines: true, open: Some(open) })
+        Arc::new(Source { name: name.to_owned(), text: text.to_owned(), has_lines: true, open })
     }
 
     /// An environment variable; its text reads `NAME=value`.
     pub fn variable(name: &str, value: &str) -> Arc<Self> {
-        Arc::new(Source {
-            name: format!("environment variable {name}"),
-            text: format!("{name}={value}"),
-            has_lines: false,
-            open: None,
-        })
+        Source::assignment(name, value, None)
     }
 
     /// An environment variable of which only the name may be shown.
     pub fn secret_variable(name: &str, value: &str) -> Arc<Self> {
-        Arc::new(Source {
-            name: format!("environment variable {name}"),
-            text: format!("{name}={value}"),
-            has_lines: false,
-            open: Some(vec![0..name.len(), name.len()..name.len() + 1]),
-        })
+        Source::assignment(name, value, Some(vec![0..name.len(), name.len()..name.len() + 1]))
+    }
+
+    fn assignment(name: &str, value: &str, open: Option<Vec<Range<usize>>>) -> Arc<Self> {
+        let (shown, text) = (format!("environment variable {name}"), format!("{name}={value}"));
+        Arc::new(Source { name: shown, text, has_lines: false, open })
     }
 
     /// A part of a line as it may be shown, and where the marked bytes are in it.

@@ -1,8 +1,8 @@
 //! The shards that a worker writes and the HTTP side reads at the same time.
 //!
 //! A worker holds the lock of a shard while it decides on the records of a batch, some hundreds at the most, and while it writes
-//! down what changed for a commit. It does not hold the lock while the brokers commit. A reader holds it for one customer. Readers see committed state only: a shard keeps the image
-//! before of every customer whom its open transaction changes.
+//! down what changed for a commit. It does not hold the lock while the brokers commit. A reader holds the lock for one customer.
+//! Readers see committed state only: a shard keeps the image before of every customer whom its open transaction changes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +36,8 @@ impl SharedShard {
 pub struct Lookup {
     shards: DashMap<ShardId, SharedShard>,
     missing: RwLock<BTreeMap<ShardId, Missing>>,
-    seated: AtomicUsize,
+    /// Workers that the log has given their shards, be they none.
+    workers: AtomicUsize,
 }
 
 /// Why a shard that this process was given cannot be read.
@@ -50,13 +51,13 @@ pub enum Missing {
 
 impl Lookup {
     /// Notes that the log has given one more worker its shards, be they none.
-    pub fn seat(&self) {
-        self.seated.fetch_add(1, Ordering::AcqRel);
+    pub fn worker_assigned(&self) {
+        self.workers.fetch_add(1, Ordering::AcqRel);
     }
 
     /// How many workers the log has given their shards.
-    pub fn seated(&self) -> usize {
-        self.seated.load(Ordering::Acquire)
+    pub fn assigned_workers(&self) -> usize {
+        self.workers.load(Ordering::Acquire)
     }
 
     /// Notes that a shard which this process was given cannot be read.

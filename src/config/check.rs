@@ -115,8 +115,8 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let listen = file.listen(faults);
     let hosts = file.names("hosts", host, "a name without a port, such as sillage.example.com", faults);
     let origins = file.names("origins", origin, "scheme and host without a path, such as https://shop.example.com", faults);
-    let allow_erase = file.allowed("allow_erase", faults);
-    let allow_history = file.allowed("allow_history", faults);
+    let allow_erase = file.word("allow_erase", ALLOWED, Allowed::No, faults);
+    let allow_history = file.word("allow_history", ALLOWED, Allowed::No, faults);
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
     let proxies = file.names("trusted_proxies", is_address, "an address without a port, such as 10.0.0.7", faults);
     let trusted_proxies = proxies.iter().filter_map(|proxy| proxy.parse().ok()).collect();
@@ -152,6 +152,7 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
 }
 
 const FORMATS: &[(&str, Format)] = &[("json", Format::Json), ("avro", Format::Avro)];
+const ALLOWED: &[(&str, Allowed)] = &[("true", Allowed::Yes), ("false", Allowed::No)];
 const LEVELS: &[(&str, LogLevel)] =
     &[("error", LogLevel::Error), ("warn", LogLevel::Warn), ("info", LogLevel::Info), ("debug", LogLevel::Debug)];
 const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
@@ -193,13 +194,6 @@ impl File<'_> {
 
     fn flag(&self, key: &'static str, default: Flag, faults: &mut Faults) -> Flag {
         self.word(key, &[("true", Flag::Yes), ("false", Flag::No)], default, faults)
-    }
-
-    fn allowed(&self, key: &'static str, faults: &mut Faults) -> Allowed {
-        match self.flag(key, Flag::No, faults) {
-            Flag::Yes => Allowed::Yes,
-            Flag::No => Allowed::No,
-        }
     }
 
     fn models(&self, faults: &mut Faults) -> Vec<PathBuf> {

@@ -30,7 +30,7 @@ const MEASURE: u32 = 100;
 pub(super) struct Driver<'a> {
     store: &'a Arc<Store>,
     reader: Connection,
-    seat: Arc<Mutex<dyn ShardOwner>>,
+    owner: Arc<Mutex<dyn ShardOwner>>,
     now: &'a Now,
     trouble: Arc<Trouble>,
     shards: Vec<ShardId>,
@@ -54,13 +54,13 @@ impl<'a> Driver<'a> {
     pub(super) fn new(
         store: &'a Arc<Store>,
         shards: Vec<ShardId>,
-        seat: Arc<Mutex<dyn ShardOwner>>,
+        owner: Arc<Mutex<dyn ShardOwner>>,
         now: &'a Now,
         trouble: Arc<Trouble>,
     ) -> Result<Self, String> {
         let reader = schema::reader(&store.settings)?;
         let handed = vec![0; shards.len()];
-        Ok(Driver { store, reader, seat, now, trouble, shards, handed, rounds: 0, _presence: store.board.arrive() })
+        Ok(Driver { store, reader, owner, now, trouble, shards, handed, rounds: 0, _presence: store.board.arrive() })
     }
 
     /// Takes the shards, serves them, and lets go of them: at the end, and whenever a history is about to begin.
@@ -71,9 +71,9 @@ impl<'a> Driver<'a> {
             }
             self.take_over()?;
             let ended = self.serve(stop);
-            let mut seat = seat(&self.seat);
-            seat.revoking(&self.shards);
-            ended.and(seat.turn())?;
+            let mut owner = owner(&self.owner);
+            owner.revoking(&self.shards);
+            ended.and(owner.turn())?;
         }
         Ok(())
     }
@@ -89,7 +89,7 @@ impl<'a> Driver<'a> {
             let customers = Known::Restored(restore(&self.reader, *shard)?);
             assignments.push(Assignment { shard: *shard, progress: book.progress(), customers, retain_from: 0 });
         }
-        seat(&self.seat).assigned(assignments);
+        owner(&self.owner).assigned(assignments);
         Ok(())
     }
 
@@ -97,8 +97,8 @@ impl<'a> Driver<'a> {
         loop {
             let troubled = self.trouble.look();
             let ready: Vec<bool> = {
-                let seat = seat(&self.seat);
-                self.shards.iter().map(|shard| !troubled && seat.buffered(*shard, 0) < BUFFERED).collect()
+                let owner = owner(&self.owner);
+                self.shards.iter().map(|shard| !troubled && owner.buffered(*shard, 0) < BUFFERED).collect()
             };
             let view = self.look(&ready)?;
             if stop.load(Ordering::Acquire) || view.rest {
@@ -127,18 +127,18 @@ impl<'a> Driver<'a> {
     }
 
     fn round(&mut self, view: &View, ready: &[bool]) -> Result<(), String> {
-        let mut seat = seat(&self.seat);
+        let mut owner = owner(&self.owner);
         let places = self.shards.iter().zip(&view.ends).zip(&mut self.handed).zip(ready);
         for (((shard, end), handed), ready) in places {
             if *ready && *handed < *end {
-                *handed = hand_over(&self.reader, &mut *seat, *shard, *handed, *end)?;
+                *handed = hand_over(&self.reader, &mut *owner, *shard, *handed, *end)?;
             }
             // While a history is loaded, silence means nothing: stream time goes only as far as the touchpoints take it.
             if *handed == *end && !view.loading {
-                seat.caught_up(*shard, 0, *end, view.at);
+                owner.caught_up(*shard, 0, *end, view.at);
             }
         }
-        seat.turn()
+        owner.turn()
     }
 
     fn measure(&mut self, view: &View) {
@@ -151,12 +151,12 @@ impl<'a> Driver<'a> {
     }
 }
 
-fn seat(seat: &Mutex<dyn ShardOwner>) -> MutexGuard<'_, dyn ShardOwner + 'static> {
-    seat.lock().unwrap_or_else(PoisonError::into_inner)
+fn owner(owner: &Mutex<dyn ShardOwner>) -> MutexGuard<'_, dyn ShardOwner + 'static> {
+    owner.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads a shard's next touchpoints, and returns the offset after the last.
-fn hand_over(reader: &Connection, seat: &mut dyn ShardOwner, shard: ShardId, from: i64, end: i64) -> Result<i64, String> {
+fn hand_over(reader: &Connection, owner: &mut dyn ShardOwner, shard: ShardId, from: i64, end: i64) -> Result<i64, String> {
     let fault = |error: rusqlite::Error| format!("cannot read touchpoints: {error}; look at the disk");
     let mut statement = reader
         .prepare_cached(
@@ -168,7 +168,7 @@ fn hand_over(reader: &Connection, seat: &mut dyn ShardOwner, shard: ShardId, fro
     while let Some(row) = rows.next().map_err(fault)? {
         if next == from {
             // What is read from here on was stamped before.
-            seat.begin_batch();
+            owner.begin_batch();
         }
         let at = offset(row.get(0).map_err(fault)?);
         if at != next {
@@ -184,9 +184,9 @@ fn hand_over(reader: &Connection, seat: &mut dyn ShardOwner, shard: ShardId, fro
             value: Some(value),
         };
         if sort == CONTROL {
-            seat.control(record);
+            owner.control(record);
         } else {
-            seat.record(record);
+            owner.record(record);
         }
         next += 1;
     }

@@ -299,13 +299,13 @@ pub fn drive(
     workers: usize,
     now: &Now,
     stop: &AtomicBool,
-    seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn ShardOwner>>,
+    make_owner: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn ShardOwner>>,
 ) -> Result<(), String> {
     let trouble = Arc::new(sink::Trouble::default());
     let sink = sink::StoreSink::new(Arc::clone(store), Arc::clone(&trouble));
-    let seat = seat(Box::new(sink));
+    let owner = make_owner(Box::new(sink));
     let shards = (0..store.partitions()).filter(|shard| *shard as usize % workers.max(1) == worker).collect();
-    drive::Driver::new(store, shards, seat, now, trouble)?.run(stop)
+    drive::Driver::new(store, shards, owner, now, trouble)?.run(stop)
 }
 
 fn closed() -> Refusal {

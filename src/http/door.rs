@@ -56,15 +56,15 @@ impl Listener for Door {
 
     async fn accept(&mut self) -> (Line, SocketAddr) {
         let place = Arc::clone(&self.places).acquire_owned().await.ok();
-        let (stream, address, seat) = loop {
+        let (stream, address, counted) = loop {
             let (stream, address) = Listener::accept(&mut self.listener).await;
             let ip = address.ip().to_canonical();
             if self.proxies.contains(&ip) {
                 break (stream, address, None);
             }
             // Dropping a stream closes it; an answer would have to wait until somebody reads it.
-            if let Some(seat) = self.callers.seat(caller(ip)) {
-                break (stream, address, Some(seat));
+            if let Some(counted) = self.callers.count_in(caller(ip)) {
+                break (stream, address, Some(counted));
             }
         };
         // Without it answers wait for the client's delayed acknowledgement; a failure costs speed only.
@@ -79,7 +79,7 @@ impl Listener for Door {
             begun: Some(0),
             head: Box::pin(tokio::time::sleep(HEAD)),
             _place: place,
-            _seat: seat,
+            _counted: counted,
         };
         (line, address)
     }
@@ -99,7 +99,7 @@ pub(super) struct Line {
     begun: Option<u64>,
     head: Pin<Box<Sleep>>,
     _place: Option<OwnedSemaphorePermit>,
-    _seat: Option<Seat>,
+    _counted: Option<Counted>,
 }
 
 /// Counts heads that have come and requests that have been answered: odd while a request is worked on.
@@ -139,24 +139,25 @@ impl Callers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seat(&self, caller: IpAddr) -> Option<Seat> {
+    /// Counts one more connection of this address; `None` where it has too many.
+    fn count_in(&self, caller: IpAddr) -> Option<Counted> {
         let mut counts = self.counts();
         let count = counts.entry(caller).or_default();
         if *count == FROM_ONE {
             return None;
         }
         *count += 1;
-        Some(Seat { callers: self.clone(), caller })
+        Some(Counted { callers: self.clone(), caller })
     }
 }
 
 /// A connection of one address, counted until it is dropped.
-struct Seat {
+struct Counted {
     callers: Callers,
     caller: IpAddr,
 }
 
-impl Drop for Seat {
+impl Drop for Counted {
     fn drop(&mut self) {
         let mut counts = self.callers.counts();
         if let Some(count) = counts.get_mut(&self.caller) {

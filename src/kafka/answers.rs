@@ -119,7 +119,7 @@ pub(super) fn found(ledger: &Ledger, committed: &TopicPartitionList, shard: Shar
     Found { offsets: ledger.inputs.iter().map(of).collect() }.with_control(offset, mark)
 }
 
-/// The metadata_of beside the committed offsets of one topic.
+/// The metadata beside the committed offsets of one topic, by shard.
 pub(super) fn metadata_of(
     committed: &TopicPartitionList,
     topic: &str,

@@ -2,7 +2,7 @@
 //!
 //! One consumer and one transactional producer per worker. What has to be asked of them, and in which order, so that nothing
 //! is lost or doubled, stands in [`crate::ledger`]; here is how rdkafka is asked: `transactions` commits, `rebalance` performs
-//! what [`crate::ledger::group`] decides when partitions come and go, `restore` reads the state log, `trimmer` cuts it, `ends`
+//! what [`crate::ledger::group`] decides when partitions come and go, `restore` reads the state log, `log_trimmer` cuts it, `ends`
 //! knows where the inputs end, `source` polls, and takes records by the hundred from `batch`. Knows nothing of models or
 //! journeys.
 
@@ -93,7 +93,7 @@ impl Entrance {
 
 /// Runs one worker's side of Kafka on this thread until `stop` is set or something ends it.
 ///
-/// `seat` makes the worker around the sink that it is given. Clients are made, and get to know the brokers, before the
+/// `make_owner` makes the worker around the sink that it is given. Clients are made, and get to know the brokers, before the
 /// `entrance` opens.
 ///
 /// # Errors
@@ -107,7 +107,7 @@ pub fn drive(
     entrance: &Arc<Entrance>,
     now: &Now,
     stop: &Arc<AtomicBool>,
-    seat: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn ShardOwner>>,
+    make_owner: impl FnOnce(Box<dyn Sink>) -> Arc<Mutex<dyn ShardOwner>>,
 ) -> Result<(), String> {
     let membership = Arc::new(transactions::Membership::default());
     let mut log =
@@ -124,7 +124,7 @@ pub fn drive(
     // Names this process's attempts to commit among those of all that ever used the transactional id.
     let name = uuid::Uuid::new_v4().simple().to_string();
     let sink = LedgerSink::new(Arc::clone(ledger), log, name).with_compacted(facts.compacted.clone());
-    consumer.context().take_seat(seat(Box::new(sink)));
+    consumer.context().set_owner(make_owner(Box::new(sink)));
     source::drive(connection, &consumer, now, stop)
 }
 

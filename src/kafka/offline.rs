@@ -244,8 +244,8 @@ impl Offline {
     /// # Errors
     /// No producer is to be had.
     pub fn sink(&self, name: String) -> Result<LedgerSink<OfflineTransaction<'_>>, String> {
-        let mover = OfflineTransaction::open(&self.connection, &self.facts, &self.consumer, &self.stop)?;
-        Ok(LedgerSink::new(Arc::clone(&self.ledger), mover, name))
+        let transaction = OfflineTransaction::open(&self.connection, &self.facts, &self.consumer, &self.stop)?;
+        Ok(LedgerSink::new(Arc::clone(&self.ledger), transaction, name))
     }
 
     fn partitions(&self, topics: &[String], at: Offset) -> Result<TopicPartitionList, String> {

@@ -34,7 +34,7 @@ const CALL: Duration = Duration::from_secs(10);
 
 /// What the consumer's callbacks work on.
 ///
-/// Neither the seat nor `held` is locked while the consumer is polled, or asked for anything else, so the callback, which runs
+/// Neither the owner nor `held` is locked while the consumer is polled, or asked for anything else, so the callback, which runs
 /// on the polling thread, can always have them.
 pub(super) struct RebalanceHandler {
     connection: Arc<Connection>,
@@ -43,7 +43,7 @@ pub(super) struct RebalanceHandler {
     /// those of the inputs, whoever else is in the group.
     topics: Vec<String>,
     /// Taken before anything is subscribed to, and so before any callback comes.
-    seat: OnceLock<Arc<Mutex<dyn ShardOwner>>>,
+    owner: OnceLock<Arc<Mutex<dyn ShardOwner>>>,
     begun: Instant,
     stop: Arc<AtomicBool>,
     /// Whether partitions came since this was last asked for: what they fetch waits with them.
@@ -64,14 +64,14 @@ impl RebalanceHandler {
         let (protocol, start, buffered_records) = (connection.protocol, connection.start, connection.buffered_records);
         let member = Member::new(Arc::clone(&ledger), Terms { protocol, start, buffered_records });
         let held = Mutex::new(Held { member, restorer, ends: None });
-        let (topics, seat, begun) = (ledger.topics(), OnceLock::new(), Instant::now());
+        let (topics, owner, begun) = (ledger.topics(), OnceLock::new(), Instant::now());
         let came = AtomicBool::new(false);
-        RebalanceHandler { connection, ledger, topics, seat, begun, stop, came, held }
+        RebalanceHandler { connection, ledger, topics, owner, begun, stop, came, held }
     }
 
     /// The worker that is told; once.
-    pub(super) fn take_seat(&self, seat: Arc<Mutex<dyn ShardOwner>>) {
-        let _ = self.seat.set(seat);
+    pub(super) fn set_owner(&self, owner: Arc<Mutex<dyn ShardOwner>>) {
+        let _ = self.owner.set(owner);
     }
 
     /// Where the ends of inputs are asked for.
@@ -79,9 +79,9 @@ impl RebalanceHandler {
         self.held().ends = Some(ends);
     }
 
-    pub(super) fn seat(&self) -> MutexGuard<'_, dyn ShardOwner + 'static> {
-        let seat = self.seat.get().unwrap_or_else(|| unreachable!("a seat is taken before the consumer subscribes"));
-        seat.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn owner(&self) -> MutexGuard<'_, dyn ShardOwner + 'static> {
+        let owner = self.owner.get().unwrap_or_else(|| unreachable!("the owner is set before the consumer subscribes"));
+        owner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -112,7 +112,7 @@ impl RebalanceHandler {
     pub(super) fn release(&self, consumer: &GroupConsumer) -> Result<(), String> {
         self.tell(consumer, Event::Stopping)?;
         // Says how that commit ended.
-        self.seat().turn()
+        self.owner().turn()
     }
 
     /// Seats the shards whose state has been read meanwhile. To be called between polls.
@@ -123,7 +123,7 @@ impl RebalanceHandler {
 
     /// Pauses the inputs of shards that the worker had to park. To be called between polls.
     pub(super) fn set_parked_aside(&self, consumer: &GroupConsumer) -> Result<(), String> {
-        let parked = self.seat().take_parked();
+        let parked = self.owner().take_parked();
         if parked.is_empty() { Ok(()) } else { self.tell(consumer, Event::Parked(parked)) }
     }
 
@@ -135,9 +135,9 @@ impl RebalanceHandler {
     /// How many records wait for their turn, of each partition of the shards that are owned.
     pub(super) fn buffered(&self) -> Vec<(Partition, usize)> {
         let owned = self.held().member.owned().clone();
-        let (seat, topics) = (self.seat(), 0..self.topics.len());
+        let (owner, topics) = (self.owner(), 0..self.topics.len());
         let partitions = owned.into_iter().flat_map(|shard| topics.clone().map(move |input| (input, shard)));
-        partitions.map(|(input, shard)| ((input, shard), seat.buffered(shard, input))).collect()
+        partitions.map(|(input, shard)| ((input, shard), owner.buffered(shard, input))).collect()
     }
 
     /// Tells the member what happened, and does what it asks, until it asks nothing more.
@@ -186,12 +186,12 @@ impl RebalanceHandler {
             Ask::Restore(shards) => self.held().restorer.order(shards),
             Ask::StopRestoring => self.held().restorer.cancel(),
             Ask::WatchEnds(partitions) => self.held().ends.iter().for_each(|ends| ends.want(partitions.clone())),
-            Ask::Assign(assignments) => self.seat().assigned(assignments),
-            Ask::Await(shards) => self.seat().awaiting(&shards),
-            Ask::Park(shard, reason) => self.seat().park(shard, reason),
-            Ask::Revoke(shards) => self.seat().revoking(&shards),
-            Ask::Lose(shards) => self.seat().lost(&shards),
-            Ask::CaughtUp { partition: (input, shard), position, at } => self.seat().caught_up(shard, input, position, at),
+            Ask::Assign(assignments) => self.owner().assigned(assignments),
+            Ask::Await(shards) => self.owner().awaiting(&shards),
+            Ask::Park(shard, reason) => self.owner().park(shard, reason),
+            Ask::Revoke(shards) => self.owner().revoking(&shards),
+            Ask::Lose(shards) => self.owner().lost(&shards),
+            Ask::CaughtUp { partition: (input, shard), position, at } => self.owner().caught_up(shard, input, position, at),
             Ask::Say(notice) => self.say(notice),
         }
         Ok(None)

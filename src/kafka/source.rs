@@ -1,4 +1,4 @@
-//! The loop that polls a worker's consumer and tells its seat.
+//! The loop that polls a worker's consumer and hands its records to the worker, which owns the shards.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -82,7 +82,7 @@ impl Source<'_> {
         }
         handler.seat_restored(self.consumer)?;
         self.tell_ends()?;
-        handler.seat().turn()?;
+        handler.owner().turn()?;
         handler.set_parked_aside(self.consumer)?;
         handler.tell(self.consumer, Event::Buffered(handler.buffered()))
     }
@@ -106,8 +106,8 @@ impl Source<'_> {
         let handler = self.consumer.context();
         // Within a batch no partition comes or goes.
         let mut taken: Option<(i32, bool)> = None;
-        let mut seat = handler.seat();
-        seat.begin_batch();
+        let mut owner = handler.owner();
+        owner.begin_batch();
         for message in self.batch.iter() {
             let record = match message {
                 Ok(record) => record,
@@ -122,26 +122,26 @@ impl Source<'_> {
             };
             taken = Some((record.partition, takes));
             if takes {
-                self.hand_over_one(&mut *seat, record);
+                self.hand_over_one(&mut *owner, record);
             }
         }
-        drop(seat);
+        drop(owner);
         for Place { topic, partition, offset } in self.batch.interruptions() {
             handler.tell(self.consumer, Event::Interrupted((topic, partition.unsigned_abs()), offset))?;
         }
         Ok(())
     }
 
-    fn hand_over_one(&self, seat: &mut dyn ShardOwner, record: Record<'_>) {
+    fn hand_over_one(&self, owner: &mut dyn ShardOwner, record: Record<'_>) {
         let Record { topic: input, partition, offset, timestamp, key, value } = record;
         // A record without a timestamp is as old as its receipt.
         let timestamp = timestamp.map_or(Timestamp::MAX, Timestamp::from_millis);
         let origin = Origin { shard: partition.unsigned_abs(), input, offset };
         let record = RawRecord { origin, timestamp, stamped: Stamped::OnEntry, key, value };
         if input < self.connection.inputs.len() {
-            seat.record(record);
+            owner.record(record);
         } else {
-            seat.control(record);
+            owner.control(record);
         }
     }
 

@@ -64,7 +64,9 @@ impl Crew {
                 let mut job = job;
                 job.settings.state_log = StateLog::Changes;
                 job.settings.control = Control::LastInput;
-                kafka::drive(worker, &connection, &ledger, &facts, &entrance, &now, &stop.0, |sink| seat(job, wrap(sink)))
+                kafka::drive(worker, &connection, &ledger, &facts, &entrance, &now, &stop.0, |sink| {
+                    shard_owner(job, wrap(sink))
+                })
             })
         })
     }
@@ -78,7 +80,7 @@ impl Crew {
             let (store, job, stop, wrap) = (Arc::clone(store), job.clone(), stop.clone(), Arc::clone(wrap));
             Box::new(move || {
                 let now = Arc::clone(&job.now);
-                embedded::drive(&store, worker, workers, &now, &stop.0, |sink| seat(job, wrap(sink)))
+                embedded::drive(&store, worker, workers, &now, &stop.0, |sink| shard_owner(job, wrap(sink)))
             })
         })
     }
@@ -112,6 +114,6 @@ impl Crew {
 
 type Work = Box<dyn FnOnce() -> Result<(), String> + Send>;
 
-fn seat(job: Job, sink: Box<dyn Sink>) -> Arc<Mutex<dyn ShardOwner>> {
+fn shard_owner(job: Job, sink: Box<dyn Sink>) -> Arc<Mutex<dyn ShardOwner>> {
     Arc::new(Mutex::new(Worker::new(job, sink)))
 }

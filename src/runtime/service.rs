@@ -245,7 +245,7 @@ impl Life {
                 wrong = Some(reason);
                 break;
             }
-            if self.lookup.seated() >= self.config.workers
+            if self.lookup.assigned_workers() >= self.config.workers
                 && !self.lookup.missing().values().any(|why| *why == Missing::Awaited)
             {
                 self.entrance.followed.forget();
@@ -284,7 +284,7 @@ impl Life {
             },
             ready: {
                 let (lookup, stop, workers) = (Arc::clone(&self.lookup), self.stop.clone(), self.config.workers);
-                Arc::new(move || match (stop.is_set(), lookup.seated() >= workers) {
+                Arc::new(move || match (stop.is_set(), lookup.assigned_workers() >= workers) {
                     (true, _) => Err("stopping".to_owned()),
                     (false, false) => Err("the log has not given every worker its shards yet".to_owned()),
                     (false, true) => whole(&lookup),

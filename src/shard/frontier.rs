@@ -88,6 +88,8 @@ struct One {
     proven: Timestamp,
     /// Whether it holds stream time while it is empty.
     holds: Holds,
+    /// So many records at the front were looked ahead at ([`Inputs::look_ahead`]).
+    looked_at: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,6 +131,7 @@ impl Inputs {
             latest: applied.log_time,
             proven: Timestamp::MIN,
             holds: Holds::StreamTime,
+            looked_at: 0,
         };
         let mut inputs: Vec<One> = positions.iter().map(one).collect();
         match (control, inputs.last_mut()) {
@@ -156,7 +159,9 @@ impl Inputs {
 
     /// Puts an undone record back where it came from: before everything that waits.
     pub(super) fn put_back(&mut self, input: usize, record: Buffered) {
-        self.0[input].buffer.push_front(record);
+        let one = &mut self.0[input];
+        one.buffer.push_front(record);
+        one.looked_at = 0;
     }
 
     pub(super) fn rewind(&mut self, positions: &[Position]) {
@@ -172,11 +177,6 @@ impl Inputs {
             one.proven = one.proven.max(proven);
             one.applied.offset = one.applied.offset.max(position);
         }
-    }
-
-    /// The next records of the inputs, at most so many of all together.
-    pub(super) fn ahead(&self, most: usize) -> impl Iterator<Item = &Buffered> {
-        self.0.iter().flat_map(move |one| one.buffer.iter().take(most)).take(most)
     }
 
     pub(super) fn buffered(&self, input: usize) -> usize {
@@ -207,12 +207,29 @@ impl Inputs {
         }
     }
 
+    /// The input of the record that [`Inputs::reach`] spoke of.
+    fn next_input(&self) -> Option<usize> {
+        let heads = self.0.iter().enumerate().filter_map(|(index, one)| Some((one.buffer.front()?.log_time, index)));
+        heads.min().map(|(_, index)| index)
+    }
+
+    /// The next records of the input of which [`Inputs::pop`] takes one, at most so many; none as long as some are left of those
+    /// that were looked ahead at before.
+    pub(super) fn look_ahead(&mut self, most: usize) -> impl Iterator<Item = &Buffered> {
+        let ahead = self.next_input().filter(|index| self.0[*index].looked_at == 0).map(|index| {
+            let one = &mut self.0[index];
+            one.looked_at = one.buffer.len().min(most);
+            one.buffer.iter().take(one.looked_at)
+        });
+        ahead.into_iter().flatten()
+    }
+
     /// Takes the record that [`Inputs::reach`] spoke of.
     pub(super) fn pop(&mut self) -> Option<(usize, Buffered)> {
-        let heads = self.0.iter().enumerate().filter_map(|(index, one)| Some((one.buffer.front()?.log_time, index)));
-        let (_, index) = heads.min()?;
+        let index = self.next_input()?;
         let one = &mut self.0[index];
         let record = one.buffer.pop_front()?;
+        one.looked_at = one.looked_at.saturating_sub(1);
         one.applied = Position { offset: record.offset + 1, log_time: record.log_time };
         Some((index, record))
     }

@@ -54,7 +54,7 @@ pub struct Settings {
     pub state_log: StateLog,
 }
 
-/// At most so many touchpoints that are over are kept for [`Shard::reclaim`]: as many as a transaction has by default.
+/// At most so many touchpoints that are over are kept, to be filled again: as many as a transaction has by default.
 const MAX_SPARE: usize = 20_000;
 
 /// So many records are looked ahead at once: as many cache misses as a core has in flight, and not so many that what was
@@ -115,7 +115,7 @@ pub enum Input {
         /// Worker clock when the query was sent.
         at: Timestamp,
     },
-    /// The worker clock shows this. ErasureScope at assignment, and again while the shard is held.
+    /// The worker clock shows this. Told at assignment, and again while the shard is held.
     Clock(Timestamp),
     /// The log is about to commit: say what belongs to the transaction, and decide nothing until its end is known.
     Prepare,
@@ -232,7 +232,7 @@ pub struct Shard {
     phase: Phase,
     /// Records applied in the open transaction, to be applied again if it is undone.
     applied: Vec<(usize, Buffered)>,
-    /// Touchpoints of transactions that are over, to be filled again.
+    /// Touchpoints that are over, until somebody reclaims them.
     #[expect(clippy::vec_box, reason = "records that wait hold boxes")]
     spare: Vec<Box<Touchpoint>>,
     /// The customer being worked on, one after the other.
@@ -350,13 +350,15 @@ impl Shard {
         self.inputs.log_time(input, timestamp.min(receipt))
     }
 
-    /// Moves the touchpoints that are over into a pool: their memory can be used again, and what is in them means nothing.
+    /// Moves the touchpoints that are over into a pool, which takes a limited number of them. Their memory can be used again; what
+    /// is in them means nothing.
     pub fn reclaim(&mut self, pool: &mut Vec<Box<Touchpoint>>) {
         pool.append(&mut self.spare);
+        pool.truncate(MAX_SPARE);
     }
 
-    /// Takes a record, and decides nothing before [`Input::Received`]: of many records at once, the memory that each needs is
-    /// fetched while the ones before are applied.
+    /// Takes a record, and decides nothing before [`Input::Received`]. Of records that are decided on together, the customers are
+    /// fetched from memory together.
     pub fn receive(&mut self, input: usize, record: Buffered) {
         self.inputs.push(input, record);
     }
@@ -445,12 +447,7 @@ impl Shard {
 
     /// Applies records and fires deadlines as far as the inputs allow (rule 4).
     fn decide(&mut self, actions: &mut Vec<Action>) {
-        let mut warm = 0;
         while !self.is_full() {
-            if warm == 0 {
-                warm = self.warm_up();
-            }
-            warm -= 1;
             match self.inputs.reach() {
                 Reach::Nowhere => return,
                 Reach::Until(instant) => {
@@ -461,6 +458,7 @@ impl Shard {
                     if !self.advance(log_time, actions) {
                         return;
                     }
+                    self.warm_up();
                     if let Some((input, record)) = self.inputs.pop() {
                         self.apply(input, record, actions);
                     }
@@ -469,17 +467,18 @@ impl Shard {
         }
     }
 
-    /// Fetches from memory what the next records will need: customers are met in no order, so that each of them would be
-    /// waited for. Returns after how many records that is due again.
-    fn warm_up(&mut self) -> usize {
+    /// Fetches the rows and images of the customers of the next records from memory, all at once. Customers come in no order, so
+    /// that each record would wait for memory by itself.
+    fn warm_up(&mut self) {
         let mut next: SmallVec<[Slot; WARM]> = SmallVec::new();
-        for record in self.inputs.ahead(WARM) {
+        for record in self.inputs.look_ahead(WARM) {
             if let Body::Touchpoint(touchpoint) = &record.body {
                 next.extend(self.customers.guess(&touchpoint.identity));
             }
         }
-        self.customers.warm_up(&next);
-        WARM
+        if !next.is_empty() {
+            self.customers.warm_up(&next);
+        }
     }
 
     /// Moves stream time to `instant`, firing what is due in between, in the order of rule 7. Says whether it got there; the

@@ -360,12 +360,12 @@ mod tests {
 
     #[test]
     fn a_steady_turn_cuts_the_log_to_about_one_turn() {
-        let mut turn = RefreshCycle::beginning((0..1_000).map(who).collect(), 0);
+        let mut cycle = RefreshCycle::beginning((0..1_000).map(who).collect(), 0);
         for sequence in 1..=1_000_u64 {
-            let refreshed: BTreeSet<Slot> = (0..10).map_while(|_| turn.next()).collect();
+            let refreshed: BTreeSet<Slot> = (0..10).map_while(|_| cycle.next()).collect();
             assert!(refreshed.len() <= 10);
-            let kept = sequence + 1 - turn.retain_from().max(1);
-            turn.committed(sequence);
+            let kept = sequence + 1 - cycle.retain_from().max(1);
+            cycle.committed(sequence);
             // A turn takes a hundred commits; marks stand somewhat apart.
             assert!(sequence < 110 || kept <= 105, "{kept} commits are kept at {sequence}");
         }

@@ -1,4 +1,4 @@
-//! The worker: the seat that a log speaks to. Decodes, lets the shards decide, obeys their actions, commits in time.
+//! The worker: the owner of shards that a log speaks to. It decodes, lets the shards decide, obeys their actions, commits in time.
 //!
 //! One worker owns whole shards and one sink; nobody else writes their state. It runs on whatever thread drives the log.
 
@@ -31,10 +31,7 @@ const STEP: Span = Span::from_secs(10);
 /// A shard that was given up is kept so long, in case it comes back: not for ever, since somebody else may have it, and erases.
 const KEPT: Span = Span::from_secs(60);
 
-/// At most so many touchpoints that are over are kept, to be filled again.
-const MAX_SPARE: usize = 20_000;
-
-/// A round of polling with fewer records shows that the log has no more at present. Logs hand over some hundreds in a round.
+/// A round of polling that brings fewer records has emptied the log. A log that has more hands over some hundreds in a round.
 const FEW: usize = 100;
 
 /// What a worker needs to know beside its log.
@@ -70,7 +67,7 @@ pub struct Job {
     pub lookup: Arc<Lookup>,
 }
 
-struct Place {
+struct OwnedShard {
     shard: SharedShard,
     meters: ShardMeters,
     /// When it came; what stream time is behind of until there is one.
@@ -102,7 +99,7 @@ pub struct Worker {
     wanted: Wanted,
     /// When the batch was received that is being handed over.
     receipt: Timestamp,
-    places: BTreeMap<ShardId, Place>,
+    shards: BTreeMap<ShardId, OwnedShard>,
     /// Touchpoints that are over, to be filled again.
     #[expect(clippy::vec_box, reason = "records that wait hold boxes")]
     spare: Vec<Box<Touchpoint>>,
@@ -118,11 +115,11 @@ pub struct Worker {
     commit_ended: Timestamp,
     /// Records of the round of polling that is under way.
     round: usize,
-    /// Whether a round since the last commit brought few records, so that the log had no more.
+    /// Whether a round since the last commit has emptied the log.
     caught_up: bool,
     last_measure: Timestamp,
     last_step: Timestamp,
-    seated: bool,
+    was_assigned: bool,
     meters: WorkerMeters,
     actions: Vec<Action>,
     /// Outcomes published in the open transaction, to be counted when it is committed.
@@ -142,7 +139,7 @@ impl Worker {
             page_bytes,
             wanted,
             receipt: last_commit,
-            places: BTreeMap::new(),
+            shards: BTreeMap::new(),
             spare: Vec::new(),
             received: Vec::new(),
             kept: BTreeMap::new(),
@@ -154,7 +151,7 @@ impl Worker {
             caught_up: true,
             last_measure: last_commit,
             last_step: last_commit,
-            seated: false,
+            was_assigned: false,
             meters: WorkerMeters::default(),
             actions: Vec::new(),
             published: Vec::new(),
@@ -182,7 +179,7 @@ impl Worker {
         self.mend();
         if full {
             // One that does not go through is not tried again here: the log may have to tell first that the shard is gone.
-            while self.places.get(&shard).is_some_and(|place| place.shard.lock().is_full()) && self.commit(&[]) {}
+            while self.shards.get(&shard).is_some_and(|owned| owned.shard.lock().is_full()) && self.commit(&[]) {}
         }
     }
 
@@ -192,15 +189,15 @@ impl Worker {
     fn tell(&mut self, shard: ShardId, input: Input) -> bool {
         let mut full = false;
         let went = catch_unwind(AssertUnwindSafe(|| {
-            let Some(place) = self.places.get_mut(&shard) else { return };
-            let mut state = place.shard.lock();
+            let Some(owned) = self.shards.get_mut(&shard) else { return };
+            let mut state = owned.shard.lock();
             state.handle(input, &mut self.actions);
             full = state.is_full();
             drop(state);
             self.obey(shard);
         }));
         if let Err(panic) = &went {
-            let place = match self.places.get(&shard).and_then(|place| place.shard.lock().applying()) {
+            let at = match self.shards.get(&shard).and_then(|owned| owned.shard.lock().applying()) {
                 Some((input, offset)) => {
                     let topic = self.job.topics.get(input).map_or("the control topic", String::as_str);
                     format!("{topic}, partition {shard}, offset {offset}")
@@ -211,7 +208,7 @@ impl Worker {
             let said = said.unwrap_or("it does not say what");
             self.actions.clear();
             self.forget(&[shard]);
-            self.broken.push((shard, format!("an invariant was broken at {place}: {said}")));
+            self.broken.push((shard, format!("an invariant was broken at {at}: {said}")));
         }
         full
     }
@@ -233,7 +230,7 @@ impl Worker {
         match self.sink.abort() {
             Verdict::Committed | Verdict::Aborted(_) => {
                 let dirty: Vec<ShardId> =
-                    self.places.iter().filter(|(_, place)| place.shard.lock().is_dirty()).map(|(shard, _)| *shard).collect();
+                    self.shards.iter().filter(|(_, owned)| owned.shard.lock().is_dirty()).map(|(shard, _)| *shard).collect();
                 self.undone(&dirty, leaving, reason);
             }
             Verdict::Lost(lost) => self.stop(lost),
@@ -277,20 +274,20 @@ impl Worker {
         if stepping {
             self.last_step = begun;
         }
-        let takes_part = |place: &Place| {
-            let shard = place.shard.lock();
+        let takes_part = |owned: &OwnedShard| {
+            let shard = owned.shard.lock();
             shard.is_dirty() || (stepping && shard.refresh_due())
         };
         let dirty: Vec<ShardId> =
-            self.places.iter().filter(|(_, place)| takes_part(place)).map(|(shard, _)| *shard).collect();
+            self.shards.iter().filter(|(_, owned)| takes_part(owned)).map(|(shard, _)| *shard).collect();
         if dirty.is_empty() {
             self.keep(leaving);
             return true;
         }
         let mut progress = Vec::with_capacity(dirty.len());
         for id in &dirty {
-            let Some(place) = self.places.get_mut(id) else { continue };
-            let (shard, sink) = (&mut *place.shard.lock(), self.sink.as_mut());
+            let Some(owned) = self.shards.get_mut(id) else { continue };
+            let (shard, sink) = (&mut *owned.shard.lock(), self.sink.as_mut());
             let mut actions = Vec::new();
             shard.handle(Input::Prepare, &mut actions);
             let mut changed = match self.job.settings.state_log {
@@ -352,7 +349,7 @@ impl Worker {
     }
 
     fn stop(&mut self, reason: String) {
-        let all: Vec<ShardId> = self.places.keys().copied().collect();
+        let all: Vec<ShardId> = self.shards.keys().copied().collect();
         self.forget(&all);
         self.stopped = Some(reason);
     }
@@ -369,23 +366,22 @@ impl Worker {
             self.meters.count(counter);
         }
         for id in dirty {
-            if let Some(place) = self.places.get_mut(id) {
-                let counts = place.shard.lock().take_counts();
+            if let Some(owned) = self.shards.get_mut(id) {
+                let counts = owned.shard.lock().take_counts();
                 self.meters.counted(counts);
-                place.meters.applied(counts.applied);
+                owned.meters.applied(counts.applied);
             }
         }
         self.keep(leaving);
         self.finish(dirty, || Input::Committed);
         self.mend();
         for id in dirty {
-            if let Some(place) = self.places.get_mut(id) {
-                let mut shard = place.shard.lock();
+            if let Some(owned) = self.shards.get_mut(id) {
+                let mut shard = owned.shard.lock();
                 shard.reclaim(&mut self.spare);
-                place.meters.standing(shard.population(), shard.armed());
+                owned.meters.standing(shard.population(), shard.armed());
             }
         }
-        self.spare.truncate(MAX_SPARE);
     }
 
     /// Tells the shards how the transaction ended, and obeys what they decide next.
@@ -398,8 +394,8 @@ impl Worker {
     fn forget(&mut self, shards: &[ShardId]) {
         for id in shards {
             self.job.lookup.remove(*id);
-            if let Some(mut place) = self.places.remove(id) {
-                place.meters.gone();
+            if let Some(mut owned) = self.shards.remove(id) {
+                owned.meters.gone();
                 self.meters.assigned(-1);
             }
         }
@@ -409,10 +405,10 @@ impl Worker {
     /// Gives shards up of which everything is committed, and keeps their state.
     fn keep(&mut self, shards: &[ShardId]) {
         for id in shards {
-            if let Some(place) = self.places.get_mut(id) {
+            if let Some(owned) = self.shards.get_mut(id) {
                 // Nobody may find it empty.
                 self.job.lookup.remove(*id);
-                let mut shard = place.shard.lock();
+                let mut shard = owned.shard.lock();
                 shard.retire();
                 let (progress, retain_from) = (shard.committed().clone(), shard.retain_from());
                 let (customers, since) = (std::mem::take(shard.customers()), self.last_commit);
@@ -429,16 +425,16 @@ impl Worker {
 
     fn measure(&mut self, now: Timestamp) {
         self.last_measure = now;
-        for place in self.places.values() {
-            let reached = place.shard.lock().stream_time().unwrap_or(place.since);
-            place.meters.behind((now.as_millis() - reached.as_millis()) as f64 / 1e3);
+        for owned in self.shards.values() {
+            let reached = owned.shard.lock().stream_time().unwrap_or(owned.since);
+            owned.meters.behind((now.as_millis() - reached.as_millis()) as f64 / 1e3);
         }
     }
 
     /// Shards whose stream time was ahead of this worker's clock go on once the clock has come there (rule 5).
     fn release(&mut self, now: Timestamp) {
-        let held = |(id, place): (&ShardId, &Place)| place.shard.lock().is_held().then_some(*id);
-        let held: Vec<ShardId> = self.places.iter().filter_map(held).collect();
+        let held = |(id, owned): (&ShardId, &OwnedShard)| owned.shard.lock().is_held().then_some(*id);
+        let held: Vec<ShardId> = self.shards.iter().filter_map(held).collect();
         held.into_iter().for_each(|id| self.handle(id, Input::Clock(now)));
     }
 }
@@ -512,8 +508,8 @@ fn remember(sink: &mut dyn Sink, id: ShardId, shard: &Shard, slot: Slot, kind: I
 
 impl ShardOwner for Worker {
     fn assigned(&mut self, shards: Vec<Assignment>) {
-        if !std::mem::replace(&mut self.seated, true) {
-            self.job.lookup.seat();
+        if !std::mem::replace(&mut self.was_assigned, true) {
+            self.job.lookup.worker_assigned();
         }
         let now = (self.job.now)();
         self.receipt = now;
@@ -535,14 +531,14 @@ impl ShardOwner for Worker {
             meters.standing(shard.population(), shard.armed());
             let shard = SharedShard::new(shard);
             self.job.lookup.add(id, shard.clone());
-            if self.places.insert(id, Place { shard, meters, since: now }).is_none() {
+            if self.shards.insert(id, OwnedShard { shard, meters, since: now }).is_none() {
                 self.meters.assigned(1);
             }
             // What the owner before left overdue is decided now: it is obeyed like everything else, or the next commit would
             // hold its consequences without its outcomes.
             self.tell(id, Input::Clock(now));
             self.mend();
-            if self.places.get(&id).is_some_and(|place| place.shard.lock().is_held()) {
+            if self.shards.get(&id).is_some_and(|owned| owned.shard.lock().is_held()) {
                 warn!(shard = id, "stream time is ahead of this machine's clock: the shard waits until the clock is there");
             }
         }
@@ -577,12 +573,12 @@ impl ShardOwner for Worker {
 
     fn record(&mut self, record: RawRecord<'_>) {
         let origin = record.origin;
-        let Some(place) = self.places.get(&origin.shard) else { return };
+        let Some(owned) = self.shards.get(&origin.shard) else { return };
         let receipt = match record.stamped {
             Stamped::OnEntry => self.receipt,
             Stamped::History => Timestamp::MAX,
         };
-        let mut shard = place.shard.lock();
+        let mut shard = owned.shard.lock();
         let log_time = shard.log_time(origin.input, record.timestamp, receipt);
         if shard.stream_time().is_some_and(|stream_time| log_time < stream_time) {
             self.meters.late();
@@ -595,13 +591,13 @@ impl ShardOwner for Worker {
 
     fn control(&mut self, record: RawRecord<'_>) {
         let origin = record.origin;
-        let Some(place) = self.places.get(&origin.shard) else { return };
+        let Some(owned) = self.shards.get(&origin.shard) else { return };
         let whom = record.value.ok_or_else(|| "the record has no value".to_owned()).and_then(erasures::decode);
         let body = match whom {
             Ok(who) => Body::Erasure(Box::new(Erasure { who: vec![who], scope: ErasureScope::AllShards })),
             Err(reason) => unusable(reason, &record),
         };
-        let mut shard = place.shard.lock();
+        let mut shard = owned.shard.lock();
         let log_time = shard.log_time(origin.input, record.timestamp, self.receipt);
         shard.receive(origin.input, Buffered { offset: origin.offset, log_time, body });
         drop(shard);
@@ -614,7 +610,7 @@ impl ShardOwner for Worker {
     }
 
     fn buffered(&self, shard: ShardId, input: usize) -> usize {
-        self.places.get(&shard).map_or(0, |place| place.shard.lock().buffered(input))
+        self.shards.get(&shard).map_or(0, |owned| owned.shard.lock().buffered(input))
     }
 
     fn revoking(&mut self, shards: &[ShardId]) {

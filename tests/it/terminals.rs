@@ -1,7 +1,7 @@
 //! What terminals do to Sillage, and what strangers would do to terminals.
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// ESC, BEL, CR and a change of direction, as JSON writes them; each steers a terminal.
@@ -11,13 +11,7 @@ const HOSTILE: &str = "\\u001b[2J\\u0007\\r\\u202e\\u2066evil";
 fn a_hangup_ends_the_demo_and_its_folder_is_gone() {
     let temporary = tempfile::tempdir().expect("a folder");
     let folders = || std::fs::read_dir(temporary.path()).expect("the folder").count();
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_sillage"))
-        .args(["demo", "--customers", "50"])
-        .env("TMPDIR", temporary.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("sillage starts");
+    let mut demo = demo(temporary.path(), Stdio::piped());
     wait_until("the demo has made its folder", || folders() == 1);
     let sent = Command::new("kill").args(["-s", "HUP", &demo.id().to_string()]).status().expect("kill runs");
     assert!(sent.success());
@@ -29,13 +23,7 @@ fn a_hangup_ends_the_demo_and_its_folder_is_gone() {
 #[test]
 fn output_that_nobody_takes_ends_the_demo() {
     let temporary = tempfile::tempdir().expect("a folder");
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_sillage"))
-        .args(["demo", "--customers", "50"])
-        .env("TMPDIR", temporary.path())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("sillage starts");
+    let mut demo = demo(temporary.path(), Stdio::null());
     drop(demo.stdout.take());
     wait_until("the demo has ended", || demo.try_wait().expect("a child").is_some());
     assert_eq!(std::fs::read_dir(temporary.path()).expect("the folder").count(), 0);
@@ -58,6 +46,13 @@ fn what_strangers_send_does_not_steer_the_terminal_of_a_replay() {
     let told = String::from_utf8(ended.stderr).expect("UTF-8");
     assert!(told.contains("lines that cannot be used"), "{told}");
     assert!(!told.chars().any(|c| c != '\n' && c != '\t' && sillage::terminal::steers(c)), "{told:?}");
+}
+
+/// A demo that runs until it is told to end, and makes its folder here.
+fn demo(temporary: &Path, stderr: Stdio) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
+    command.args(["demo", "--customers", "50"]).env("TMPDIR", temporary);
+    command.stdout(Stdio::piped()).stderr(stderr).spawn().expect("sillage starts")
 }
 
 fn wait_until(what: &str, done: impl FnMut() -> bool) {

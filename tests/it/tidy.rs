@@ -131,7 +131,16 @@ fn check_all(check: fn(&File) -> Vec<String>) {
 
 /// The rooms that a file mentions by `crate::room` or, in `main.rs`, `sillage::room`.
 fn uses(file: &File) -> Vec<(usize, String)> {
-    let ours = if file.room() == "main" { "sillage::" } else { "crate::" };
+    named_after(file, if file.room() == "main" { "sillage::" } else { "crate::" })
+}
+
+/// The neighbours in its folder that a file mentions by `super::neighbour`.
+fn neighbours(file: &File) -> impl Iterator<Item = String> {
+    named_after(file, "super::").into_iter().map(|(_, name)| name)
+}
+
+/// What a file names directly after `path`, with the lines.
+fn named_after(file: &File, path: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     let mut list = false;
     for (line, code) in file.code() {
@@ -143,9 +152,12 @@ fn uses(file: &File) -> Vec<(usize, String)> {
             list = !end;
             continue;
         }
-        while let Some(at) = rest.find(ours) {
-            rest = &rest[at + ours.len()..];
-            if let Some(names) = rest.strip_prefix('{') {
+        while let Some(at) = rest.find(path) {
+            rest = &rest[at + path.len()..];
+            if rest.starts_with(path) {
+                // `super::super::a` is in a folder further up.
+                rest = rest.trim_start_matches(path);
+            } else if let Some(names) = rest.strip_prefix('{') {
                 list = !names.contains("};");
                 found.extend(first_words(names.trim_end_matches("};")).map(|word| (line, word)));
             } else {
@@ -189,36 +201,6 @@ fn against_the_arrow(file: &File) -> Vec<String> {
     faults.map(|(line, used)| format!("src/{}:{line}: `{room}` may not use `{used}`", file.path)).collect()
 }
 
-/// The neighbours in its folder that a file mentions by `super::neighbour`.
-fn neighbours(file: &File) -> Vec<String> {
-    let mut found = Vec::new();
-    let mut list = false;
-    for (_, code) in file.code() {
-        let mut rest = code.as_str();
-        if list {
-            let (names, end) = rest.split_once("};").map_or((rest, false), |(names, _)| (names, true));
-            found.extend(first_words(names));
-            list = !end;
-            continue;
-        }
-        while let Some(at) = rest.find("super::") {
-            rest = &rest[at + "super::".len()..];
-            if rest.starts_with("super::") {
-                // In a folder further up.
-                rest = rest.trim_start_matches("super::");
-                continue;
-            }
-            if let Some(names) = rest.strip_prefix('{') {
-                list = !names.contains("};");
-                found.extend(first_words(names.trim_end_matches("};")));
-            } else {
-                found.push(rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect());
-            }
-        }
-    }
-    found
-}
-
 /// Files of one folder that use each other in a circle, so that none can be read first: a fault for each of them.
 fn circles(files: &[File]) -> Vec<String> {
     let name = |file: &File| file.path.trim_end_matches(".rs").to_owned();
@@ -226,7 +208,7 @@ fn circles(files: &[File]) -> Vec<String> {
     let mut left: Vec<(String, Vec<String>)> = files
         .iter()
         .filter(|file| !file.path.ends_with("/mod.rs"))
-        .map(|file| (name(file), neighbours(file).iter().map(|used| folder(&file.path) + used).collect()))
+        .map(|file| (name(file), neighbours(file).map(|used| folder(&file.path) + &used).collect()))
         .collect();
     // Who uses nobody that is left can be read, and is taken out; what is left in the end goes round.
     loop {

@@ -319,7 +319,7 @@ fn histories_and_live_touchpoints_do_not_mix() {
     assert_eq!(store.begin_history(at(1_000)), Ok(()));
 }
 
-/// A seat that only looks whether what it is told can be true.
+/// A owner that only looks whether what it is told can be true.
 struct Witness {
     seen: Arc<Mutex<BTreeMap<ShardId, Seen>>>,
     records: Arc<AtomicU64>,

@@ -24,8 +24,8 @@ impl RebalanceHandler {
                     consumer.committed_offsets(asked.clone(), CALL).and_then(answers::whole)
                 })?;
                 let found = |shard: &ShardId| (*shard, answers::found(&self.ledger, &committed, *shard));
-                let (found, seat) = (shards.iter().map(found).collect(), self.seat());
-                let kept = shards.iter().filter_map(|shard| Some((*shard, seat.kept(*shard)?))).collect();
+                let (found, owner) = (shards.iter().map(found).collect(), self.owner());
+                let kept = shards.iter().filter_map(|shard| Some((*shard, owner.kept(*shard)?))).collect();
                 Ok(Answer::Committed { found, kept })
             }
             Question::StateLogEnds(shards) => {
