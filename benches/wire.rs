@@ -87,6 +87,8 @@ fn outcome(what: What) -> Outcome {
         cause: None,
         value: Currency::parse("EUR").map(|currency| Money { micros: 129_900_000, currency }),
         segment: None,
+        hindsight: false,
+        again: false,
         what,
     }
 }

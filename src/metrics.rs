@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::journey::{Outcome, Subject, What};
+use crate::journey::{Outcome, StepCounts, Subject, What};
 use crate::lookup::Missing;
 use crate::model::Model;
 use crate::port::ShardId;
@@ -23,6 +23,9 @@ const CLAMPED: &str = "sillage_touchpoints_clamped_total";
 const MISROUTED: &str = "sillage_records_misrouted_total";
 const DEAD_LETTERS: &str = "sillage_dead_letters_total";
 const REFUSED_EPISODES: &str = "sillage_episodes_refused_total";
+const OUT_OF_ORDER: &str = "sillage_touchpoints_out_of_order_total";
+const TOO_LATE: &str = "sillage_touchpoints_late_total";
+const APPLIED_AGAIN: &str = "sillage_touchpoints_applied_again_total";
 const ERASED: &str = "sillage_customers_erased_total";
 const OUTCOMES: &str = "sillage_outcomes_total";
 const STALE: &str = "sillage_outcomes_stale_total";
@@ -71,6 +74,15 @@ fn describe() {
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
     describe_counter!(REFUSED_EPISODES, "Episodes not opened because a customer had too many open.");
+    describe_counter!(
+        OUT_OF_ORDER,
+        "Touchpoints that came out of order within `grace`: the customer's latest story was told anew."
+    );
+    describe_counter!(
+        TOO_LATE,
+        "Touchpoints that came later than `grace` after they happened, and were applied as they came."
+    );
+    describe_counter!(APPLIED_AGAIN, "Touchpoints that were applied once more because another came out of order.");
     describe_counter!(
         ERASED,
         "Customers of whom nothing is kept any more, by reason: asked for, or expired since no touchpoint came for `forget_after`."
@@ -188,6 +200,9 @@ pub struct WorkerMeters {
     late: Counter,
     dead_letters: Counter,
     refused_episodes: Counter,
+    out_of_order: Counter,
+    too_late: Counter,
+    applied_again: Counter,
     erased: Counter,
     expired: Counter,
     stale: Counter,
@@ -211,6 +226,9 @@ impl Default for WorkerMeters {
             late: counter!(LATE),
             dead_letters: counter!(DEAD_LETTERS),
             refused_episodes: counter!(REFUSED_EPISODES),
+            out_of_order: counter!(OUT_OF_ORDER),
+            too_late: counter!(TOO_LATE),
+            applied_again: counter!(APPLIED_AGAIN),
             erased: counter!(ERASED, "reason" => "asked"),
             expired: counter!(ERASED, "reason" => "expired"),
             stale: counter!(STALE),
@@ -242,7 +260,11 @@ impl WorkerMeters {
         self.ignored.increment(counts.ignored);
         self.duplicate.increment(counts.duplicates);
         self.dead_letters.increment(counts.dead_letters);
-        self.refused_episodes.increment(counts.refused_episodes);
+        let StepCounts { refused_episodes, late, out_of_order, applied_again, retractions: _ } = counts.steps;
+        self.refused_episodes.increment(refused_episodes);
+        self.out_of_order.increment(out_of_order);
+        self.too_late.increment(late);
+        self.applied_again.increment(applied_again);
         self.erased.increment(counts.erased);
         self.expired.increment(counts.expired);
     }
@@ -327,7 +349,8 @@ fn begin_at_zero(model: &Model) {
 
 /// What an outcome is about, as the metrics name it.
 fn about(outcome: &Outcome) -> &str {
-    match &outcome.what {
+    match outcome.what.original() {
+        What::Retraction { .. } => "",
         What::Transition { to, .. } => to.as_str(),
         What::Friction { rule, .. } => rule,
         What::Completion { about }

@@ -48,6 +48,7 @@ pub const KEYS: &[&str] = &[
     "max_properties",
     "commit_interval",
     "settle",
+    "grace",
     "max_delay",
     "stale_after",
     "history",
@@ -270,6 +271,7 @@ impl File<'_> {
         let usual = shard::Settings::default();
         shard::Settings {
             settle: self.span("settle", usual.settle, &(Span::ZERO..=Span::from_secs(60)), faults),
+            grace: self.grace(usual.grace, usual.max_delay, faults),
             max_delay: self.span("max_delay", usual.max_delay, &(Span::ZERO..=Span::from_days(1)), faults),
             history: self.number("history", usual.history as u64, 0..=1_000, faults) as usize,
             decisions_per_transaction: self.number(
@@ -283,6 +285,13 @@ impl File<'_> {
             undo: Undo::Kept,
             state_log: usual.state_log,
         }
+    }
+
+    /// Where there is a grace, it is not shorter than the delay that is counted from the event anyway.
+    fn grace(&self, usual: Span, delay: Span, faults: &mut Faults) -> Span {
+        let grace = self.span("grace", usual, &(Span::ZERO..=Span::from_days(7)), faults);
+        let delay = self.span("max_delay", delay, &(Span::ZERO..=Span::from_days(1)), &mut Faults::default());
+        if grace == Span::ZERO { grace } else { grace.max(delay) }
     }
 
     /// Not less than the week for which a completed id is remembered (rule 13).

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use super::facts::View;
-use super::outcome::{Abandonment, OutcomeBuilder, Subject, What};
+use super::outcome::{Abandonment, Cause, OutcomeBuilder, Subject, What};
 use super::signs::Signs;
 use super::watch::{Belonging, Watch};
 use super::{Arrival, Id, Journey, Moment, TouchpointId};
@@ -372,11 +372,11 @@ impl Journey {
         }
         episode.watch.resume(candidate.id, candidate.touchpoint.event_time, candidate.moment);
         episode.abandoned = false;
-        let (about, value, occurrence) = (about(candidate.kind, episode), episode.value, episode.watch.abandonments);
+        let (about, value) = (about(candidate.kind, episode), episode.value);
         if let Some(answers) = episode.watch.abandonment {
             let what = What::Resumption { about, answers };
             let at = candidate.touchpoint.event_time;
-            outcomes.emit(self, at, Some(&candidate.id.id), value, what, occurrence);
+            outcomes.emit(self, at, Cause::Touchpoint(&candidate.id.id), value, what);
         }
     }
 
@@ -430,9 +430,9 @@ impl Journey {
         }
     }
 
-    /// Whether completing the abandoned episode without a known id recovers it now.
+    /// Whether completing the abandoned episode without a known id recovers it now, or shows that it never was abandoned.
     fn awaits_recovery(&self, episode: &Episode, candidate: &Candidate<'_>) -> bool {
-        episode.abandoned && self.recoverable(episode, candidate).is_some()
+        episode.abandoned && (self.recoverable(episode, candidate).is_some() || was_bought_before(episode, candidate))
     }
 
     /// The abandonment that completing the episode now recovers: within the window, and unless an episode of the kind has
@@ -478,11 +478,16 @@ impl Journey {
     fn tell_completion(&mut self, candidate: &Candidate<'_>, mut episode: Episode, outcomes: &mut OutcomeBuilder<'_>) {
         adopt(&mut episode, &candidate.ids);
         let value = candidate.worth().or(episode.value);
-        let (at, cause) = (candidate.touchpoint.event_time, Some(&candidate.id.id));
+        let (at, cause) = (candidate.touchpoint.event_time, Cause::Touchpoint(&candidate.id.id));
         let about = about(candidate.kind, &episode);
-        outcomes.emit(self, at, cause, value, What::Completion { about: about.clone() }, 1);
+        if let Some(wrong) = episode.watch.abandonment.filter(|_| was_bought_before(&episode, candidate)) {
+            // Bought before it was abandoned, whenever that was told: it was never abandoned.
+            let passed = episode.watch.passed_at(wrong.at);
+            outcomes.retract(self, wrong, episode.value, What::Abandonment { about: about.clone(), passed });
+        }
+        outcomes.emit(self, at, cause, value, What::Completion { about: about.clone() });
         if let Some(answers) = self.recoverable(&episode, candidate) {
-            outcomes.emit(self, at, cause, value, What::Recovery { about, answers }, episode.watch.abandonments);
+            outcomes.emit(self, at, cause, value, What::Recovery { about, answers });
         }
     }
 
@@ -494,8 +499,9 @@ impl Journey {
         for place in due {
             let episode = &self.episodes[place];
             let about = about(&model.episodes[usize::from(episode.kind)], episode);
-            let (value, occurrence, passed) = (episode.value, episode.watch.abandonments + 1, episode.watch.passed());
-            let id = outcomes.emit(self, deadline, None, value, What::Abandonment { about, passed }, occurrence);
+            let (value, passed, last) = (episode.value, episode.watch.passed(), episode.watch.last_progress.id.clone());
+            let what = What::Abandonment { about, passed };
+            let id = outcomes.emit(self, deadline, Cause::AbsenceAfter(&last), value, what);
             let episode = &mut self.episodes[place];
             episode.watch.abandon(id, deadline);
             episode.abandoned = true;
@@ -522,6 +528,12 @@ fn explicit_ids(kind: &EpisodeKind, touchpoint: &Touchpoint) -> EpisodeIds {
         Some(EpisodeId { name: name as u8, value: Id::of(&touchpoint.property(property)?.as_id()?) })
     })
     .collect()
+}
+
+/// Whether the episode was open when the completing touchpoint happened, before it was abandoned.
+fn was_bought_before(episode: &Episode, candidate: &Candidate<'_>) -> bool {
+    let at = candidate.touchpoint.event_time;
+    at >= episode.watch.opened_at && episode.watch.abandonment.is_some_and(|abandonment| at < abandonment.at)
 }
 
 /// An id that is new for a name under which the episode has none yet may name the same thing once more.

@@ -293,8 +293,7 @@ impl Journey {
             score: fired.score.as_ref().map(|(score, rules)| (*score, rules.iter().map(|rule| name(*rule)).collect())),
         };
         self.frictions += 1;
-        let occurrence = self.frictions;
-        outcomes.emit(self, arrival.at, arrival.cause(), value, what, occurrence);
+        outcomes.emit(self, arrival.at, arrival.cause(), value, what);
     }
 
     /// What the friction is about, and what is at stake.

@@ -32,6 +32,7 @@ impl Migration {
     /// Brings a customer over.
     pub fn migrate(&self, customer: &mut Customer) {
         self.migrate_journeys(&mut customer.journeys);
+        customer.window.seal();
     }
 
     /// Brings a customer's journeys over.

@@ -13,6 +13,7 @@ mod migrate;
 mod outcome;
 pub mod packed;
 mod recent;
+mod rewind;
 mod sentence;
 mod signs;
 mod stages;
@@ -21,6 +22,7 @@ mod tallies;
 mod tests;
 mod version2;
 mod watch;
+mod window;
 
 use std::sync::Arc;
 
@@ -39,13 +41,15 @@ pub use id::{Id, TouchpointId};
 pub use migrate::Migration;
 pub use outcome::{Abandonment, About, Decision, Movement, Outcome, Passed, Subject, What};
 pub use recent::{PastTouchpoint, Recent};
+pub use rewind::{Received, Retelling, Rules, StepCounts};
 pub use signs::Signs;
 pub use stages::Standing;
 pub use tallies::TallyState;
 pub use version2::{ChangeV2, CustomerV2};
 pub use watch::Watch;
+pub use window::Window;
 
-use outcome::OutcomeBuilder;
+use outcome::{Cause, OutcomeBuilder};
 
 /// At most so many anonymous ids are kept as links of one customer; the oldest gives way.
 const MAX_LINKS: usize = 8;
@@ -63,6 +67,8 @@ pub struct Customer {
     recent: Recent,
     /// One journey per model, in the order of the models.
     pub journeys: Vec<Journey>,
+    /// What the latest story can be told anew from.
+    window: Window,
 }
 
 /// One customer's passage through one model.
@@ -112,6 +118,11 @@ pub struct Moment {
 }
 
 impl Moment {
+    /// All that counts happens at this instant.
+    pub fn at(at: Timestamp) -> Self {
+        Moment { log_time: at, counts_from: at, stream_time: at }
+    }
+
     /// Decides what spans count from: the event time unless the touchpoint entered the log more than `max_delay` after.
     pub fn of(touchpoint: &Touchpoint, log_time: Timestamp, stream_time: Timestamp, max_delay: Span) -> Self {
         let late = log_time.since(touchpoint.event_time) > max_delay;
@@ -140,13 +151,16 @@ impl<'a> Arrival<'a> {
         Arrival { touchpoint: Some(touchpoint), id, session, at: touchpoint.event_time, moment, count }
     }
 
-    /// The id of the touchpoint, where one arrives.
-    fn cause(&self) -> Option<&'a Id> {
-        self.touchpoint.map(|_| &self.id.id)
+    /// What comes of it comes of the touchpoint, or of the absence after one.
+    fn cause(&self) -> Cause<'a> {
+        match self.touchpoint {
+            Some(_) => Cause::Touchpoint(&self.id.id),
+            None => Cause::AbsenceAfter(&self.id.id),
+        }
     }
 
     fn absence(id: &'a TouchpointId, deadline: Timestamp) -> Self {
-        let moment = Moment { log_time: deadline, counts_from: deadline, stream_time: deadline };
+        let moment = Moment::at(deadline);
         Arrival { touchpoint: None, id, session: None, at: deadline, moment, count: 0 }
     }
 }
@@ -252,7 +266,14 @@ impl Journey {
 impl Customer {
     /// A customer of whom nothing is known yet.
     pub fn new(identity: Identity) -> Self {
-        Customer { identity, links: Vec::new(), touchpoints: 0, recent: Recent::default(), journeys: Vec::new() }
+        Customer {
+            identity,
+            links: Vec::new(),
+            touchpoints: 0,
+            recent: Recent::default(),
+            journeys: Vec::new(),
+            window: Window::default(),
+        }
     }
 
     /// Becomes a customer of whom nothing is known yet, and keeps its memory.
@@ -263,6 +284,7 @@ impl Customer {
         self.touchpoints = 0;
         self.recent.reset(0);
         self.journeys.clear();
+        self.window.reset();
     }
 
     /// Applies a touchpoint to the common state and to every model's journey, and appends the outcomes: per model first the
@@ -277,10 +299,26 @@ impl Customer {
         outcomes: &mut Vec<Outcome>,
     ) -> Applied {
         let id = Id::of(&touchpoint.id);
-        if touchpoint.id_given && self.recent.has_seen(&id, moment.log_time) {
+        if touchpoint.id_given && self.recent.has_seen(&id, moment.log_time, Span::ZERO) {
             return Applied::Duplicate;
         }
-        self.keep(touchpoint, &id, moment.log_time, history);
+        let rules = Rules { grace: Span::ZERO, max_delay: Span::ZERO, history };
+        self.step(models, touchpoint, id, moment, &rules, refused, outcomes)
+    }
+
+    /// Applies a touchpoint that is no repeat.
+    #[expect(clippy::too_many_arguments, reason = "what `apply` is given")]
+    fn step(
+        &mut self,
+        models: &[Arc<Model>],
+        touchpoint: &Touchpoint,
+        id: Id,
+        moment: Moment,
+        rules: &Rules,
+        refused: &mut u64,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Applied {
+        self.keep(touchpoint, &id, moment.log_time, rules);
         let id = TouchpointId::new(id, self.touchpoints);
         // A model that is new to this customer begins its journey here.
         for model in &models[self.journeys.len().min(models.len())..] {
@@ -311,6 +349,22 @@ impl Customer {
         }
     }
 
+    /// Whether the latest story can be told anew.
+    pub(crate) fn has_window(&self) -> bool {
+        !self.window.is_closed()
+    }
+
+    /// The customer without its window, where that is over at stream time: a shard drops it some time after, and says nothing.
+    pub fn as_of(self, stream_time: Timestamp, grace: Span) -> Self {
+        if self.window.is_over(stream_time, grace) { self.without_window() } else { self }
+    }
+
+    /// The customer as once nothing of it can be told anew any more.
+    pub fn without_window(mut self) -> Self {
+        self.window.reset();
+        self
+    }
+
     /// The earliest deadline of all journeys; [`Timestamp::MAX`] when nothing is awaited.
     pub fn next_deadline(&self) -> Timestamp {
         self.journeys.iter().map(Journey::next_deadline).min().unwrap_or(Timestamp::MAX)
@@ -327,7 +381,7 @@ impl Customer {
         self.recent.fresh()
     }
 
-    fn keep(&mut self, touchpoint: &Touchpoint, id: &Id, log_time: Timestamp, history: usize) {
+    fn keep(&mut self, touchpoint: &Touchpoint, id: &Id, log_time: Timestamp, rules: &Rules) {
         self.touchpoints += 1;
         if let Some(anonymous) = &touchpoint.linked
             && !self.links.contains(anonymous)
@@ -344,7 +398,7 @@ impl Customer {
             at: touchpoint.event_time,
             seen_at: touchpoint.id_given.then_some(log_time),
         };
-        self.recent.keep(past, history, log_time);
+        self.recent.keep(past, rules.history, log_time, rules.grace);
     }
 }
 

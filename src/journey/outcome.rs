@@ -38,8 +38,25 @@ pub struct Outcome {
     pub value: Option<Money>,
     /// The customer's segment, where the model has segments and one holds.
     pub segment: Option<CompactString>,
+    /// It was found out after its episode had been completed, from a touchpoint that came late: nobody is to act on it.
+    pub hindsight: bool,
+    /// It was published before under this id, and said something else or stands again as the last word. Nothing that is written
+    /// says so: of all that name an id, the greatest sequence number holds.
+    pub again: bool,
     /// What happened.
     pub what: What,
+}
+
+impl Outcome {
+    /// Whether both say the same, whatever the order in which they were found out.
+    pub(super) fn says_the_same(&self, other: &Outcome) -> bool {
+        // Every field but `sequence`, `hindsight` and `again`, which say when it was found out.
+        let Outcome { id, model, model_version, identity, journey, journey_started_at, .. } = self;
+        let whose = (id, model, model_version, identity, journey, journey_started_at)
+            == (&other.id, &other.model, &other.model_version, &other.identity, &other.journey, &other.journey_started_at);
+        let Outcome { at, cause, value, segment, what, .. } = self;
+        whose && (at, cause, value, segment, what) == (&other.at, &other.cause, &other.value, &other.segment, &other.what)
+    }
 }
 
 /// What happened.
@@ -94,6 +111,11 @@ pub enum What {
         evidence: Vec<CompactString>,
         /// The score that was reached, and the rules that added to it; `None` for a rule that is no score.
         score: Option<(u32, Vec<CompactString>)>,
+    },
+    /// What was published under the same id does not hold: a touchpoint that came late says otherwise (rule 18).
+    Retraction {
+        /// What had been published.
+        of: Box<What>,
     },
 }
 
@@ -211,6 +233,25 @@ impl What {
             What::Resumption { .. } => "resumption",
             What::Recovery { .. } => "recovery",
             What::Friction { .. } => "friction",
+            What::Retraction { .. } => "retraction",
+        }
+    }
+
+    /// Whether it takes back what was published under its id.
+    pub fn is_retraction(&self) -> bool {
+        matches!(self, What::Retraction { .. })
+    }
+
+    /// What is retracted, of a retraction; else what it is itself.
+    pub fn original(&self) -> &What {
+        match self {
+            What::Retraction { of } => of,
+            What::Transition { .. }
+            | What::Completion { .. }
+            | What::Abandonment { .. }
+            | What::Resumption { .. }
+            | What::Recovery { .. }
+            | What::Friction { .. } => self,
         }
     }
 
@@ -223,6 +264,7 @@ impl What {
             | What::Resumption { about, .. }
             | What::Recovery { about, .. }
             | What::Friction { about, .. } => Some(about),
+            What::Retraction { of } => of.about(),
         }
     }
 
@@ -230,6 +272,7 @@ impl What {
     pub fn answers(&self) -> Option<Abandonment> {
         match self {
             What::Resumption { answers, .. } | What::Recovery { answers, .. } => Some(*answers),
+            What::Retraction { of } => of.answers(),
             What::Transition { .. } | What::Completion { .. } | What::Abandonment { .. } | What::Friction { .. } => None,
         }
     }
@@ -251,18 +294,18 @@ impl<'a> OutcomeBuilder<'a> {
         OutcomeBuilder { model, identity, begin: outcomes.len(), outcomes, named: Vec::new() }
     }
 
-    /// Appends an outcome and returns its id. `occurrence` counts what can happen repeatedly to the same subject.
+    /// Appends an outcome and returns its id. `cause` is the touchpoint that causes it; of an absence, the one after which
+    /// nothing came, and `at` the deadline.
     pub(super) fn emit(
         &mut self,
         journey: &mut Journey,
         at: Timestamp,
-        cause: Option<&Id>,
+        cause: Cause<'_>,
         value: Option<Money>,
         what: What,
-        occurrence: u32,
     ) -> Uuid {
         journey.sequence += 1;
-        let id = self.name(journey, &what, occurrence);
+        let id = self.name(&what, cause, at);
         self.outcomes.push(Outcome {
             id,
             model: self.model.name.clone(),
@@ -272,12 +315,26 @@ impl<'a> OutcomeBuilder<'a> {
             journey_started_at: journey.started_at,
             sequence: journey.sequence,
             at,
-            cause: cause.cloned(),
+            cause: match cause {
+                Cause::Touchpoint(id) => Some(id.clone()),
+                Cause::AbsenceAfter(_) => None,
+            },
             value,
             segment: None,
+            hindsight: false,
+            again: false,
             what,
         });
         id
+    }
+
+    /// Appends the retraction of an abandonment that did not happen.
+    pub(super) fn retract(&mut self, journey: &mut Journey, wrong: Abandonment, value: Option<Money>, what: What) {
+        let cause = Cause::AbsenceAfter(&Id::default());
+        self.emit(journey, wrong.at, cause, value, What::Retraction { of: Box::new(what) });
+        if let Some(retraction) = self.outcomes.last_mut() {
+            retraction.id = wrong.id;
+        }
     }
 
     /// Writes the customer's segment on what was told.
@@ -288,15 +345,17 @@ impl<'a> OutcomeBuilder<'a> {
         }
     }
 
-    /// The outcome's id: a hash of what it is, with lengths before texts so that no two things read the same.
-    fn name(&mut self, journey: &Journey, what: &What, occurrence: u32) -> Uuid {
+    /// The outcome's id: a hash of what it is, with lengths before texts so that no two things read the same. Nothing in it is
+    /// renumbered when the customer's story is told anew because a touchpoint came late (rule 16): no ordinals.
+    fn name(&mut self, what: &What, cause: Cause<'_>, at: Timestamp) -> Uuid {
         let bytes = &mut self.named;
         bytes.clear();
-        bytes.reserve(160);
+        bytes.reserve(200);
         let mut text = |part: &str| {
             bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
             bytes.extend_from_slice(part.as_bytes());
         };
+        let mut buffer = Uuid::encode_buffer();
         text(&self.model.name);
         text(&self.identity.id);
         text(match self.identity.kind {
@@ -304,36 +363,55 @@ impl<'a> OutcomeBuilder<'a> {
             IdentityKind::Anonymous => "anonymous",
         });
         text(what.kind());
-        let episode = match what.about().map(|about| &about.subject) {
-            None => 0,
-            Some(Subject::Stage(name)) => {
-                text("stage");
-                text(name);
-                // A stage can be entered again in one journey; the number of transitions tells the stays apart.
-                journey.transitions
-            }
-            Some(Subject::Episode { kind, number, .. }) => {
-                text("episode");
-                text(kind);
-                *number
-            }
-            Some(Subject::Session(id)) => {
-                text("session");
-                text(id);
-                0
-            }
-            Some(Subject::Journey) => 0,
-        };
-        if let What::Friction { rule, .. } = what {
-            text("rule");
-            text(rule);
+        match what {
+            What::Transition { to, .. } => text(to),
+            What::Friction { rule, .. } => text(rule),
+            What::Completion { .. }
+            | What::Abandonment { .. }
+            | What::Resumption { .. }
+            | What::Recovery { .. }
+            | What::Retraction { .. } => {}
         }
-        for number in [journey.number, episode, occurrence] {
-            bytes.extend_from_slice(&number.to_be_bytes());
+        if let Some(about) = what.about() {
+            match &about.subject {
+                Subject::Stage(name) => {
+                    text("stage");
+                    text(name);
+                }
+                Subject::Episode { kind, .. } => {
+                    text("episode");
+                    text(kind);
+                }
+                Subject::Session(id) => {
+                    text("session");
+                    text(id);
+                }
+                Subject::Journey => text("journey"),
+            }
+            text(about.opened_by.text(&mut buffer));
         }
-        bytes.extend_from_slice(&journey.started_at.as_millis().to_be_bytes());
+        match cause {
+            Cause::Touchpoint(id) => {
+                text("cause");
+                text(id.text(&mut buffer));
+            }
+            Cause::AbsenceAfter(id) => {
+                text("absence after");
+                text(id.text(&mut buffer));
+                bytes.extend_from_slice(&at.as_millis().to_be_bytes());
+            }
+        }
         uuid_v5(bytes)
     }
+}
+
+/// What an outcome comes of.
+#[derive(Clone, Copy)]
+pub(super) enum Cause<'a> {
+    /// A touchpoint.
+    Touchpoint(&'a Id),
+    /// Nothing came after this touchpoint.
+    AbsenceAfter(&'a Id),
 }
 
 /// The UUIDv5 of a name, as [`Uuid::new_v5`] has it: that crate's SHA-1 does not use the processor's own instructions, which

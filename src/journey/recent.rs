@@ -135,9 +135,9 @@ impl Recent {
         seen_at.or(traced).max(kept)
     }
 
-    /// Whether a touchpoint of this id came within the horizon before `log_time`.
-    pub(super) fn has_seen(&self, id: &Id, log_time: Timestamp) -> bool {
-        let remembered = |seen_at: Timestamp| seen_at + SEEN_FOR > log_time;
+    /// Whether a touchpoint of this id came within the horizon before `log_time`, which is `grace` at least.
+    pub(super) fn has_seen(&self, id: &Id, log_time: Timestamp, grace: Span) -> bool {
+        let remembered = |seen_at: Timestamp| seen_at + SEEN_FOR.max(grace) > log_time;
         let mut kept = 0;
         // The ids are looked at first: almost none is the same.
         for past in self.fresh.iter().rev() {
@@ -161,7 +161,7 @@ impl Recent {
     }
 
     /// Keeps a touchpoint that entered the log at `log_time` among the `most` latest.
-    pub(super) fn keep(&mut self, past: PastTouchpoint, most: usize, log_time: Timestamp) {
+    pub(super) fn keep(&mut self, past: PastTouchpoint, most: usize, log_time: Timestamp, grace: Span) {
         if self.base == 0 {
             self.base = past.at.as_millis();
         }
@@ -170,7 +170,7 @@ impl Recent {
             self.drop_first();
         }
         if !self.traces.is_empty() {
-            self.forget(log_time);
+            self.forget(log_time, grace);
         }
     }
 
@@ -194,12 +194,12 @@ impl Recent {
     }
 
     /// Forgets ids whose horizon has passed, and of too many the oldest.
-    fn forget(&mut self, log_time: Timestamp) {
+    fn forget(&mut self, log_time: Timestamp, grace: Span) {
         let fresh = self.fresh.iter().filter(|past| past.seen_at.is_some()).count();
         let given = fresh + self.marks.iter().filter(|mark| Packed::of(&self.packed, **mark).is_given()).count();
         let traces = self.traces.len() / TRACE;
         let surplus = (given + traces).saturating_sub(MAX_SEEN).min(traces);
-        let over = self.traced().take_while(|trace| trace.seen_at + SEEN_FOR <= log_time).count();
+        let over = self.traced().take_while(|trace| trace.seen_at + SEEN_FOR.max(grace) <= log_time).count();
         self.traces.drain(..surplus.max(over) * TRACE);
     }
 

@@ -8,7 +8,14 @@ use super::outcome::{About, Movement, Outcome, Passed, Subject, What};
 /// it is words and names, which are written as they are: formatting them would take most of the time of an outcome.
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.what {
+        self.write_what(&self.what, f)?;
+        if self.hindsight { f.write_str(", in hindsight") } else { Ok(()) }
+    }
+}
+
+impl Outcome {
+    fn write_what(&self, what: &What, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match what {
             What::Transition { from, to, movement, .. } => {
                 match (from, movement) {
                     (None, _) => write_all(f, &["enters ", to])?,
@@ -40,11 +47,13 @@ impl fmt::Display for Outcome {
                     self.write(f, &["friction ", rule, " in"], about)
                 }
             },
+            What::Retraction { of } => {
+                f.write_str("retracts: ")?;
+                self.write_what(of, f)
+            }
         }
     }
-}
 
-impl Outcome {
     fn write(&self, f: &mut fmt::Formatter<'_>, verb: &[&str], about: &About) -> fmt::Result {
         write_all(f, verb)?;
         match &about.subject {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::outcome::{Movement, OutcomeBuilder, Subject, What};
+use super::outcome::{Cause, Movement, OutcomeBuilder, Subject, What};
 use super::signs::Signs;
 use super::watch::{Belonging, Watch};
 use super::{Arrival, Episode, Journey};
@@ -164,7 +164,7 @@ impl Journey {
             if let Some(abandonment) = left.watch.recoverable(arrival.at, within) {
                 let about = left.watch.about(Subject::Stage(model.stage_name(left.stage).into()));
                 let what = What::Recovery { about, answers: abandonment };
-                outcomes.emit(self, arrival.at, arrival.cause(), value, what, left.watch.abandonments);
+                outcomes.emit(self, arrival.at, arrival.cause(), value, what);
             }
         }
         if matches!(movement, Movement::ReEnter | Movement::Renew) {
@@ -181,8 +181,7 @@ impl Journey {
             movement,
             time_in_stage: left.map(|left| arrival.at.since(left.watch.opened_at)),
         };
-        let occurrence = self.transitions;
-        outcomes.emit(self, arrival.at, arrival.cause(), value, what, occurrence);
+        outcomes.emit(self, arrival.at, arrival.cause(), value, what);
         let watch = Watch::open(arrival.id, arrival.at, arrival.moment);
         self.standing = Some(Standing { stage: to, watch, abandoned: false, signs: Signs::default() });
     }
@@ -212,9 +211,8 @@ impl Journey {
                 standing.watch.resume(arrival.id, touchpoint.event_time, arrival.moment);
                 standing.abandoned = false;
                 let about = standing.watch.about(Subject::Stage(model.stage_name(standing.stage).into()));
-                let occurrence = standing.watch.abandonments;
                 let what = What::Resumption { about, answers };
-                outcomes.emit(self, arrival.at, arrival.cause(), value, what, occurrence);
+                outcomes.emit(self, arrival.at, arrival.cause(), value, what);
             }
         } else if roles.progresses[usize::from(standing.stage)] {
             standing.watch.progress(arrival.id, touchpoint.event_time, arrival.moment, belonging);
@@ -240,8 +238,9 @@ impl Journey {
         let stage = &model.stages[usize::from(standing.stage)];
         let about = standing.watch.about(Subject::Stage(stage.name.clone()));
         let passed = standing.watch.passed();
-        let (occurrence, last) = (standing.watch.abandonments + 1, standing.watch.last_progress.clone());
-        let id = outcomes.emit(self, deadline, None, value, What::Abandonment { about, passed }, occurrence);
+        let last = standing.watch.last_progress.clone();
+        let cause = Cause::AbsenceAfter(&last.id);
+        let id = outcomes.emit(self, deadline, cause, value, What::Abandonment { about, passed });
         if let Some(standing) = &mut self.standing {
             standing.watch.abandon(id, deadline);
             standing.abandoned = true;

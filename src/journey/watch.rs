@@ -125,7 +125,12 @@ impl Watch {
 
     /// What passes at the deadline.
     pub(super) fn passed(&self) -> Passed {
-        if self.until == Some(self.deadline) { Passed::Date } else { Passed::Silence }
+        self.passed_at(self.deadline)
+    }
+
+    /// What passed at that deadline.
+    pub(super) fn passed_at(&self, deadline: Timestamp) -> Passed {
+        if self.until == Some(deadline) { Passed::Date } else { Passed::Silence }
     }
 
     /// The deadline passed.
@@ -137,9 +142,9 @@ impl Watch {
         self.abandonments += 1;
     }
 
-    /// The abandonment that something at `now` recovers: strictly less than `within` after it, as everywhere.
+    /// The abandonment that something at `now` recovers: at it or after it, and strictly less than `within` after, as everywhere.
     pub(super) fn recoverable(&self, now: Timestamp, within: Span) -> Option<Abandonment> {
-        self.abandonment.filter(|abandonment| now < abandonment.at + within)
+        self.abandonment.filter(|abandonment| abandonment.at <= now && now < abandonment.at + within)
     }
 
     pub(super) fn about(&self, subject: Subject) -> About {

@@ -201,6 +201,11 @@ pub enum Fact {
 }
 
 impl Model {
+    /// Whether it reads the property of this name.
+    pub fn reads(&self, property: &str) -> bool {
+        self.properties.binary_search_by(|known| known.as_str().cmp(property)).is_ok()
+    }
+
     /// The stage's name.
     pub fn stage_name(&self, stage: StageIndex) -> &str {
         &self.stages[usize::from(stage)].name

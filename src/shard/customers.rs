@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use super::arena::{Arena, Block};
 use super::slot::Slot;
 use crate::journey::Customer;
-use crate::journey::packed::{Damaged, Words, identity_bytes, identity_of, pack_identity};
+use crate::journey::packed::{Damaged, Words, identity_bytes, identity_of, pack_identity, window_of, without_window};
 use crate::time::Timestamp;
 use crate::touchpoint::Identity;
 
@@ -158,6 +158,27 @@ impl Customers {
         customer.pack_rest(&mut self.words, &mut self.packed);
         let image = self.arena.insert(&self.packed);
         self.replace(slot, image, undo);
+    }
+
+    /// The last step of a customer's window, where there is one.
+    pub(super) fn window(&self, slot: Slot) -> Option<Timestamp> {
+        // What is in a shard was packed here, or checked when it was restored.
+        window_of(self.latest(slot)?).ok().flatten()
+    }
+
+    /// Drops the window of a customer whom the open transaction does not change; says whether it could. Readers and the log are
+    /// told nothing: what is dropped means nothing any more.
+    pub(super) fn drop_window(&mut self, slot: Slot) -> bool {
+        let row = self.rows[slot.index()];
+        if row.change != 0 || row.image.is_none() {
+            return false;
+        }
+        let Ok(state) = without_window(self.arena.get(row.image)) else { return false };
+        self.packed.clear();
+        self.packed.extend_from_slice(state);
+        self.arena.remove(row.image);
+        self.rows[slot.index()].image = self.arena.insert(&self.packed);
+        true
     }
 
     /// Lets the open transaction erase a customer.
@@ -478,7 +499,7 @@ impl Customers {
         let mut customer = Customer::default();
         for row in self.rows.iter().filter(|row| !row.image.is_none()) {
             customer.open(self.arena.get(row.image), &self.words)?;
-            customer.check()?;
+            customer.check(&self.words)?;
         }
         Ok(())
     }

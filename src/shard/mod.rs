@@ -13,13 +13,14 @@ mod refresh;
 mod slot;
 mod wheel;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::journey::packed::Words;
-use crate::journey::{Applied, Customer, Moment, Outcome};
+use crate::journey::{Applied, Customer, Outcome, Received, Retelling, Rules, StepCounts};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
@@ -38,7 +39,10 @@ use wheel::Wheel;
 pub struct Settings {
     /// How long after its end an idle input is waited for (rule 4).
     pub settle: Span,
-    /// A touchpoint that entered the log so long after it happened counts from its log time (rule 6).
+    /// Touchpoints that enter the log within this time of their event time are told in the order of events, in whatever order
+    /// they come (rule 18); zero: in the order in which they come.
+    pub grace: Span,
+    /// Without a grace, a touchpoint that entered the log so long after it happened counts from its log time (rule 6).
     pub max_delay: Span,
     /// Touchpoints kept in a customer's history.
     pub history: usize,
@@ -83,6 +87,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             settle: Span::from_millis(50),
+            grace: Span::from_secs(600),
             max_delay: Span::from_secs(60),
             history: 20,
             forget_after: None,
@@ -194,8 +199,8 @@ pub struct Counts {
     pub duplicates: u64,
     /// Records that went to the dead letters.
     pub dead_letters: u64,
-    /// Episodes not opened because of the limit.
-    pub refused_episodes: u64,
+    /// What touchpoints did beside.
+    pub steps: StepCounts,
     /// Customers erased because somebody asked for it.
     pub erased: u64,
     /// Customers forgotten because no touchpoint came for so long.
@@ -226,6 +231,10 @@ pub struct Shard {
     inputs: Inputs,
     wheel: Wheel,
     refresh_cycle: RefreshCycle,
+    rules: Rules,
+    retelling: Retelling,
+    /// Customers who have a window, and when to see whether it is over.
+    windows: VecDeque<(Timestamp, Slot)>,
     held: bool,
     stream_time: Option<Timestamp>,
     committed: Progress,
@@ -254,7 +263,11 @@ pub struct Shard {
 impl Shard {
     /// A shard that goes on where `progress` ends (by default at the beginning), with what is in `customers`.
     pub fn new(models: Arc<[Arc<Model>]>, settings: Settings, customers: Customers, progress: Progress) -> Self {
+        let rules = Rules { grace: settings.grace, max_delay: settings.max_delay, history: settings.history };
         let mut shard = Shard {
+            rules,
+            retelling: Retelling::default(),
+            windows: VecDeque::new(),
             inputs: Inputs::new(&progress.positions, settings.control),
             stream_time: progress.stream_time,
             moved: Census::nobody(&models),
@@ -293,6 +306,9 @@ impl Shard {
             let deadline = hand.next_deadline();
             self.population.add(&hand, deadline);
             self.arm(*slot, attention(&hand, deadline, forget_after));
+            if hand.has_window() {
+                self.windows.push_back((Timestamp::MIN, *slot));
+            }
         }
         self.hand = hand;
         let walked = self.settings.state_log == StateLog::Changes;
@@ -379,9 +395,11 @@ impl Shard {
         }
     }
 
-    /// The transaction is committed and the shard is given up: like [`Input::Committed`], but nothing more is decided.
+    /// The transaction is committed and the shard is given up: like [`Input::Committed`], but nothing more is decided. What was
+    /// decided since without a word, as a deadline that says nothing, is undone: the log does not hold it.
     pub fn retire(&mut self) {
         self.settle_committed();
+        self.settle_aborted();
     }
 
     /// Whether the open transaction holds anything worth committing.
@@ -442,7 +460,8 @@ impl Shard {
 
     /// Takes the counts of what is applied; call it after a commit.
     pub fn take_counts(&mut self) -> Counts {
-        std::mem::take(&mut self.counts)
+        let steps = std::mem::take(&mut self.retelling.counted);
+        Counts { steps, ..std::mem::take(&mut self.counts) }
     }
 
     /// Applies records and fires deadlines as far as the inputs allow (rule 4).
@@ -489,6 +508,9 @@ impl Shard {
             let customers = &self.customers;
             let Some((deadline, slot)) = self.wheel.next_due(instant, |slot| named(customers, slot)) else {
                 self.stream_time = Some(instant);
+                if self.settings.undo == Undo::Never {
+                    self.drop_windows(instant);
+                }
                 return true;
             };
             self.fire(deadline, slot, actions);
@@ -520,7 +542,12 @@ impl Shard {
             self.note_leaving(slot);
         } else {
             self.moved.subtract(&hand, awaited);
-            hand.fire(&self.models, deadline, &mut self.scratch);
+            let had_window = hand.has_window();
+            let stream_time = self.stream_time.unwrap_or(deadline);
+            hand.fire_within(&self.models, deadline, stream_time, &self.rules, &mut self.scratch);
+            if !had_window {
+                self.watch_window(slot, &hand, deadline);
+            }
             let awaited = hand.next_deadline();
             self.moved.add(&hand, awaited);
             self.customers.put(slot, &hand, undo);
@@ -568,7 +595,6 @@ impl Shard {
 
     fn apply_touchpoint(&mut self, touchpoint: &Touchpoint, log_time: Timestamp, actions: &mut Vec<Action>) {
         let stream_time = self.stream_time.unwrap_or(log_time);
-        let moment = Moment::of(touchpoint, log_time, stream_time, self.settings.max_delay);
         let (slot, joined) = self.customers.find_or_add(&touchpoint.identity);
         let mut hand = std::mem::take(&mut self.hand);
         if self.customers.open(slot, &mut hand) {
@@ -577,8 +603,18 @@ impl Shard {
         } else {
             hand.begin(&touchpoint.identity);
         }
-        let refused = &mut self.counts.refused_episodes;
-        let applied = hand.apply(&self.models, touchpoint, moment, self.settings.history, refused, &mut self.scratch);
+        let had_window = hand.has_window();
+        let applied = hand.receive(
+            &self.models,
+            Received { touchpoint, log_time, stream_time },
+            &self.rules,
+            self.customers.words_mut(),
+            &mut self.retelling,
+            &mut self.scratch,
+        );
+        if !had_window {
+            self.watch_window(slot, &hand, stream_time);
+        }
         let awaited = hand.next_deadline();
         self.moved.add(&hand, awaited);
         match applied {
@@ -598,6 +634,28 @@ impl Shard {
             self.arm(slot, next);
         }
         self.hand = hand;
+    }
+
+    /// The customer may have a window now, which is to be dropped when it is over.
+    fn watch_window(&mut self, slot: Slot, hand: &Customer, now: Timestamp) {
+        if hand.has_window() {
+            self.windows.push_back((now + self.rules.grace, slot));
+        }
+    }
+
+    /// Drops the windows that are over, so that nothing is kept of customers who have not been active within the grace. What is
+    /// not committed may be undone, so `now` is committed stream time where that can be.
+    fn drop_windows(&mut self, now: Timestamp) {
+        while let Some((_, slot)) = self.windows.pop_front_if(|(look_at, _)| *look_at < now) {
+            let Some(last) = self.customers.window(slot) else { continue };
+            let over_at = last + self.rules.grace;
+            if over_at >= now {
+                self.windows.push_back((over_at, slot));
+            } else if !self.customers.drop_window(slot) {
+                // The open transaction changes the customer.
+                self.windows.push_back((now + self.rules.grace, slot));
+            }
+        }
     }
 
     fn publish(&mut self, log_time: Timestamp, actions: &mut Vec<Action>) {
@@ -643,6 +701,9 @@ impl Shard {
             }
         });
         self.customers = customers;
+        if let Some(stream_time) = self.committed.stream_time {
+            self.drop_windows(stream_time);
+        }
         self.population.absorb(&mut self.moved);
         if self.leaving > 0 && self.settings.state_log == StateLog::Changes {
             // Also of somebody who came back at once, what was known before is to go from the log.
@@ -683,6 +744,7 @@ impl Shard {
         self.inputs.rewind(&self.committed.positions);
         self.stream_time = self.committed.stream_time;
         self.counts = Counts::default();
+        self.retelling.counted = StepCounts::default();
         self.decisions = 0;
     }
 }

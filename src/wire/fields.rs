@@ -41,6 +41,7 @@ pub(super) trait Fields {
     /// The text that a value is shown as.
     fn shown(&mut self, name: Name, value: &dyn Display);
     fn whole(&mut self, name: Name, value: i64);
+    fn flag(&mut self, name: Name, value: bool);
     fn instant(&mut self, name: Name, value: Timestamp);
     /// An exact amount.
     fn amount(&mut self, name: Name, value: Money);
@@ -159,6 +160,11 @@ impl Fields for Json<'_> {
         // Writing to memory does not fail.
         let _ = write!(Escaped(self.bytes), "{value}");
         self.bytes.push(b'"');
+    }
+
+    fn flag(&mut self, name: Name, value: bool) {
+        self.name(name);
+        self.plain(if value { "true" } else { "false" });
     }
 
     fn whole(&mut self, name: Name, value: i64) {
@@ -330,6 +336,10 @@ impl Fields for Datum<'_> {
         avro::put_long((end - begin) as i64, self.0);
         let length = self.0.len() - end;
         self.0[begin..].rotate_right(length);
+    }
+
+    fn flag(&mut self, _name: Name, value: bool) {
+        self.0.push(u8::from(value));
     }
 
     fn whole(&mut self, _name: Name, value: i64) {

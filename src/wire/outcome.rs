@@ -8,10 +8,11 @@ use crate::touchpoint::Touchpoint;
 
 /// Writes an outcome. Every field is always there; what does not apply to its kind is null.
 pub(super) fn write(outcome: &Outcome, fields: &mut impl Fields) {
-    let what = &outcome.what;
+    let (kind, what) = (outcome.what.kind(), outcome.what.original());
+    let retracts = matches!(outcome.what, What::Retraction { .. }).then(|| what.kind());
     let about = what.about();
     id(fields, name!("outcome_id"), outcome.id);
-    fields.text(name!("kind"), what.kind());
+    fields.text(name!("kind"), kind);
     fields.text(name!("model"), &outcome.model);
     fields.whole(name!("model_version"), outcome.model_version.into());
     fields.text_or_null(name!("customer_id"), outcome.identity.customer_id());
@@ -41,6 +42,8 @@ pub(super) fn write(outcome: &Outcome, fields: &mut impl Fields) {
     fields.text_or_null(name!("segment"), outcome.segment.as_deref());
     write_decision(what, fields);
     write_friction(what, fields);
+    fields.text_or_null(name!("retracts"), retracts);
+    fields.flag(name!("hindsight"), outcome.hindsight);
     fields.shown(name!("says"), outcome);
 }
 
@@ -53,7 +56,8 @@ fn write_transition(what: &What, fields: &mut impl Fields) {
         | What::Abandonment { .. }
         | What::Resumption { .. }
         | What::Recovery { .. }
-        | What::Friction { .. } => (None, None, None, None),
+        | What::Friction { .. }
+        | What::Retraction { .. } => (None, None, None, None),
     };
     fields.text_or_null(name!("from"), from);
     fields.text_or_null(name!("to"), to);
@@ -68,7 +72,8 @@ fn write_decision(what: &What, fields: &mut impl Fields) {
         | What::Abandonment { .. }
         | What::Resumption { .. }
         | What::Recovery { .. }
-        | What::Friction { .. } => None,
+        | What::Friction { .. }
+        | What::Retraction { .. } => None,
     };
     fields.or_null(name!("decision"), decision, |fields, name, decision| {
         fields.record(name, |fields| {
@@ -88,7 +93,8 @@ fn write_friction(what: &What, fields: &mut impl Fields) {
         | What::Completion { .. }
         | What::Abandonment { .. }
         | What::Resumption { .. }
-        | What::Recovery { .. } => None,
+        | What::Recovery { .. }
+        | What::Retraction { .. } => None,
     };
     fields.or_null(name!("friction"), friction, |fields, name, (rule, evidence, score)| {
         fields.record(name, |fields| {

@@ -29,6 +29,7 @@ pub fn of(what: &What) -> &'static str {
         What::Abandonment { .. } => ABANDONMENTS,
         What::Resumption { .. } | What::Recovery { .. } => RECOVERIES,
         What::Friction { .. } => FRICTION,
+        What::Retraction { of: retracted } => of(retracted),
     }
 }
 

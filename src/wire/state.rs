@@ -7,7 +7,8 @@ use crate::journey::packed::{Damaged, Words};
 use crate::journey::{Customer, CustomerV2};
 use crate::touchpoint::{Identity, IdentityKind};
 
-const VERSION: u8 = 3;
+/// Since version 4 a customer can have a window.
+const VERSION: u8 = 4;
 /// The version before: the state in postcard.
 const POSTCARD: u8 = 2;
 /// Version and checksum stand before the state.

@@ -10,19 +10,21 @@ mod story;
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use sillage::journey::Customer;
 use sillage::journey::packed::{self, Words};
+use sillage::journey::{Customer, Received, Retelling, Rules};
 use sillage::ledger::{Ledger, Reading};
+use sillage::model::Model;
 use sillage::shard::{Action, Body, Buffered, Input, Position, Progress, Settings, Shard, StateLog};
-use sillage::time::Timestamp;
-use sillage::touchpoint::Identity;
+use sillage::time::{Span, Timestamp};
+use sillage::touchpoint::{Identity, Touchpoint};
 use sillage::wire::pages::{self, Draft, Head, Mark};
 use sillage::wire::{Format, state};
 
 /// The versions that are written now.
-const STATE: u8 = 3;
-const PAGE: u8 = 5;
+const STATE: u8 = 4;
+const PAGE: u8 = 6;
 
 /// The typical customer takes no more than this in the log.
 const TYPICAL_BYTES: usize = 1_000;
@@ -93,9 +95,32 @@ fn encoded(customer: &Customer) -> Vec<u8> {
     bytes
 }
 
+/// The same customer, whose last touchpoints came out of order: the story since can be told anew.
+fn customer_with_window(model: &Arc<Model>, touchpoints: &[Touchpoint]) -> Customer {
+    let (settings, models) = (Settings::default(), std::slice::from_ref(model));
+    let (early, late) = touchpoints.split_at(touchpoints.len() - 3);
+    let (customer, _) = story::customer(model, early);
+    let (mut words, mut packed) = (Words::default(), Vec::new());
+    customer.pack(&mut words, &mut packed);
+    let mut customer = Customer::default();
+    customer.open(&packed, &words).expect("as packed");
+    let rules = Rules { grace: Span::from_days(7), max_delay: settings.max_delay, history: settings.history };
+    let (mut retelling, mut outcomes) = (Retelling::default(), Vec::new());
+    let now = late.iter().map(|touchpoint| touchpoint.event_time).max().expect("some");
+    for touchpoint in [&late[0], &late[2], &late[1]] {
+        let received = Received { touchpoint, log_time: now, stream_time: now };
+        customer.receive(models, received, &rules, &mut words, &mut retelling, &mut outcomes);
+        packed.clear();
+        customer.pack(&mut words, &mut packed);
+        customer.open(&packed, &words).expect("as packed");
+    }
+    assert_eq!(retelling.counted.out_of_order, 1);
+    Customer::image(&packed, &words).expect("as packed")
+}
+
 #[test]
 fn a_customer_written_by_any_version_is_read_and_the_current_one_is_written_to_the_byte() {
-    let typical = || encoded(&story::customer(&story::model(), &story::touchpoints()).0);
+    let typical = || encoded(&customer_with_window(&story::model(), &story::touchpoints()));
     for version in kept("customer", STATE, typical) {
         let bytes = bytes("customer", version);
         let customer = state::decode(&bytes).unwrap_or_else(|reason| panic!("version {version}: {reason}"));
@@ -108,7 +133,7 @@ fn a_customer_written_by_any_version_is_read_and_the_current_one_is_written_to_t
 }
 
 /// The end of a customer who began on the page before, two more, that one is gone (since version 3), how another changed
-/// (since version 4), and a word of the dictionary (since version 5).
+/// (since version 4), and a word of the dictionary (since version 5); that another has a window (since version 6).
 fn a_page() -> Vec<u8> {
     let long = |letter: &str| Customer::new(Identity::anonymous(letter.repeat(pages::FULL - 7)));
     let mut draft = Draft::default();
@@ -129,6 +154,8 @@ fn a_page() -> Vec<u8> {
     let (before, _) = story::customer(&model, &touchpoints[..touchpoints.len() - 2]);
     let (before, now) = (packed(&before), packed(&story::customer(&model, &touchpoints).0));
     draft.add_change(&before, &now).expect("added");
+    let with_window = packed(&customer_with_window(&model, &touchpoints));
+    draft.add_change(&now, &with_window).expect("added");
     draft.add_word(1, "ad.seen").expect("added");
     draft.finish(&head(1, Some(7))).expect("a page")
 }
@@ -157,7 +184,8 @@ fn a_page_written_by_any_version_is_read_and_the_current_one_is_written_to_the_b
     for version in kept("page", PAGE, a_page) {
         let bytes = bytes("page", version);
         let page = pages::read(&bytes).unwrap_or_else(|reason| panic!("version {version}: {reason}"));
-        let more = usize::from(version >= 3) + usize::from(version >= 4) + usize::from(version >= 5);
+        let more =
+            usize::from(version >= 3) + usize::from(version >= 4) + usize::from(version >= 5) + usize::from(version >= 6);
         let carried = if version >= 5 { 2 } else { 11 };
         assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + more, carried), "version {version}");
         agrees_with_text("page", version, &page);

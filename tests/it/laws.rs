@@ -35,19 +35,19 @@ episodes:
   checkout: { known by: customer, opens: checkout.started, completes: order.completed, abandoned after: 30m }
 ";
 
-fn baskets() -> Arc<Model> {
+pub(crate) fn baskets() -> Arc<Model> {
     good_model("baskets", BASKETS)
 }
 
-fn five_stages() -> Arc<Model> {
+pub(crate) fn five_stages() -> Arc<Model> {
     good_model("five-stages", include_str!("../../models/five-stages.yaml"))
 }
 
 /// A touchpoint and when it entered the log.
-type Entered = (Touchpoint, Timestamp);
+pub(crate) type Entered = (Touchpoint, Timestamp);
 
 #[derive(Clone, Debug)]
-struct Step {
+pub(crate) struct Step {
     who: u8,
     kind: &'static str,
     /// Since the step before.
@@ -62,7 +62,7 @@ struct Step {
     repeats: bool,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let kinds = [
         "page.viewed",
         "product.viewed",
@@ -105,7 +105,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Steps as what entered the log, at log times that never decrease.
-fn story(steps: &[Step]) -> Vec<Entered> {
+pub(crate) fn story(steps: &[Step]) -> Vec<Entered> {
     let mut now = START;
     let mut entered: Vec<Entered> = Vec::new();
     for (number, step) in steps.iter().enumerate() {
@@ -128,27 +128,32 @@ fn story(steps: &[Step]) -> Vec<Entered> {
             made.properties.sort_by(|one, other| one.0.cmp(&other.0));
         }
         if let Some((earlier, _)) = entered.last().filter(|_| step.repeats) {
-            made = earlier.clone();
+            // Repeats are told for a day.
+            let first = entered.iter().find(|(other, _)| other.id == earlier.id).map_or(now, |(_, log_time)| *log_time);
+            if now < first + Span::from_days(1) {
+                made = earlier.clone();
+            }
         }
         entered.push((made, now));
     }
     entered
 }
 
+/// In the order in which they come; `any_order.rs` says what holds beyond that.
 fn settings(decisions: usize) -> Settings {
-    Settings { settle: Span::ZERO, decisions_per_transaction: decisions, ..Settings::default() }
+    Settings { settle: Span::ZERO, grace: Span::ZERO, decisions_per_transaction: decisions, ..Settings::default() }
 }
 
 /// What a worker does after a record, besides committing what is full.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+pub(crate) enum Fate {
     Nothing,
     Commit,
     Abort,
     AbortPrepared,
 }
 
-fn fates() -> impl Strategy<Value = Vec<Fate>> {
+pub(crate) fn fates() -> impl Strategy<Value = Vec<Fate>> {
     let fate = prop_oneof![4 => Just(Fate::Nothing), 1 => Just(Fate::Commit), 1 => Just(Fate::Abort), 1 => Just(Fate::AbortPrepared)];
     prop::collection::vec(fate, 1..8)
 }
@@ -201,7 +206,18 @@ impl Worker {
 
 /// Outcomes and final state of a story, followed by two days of silence.
 fn decide(models: &[Arc<Model>], story: &[Entered], decisions: usize, fates: &[Fate]) -> (Vec<Outcome>, Vec<u8>) {
-    let world = World::new(models, settings(decisions), 1);
+    let (outcomes, mut world) = decide_with(settings(decisions), models, story, fates);
+    (outcomes, world.state())
+}
+
+/// The same with these settings, and what is left.
+pub(crate) fn decide_with(
+    settings: Settings,
+    models: &[Arc<Model>],
+    story: &[Entered],
+    fates: &[Fate],
+) -> (Vec<Outcome>, World) {
+    let world = World::new(models, settings, 1);
     let mut worker = Worker { world, committed: Vec::new(), open: Vec::new() };
     let mut fates = fates.iter().cycle().copied();
     for (touchpoint, log_time) in story {
@@ -219,14 +235,14 @@ fn decide(models: &[Arc<Model>], story: &[Entered], decisions: usize, fates: &[F
         worker.settle(fates.next().unwrap_or(Fate::Nothing));
         worker.commit();
     }
-    (worker.committed, worker.world.state())
+    (worker.committed, worker.world)
 }
 
 fn whole(models: &[Arc<Model>], story: &[Entered]) -> (Vec<Outcome>, Vec<u8>) {
     decide(models, story, usize::MAX, &[Fate::Nothing])
 }
 
-fn cases(cases: u32) -> ProptestConfig {
+pub(crate) fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
@@ -291,7 +307,7 @@ proptest! {
             let sequence = next.entry((outcome.identity.clone(), outcome.model.to_string())).or_insert(1);
             prop_assert_eq!(outcome.sequence, *sequence);
             *sequence += 1;
-            prop_assert!(ids.insert(outcome.id), "an id twice: {:?}", outcome);
+            prop_assert!(ids.insert(outcome.id) || outcome.what.is_retraction(), "an id twice: {:?}", outcome);
             if let What::Abandonment { about, .. } = &outcome.what {
                 abandonments.insert(outcome.id, outcome.at);
                 let span = match &about.subject {
@@ -345,7 +361,8 @@ proptest! {
             worker.open.len()
         };
         for late in &outcomes[until_paid..] {
-            prop_assert!(matches!(late.what, What::Transition { .. }), "said after the purchase: {late}");
+            let says = matches!(late.what, What::Transition { .. } | What::Retraction { .. });
+            prop_assert!(says, "said after the purchase: {late}");
         }
     }
 

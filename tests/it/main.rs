@@ -1,5 +1,6 @@
 //! All integration tests but those on a real broker, in one binary: librdkafka is linked once.
 
+mod any_order;
 mod changes;
 mod cli;
 mod configuration;

@@ -31,12 +31,16 @@ struct Entered {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Abandoned,
+    /// It was not: it had been bought.
+    Retracted,
     Completed,
     Recovered,
 }
 
 #[derive(Default)]
 struct Story {
+    /// When the touchpoint that opened it happened.
+    opened: i64,
     /// What each progress counts from, the opening first.
     progress: Vec<i64>,
     abandoned_at: Option<i64>,
@@ -67,21 +71,30 @@ fn judge(entered: &[Entered], any_progress: bool, end: i64) -> Vec<(Verdict, usi
                     purchases.push(touchpoint.happened);
                 }
                 (Kind::Completes, None) => {
-                    // The last episode, unless it was completed, is recovered within its window.
-                    let number = episodes.len();
-                    let last = episodes.last_mut().filter(|last| !last.completed);
-                    if let Some(last) = last
-                        && last.abandoned_at.is_some_and(|at| touchpoint.happened < at + RECOVERED_WITHIN)
-                    {
-                        last.completed = true;
-                        told.push((Verdict::Completed, number, touchpoint.happened));
-                        told.push((Verdict::Recovered, number, touchpoint.happened));
+                    // The last episode, unless it was completed, is recovered within its window; one that was open when this
+                    // happened was not abandoned after all.
+                    let (bought, all) = (touchpoint.happened, episodes.len());
+                    for (number, story) in (1..all + 1).zip(&mut episodes).rev().filter(|(_, story)| !story.completed) {
+                        let Some(at) = story.abandoned_at else { continue };
+                        let verdict = if story.opened <= bought && bought < at {
+                            told.push((Verdict::Retracted, number, at));
+                            None
+                        } else if number == all && at <= bought && bought < at + RECOVERED_WITHIN {
+                            Some(Verdict::Recovered)
+                        } else {
+                            continue;
+                        };
+                        story.completed = true;
+                        told.push((Verdict::Completed, number, bought));
+                        told.extend(verdict.map(|verdict| (verdict, number, bought)));
+                        break;
                     }
                     purchases.push(touchpoint.happened);
                 }
                 (Kind::Opens, None) => {
                     if purchases.iter().all(|bought| touchpoint.happened >= *bought) {
-                        episodes.push(Story { progress: vec![counts_from], ..Story::default() });
+                        let opened = touchpoint.happened;
+                        episodes.push(Story { opened, progress: vec![counts_from], ..Story::default() });
                     }
                 }
                 (Kind::Opens | Kind::Listed, Some(number)) => episodes[number].progress.push(counts_from),
@@ -116,7 +129,8 @@ fn engine(entered: &[Entered], any_progress: bool, end: i64) -> Vec<(Verdict, us
              recovered within: {RECOVERED_WITHIN}s }}\n"
         ),
     );
-    let settings = Settings { settle: Span::ZERO, max_delay: Span::from_secs(MAX_DELAY), ..Settings::default() };
+    let settings =
+        Settings { settle: Span::ZERO, grace: Span::ZERO, max_delay: Span::from_secs(MAX_DELAY), ..Settings::default() };
     let mut world = World::new(&[model], settings, 1);
     for (number, touched) in entered.iter().enumerate() {
         let kind = match touched.kind {
@@ -135,6 +149,7 @@ fn engine(entered: &[Entered], any_progress: bool, end: i64) -> Vec<(Verdict, us
             What::Abandonment { about, .. } => (Verdict::Abandoned, about),
             What::Completion { about } => (Verdict::Completed, about),
             What::Recovery { about, .. } => (Verdict::Recovered, about),
+            What::Retraction { of } => (Verdict::Retracted, of.about().expect("an episode")),
             What::Transition { .. } | What::Resumption { .. } | What::Friction { .. } => panic!("unexpected: {outcome}"),
         };
         let Subject::Episode { number, .. } = about.subject else { panic!("unexpected: {outcome}") };

@@ -465,6 +465,8 @@ fn outcome(what: What, cause: Option<&str>, segment: Option<&str>) -> Outcome {
         cause: cause.map(sillage::journey::Id::from),
         value: None,
         segment: segment.map(CompactString::from),
+        hindsight: false,
+        again: false,
         what,
     }
 }

@@ -210,12 +210,16 @@ fn what_cannot_be_used_goes_to_the_dead_letters_once_per_attempt_and_counts() {
 
 /// Goes on from the committed state of `before`, as a new owner would.
 fn restarted(before: &mut World, models: &[Arc<Model>]) -> World {
+    restarted_with(before, models, Settings::default().grace)
+}
+
+fn restarted_with(before: &mut World, models: &[Arc<Model>], grace: Span) -> World {
     let mut customers = Customers::default();
     for customer in before.customers() {
         let customer = sillage::wire::state::decode(&crate::world::encoded(&customer)).expect("read back");
         customers.restore(&customer);
     }
-    let settings = Settings { settle: Span::ZERO, ..Settings::default() };
+    let settings = Settings { settle: Span::ZERO, grace, ..Settings::default() };
     World::going_on(models, settings, customers, before.shard.committed().clone())
 }
 
@@ -239,10 +243,11 @@ fn a_new_owner_goes_on_with_the_same_deadlines() {
 #[test]
 fn a_span_that_became_shorter_moves_the_deadline_from_the_next_progress_but_not_before_stream_time() {
     for (progress_at, happened, fires) in [("20m", "20m", "25m"), ("20m", "19m 50s", "24m 50s"), ("20m", "9m", "25m")] {
-        let mut before = world(1);
+        let mut before =
+            World::new(&[baskets("30m")], Settings { settle: Span::ZERO, grace: Span::ZERO, ..Settings::default() }, 1);
         before.give(0, touchpoint("a", "cart.added", after("10m"), "1"), after("10m"));
         before.commit();
-        let mut next = restarted(&mut before, &[baskets("5m")]);
+        let mut next = restarted_with(&mut before, &[baskets("5m")], Span::ZERO);
         next.quiet_until(0, after("20m"));
         assert_eq!(sentences(&next.take_outcomes()), "quiet", "an armed deadline keeps its instant");
         next.give(0, touchpoint("a", "page.viewed", after(happened), "2"), after(progress_at));
@@ -256,10 +261,11 @@ fn a_span_that_became_shorter_moves_the_deadline_from_the_next_progress_but_not_
         assert_eq!(abandoned, [after(fires)], "progress of {happened} at {progress_at}");
     }
     // Out of order, or with a span that would have ended already: not before stream time.
-    let mut before = world(1);
+    let mut before =
+        World::new(&[baskets("30m")], Settings { settle: Span::ZERO, grace: Span::ZERO, ..Settings::default() }, 1);
     before.give(0, touchpoint("a", "cart.added", after("10m"), "1"), after("10m"));
     before.commit();
-    let mut next = restarted(&mut before, &[baskets("10s")]);
+    let mut next = restarted_with(&mut before, &[baskets("10s")], Span::ZERO);
     next.give(0, touchpoint("a", "page.viewed", after("19m 30s"), "2"), after("20m"));
     next.quiet_until(0, after("3h"));
     let at: Vec<Timestamp> = next.take_outcomes().iter().filter(|o| o.cause.is_none()).map(|outcome| outcome.at).collect();
@@ -294,12 +300,12 @@ fn the_number_of_episodes_is_bounded_and_what_is_awaited_is_never_dropped() {
         let added = touchpoint("a", "cart.added", after("0m"), &format!("t{number}"));
         world.give(0, with_id(added, "cart_id", &format!("c{number}")), after("0m"));
     }
-    assert_eq!(world.shard.take_counts().refused_episodes, 6);
+    assert_eq!(world.shard.take_counts().steps.refused_episodes, 6);
     world.take_outcomes();
     world.quiet_until(0, after("1h"));
     assert_eq!(world.take_outcomes().len(), 64);
     world.give(0, with_id(touchpoint("a", "cart.added", after("1h"), "x"), "cart_id", "new"), after("1h"));
-    assert_eq!((world.shard.take_counts().refused_episodes, world.customers()[0].journeys[0].episodes.len()), (0, 64));
+    assert_eq!((world.shard.take_counts().steps.refused_episodes, world.customers()[0].journeys[0].episodes.len()), (0, 64));
 }
 
 #[test]

@@ -86,6 +86,7 @@ fn run(case: Case, traced: bool) -> Ran {
         settle: Span::from_millis(50),
         // Milliseconds are this world's seconds.
         max_delay: Span::from_millis(4),
+        grace: Span::from_millis(weather.grace),
         decisions_per_transaction: weather.decisions_per_transaction,
         state_log: StateLog::Changes,
         control: Control::LastInput,
@@ -153,7 +154,7 @@ fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result
     }
     // Where clocks are wrong, what must be said is no function of the inputs alone.
     let plan = Some(plan).filter(|_| sim.weather.skew == 0);
-    let (outcomes, difference) = story::compare(plan, &state.load.made, &mut entered, &published);
+    let (outcomes, difference) = story::compare(plan, &state.load.made, &mut entered, &published, sim.weather.grace);
     if difference.is_none() {
         return Ok(outcomes);
     }

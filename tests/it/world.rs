@@ -50,6 +50,7 @@ pub(crate) struct World {
     pub(crate) shard: Shard,
     pub(crate) actions: Vec<Action>,
     offsets: Vec<i64>,
+    grace: Span,
 }
 
 impl World {
@@ -61,7 +62,8 @@ impl World {
     /// A shard that goes on from a committed state.
     pub(crate) fn going_on(models: &[Arc<Model>], settings: Settings, customers: Customers, progress: Progress) -> Self {
         let offsets = progress.positions.iter().map(|position| position.offset).collect();
-        World { shard: Shard::new(models.into(), settings, customers, progress), actions: Vec::new(), offsets }
+        let grace = settings.grace;
+        World { shard: Shard::new(models.into(), settings, customers, progress), actions: Vec::new(), offsets, grace }
     }
 
     /// Gives a touchpoint that entered the log at `log_time`.
@@ -100,7 +102,8 @@ impl World {
 
     /// The customers as they stand, in the order of their identities.
     pub(crate) fn customers(&mut self) -> Vec<Customer> {
-        self.shard.customers().all()
+        let (stream_time, grace) = (self.shard.stream_time().unwrap_or(START), self.grace);
+        self.shard.customers().all().into_iter().map(|customer| customer.as_of(stream_time, grace)).collect()
     }
 
     /// The same as bytes, as the state log would keep them.

@@ -183,7 +183,12 @@ fn job(plan: &Plan, now: &Now) -> Job {
     Job {
         models: Arc::from([Arc::clone(&plan.model)]),
         retired: Arc::default(),
-        settings: shard::Settings { settle: scaled(settings.settle), max_delay: scaled(settings.max_delay), ..settings },
+        settings: shard::Settings {
+            settle: scaled(settings.settle),
+            grace: scaled(settings.grace),
+            max_delay: scaled(settings.max_delay),
+            ..settings
+        },
         format: Format::Json,
         mapping: None,
         limits: Limits::default(),

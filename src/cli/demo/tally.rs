@@ -142,6 +142,10 @@ impl Tally {
     }
 
     fn fold(&mut self, outcome: &Outcome) {
+        // What is told again has been counted.
+        if outcome.again {
+            return;
+        }
         match &outcome.what {
             What::Transition { from, to, movement, .. } => {
                 self.counts.transitions += 1;
@@ -162,7 +166,28 @@ impl Tally {
             }
             // Counted, not told: there is so much of it that the abandonments would not be seen.
             What::Friction { .. } => self.counts.frictions += 1,
+            What::Retraction { of } => self.retract(of),
         }
+    }
+
+    /// What was counted did not happen. What was at stake in a basket was, and nobody is taken back to a stage.
+    fn retract(&mut self, of: &What) {
+        let count = match of {
+            What::Transition { from, to, .. } => {
+                for stage in &mut self.stages {
+                    stage.population += u64::from(from.as_ref() == Some(&stage.name));
+                    stage.population = stage.population.saturating_sub(u64::from(*to == stage.name));
+                }
+                &mut self.counts.transitions
+            }
+            What::Completion { .. } => &mut self.counts.completions,
+            What::Resumption { .. } => &mut self.counts.resumptions,
+            What::Abandonment { .. } => &mut self.counts.abandonments,
+            What::Recovery { .. } => &mut self.counts.recoveries,
+            What::Friction { .. } => &mut self.counts.frictions,
+            What::Retraction { .. } => return,
+        };
+        *count = count.saturating_sub(1);
     }
 
     fn moved(&mut self, outcome: &Outcome, from: Option<&str>, to: &str, movement: Movement) {

@@ -43,6 +43,15 @@ impl Stories {
             return;
         }
         let episodes = self.0.entry((outcome.identity.clone(), outcome.model.clone())).or_default();
+        let id = outcome.id.to_string();
+        if matches!(outcome.what, What::Retraction { .. }) || outcome.again {
+            let told = |step: &Value| step["outcome_id"] == id.as_str();
+            episodes.values_mut().for_each(|episode| episode.story.retain(|step| !told(step)));
+        }
+        if matches!(outcome.what, What::Retraction { .. }) {
+            episodes.retain(|_, episode| !episode.story.is_empty());
+            return;
+        }
         let episode = episodes.entry((kind.clone(), *number)).or_insert_with(|| Episode {
             ids: Vec::new(),
             opened_by: about.opened_by.clone(),
@@ -61,12 +70,14 @@ impl Stories {
             "what": outcome.what.kind(),
             "at": outcome.at.to_string(),
             "cause": &outcome.cause,
-            "outcome_id": outcome.id.to_string(),
+            "outcome_id": id,
         }));
         episode.state = match outcome.what {
             What::Abandonment { .. } => "abandoned",
             What::Resumption { .. } | What::Friction { .. } => "open",
-            What::Completion { .. } | What::Recovery { .. } | What::Transition { .. } => "completed",
+            What::Completion { .. } | What::Recovery { .. } | What::Transition { .. } | What::Retraction { .. } => {
+                "completed"
+            }
         };
     }
 

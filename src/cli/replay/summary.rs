@@ -33,16 +33,16 @@ struct Figures {
     stays: BTreeMap<CompactString, Vec<Span>>,
     /// By subject: what happened to it.
     subjects: BTreeMap<(&'static str, CompactString), Happened>,
-    outcomes: u64,
+    outcomes: i64,
 }
 
 #[derive(Default)]
 struct Happened {
-    completed: u64,
-    abandoned: u64,
-    resumed: u64,
-    recovered: u64,
-    friction: u64,
+    completed: i64,
+    abandoned: i64,
+    resumed: i64,
+    recovered: i64,
+    friction: i64,
     /// Value at stake when abandoned, and recovered, by currency, in millionths.
     at_stake: BTreeMap<Currency, i128>,
     won_back: BTreeMap<Currency, i128>,
@@ -64,12 +64,19 @@ impl Summary {
     }
 
     pub(super) fn count(&mut self, outcome: &Outcome) {
+        // What is told again has been counted, and what is retracted is counted no more.
+        let by = match outcome.what {
+            What::Retraction { .. } => -1,
+            _ if outcome.again => return,
+            _ => 1,
+        };
         let figures = self.models.entry(outcome.model.clone()).or_default();
-        figures.outcomes += 1;
-        if let What::Transition { from: Some(from), time_in_stage: Some(stay), .. } = &outcome.what {
+        figures.outcomes += by;
+        let what = outcome.what.original();
+        if let (What::Transition { from: Some(from), time_in_stage: Some(stay), .. }, 1) = (what, by) {
             figures.stays.entry(from.clone()).or_default().push(*stay);
         }
-        let Some(about) = outcome.what.about() else { return };
+        let Some(about) = what.about() else { return };
         let subject = match &about.subject {
             Subject::Stage(name) => ("stage", name.clone()),
             Subject::Episode { kind, .. } => ("episode", kind.clone()),
@@ -77,19 +84,19 @@ impl Summary {
             Subject::Journey => ("journey", "journey".into()),
         };
         let happened = figures.subjects.entry(subject).or_default();
-        match outcome.what {
-            What::Completion { .. } => happened.completed += 1,
+        match what {
+            What::Completion { .. } => happened.completed += by,
             What::Abandonment { .. } => {
-                happened.abandoned += 1;
-                add(&mut happened.at_stake, outcome.value);
+                happened.abandoned += by;
+                add(&mut happened.at_stake, outcome.value, by);
             }
-            What::Resumption { .. } => happened.resumed += 1,
+            What::Resumption { .. } => happened.resumed += by,
             What::Recovery { .. } => {
-                happened.recovered += 1;
-                add(&mut happened.won_back, outcome.value);
+                happened.recovered += by;
+                add(&mut happened.won_back, outcome.value, by);
             }
-            What::Friction { .. } => happened.friction += 1,
-            What::Transition { .. } => {}
+            What::Friction { .. } => happened.friction += by,
+            What::Transition { .. } | What::Retraction { .. } => {}
         }
     }
 
@@ -135,7 +142,7 @@ impl Summary {
     }
 
     fn head(&self) -> String {
-        let Counts { applied, ignored, duplicates, refused_episodes, dead_letters: _, erased: _, expired: _ } = self.counts;
+        let Counts { applied, ignored, duplicates, steps, dead_letters: _, erased: _, expired: _ } = self.counts;
         let mut head = format!("{applied} touchpoints of {} customers", self.customers);
         if let Some(until) = self.until {
             head += &format!(" until {until}");
@@ -143,7 +150,9 @@ impl Summary {
         for (count, what) in [
             (ignored, "that no model names"),
             (duplicates, "repeats"),
-            (refused_episodes, "episodes refused (too many open)"),
+            (steps.out_of_order, "out of order"),
+            (steps.late, "too late to be put in order"),
+            (steps.refused_episodes, "episodes refused (too many open)"),
             (self.unusable, "lines that cannot be used"),
         ] {
             if count > 0 {
@@ -161,7 +170,9 @@ impl Summary {
             "customers": self.customers,
             "ignored": self.counts.ignored,
             "duplicates": self.counts.duplicates,
-            "refused_episodes": self.counts.refused_episodes,
+            "out_of_order": self.counts.steps.out_of_order,
+            "late": self.counts.steps.late,
+            "refused_episodes": self.counts.steps.refused_episodes,
             "unusable": self.unusable,
             "until": self.until.map(|until| until.to_string()),
             "models": models,
@@ -256,9 +267,9 @@ fn percentile(sorted: &[Span], percent: usize) -> Option<Span> {
     sorted.get(rank - 1).copied()
 }
 
-fn add(sums: &mut BTreeMap<Currency, i128>, value: Option<Money>) {
+fn add(sums: &mut BTreeMap<Currency, i128>, value: Option<Money>, by: i64) {
     if let Some(value) = value {
-        *sums.entry(value.currency).or_default() += i128::from(value.micros);
+        *sums.entry(value.currency).or_default() += i128::from(value.micros) * i128::from(by);
     }
 }
 

@@ -1,13 +1,21 @@
 //! How a packed customer follows from the one before: which bytes stay, which go, which come.
 //!
 //! First whose it is and a check of the bytes that it follows from, then steps: so many bytes stay, so many go, so many come.
-//! Sections are compared one by one, so that what grows in one moves nothing in the next.
+//! Sections are compared one by one, so that what grows in one moves nothing in the next. An image in the window is mostly what
+//! the state was before, which a step can say in a word.
+//!
+//! A window that is over is dropped without a word in the log, so a change can follow from what is there without its window.
 
 use super::bytes::{Bytes, Damaged, push_number};
-use super::{RECENT, identity_bytes};
+use super::{RECENT, identity_bytes, window};
+use crate::journey::Window;
+use crate::time::Timestamp;
 
 /// A run of equal bytes that is shorter is not worth a step.
 const WORTH: usize = 4;
+/// What a step of no bytes says by the number behind it: the state before comes, or the younger image of before.
+const STATE: u64 = 1;
+const YOUNGER: u64 = 2;
 
 /// Appends how `now` follows from `before`, two packed images of one customer.
 ///
@@ -17,6 +25,7 @@ pub fn difference(before: &[u8], now: &[u8], out: &mut Vec<u8>) -> Result<(), Da
     let whose = identity_bytes(now)?;
     out.extend_from_slice(whose);
     out.extend_from_slice(&check(before));
+    let images = Images::of(before)?;
     let mut steps = Steps { out, stay: 0, go: 0, come: &[] };
     let (mut old, mut new) = (Parts::of(before)?, Parts::of(now)?);
     steps.compare(old.head, new.head);
@@ -29,7 +38,7 @@ pub fn difference(before: &[u8], now: &[u8], out: &mut Vec<u8>) -> Result<(), Da
                 one = old.next()?;
             }
             (None, Some(come)) => {
-                steps.replace(&[], come.whole);
+                steps.come(come, &images);
                 other = new.next()?;
             }
             (Some(gone), Some(come)) if gone.number < come.number => {
@@ -37,13 +46,19 @@ pub fn difference(before: &[u8], now: &[u8], out: &mut Vec<u8>) -> Result<(), Da
                 (one, other) = (old.next()?, Some(come));
             }
             (Some(gone), Some(come)) if gone.number > come.number => {
-                steps.replace(&[], come.whole);
+                steps.come(come, &images);
                 (one, other) = (Some(gone), new.next()?);
+            }
+            (Some(gone), Some(come)) if come.number >= window::ANCHOR && gone.bytes != come.bytes => {
+                steps.replace(gone.whole, &[]);
+                steps.come(come, &images);
+                (one, other) = (old.next()?, new.next()?);
             }
             (Some(was), Some(is)) => {
                 let (was_head, is_head) = (was.whole.len() - was.bytes.len(), is.whole.len() - is.bytes.len());
                 steps.compare(&was.whole[..was_head], &is.whole[..is_head]);
-                let gone = if was.number == RECENT { gone_in_front(was.bytes, is.bytes) } else { 0 };
+                let listed = [RECENT, window::ENTRIES].contains(&was.number);
+                let gone = if listed { gone_in_front(was.bytes, is.bytes) } else { 0 };
                 steps.replace(&was.bytes[..gone], &[]);
                 steps.compare(&was.bytes[gone..], is.bytes);
                 (one, other) = (old.next()?, new.next()?);
@@ -61,9 +76,12 @@ pub fn difference(before: &[u8], now: &[u8], out: &mut Vec<u8>) -> Result<(), Da
 pub fn follow(before: &[u8], change: &[u8], out: &mut Vec<u8>) -> Result<(), Damaged> {
     let whose = identity_bytes(change)?;
     let mut steps = Bytes(&change[whose.len()..]);
-    if !before.starts_with(whose) || steps.array::<4>()? != check(before) {
+    if !before.starts_with(whose) {
         return Err(Damaged);
     }
+    let expected = steps.array::<4>()?;
+    let before = [before, without_window(before)?].into_iter().find(|before| check(before) == expected).ok_or(Damaged)?;
+    let images = Images::of(before)?;
     let mut left = Bytes(before);
     while !steps.is_empty() {
         let stay = steps.small()?;
@@ -72,8 +90,68 @@ pub fn follow(before: &[u8], change: &[u8], out: &mut Vec<u8>) -> Result<(), Dam
         left.take(go)?;
         let come = steps.small()?;
         out.extend_from_slice(steps.take(come)?);
+        if (stay, go, come) == (0, 0, 0) {
+            match steps.number()? {
+                STATE => out.extend_from_slice(images.state),
+                YOUNGER => out.extend_from_slice(images.younger),
+                _ => return Err(Damaged),
+            }
+        }
     }
     if left.is_empty() { Ok(()) } else { Err(Damaged) }
+}
+
+/// What of a packed customer is left when its window is dropped.
+///
+/// # Errors
+/// Bytes that are no packed customer.
+pub(crate) fn without_window(packed: &[u8]) -> Result<&[u8], Damaged> {
+    let mut parts = Parts::of(packed)?;
+    loop {
+        let left = parts.left.0.len();
+        match parts.next()? {
+            Some(part) if part.number >= window::WINDOW => return Ok(&packed[..packed.len() - left]),
+            Some(_) => {}
+            None => return Ok(packed),
+        }
+    }
+}
+
+/// The instant of the last step of a packed customer's window; `None` where there is none.
+///
+/// # Errors
+/// Bytes that are no packed customer.
+pub(crate) fn window_of(packed: &[u8]) -> Result<Option<Timestamp>, Damaged> {
+    let mut parts = Parts::of(packed)?;
+    while let Some(part) = parts.next()? {
+        if part.number == window::WINDOW {
+            return Window::last_of_head(Bytes(part.bytes)).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+/// What an image in a window can be made of.
+struct Images<'a> {
+    state: &'a [u8],
+    younger: &'a [u8],
+}
+
+impl<'a> Images<'a> {
+    fn of(before: &'a [u8]) -> Result<Self, Damaged> {
+        let state = without_window(before)?;
+        let whose = identity_bytes(before)?;
+        let mut younger = &before[before.len()..];
+        if state.len() < before.len() {
+            let mut parts = Parts::of(before)?;
+            while let Some(part) = parts.next()? {
+                if part.number == window::YOUNGER {
+                    younger = part.bytes;
+                }
+            }
+        }
+        Ok(Images { state: &state[whose.len()..], younger })
+    }
 }
 
 fn check(before: &[u8]) -> [u8; 4] {
@@ -155,6 +233,21 @@ impl<'b> Steps<'_, 'b> {
         if !come.is_empty() {
             self.come = come;
         }
+    }
+
+    /// A section comes; an image that stands in what was before is named.
+    fn come(&mut self, part: Part<'b>, images: &Images<'_>) {
+        let image = match part.bytes {
+            _ if part.number < window::ANCHOR || part.bytes.is_empty() => None,
+            bytes if bytes == images.state => Some(STATE),
+            bytes if bytes == images.younger => Some(YOUNGER),
+            _ => None,
+        };
+        let Some(image) = image else { return self.replace(&[], part.whole) };
+        self.replace(&[], &part.whole[..part.whole.len() - part.bytes.len()]);
+        self.end();
+        self.out.extend_from_slice(&[0, 0, 0]);
+        push_number(self.out, image);
     }
 
     fn end(&mut self) {

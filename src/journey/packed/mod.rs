@@ -27,6 +27,7 @@ use crate::touchpoint::{Identity, IdentityKind, put_text};
 pub use bytes::Damaged;
 use bytes::{Bytes, push_id, push_number, push_signed, push_text};
 pub use difference::{difference, follow};
+pub(crate) use difference::{window_of, without_window};
 pub use words::Words;
 
 /// Numbers of sections.
@@ -34,6 +35,7 @@ const TRACES: u8 = 1;
 const RECENT: u8 = 2;
 const LINKS: u8 = 3;
 const JOURNEY: u8 = 4;
+use super::window::section as window;
 
 /// The number of a touchpoint that is certainly not in the list.
 const ELSEWHERE: u64 = u64::MAX;
@@ -99,7 +101,18 @@ impl Customer {
 
     /// Appends what follows the bytes that say whose it is.
     pub(crate) fn pack_rest(&self, words: &mut Words, out: &mut Vec<u8>) {
-        let Customer { identity: _, links, touchpoints, recent, journeys } = self;
+        self.pack_state(words, out);
+        if !self.window.is_closed() {
+            section(out, window::WINDOW, |out| self.window.pack_head(out));
+            section(out, window::ENTRIES, |out| self.window.pack_entries(words, out));
+            section(out, window::ANCHOR, |out| self.window.pack_anchor(words, out));
+            section(out, window::YOUNGER, |out| self.window.pack_younger(words, out));
+        }
+    }
+
+    /// Appends the state without the window.
+    pub(in crate::journey) fn pack_state(&self, words: &mut Words, out: &mut Vec<u8>) {
+        let Customer { identity: _, links, touchpoints, recent, journeys, window: _ } = self;
         push_number(out, *touchpoints);
         push_signed(out, recent.base().as_millis());
         section(out, TRACES, |out| recent.pack_traces(out));
@@ -121,12 +134,24 @@ impl Customer {
     pub fn open(&mut self, packed: &[u8], words: &Words) -> Result<(), Damaged> {
         let mut bytes = Bytes(packed);
         open_identity(&mut bytes, &mut self.identity)?;
+        self.open_rest(bytes.0, words)
+    }
+
+    /// The state behind the bytes that say whose it is.
+    pub(in crate::journey) fn open_rest(&mut self, packed: &[u8], words: &Words) -> Result<(), Damaged> {
+        let mut bytes = Bytes(packed);
         self.touchpoints = bytes.number()?;
         self.recent.reset(bytes.signed()?);
         self.links.clear();
+        self.window.reset();
         let mut journeys = 0;
+        let mut state = packed.len();
         while !bytes.is_empty() {
+            let before = packed.len() - bytes.0.len();
             let number = bytes.byte()?;
+            if number >= window::WINDOW {
+                state = state.min(before);
+            }
             let length = bytes.small()?;
             let mut section = Bytes(bytes.take(length)?);
             match number {
@@ -148,11 +173,16 @@ impl Customer {
                     }
                     journeys += 1;
                 }
+                window::WINDOW => self.window.open_head(section)?,
+                window::ENTRIES => self.window.open_entries(section.0),
+                window::ANCHOR => self.window.open_anchor(section.0),
+                window::YOUNGER => self.window.open_younger(section.0)?,
                 // Nothing that is known; whoever wrote it has a later layout.
                 _ => return Err(Damaged),
             }
         }
         self.journeys.truncate(journeys);
+        self.window.opened(&packed[..state]);
         Ok(())
     }
 
@@ -160,8 +190,9 @@ impl Customer {
     ///
     /// # Errors
     /// Bytes that are no packed customer.
-    pub fn check(&self) -> Result<(), Damaged> {
-        self.recent.check()
+    pub fn check(&self, words: &Words) -> Result<(), Damaged> {
+        self.recent.check()?;
+        self.window.check(words)
     }
 
     /// The customer that the bytes are, whole and without reference to the dictionary, for readers.
@@ -171,8 +202,14 @@ impl Customer {
     pub fn image(packed: &[u8], words: &Words) -> Result<Customer, Damaged> {
         let mut customer = Customer::default();
         customer.open(packed, words)?;
-        customer.recent.expand(words)?;
+        customer.expand(words)?;
         Ok(customer)
+    }
+
+    /// Takes all that stays packed apart.
+    pub(in crate::journey) fn expand(&mut self, words: &Words) -> Result<(), Damaged> {
+        self.recent.expand(words)?;
+        self.window.expand(words)
     }
 }
 

@@ -23,7 +23,8 @@ pub(super) fn engine(plan: &Plan, touches: &[Touch], end: Seconds) -> Result<Vec
 }
 
 fn told(model: Arc<Model>, touches: &[Touch], end: Seconds) -> Vec<String> {
-    let settings = Settings { settle: Span::ZERO, max_delay: Span::from_secs(MAX_DELAY), ..Settings::default() };
+    let settings =
+        Settings { settle: Span::ZERO, grace: Span::ZERO, max_delay: Span::from_secs(MAX_DELAY), ..Settings::default() };
     let mut world = World::new(&[model], settings, 1);
     let at = |seconds: Seconds| START + Span::from_secs(seconds);
     for (number, touch) in touches.iter().enumerate() {
@@ -77,7 +78,11 @@ pub(super) fn line(outcome: &Outcome) -> String {
             let score = score.as_ref().map(|(sum, rules)| format!(" score {sum} from {}", rules.join("+")));
             format!("friction {rule} in {subject} of {}{}", evidence.join(","), score.unwrap_or_default())
         }
-        What::Completion { .. } | What::Abandonment { .. } | What::Resumption { .. } | What::Recovery { .. } => {
+        What::Completion { .. }
+        | What::Abandonment { .. }
+        | What::Resumption { .. }
+        | What::Recovery { .. }
+        | What::Retraction { .. } => {
             format!("{} {subject}", outcome.what.kind())
         }
     };

@@ -34,7 +34,7 @@ const NEW: [(&str, &str); 5] = [
 ];
 
 fn settings() -> Settings {
-    Settings { settle: Span::ZERO, max_delay: Span::from_secs(MAX_DELAY), ..Settings::default() }
+    Settings { settle: Span::ZERO, grace: Span::ZERO, max_delay: Span::from_secs(MAX_DELAY), ..Settings::default() }
 }
 
 fn at(seconds: Seconds) -> Timestamp {

@@ -71,6 +71,8 @@ struct Episode {
     /// 1, 2, … of its kind.
     number: usize,
     id: Option<u8>,
+    /// When the touchpoint that opened it happened.
+    opened: Seconds,
     state: State,
     progress: Vec<(Seconds, Option<Seconds>)>,
     /// Where in the list of touchpoints the latest progress stands.

@@ -47,6 +47,7 @@ pub(super) struct Laws {
     shards: Vec<Truth>,
     ledger: Arc<Ledger>,
     settle: Span,
+    grace: Span,
     clocks: Clocks,
 }
 
@@ -89,7 +90,7 @@ impl Laws {
             }
         };
         let shards = (0..weather.shards).map(truth).collect();
-        Laws { shards, ledger: Arc::clone(ledger), settle: settings.settle, clocks }
+        Laws { shards, ledger: Arc::clone(ledger), settle: settings.settle, grace: settings.grace, clocks }
     }
 
     pub(super) fn all_have_begun(&self) -> bool {
@@ -178,7 +179,7 @@ impl Laws {
         log_times: &dyn Fn(&str, Place, Offset) -> Option<Millis>,
     ) -> Result<(), Broken> {
         let ledger = Arc::clone(&self.ledger);
-        let (settle, clocks) = (self.settle, self.clocks);
+        let (settle, grace, clocks) = (self.settle, self.grace, self.clocks);
         let truth = &mut self.shards[shard as usize];
         let marks: Vec<OffsetMetadata> =
             offsets.values().filter_map(|committed| OffsetMetadata::parse(&committed.metadata)).collect();
@@ -211,7 +212,11 @@ impl Laws {
         };
         let before = truth.state.clone();
         truth.pages(shard, pages, &progress)?;
-        if written.is_empty() && truth.stands_at(&progress) && truth.state == before {
+        let unchanged = truth.state.len() == before.len()
+            && truth.state.iter().all(|(name, state)| {
+                before.get(name).is_some_and(|before| is_same(state, before, progress.stream_time, grace))
+            });
+        if written.is_empty() && truth.stands_at(&progress) && unchanged {
             // Customers were written anew, and nothing else. A shard that waits for its clock does that, and decides later
             // what is due.
             (truth.sequence, truth.attempt) = (first.sequence, first.attempt.clone());
@@ -226,7 +231,7 @@ impl Laws {
         truth.follow(brokers, &ledger, shard, &progress, noted)?;
         truth.decided(&ledger, settle, shard, written)?;
         (truth.sequence, truth.attempt) = (first.sequence, first.attempt.clone());
-        truth.compare_state(shard)
+        truth.compare_state(shard, grace)
     }
 
     /// A shard was seated, as its owner sees it.
@@ -243,8 +248,13 @@ impl Laws {
         }
         for (name, bytes) in &truth.state {
             let found = lookup.customer(&Identity::customer(name.as_str()));
-            if found.map(|customer| crate::world::encoded(&customer)).as_ref() != Some(bytes) {
-                let how = format!("shard {shard} at commit {}: {name} is not as it was", truth.sequence);
+            let found = found.map(|customer| crate::world::encoded(&customer));
+            if !found.is_some_and(|found| is_same(bytes, &found, progress.stream_time, self.grace)) {
+                let (was, is) = (wire::state::decode(bytes), lookup.customer(&Identity::customer(name.as_str())));
+                let how = format!(
+                    "shard {shard} at commit {}: {name} is not as it was\nexpected {was:?}\nfound    {is:?}",
+                    truth.sequence
+                );
                 return broken("a restored state is the last one", how);
             }
         }
@@ -425,12 +435,12 @@ impl Truth {
         for action in actions {
             match action {
                 Action::Publish { outcome, .. } => {
-                    let topic = match outcome.what {
+                    let topic = match outcome.what.original() {
                         What::Transition { .. } => "transitions",
                         What::Completion { .. } => "completions",
                         What::Abandonment { .. } => "abandonments",
                         What::Resumption { .. } | What::Recovery { .. } => "recoveries",
-                        What::Friction { .. } => "friction",
+                        What::Friction { .. } | What::Retraction { .. } => "friction",
                     };
                     let mut bytes = Vec::new();
                     wire::encode_outcome(Format::Json, &outcome, &mut bytes);
@@ -467,13 +477,18 @@ impl Truth {
         all
     }
 
-    fn compare_state(&mut self, shard: u32) -> Result<(), Broken> {
+    fn compare_state(&mut self, shard: u32, grace: Span) -> Result<(), Broken> {
         let expected = std::mem::take(&mut self.state_expected);
-        if expected == self.state {
+        let stream_time = self.stream_time.map(Timestamp::from_millis);
+        let differs = |(name, bytes): (&String, &Vec<u8>)| {
+            let found = self.state.get(name);
+            let same = found.is_some_and(|found| is_same(bytes, found, stream_time, grace));
+            (!same).then(|| name.clone())
+        };
+        let who: Vec<String> = expected.iter().filter_map(differs).collect();
+        if who.is_empty() && expected.len() == self.state.len() {
             return Ok(());
         }
-        let differs = |(name, bytes): (&String, &Vec<u8>)| (self.state.get(name) != Some(bytes)).then(|| name.clone());
-        let who: Vec<String> = expected.iter().filter_map(differs).collect();
         let shown = |all: &BTreeMap<String, Vec<u8>>| {
             let bytes = who.first().and_then(|name| all.get(name));
             bytes.map(|bytes| wire::state::decode(bytes))
@@ -488,6 +503,15 @@ impl Truth {
         );
         broken("the state is what the records come to", how)
     }
+}
+
+/// Whether two states are one: a window that is over may be there still, or not any more.
+fn is_same(one: &[u8], other: &[u8], stream_time: Option<Timestamp>, grace: Span) -> bool {
+    let settled = |bytes: &[u8]| {
+        let customer = wire::state::decode(bytes).ok()?;
+        Some(customer.as_of(stream_time.unwrap_or(Timestamp::MIN), grace))
+    };
+    one == other || (settled(one).is_some() && settled(one) == settled(other))
 }
 
 fn says(value: Option<&[u8]>) -> String {

@@ -62,6 +62,8 @@ pub(super) struct Weather {
     pub(super) hour_behind: u32,
     /// By so much a host's clock, and a record's stamp, may be off either way.
     pub(super) skew: Millis,
+    /// Touchpoints that come within this time of their event time are told in the order of events; 0: as they come.
+    pub(super) grace: Millis,
 }
 
 /// How members keep their places in the group.
@@ -119,6 +121,7 @@ impl Weather {
             pause: dice.pick(&[500, 1_500, 4_000]),
             hour_behind,
             skew: 0,
+            grace: dice.pick(&[0, 60, 1_000, 5_000]),
         };
         match sky {
             Sky::Clear => weather.clear(),

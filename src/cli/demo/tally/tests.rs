@@ -26,6 +26,8 @@ fn outcome(who: &str, journey: u32, cents: i64, what: What) -> Outcome {
         cause: None,
         value: Some(Money { micros: cents * 10_000, currency }),
         segment: None,
+        hindsight: false,
+        again: false,
         what,
     }
 }

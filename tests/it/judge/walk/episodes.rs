@@ -50,6 +50,7 @@ impl Judge<'_> {
                             kind: index,
                             number: self.of_kind(index) + 1,
                             id,
+                            opened: at,
                             state: State::Open,
                             progress: Vec::new(),
                             latest: here,
@@ -93,25 +94,41 @@ impl Judge<'_> {
         if !empties && kind.by_id {
             self.closed.extend(touch.k.map(|id| (index, id)));
         }
-        let last = self.episodes.iter().rposition(|episode| episode.kind == index);
-        let meant = meant.or(last.filter(|_| !kind.by_id));
+        let there = self.of_kind(index);
+        let in_time = |episode: &super::Episode| {
+            let fits = |left: super::Seconds| {
+                let recovered = left <= at && at < left + kind.recovered_within && there == episode.then;
+                recovered || (episode.opened <= at && at < left)
+            };
+            let left = episode.state == State::Abandoned && episode.abandoned.is_some_and(fits);
+            episode.kind == index && left
+        };
+        let left =
+            || self.episodes.iter().rposition(|episode| if completes { in_time(episode) } else { episode.kind == index });
+        let meant = meant.or_else(|| left().filter(|_| !kind.by_id));
         let Some(number) = meant.filter(|number| matches!(self.episodes[*number].state, State::Open | State::Abandoned))
         else {
             return;
         };
-        let there = self.of_kind(index);
         let episode = &mut self.episodes[number];
         let was = episode.state;
-        let answers = episode.abandoned.filter(|abandoned| at < abandoned + kind.recovered_within && there == episode.then);
+        let answers = episode
+            .abandoned
+            .filter(|abandoned| *abandoned <= at && at < abandoned + kind.recovered_within && there == episode.then);
+        // Bought in time, told late: it never was abandoned.
+        let wrong = episode.abandoned.filter(|abandoned| episode.opened <= at && at < *abandoned);
         if !completes {
             episode.state = if empties { State::Emptied } else { State::Cancelled };
             return;
         }
-        if was == State::Abandoned && !kind.by_id && answers.is_none() {
+        if was == State::Abandoned && !kind.by_id && answers.is_none() && wrong.is_none() {
             return;
         }
         episode.state = State::Completed;
         let name = self.episode_name(number);
+        if let Some(wrong) = wrong {
+            self.say(wrong, None, &format!("retraction {name}"));
+        }
         self.say(at, Some(here), &format!("completion {name}"));
         if answers.is_some() {
             self.say(at, Some(here), &format!("recovery {name}"));

@@ -73,7 +73,7 @@ impl Judge<'_> {
     pub(super) fn recover(&mut self, stage: &Stage, here: usize) {
         let at = self.seen[here].touch.happened;
         let abandonment = self.stays.last().and_then(|stay| stay.abandonment);
-        if abandonment.is_some_and(|abandonment| at < abandonment + stage.recovered_within) {
+        if abandonment.is_some_and(|abandonment| abandonment <= at && at < abandonment + stage.recovered_within) {
             self.say(at, Some(here), &format!("recovery stage {}", stage.name));
         }
     }

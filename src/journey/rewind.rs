@@ -1,0 +1,332 @@
+//! A touchpoint that came late: the customer's latest story is told anew with it, and what was published is put right
+//! (rule 18).
+//!
+//! The window holds the state before the story and the touchpoints of it. The story is told twice from there, without the
+//! newcomer and with it. The first telling says what was published; what the second says differently is published: what is
+//! gone as a retraction, what changed under its id, what is new.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use uuid::Uuid;
+
+use super::packed::Words;
+use super::window::{Entry, MAX_TOUCHPOINTS};
+use super::{Applied, Customer, Id, Moment, Outcome, Subject, What};
+use crate::model::Model;
+use crate::time::{Span, Timestamp};
+use crate::touchpoint::Touchpoint;
+
+/// What a shard says about time and limits to all its customers.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Touchpoints that come within this time of their event time are told in the order of events, whatever the order in which
+    /// they come; zero: in the order in which they come.
+    pub grace: Span,
+    /// Where there is no grace: a touchpoint that entered the log so long after it happened counts from its log time (rule 6).
+    pub max_delay: Span,
+    /// Touchpoints kept in a customer's history.
+    pub history: usize,
+}
+
+/// What is counted while touchpoints are applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepCounts {
+    /// Episodes not opened because of the limit.
+    pub refused_episodes: u64,
+    /// Touchpoints that came later than the grace, and were applied as they came.
+    pub late: u64,
+    /// Touchpoints that came out of order within the grace.
+    pub out_of_order: u64,
+    /// Touchpoints that were applied once more because of those.
+    pub applied_again: u64,
+    /// Outcomes that were retracted.
+    pub retractions: u64,
+}
+
+/// Room for two tellings of a story.
+#[derive(Debug, Default)]
+pub struct Retelling {
+    without: Customer,
+    with: Customer,
+    said: Vec<Outcome>,
+    says: Vec<Outcome>,
+    /// What was counted since somebody took it.
+    pub counted: StepCounts,
+}
+
+/// A touchpoint that has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// The touchpoint.
+    pub touchpoint: &'a Touchpoint,
+    /// When its record entered the log (rule 2).
+    pub log_time: Timestamp,
+    /// Up to here deadlines have been decided.
+    pub stream_time: Timestamp,
+}
+
+impl Customer {
+    /// Takes a touchpoint: applies it where it is in order or too late, tells the story anew where it came out of order, and
+    /// appends the outcomes.
+    pub fn receive(
+        &mut self,
+        models: &[Arc<Model>],
+        received: Received<'_>,
+        rules: &Rules,
+        words: &mut Words,
+        retelling: &mut Retelling,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Applied {
+        let Received { touchpoint, log_time, stream_time } = received;
+        let counted = &mut retelling.counted;
+        if rules.grace == Span::ZERO {
+            let moment = Moment::of(touchpoint, log_time, stream_time, rules.max_delay);
+            return self.apply(models, touchpoint, moment, rules.history, &mut counted.refused_episodes, outcomes);
+        }
+        if self.window.is_over(stream_time, rules.grace) {
+            self.window.close();
+        }
+        let happened = touchpoint.event_time.min(stream_time);
+        let is_late = log_time.since(happened) > rules.grace || happened < self.window.reaches_to();
+        let at = if is_late { stream_time } else { happened };
+        let id = Id::of(&touchpoint.id);
+        if touchpoint.id_given && self.has_seen(&id, at, rules.grace) {
+            return Applied::Duplicate;
+        }
+        counted.late += u64::from(is_late);
+        if at < self.window.last() {
+            counted.out_of_order += 1;
+            return self.retell(models, Newcomer { touchpoint, at, stream_time }, rules, words, retelling, outcomes);
+        }
+        self.window.begin_step(at, stream_time, rules.grace);
+        self.window.push(touchpoint, at, models, words);
+        let moment = Moment::at(at);
+        self.step(models, touchpoint, id, moment, rules, &mut counted.refused_episodes, outcomes)
+    }
+
+    /// Fires everything that is due exactly at `deadline`, and keeps the state of before where touchpoints may still come that
+    /// happened before.
+    pub fn fire_within(
+        &mut self,
+        models: &[Arc<Model>],
+        deadline: Timestamp,
+        stream_time: Timestamp,
+        rules: &Rules,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        if rules.grace > Span::ZERO {
+            // A touchpoint that came too late may have armed a deadline that lies behind.
+            let now = deadline.max(stream_time);
+            if self.window.is_over(now, rules.grace) {
+                self.window.close();
+            }
+            self.window.begin_step(deadline.max(self.window.last()), now, rules.grace);
+        }
+        self.fire(models, deadline, outcomes);
+    }
+
+    fn has_seen(&self, id: &Id, at: Timestamp, grace: Span) -> bool {
+        self.recent.has_seen(id, at, grace) || (self.window.len() >= MAX_TOUCHPOINTS / 4 && self.window.has(id))
+    }
+
+    /// Tells the story of the window anew with a newcomer in it, up to stream time.
+    ///
+    /// # Panics
+    /// The window cannot be read: an invariant is broken.
+    fn retell(
+        &mut self,
+        models: &[Arc<Model>],
+        newcomer: Newcomer<'_>,
+        rules: &Rules,
+        words: &mut Words,
+        retelling: &mut Retelling,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Applied {
+        let Newcomer { touchpoint, at, stream_time } = newcomer;
+        let Retelling { without, with, said, says, counted } = retelling;
+        said.clear();
+        says.clear();
+        let mut entries = self.window.entries(words).unwrap_or_else(|_| unreachable!("a window is read as it was written"));
+        without.go_back(self, words);
+        without.tell(models, &entries, stream_time, rules, said);
+        debug_assert!(without.is_as(self, words), "the story without the newcomer is what was told");
+        let place = entries.partition_point(|entry| entry.at <= at);
+        entries.insert(place, Entry { touchpoint: as_read(touchpoint, models), at });
+        with.go_back(self, words);
+        let younger = self.window.younger_count().map(|count| count + usize::from(place < count));
+        let (before, after) = entries.split_at(younger.unwrap_or(0));
+        let mut told = with.tell(models, before, Timestamp::MIN, rules, says);
+        let younger = younger.map(|count| {
+            let mut image = Vec::new();
+            with.pack_state(words, &mut image);
+            (image, count, told.last.max(self.window.reaches_to()))
+        });
+        let rest = with.tell(models, after, stream_time, rules, says);
+        told = Told { last: told.last.max(rest.last), refused: told.refused + rest.refused };
+        counted.applied_again += entries.len() as u64 * 2;
+        counted.refused_episodes += told.refused;
+        let sequences = self.journeys.iter().map(|journey| journey.sequence).collect();
+        std::mem::swap(&mut self.links, &mut with.links);
+        std::mem::swap(&mut self.recent, &mut with.recent);
+        std::mem::swap(&mut self.journeys, &mut with.journeys);
+        self.touchpoints = with.touchpoints;
+        self.window.retell(&entries, told.last, younger, words);
+        counted.retractions += self.put_right(models, sequences, said, says, outcomes);
+        let named = models.iter().any(|model| model.types.names(&touchpoint.kind));
+        if named { Applied::Counted } else { Applied::Ignored }
+    }
+
+    /// Becomes what the other was before the window.
+    fn go_back(&mut self, present: &Customer, words: &Words) {
+        self.begin(&present.identity);
+        let anchor = present.window.anchor();
+        if !anchor.is_empty() {
+            self.open_rest(anchor, words).unwrap_or_else(|_| unreachable!("an anchor is read as it was written"));
+        }
+    }
+
+    /// Goes through touchpoints, and fires what is due before each and up to `until`.
+    fn tell(
+        &mut self,
+        models: &[Arc<Model>],
+        entries: &[Entry],
+        until: Timestamp,
+        rules: &Rules,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Told {
+        let mut told = Told { last: Timestamp::MIN, refused: 0 };
+        for Entry { touchpoint, at } in entries {
+            self.fire_until(models, *at, &mut told, outcomes);
+            let id = Id::of(&touchpoint.id);
+            self.step(models, touchpoint, id, Moment::at(*at), rules, &mut told.refused, outcomes);
+            told.last = told.last.max(*at);
+        }
+        self.fire_until(models, until, &mut told, outcomes);
+        told
+    }
+
+    fn fire_until(&mut self, models: &[Arc<Model>], until: Timestamp, told: &mut Told, outcomes: &mut Vec<Outcome>) {
+        loop {
+            let deadline = self.next_deadline();
+            // Nothing awaited is never due, whatever the instant.
+            if deadline > until || deadline == Timestamp::MAX {
+                return;
+            }
+            self.fire(models, deadline, outcomes);
+            told.last = told.last.max(deadline);
+        }
+    }
+
+    /// Whether the state is the other's but for the numbers of outcomes, which no telling renumbers.
+    fn is_as(&mut self, present: &Customer, words: &mut Words) -> bool {
+        for (journey, other) in self.journeys.iter_mut().zip(&present.journeys) {
+            journey.sequence = other.sequence;
+        }
+        let (mut one, mut other) = (Vec::new(), Vec::new());
+        self.pack_state(words, &mut one);
+        present.pack_state(words, &mut other);
+        one == other
+    }
+
+    /// Publishes in what the story differs now. Returns how many outcomes are retracted.
+    fn put_right(
+        &mut self,
+        models: &[Arc<Model>],
+        mut sequences: Vec<u64>,
+        said: &[Outcome],
+        says: &[Outcome],
+        outcomes: &mut Vec<Outcome>,
+    ) -> u64 {
+        sequences.resize(models.len(), 0);
+        let begin = outcomes.len();
+        // Of all that name an id the last one holds, unless it is a retraction.
+        let known: BTreeMap<Uuid, &Outcome> = said.iter().map(|outcome| (outcome.id, outcome)).collect();
+        let holds: BTreeMap<Uuid, &Outcome> = says.iter().map(|outcome| (outcome.id, outcome)).collect();
+        let held = |all: &BTreeMap<Uuid, &Outcome>, id: &Uuid| all.get(id).is_some_and(|last| !last.what.is_retraction());
+        let completions = completions(says);
+        let gone = said.iter().filter(|outcome| !outcome.what.is_retraction());
+        let gone = gone.filter(|outcome| held(&known, &outcome.id) && !held(&holds, &outcome.id)).cloned();
+        outcomes.extend(gone.map(|outcome| Outcome { what: What::Retraction { of: Box::new(outcome.what) }, ..outcome }));
+        let retracted = outcomes.len() - begin;
+        let mut again: Vec<usize> = Vec::new();
+        for (place, outcome) in says.iter().enumerate() {
+            if outcome.what.is_retraction() || !held(&holds, &outcome.id) {
+                continue;
+            }
+            let known = known.get(&outcome.id);
+            if known.is_some_and(|known| known.says_the_same(outcome)) {
+                // The last word about what is completed is its completion.
+                if again.contains(&place) {
+                    outcomes.push(Outcome { again: true, ..outcome.clone() });
+                }
+                continue;
+            }
+            let completed = match &outcome.what {
+                What::Abandonment { about, .. } | What::Resumption { about, .. } | What::Friction { about, .. } => {
+                    episode(outcome, &about.subject).and_then(|episode| completions.get(&episode)).filter(|at| **at > place)
+                }
+                What::Transition { .. } | What::Completion { .. } | What::Recovery { .. } | What::Retraction { .. } => None,
+            };
+            again.extend(completed);
+            outcomes.push(Outcome { hindsight: completed.is_some(), again: known.is_some(), ..outcome.clone() });
+        }
+        for outcome in &mut outcomes[begin..] {
+            let Some(place) = models.iter().position(|model| model.name == outcome.model) else { continue };
+            sequences[place] += 1;
+            outcome.sequence = sequences[place];
+        }
+        for (journey, sequence) in self.journeys.iter_mut().zip(sequences) {
+            journey.sequence = sequence;
+        }
+        retracted as u64
+    }
+}
+
+/// A touchpoint that is to be told before others.
+#[derive(Clone, Copy)]
+struct Newcomer<'a> {
+    touchpoint: &'a Touchpoint,
+    /// When it is applied.
+    at: Timestamp,
+    /// Up to here the story is told.
+    stream_time: Timestamp,
+}
+
+/// What came of a telling.
+struct Told {
+    /// The instant of the last step.
+    last: Timestamp,
+    refused: u64,
+}
+
+/// An episode as outcomes name it: by model, kind and number.
+type EpisodeName<'a> = (&'a CompactString, &'a CompactString, u32);
+
+fn episode<'a>(outcome: &'a Outcome, subject: &'a Subject) -> Option<EpisodeName<'a>> {
+    match subject {
+        Subject::Episode { kind, number, .. } => Some((&outcome.model, kind, *number)),
+        Subject::Stage(_) | Subject::Session(_) | Subject::Journey => None,
+    }
+}
+
+/// By episode: where its completion is among the outcomes.
+fn completions(says: &[Outcome]) -> BTreeMap<EpisodeName<'_>, usize> {
+    let mut completions = BTreeMap::new();
+    for (place, outcome) in says.iter().enumerate() {
+        if let What::Completion { about } = &outcome.what
+            && let Some(episode) = episode(outcome, &about.subject)
+        {
+            completions.insert(episode, place);
+        }
+    }
+    completions
+}
+
+/// What the models read of it, without whose it is.
+fn as_read(touchpoint: &Touchpoint, models: &[Arc<Model>]) -> Touchpoint {
+    let mut read = Touchpoint { identity: Touchpoint::default().identity, ..touchpoint.clone() };
+    read.properties.retain(|(name, _)| models.iter().any(|model| model.reads(name)));
+    read
+}
