@@ -123,9 +123,14 @@ impl Watch {
         };
     }
 
-    /// What passes at the deadline.
+    /// A date that a touchpoint carries, unless the latest abandonment has told it already: nothing passes twice.
+    pub(super) fn still_to_pass(&self, date: Option<Timestamp>) -> Option<Timestamp> {
+        date.filter(|date| self.abandonment.is_none_or(|told| *date > told.at))
+    }
+
+    /// What passes at the deadline. A date that had passed when a touchpoint carried it is due at once, later than it says.
     pub(super) fn passed(&self) -> Passed {
-        if self.until == Some(self.deadline) { Passed::Date } else { Passed::Silence }
+        if self.until.is_some_and(|until| until <= self.deadline) { Passed::Date } else { Passed::Silence }
     }
 
     /// The deadline passed.
@@ -137,9 +142,15 @@ impl Watch {
         self.abandonments += 1;
     }
 
-    /// The abandonment that something at `now` recovers: strictly less than `within` after it, as everywhere.
+    /// Whether something at `now` still counts for what was abandoned: strictly less than `within` after it, as everywhere.
+    pub(super) fn is_awaited(&self, now: Timestamp, within: Span) -> bool {
+        self.abandonment.is_some_and(|abandonment| now < abandonment.at + within)
+    }
+
+    /// The abandonment that something at `now` recovers. What happened before it, and is told later, recovers nothing: it
+    /// shows that nothing had been abandoned.
     pub(super) fn recoverable(&self, now: Timestamp, within: Span) -> Option<Abandonment> {
-        self.abandonment.filter(|abandonment| now < abandonment.at + within)
+        self.abandonment.filter(|abandonment| abandonment.at <= now && self.is_awaited(now, within))
     }
 
     pub(super) fn about(&self, subject: Subject) -> About {

@@ -67,15 +67,18 @@ fn judge(entered: &[Entered], any_progress: bool, end: i64) -> Vec<(Verdict, usi
                     purchases.push(touchpoint.happened);
                 }
                 (Kind::Completes, None) => {
-                    // The last episode, unless it was completed, is recovered within its window.
+                    // The last episode, unless it was completed, is recovered within its window; it was never left where it
+                    // was bought before that.
                     let number = episodes.len();
                     let last = episodes.last_mut().filter(|last| !last.completed);
                     if let Some(last) = last
-                        && last.abandoned_at.is_some_and(|at| touchpoint.happened < at + RECOVERED_WITHIN)
+                        && let Some(left) = last.abandoned_at.filter(|at| touchpoint.happened < at + RECOVERED_WITHIN)
                     {
                         last.completed = true;
                         told.push((Verdict::Completed, number, touchpoint.happened));
-                        told.push((Verdict::Recovered, number, touchpoint.happened));
+                        if touchpoint.happened >= left {
+                            told.push((Verdict::Recovered, number, touchpoint.happened));
+                        }
                     }
                     purchases.push(touchpoint.happened);
                 }
