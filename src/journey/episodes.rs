@@ -193,7 +193,8 @@ impl Journey {
             let quiet = kind.abandoned_after.as_ref().and_then(|wait| wait.span(&view, self.segment));
             // Only what belongs to the episode says until when it runs: another touchpoint may carry another's instant.
             let until = kind.abandoned_at.as_ref().filter(|_| pending.belongs()).and_then(|at| at.instant(&view));
-            self.episodes[place].watch.arm(quiet, until, arrival.moment);
+            let watch = &mut self.episodes[place].watch;
+            watch.arm(quiet, watch.still_to_pass(until), arrival.moment);
         }
     }
 
@@ -411,7 +412,7 @@ impl Journey {
             return named;
         }
         if candidate.ids.is_empty() {
-            let awaits = |episode: &Episode| self.awaits_recovery(episode, candidate);
+            let awaits = |episode: &Episode| self.is_awaited(episode, candidate);
             return self.fallback(candidate).or_else(|| self.nearest(candidate, awaits)).into_iter().collect();
         }
         if candidate.kind.strict {
@@ -424,23 +425,26 @@ impl Journey {
         let open = |episode: &Episode| episode.kind == candidate.index && !episode.abandoned && scope.holds(episode);
         let open: Vec<usize> = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place])).collect();
         if open.is_empty() {
-            self.latest(candidate, &scope, |episode| self.awaits_recovery(episode, candidate)).into_iter().collect()
+            self.latest(candidate, &scope, |episode| self.is_awaited(episode, candidate)).into_iter().collect()
         } else {
             open
         }
     }
 
     /// Whether completing the abandoned episode without a known id recovers it now, or shows that it never was abandoned.
-    fn awaits_recovery(&self, episode: &Episode, candidate: &Candidate<'_>) -> bool {
+    fn is_awaited(&self, episode: &Episode, candidate: &Candidate<'_>) -> bool {
         episode.abandoned && (self.recoverable(episode, candidate).is_some() || was_bought_before(episode, candidate))
     }
 
-    /// The abandonment that completing the episode now recovers: within the window, and unless an episode of the kind has
-    /// opened since (rule 14).
+    /// The abandonment that completing the episode now recovers.
     fn recoverable(&self, episode: &Episode, candidate: &Candidate<'_>) -> Option<Abandonment> {
-        let opened = self.kinds[usize::from(candidate.index)].opened;
         let within = candidate.kind.recovered_within;
-        episode.watch.recoverable(candidate.touchpoint.event_time, within).filter(|_| episode.latest_then == opened)
+        episode.watch.recoverable(candidate.touchpoint.event_time, within).filter(|_| self.is_latest(episode))
+    }
+
+    /// Whether no episode of the kind has opened since this one was abandoned.
+    fn is_latest(&self, episode: &Episode) -> bool {
+        episode.latest_then == self.kinds[usize::from(episode.kind)].opened
     }
 
     /// Takes out the completed episodes and remembers all ids by which they or the touchpoint knew the thing, even when no

@@ -49,7 +49,7 @@ impl<'a> View<'a> {
             Fact::JourneyTally(index) => self.tally(*index, Extent::Journey),
             Fact::StageTally(index) => journey.tallies.get(*index)?.last_in(journey.stage()?).map(Known::Carried),
             Fact::JourneyNumber => count(journey.number),
-            Fact::JourneyStartedAt => Some(Known::Instant(journey.started_at)),
+            Fact::JourneyStartedAt => journey.has_started().then_some(Known::Instant(journey.started_at)),
             Fact::StageName => text(self.model.stage_name(journey.stage()?)),
             Fact::StageEnteredAt => Some(Known::Instant(journey.standing.as_ref()?.watch.opened_at)),
             Fact::StageTouchpoints => count(journey.standing.as_ref()?.watch.progress_count),

@@ -207,7 +207,8 @@ impl Journey {
                 if evidence.parts & 2 != 0 {
                     signs.answer(evidence.rule, key.as_ref());
                 }
-                if let Some(waited) = waited {
+                // As everywhere, evidence that comes while the rule cools down does not count.
+                if let Some(waited) = waited.filter(|_| !signs.is_cooling(evidence.rule, arrival.at)) {
                     let deadline = seen.at + waited;
                     signs.ask(evidence.rule, seen, key, deadline);
                 }

@@ -76,7 +76,7 @@ pub struct Customer {
 pub struct Journey {
     /// 1, 2, … as the customer re-enters; 0 for the place of a model that has not seen the customer yet.
     pub number: u32,
-    /// Event time of the touchpoint that began it.
+    /// Event time of the touchpoint that entered its first stage; before that, of the first touchpoint.
     pub started_at: Timestamp,
     /// Sequence number of the latest outcome.
     pub sequence: u64,

@@ -169,6 +169,9 @@ impl Journey {
         }
         if matches!(movement, Movement::ReEnter | Movement::Renew) {
             self.begin_next(arrival.at);
+        } else if left.is_none() && self.transitions == 0 {
+            // Until here it was only known since when the customer is.
+            self.started_at = arrival.at;
         }
         // A way back can lead into a stage that nothing belonging to it has reached.
         self.reached[usize::from(to)].get_or_insert(arrival.at);
@@ -184,6 +187,11 @@ impl Journey {
         outcomes.emit(self, arrival.at, arrival.cause(), value, what);
         let watch = Watch::open(arrival.id, arrival.at, arrival.moment);
         self.standing = Some(Standing { stage: to, watch, abandoned: false, signs: Signs::default() });
+    }
+
+    /// Whether the journey has entered a stage, which is when it starts.
+    pub(super) fn has_started(&self) -> bool {
+        self.standing.is_some() || self.transitions > 0
     }
 
     /// The customer's next journey begins: what belongs to one journey begins anew.
@@ -214,7 +222,7 @@ impl Journey {
                 let what = What::Resumption { about, answers };
                 outcomes.emit(self, arrival.at, arrival.cause(), value, what);
             }
-        } else if roles.progresses[usize::from(standing.stage)] {
+        } else if belonging == Belonging::Yes || roles.progresses[usize::from(standing.stage)] {
             standing.watch.progress(arrival.id, touchpoint.event_time, arrival.moment, belonging);
         }
     }
@@ -227,7 +235,7 @@ impl Journey {
         let quiet = stage.quiet.as_ref().and_then(|wait| wait.span(&view, self.segment));
         let until = stage.abandoned_at.as_ref().filter(|_| pending.belongs()).and_then(|at| at.instant(&view));
         if let Some(standing) = &mut self.standing {
-            standing.watch.arm(quiet, until, arrival.moment);
+            standing.watch.arm(quiet, standing.watch.still_to_pass(until), arrival.moment);
         }
     }
 

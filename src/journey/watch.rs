@@ -123,14 +123,19 @@ impl Watch {
         };
     }
 
-    /// What passes at the deadline.
+    /// A date that a touchpoint carries, unless the latest abandonment has told it already: nothing passes twice.
+    pub(super) fn still_to_pass(&self, date: Option<Timestamp>) -> Option<Timestamp> {
+        date.filter(|date| self.abandonment.is_none_or(|told| *date > told.at))
+    }
+
+    /// What passes at the deadline. A date that had passed when a touchpoint carried it is due at once, later than it says.
     pub(super) fn passed(&self) -> Passed {
         self.passed_at(self.deadline)
     }
 
     /// What passed at that deadline.
     pub(super) fn passed_at(&self, deadline: Timestamp) -> Passed {
-        if self.until == Some(deadline) { Passed::Date } else { Passed::Silence }
+        if self.until.is_some_and(|until| until <= deadline) { Passed::Date } else { Passed::Silence }
     }
 
     /// The deadline passed.

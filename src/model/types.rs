@@ -62,7 +62,8 @@ pub struct Evidence {
 pub struct TypeRoles {
     /// The ways into stages that it counts for, in the order of the stages.
     pub enters: Vec<Enters>,
-    /// By present stage: whether it puts the stage's deadline off.
+    /// By present stage: whether it is listed as progress there. What enters a stage is progress too, as far as the stage's
+    /// condition lets it in.
     pub progresses: Vec<bool>,
     /// By present stage: the earlier stage it leads back to.
     pub back: Vec<Option<StageIndex>>,

@@ -132,6 +132,7 @@ fn lesser(plan: &Plan) -> Vec<Plan> {
         change(&|plan| drop(plan.stages.remove(at)));
         change(&|plan| plan.stages[at].when = None);
         change(&|plan| plan.stages[at].quiet = None);
+        change(&|plan| plan.stages[at].progresses = None);
         change(&|plan| plan.stages[at].abandoned_at = false);
         change(&|plan| plan.stages[at].at_least = None);
         change(&|plan| plan.stages[at].back = None);

@@ -148,8 +148,6 @@ impl<'a> Meanings<'a> {
         for (demand, way) in (0..).zip(&stage.enter) {
             for (part, types) in (0..).zip(&way.parts) {
                 self.add(types, Meaning::Enters(Enters { stage: index, demand, part }));
-                // What enters a stage is progress in it, listed or not, as what opens an episode is progress of that.
-                self.add(types, Meaning::Progresses(at));
             }
         }
         self.add(stage.progresses.iter().flatten(), Meaning::Progresses(at));

@@ -209,11 +209,12 @@ impl Dice {
                     _ => Way::One(self.pick(&names).clone()),
                 });
             }
-            let when = self.maybe(25, |dice| match dice.between(0, 5) {
+            let when = self.maybe(25, |dice| match dice.between(0, 6) {
                 0 => Condition::Nps(4),
                 1 => Condition::NpsOf("a".into(), 4),
                 2 if !plan.segments.is_empty() => Condition::InSegment(dice.pick(&plan.segments).0.clone()),
                 3 if number > 0 => Condition::StageAge(dice.within()),
+                4 if number > 0 => Condition::JourneyAge(dice.within()),
                 _ => dice.settled_condition(plan),
             });
             plan.stages.push(Stage {
@@ -221,6 +222,7 @@ impl Dice {
                 enter,
                 when,
                 quiet: self.maybe(60, |dice| dice.wait(plan)),
+                progresses: self.maybe(30, |dice| vec![dice.name(&["views", "w", "e"])]),
                 abandoned_at: self.chance(15),
                 at_least: self.maybe(20, Dice::within),
                 recovered_within: 50,
@@ -385,7 +387,7 @@ impl Dice {
                 question: self.maybe(60, |dice| dice.between(1, 2) as u8),
                 nps: self.maybe(60, |dice| dice.between(0, 10)),
                 value: self.maybe(50, |dice| dice.between(1, 150)),
-                ends: self.maybe(40, |dice| now + dice.between(1, 60)),
+                ends: self.maybe(40, |dice| now + dice.between(-15, 60)),
             });
         }
         touches

@@ -49,6 +49,7 @@ pub(crate) enum Condition {
     JourneyNumber(i64),
     StageTouches(i64),
     StageAge(Seconds),
+    JourneyAge(Seconds),
     Touches(Name, i64),
     Abandonments(Name, i64),
     Not(Box<Condition>),
@@ -76,6 +77,8 @@ pub(crate) struct Stage {
     pub(crate) enter: Vec<Way>,
     pub(crate) when: Option<Condition>,
     pub(crate) quiet: Option<Wait>,
+    /// `None`: any touchpoint of the customer.
+    pub(crate) progresses: Option<Vec<Name>>,
     pub(crate) abandoned_at: bool,
     pub(crate) at_least: Option<Seconds>,
     /// To which stage, and the types, groups and `friction.RULE` that lead there.
@@ -158,6 +161,7 @@ impl Condition {
             Condition::JourneyNumber(least) => format!("journey.number >= {least}"),
             Condition::StageTouches(least) => format!("stage.touchpoints >= {least}"),
             Condition::StageAge(least) => format!("touchpoint.at - stage.entered_at >= duration(\"{least}s\")"),
+            Condition::JourneyAge(least) => format!("touchpoint.at - journey.started_at >= duration(\"{least}s\")"),
             Condition::Touches(kind, least) => format!("{kind}.touchpoints >= {least}"),
             Condition::Abandonments(kind, least) => format!("{kind}.abandonments >= {least}"),
             Condition::Not(inner) => format!("!({})", inner.cel()),
@@ -235,6 +239,8 @@ impl Stage {
             vec![if ways.len() == 1 { format!("enter: {}", ways[0]) } else { format!("enter: [{}]", ways.join(", ")) }];
         parts.extend(self.when.as_ref().map(|when| format!("when: '{}'", when.cel())));
         parts.extend(self.quiet.as_ref().map(|wait| format!("quiet: {}", wait.yaml())));
+        let progresses = self.progresses.as_ref().filter(|_| self.quiet.is_some());
+        parts.extend(progresses.map(|names| format!("progresses: [{}]", names.join(", "))));
         parts.extend(self.abandoned_at.then(|| "abandoned at: touchpoint.ends_at".to_owned()));
         parts.extend(self.at_least.map(|seconds| format!("at least: {seconds}s")));
         parts.extend(self.back.as_ref().map(|(to, by)| format!("back: {{ {to}: [{}] }}", by.join(", "))));

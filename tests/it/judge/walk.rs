@@ -48,6 +48,8 @@ struct Stay {
     first: usize,
     /// When each progress was, and for how long from then on silence is allowed.
     progress: Vec<(Seconds, Option<Seconds>)>,
+    /// How long that is after the latest one is not known yet.
+    unmeasured: bool,
     /// The date that was carried last.
     date: Option<Seconds>,
     /// The latest abandonment, and whether it was not resumed.

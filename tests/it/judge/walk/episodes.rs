@@ -29,7 +29,7 @@ impl Judge<'_> {
         } else if id.is_none_or(|id| !self.closed.contains(&(index, id))) {
             match meant.map(|number| (number, self.episodes[number].state)) {
                 Some((number, State::Open)) if listed => {
-                    self.belong(number, here);
+                    self.belong(number, here, false);
                     stirred.push(number);
                 }
                 Some((number, State::Abandoned)) if listed => {
@@ -37,7 +37,7 @@ impl Judge<'_> {
                     // A date that has passed is not waited for again.
                     let episode = &mut self.episodes[number];
                     episode.date = episode.date.filter(|date| *date > touch.log_time);
-                    self.belong(number, here);
+                    self.belong(number, here, true);
                     stirred.push(number);
                     let name = self.episode_name(number);
                     self.say(at, Some(here), &format!("resumption {name}"));
@@ -62,7 +62,7 @@ impl Judge<'_> {
                             then: 0,
                         });
                         let number = self.episodes.len() - 1;
-                        self.belong(number, here);
+                        self.belong(number, here, true);
                         stirred.push(number);
                     }
                 }
@@ -135,13 +135,16 @@ impl Judge<'_> {
         }
     }
 
-    pub(super) fn belong(&mut self, number: usize, here: usize) {
+    /// `anew`: it opens or takes up the episode.
+    pub(super) fn belong(&mut self, number: usize, here: usize, anew: bool) {
         let touch = &self.seen[here].touch;
         let episode = &mut self.episodes[number];
         episode.latest = here;
         episode.value = touch.value.or(episode.value);
         if self.plan.kinds[episode.kind].abandoned_at {
-            episode.date = touch.ends.or(episode.date);
+            // What the abandonment has told is not told again; what had passed before it came is due when it comes.
+            let due = touch.ends.filter(|date| episode.abandoned.is_none_or(|told| *date > told));
+            episode.date = due.map(|date| if anew { date } else { date.max(touch.log_time) }).or(episode.date);
         }
     }
 

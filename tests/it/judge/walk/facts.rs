@@ -58,6 +58,11 @@ impl Judge<'_> {
             Condition::JourneyNumber(least) => Some(i64::from(self.journey()) >= *least),
             Condition::StageTouches(least) => Some(self.stays.last()?.progress.len() as i64 >= *least),
             Condition::StageAge(least) => Some(touch?.happened - self.stays.last()?.since >= *least),
+            Condition::JourneyAge(least) => {
+                // A journey starts where it enters its first stage.
+                let first = self.stays.iter().find(|stay| stay.journey == journey)?;
+                Some(touch?.happened - first.since >= *least)
+            }
             Condition::Touches(kind, least) => {
                 let number = meant(kind)?;
                 Some(self.episodes[number].progress.len() as i64 >= *least)

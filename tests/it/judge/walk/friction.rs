@@ -69,6 +69,10 @@ impl Judge<'_> {
             Sign::Dwells { on, length, .. } if self.is(here, on) => Some(*length),
             Sign::Missing { .. } | Sign::Dwells { .. } | Sign::Count(..) | Sign::Pattern(..) | Sign::Score { .. } => return,
         };
+        let cools = |place| self.is_cooling(rule, place, self.seen[here].touch.happened);
+        if self.place(rule, here).is_some_and(cools) {
+            return;
+        }
         self.awaited.retain(|(known, question, _)| (*known, *question) != (rule, here));
         self.awaited.push((rule, here, length));
     }

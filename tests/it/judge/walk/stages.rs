@@ -82,6 +82,8 @@ impl Judge<'_> {
     pub(super) fn stay_on(&mut self, stage: &Stage, here: usize, belongs: bool) {
         let at = self.seen[here].touch.happened;
         let counts_from = self.seen[here].counts_from;
+        let listed = stage.progresses.as_ref().filter(|_| stage.quiet.is_some());
+        let is_progress = belongs || listed.is_none_or(|names| names.iter().any(|name| self.is(here, name)));
         let stay = self.stays.last_mut().expect("a stage");
         let resumes = belongs && stay.abandoned;
         if resumes {
@@ -90,10 +92,15 @@ impl Judge<'_> {
             stay.date = stay.date.filter(|date| *date > self.seen[here].touch.log_time);
         }
         if belongs && stage.abandoned_at {
-            stay.date = self.seen[here].touch.ends.or(stay.date);
+            let touch = &self.seen[here].touch;
+            // What the abandonment has told is not told again; what had passed before it came is due when it comes.
+            let due = touch.ends.filter(|date| stay.abandonment.is_none_or(|told| *date > told));
+            let due = due.map(|date| if resumes { date } else { date.max(touch.log_time) });
+            stay.date = due.or(stay.date);
         }
-        if !stay.abandoned {
+        if !stay.abandoned && is_progress {
             stay.progress.push((counts_from, None));
+            stay.unmeasured = true;
         }
         if resumes {
             self.say(at, Some(here), &format!("resumption stage {}", stage.name));
@@ -125,6 +132,7 @@ impl Judge<'_> {
             since: at,
             first: self.seen.len(),
             progress: Vec::new(),
+            unmeasured: true,
             date: None,
             abandonment: None,
             abandoned: false,
@@ -145,10 +153,11 @@ impl Judge<'_> {
 
     /// For how long the present stage may be silent after the progress that just came.
     pub(super) fn arm_stage(&mut self) {
-        let Some(stay) = self.stays.last().filter(|stay| !stay.abandoned) else { return };
+        let Some(stay) = self.stays.last().filter(|stay| !stay.abandoned && stay.unmeasured) else { return };
         let length = self.plan.stages[stay.stage].quiet.as_ref().and_then(|wait| self.length(wait, None));
-        let progress = self.stays.last_mut().and_then(|stay| stay.progress.last_mut());
-        progress.expect("what entered").1 = length;
+        let stay = self.stays.last_mut().expect("a stage");
+        stay.unmeasured = false;
+        stay.progress.last_mut().expect("what entered").1 = length;
     }
 
     pub(super) fn stage_called(&self, name: &str) -> usize {
