@@ -10,7 +10,8 @@
 //!
 //! The shell obeys what the shard decides.
 //! - [`wire`]: bytes to touchpoints, outcomes to bytes. [`generate`]: synthetic load.
-//! - [`port`]: the two traits between a worker and its log. [`lookup`]: journeys for readers. [`metrics`]: the catalogue.
+//! - [`port`]: the two traits between a worker and its log. [`lookup`]: journeys for readers. [`vitals`]: what the
+//!   parts of a process tell of themselves. [`metrics`]: the catalogue.
 //! - [`worker`]: decodes records, lets the shards decide, obeys their actions, commits in time.
 //! - [`ledger`]: what a log with transactions must be asked so that nothing is lost or doubled, whoever the client; what a
 //!   member of a consumer group does when partitions come and go ([`ledger::group`], pure).
@@ -38,6 +39,7 @@ pub mod shard;
 pub mod terminal;
 pub mod time;
 pub mod touchpoint;
+pub mod vitals;
 pub mod wire;
 pub mod worker;
 pub mod yaml;

@@ -6,14 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use dashmap::DashMap;
 
 use crate::journey::Customer;
 use crate::port::ShardId;
 use crate::shard::Shard;
+use crate::time::Timestamp;
 use crate::touchpoint::Identity;
+use crate::vitals::Vitals;
 
 /// A shard, shared with readers.
 #[derive(Clone)]
@@ -29,6 +31,26 @@ impl SharedShard {
     pub fn lock(&self) -> MutexGuard<'_, Shard> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// How far it has come; `None` while its worker has the lock.
+    fn reached(&self) -> Option<Reached> {
+        let shard = match self.0.try_lock() {
+            Ok(shard) => shard,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let applied = shard.committed().positions.iter().map(|position| position.offset).sum();
+        Some(Reached { stream_time: shard.stream_time(), applied })
+    }
+}
+
+/// How far a shard has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Its stream time, once it has one.
+    pub stream_time: Option<Timestamp>,
+    /// The sum of its committed offsets, which grows with every record that is committed.
+    pub applied: i64,
 }
 
 /// All shards that live in this process, for look-ups.
@@ -38,6 +60,7 @@ pub struct Lookup {
     missing: RwLock<BTreeMap<ShardId, Missing>>,
     /// Workers that the log has given their shards, be they none.
     workers: AtomicUsize,
+    vitals: Arc<Vitals>,
 }
 
 /// Why a shard that this process was given cannot be read.
@@ -81,6 +104,16 @@ impl Lookup {
     pub fn remove(&self, shard: ShardId) {
         self.missing.write().unwrap_or_else(PoisonError::into_inner).remove(&shard);
         self.shards.remove(&shard);
+    }
+
+    /// What the parts of the process tell of themselves.
+    pub fn vitals(&self) -> &Arc<Vitals> {
+        &self.vitals
+    }
+
+    /// How far each readable shard has come; `None` where its worker is at it just now. Waits for nobody.
+    pub fn reached(&self) -> Vec<(ShardId, Option<Reached>)> {
+        self.shared().into_iter().map(|(id, shard)| (id, shard.reached())).collect()
     }
 
     /// How many shards are readable.

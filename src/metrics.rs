@@ -36,6 +36,8 @@ const BEHIND: &str = "sillage_stream_time_behind_seconds";
 const ARMED: &str = "sillage_deadlines_armed";
 const ASSIGNED: &str = "sillage_shards_assigned";
 const MISSING: &str = "sillage_shards_missing";
+const UNHEALTHY: &str = "sillage_unhealthy";
+const LOADING: &str = "sillage_history_loading";
 const STANDBY: &str = "sillage_standby_customers";
 const COMMIT_SECONDS: &str = "sillage_commit_seconds";
 const EVENT_LATENCY: &str = "sillage_latency_event_to_commit_seconds";
@@ -59,6 +61,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     missing(&BTreeMap::new());
     standing_by(0);
+    loading(false);
     Ok(handle)
 }
 
@@ -105,6 +108,11 @@ fn describe() {
         MISSING,
         "Shards that this process was given and that do not run, by why: their state is still being read, or they are parked."
     );
+    describe_gauge!(
+        UNHEALTHY,
+        "0 while all is well; by why, how much is not: brokers, disk, worker (1 each), stream_time and parked (partitions), unusable (inputs)."
+    );
+    describe_gauge!(LOADING, "1 while a history is being loaded and live posts wait.");
     describe_gauge!(STANDBY, "Customers whose state a standby has read; 0 where the process does not stand by.");
     describe_histogram!(COMMIT_SECONDS, "Seconds that a commit takes.");
     describe_histogram!(
@@ -122,6 +130,21 @@ pub fn missing(missing: &BTreeMap<ShardId, Missing>) {
     gauge!(MISSING, "why" => "restoring").set((missing.len() - parked) as f64);
 }
 
+/// How far stream time of a shard is behind the worker clock; below zero where it is ahead.
+pub fn behind(shard: ShardId, seconds: f64) {
+    gauge!(BEHIND, "partition" => shard.to_string()).set(seconds);
+}
+
+/// Of a reason that a process can be unwell for: 0, or how much is concerned, such as partitions.
+pub fn unhealthy(why: &'static str, how_much: usize) {
+    gauge!(UNHEALTHY, "why" => why).set(how_much as f64);
+}
+
+/// Whether a history is being loaded into the embedded log.
+pub fn loading(is_loading: bool) {
+    gauge!(LOADING).set(f64::from(u8::from(is_loading)));
+}
+
 /// So many customers are known to this standby.
 pub fn standing_by(customers: usize) {
     gauge!(STANDBY).set(customers as f64);
@@ -130,7 +153,6 @@ pub fn standing_by(customers: usize) {
 /// The metrics of one shard.
 pub struct ShardMeters {
     consumed: Counter,
-    behind: Gauge,
     armed: Gauge,
     journeys: Vec<Vec<Gauge>>,
     shown: Vec<Vec<i64>>,
@@ -147,7 +169,6 @@ impl ShardMeters {
         let journeys: Vec<Vec<Gauge>> = models.inspect(|model| begin_at_zero(model)).map(stages).collect();
         ShardMeters {
             consumed: counter!(CONSUMED, "partition" => partition.clone()),
-            behind: gauge!(BEHIND, "partition" => partition.clone()),
             armed: gauge!(ARMED, "partition" => partition),
             shown: journeys.iter().map(|stages| vec![0; stages.len()]).collect(),
             journeys,
@@ -165,17 +186,11 @@ impl ShardMeters {
         self.show(population);
     }
 
-    /// How far stream time is behind the worker clock; below zero where it is ahead.
-    pub fn behind(&self, seconds: f64) {
-        self.behind.set(seconds);
-    }
-
     /// The shard has gone: it no longer counts here.
     pub fn gone(&mut self) {
         let nobody: Vec<Vec<i64>> = self.shown.iter().map(|stages| vec![0; stages.len()]).collect();
         self.show(&nobody);
         self.armed.set(0.0);
-        self.behind.set(0.0);
     }
 
     /// The gauges are sums over all shards, so each shard adds its change.

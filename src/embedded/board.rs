@@ -86,6 +86,16 @@ impl Board {
         self.news.notify_all();
     }
 
+    /// Why nothing is written: it cannot be, or a transaction has not ended for `still`.
+    pub(super) fn trouble(&self, now: Timestamp, still: Duration) -> Option<String> {
+        let notices = self.lock();
+        let writing =
+            Duration::from_millis(notices.in_flight.map_or(0, |begun| now.since(begun).as_millis().unsigned_abs()));
+        let hangs = (writing >= still)
+            .then(|| format!("a transaction has not come back from the disk for {} s: look at the disk", writing.as_secs()));
+        notices.broken.clone().or(hangs)
+    }
+
     /// Waits up to `wait` for an outcome after `position`.
     pub(super) fn wait_published(&self, position: u64, wait: Duration) {
         let begun = Instant::now();

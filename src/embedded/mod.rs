@@ -239,6 +239,13 @@ impl Store {
         self.board.books(|books| books.loading)
     }
 
+    /// Why nothing can be stored now, as far as that is known: the disk is full, the store is broken, or a transaction has not
+    /// come back from the disk for `still`.
+    pub fn trouble(&self, now: Timestamp, still: Duration) -> Option<String> {
+        let room = disk::room(&self.settings.dir, disk::Wanted::Touchpoints);
+        self.board.trouble(now, still).or_else(|| room.err().map(|fault| fault.reason().to_owned()))
+    }
+
     /// Opens the load of a history that begins at `first`; opening one that is open already goes on with it.
     ///
     /// Whatever stream time the workers hold in mind beyond their last commit is given up for it: they come to rest, and go

@@ -29,6 +29,8 @@ const GROUP_ENTRIES: usize = 20_000;
 const GROUP_BYTES: usize = 16 << 20;
 /// How often to look for what retention is to delete.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Between two lines about transactions that were rolled back.
+const TELL: Duration = Duration::from_secs(60);
 /// What the writer is asked for.
 pub(super) enum Job {
     Append { batch: Vec<Entry>, entering: Entering, answer: SyncSender<Result<Appended, Refusal>> },
@@ -77,12 +79,14 @@ pub(super) struct Writer {
     /// Why nothing is written any more.
     broken: Option<Fault>,
     next_sweep: Instant,
+    /// When it was told last that a transaction was rolled back.
+    told: Option<Instant>,
 }
 
 impl Writer {
     pub(super) fn new(opened: Opened, settings: Settings, board: Arc<Board>, now: Now) -> Self {
         let Opened { connection, books, ids } = opened;
-        Writer { connection, books, ids, settings, board, now, broken: None, next_sweep: Instant::now() }
+        Writer { connection, books, ids, settings, board, now, broken: None, next_sweep: Instant::now(), told: None }
     }
 
     /// Writes until nobody can ask for anything any more.
@@ -191,7 +195,11 @@ impl Writer {
         let undone = self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
         let fault = if undone { fault } else { Fault::Broken(format!("cannot undo what failed: {}", fault.reason())) };
         match &fault {
-            Fault::Full(reason) | Fault::Disk(reason) => warn!(reason, "a transaction of the store was rolled back"),
+            Fault::Full(reason) | Fault::Disk(reason) if self.told.is_none_or(|told| told.elapsed() >= TELL) => {
+                self.told = Some(Instant::now());
+                warn!(reason, "a transaction of the store was rolled back");
+            }
+            Fault::Full(reason) | Fault::Disk(reason) => debug!(reason, "a transaction of the store was rolled back"),
             Fault::Broken(reason) => {
                 error!(reason, "nothing is written to the store any more");
                 self.board.broken(reason);

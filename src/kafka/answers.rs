@@ -6,16 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::warn;
+use tracing::{debug, warn};
 
+use super::client;
 use crate::ledger::{Found, Ledger, OffsetMetadata};
 use crate::port::ShardId;
 
 /// How long a service that was asked to end goes on asking brokers that do not answer.
 const STOPPING: Duration = Duration::from_secs(3);
+/// How long to ask brokers again that refuse: somebody may be changing what they allow.
+const REFUSED: Duration = Duration::from_secs(60);
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -31,23 +34,36 @@ impl Patience {
         Patience { begun: Instant::now(), longest, stop: Arc::clone(stop) }
     }
 
+    /// That of a running service, which outlives its brokers' absence however long that lasts.
+    pub(super) fn endless(stop: &Arc<AtomicBool>) -> Self {
+        Patience::of(Duration::MAX, stop)
+    }
+
     /// Whether to give up: after a while, or soon where the service was asked to end.
     pub(super) fn is_over(&self) -> bool {
         let allowed = if self.stop.load(Ordering::Acquire) { STOPPING } else { self.longest };
         self.begun.elapsed() > allowed
     }
 
-    /// Asks until there is an answer.
+    /// Whether to give up after this error: of those that refuse, nobody expects another answer for ever.
+    pub(super) fn is_over_after(&self, error: &KafkaError) -> bool {
+        self.is_over() || (client::is_refusal(error) && self.begun.elapsed() > REFUSED)
+    }
+
+    /// Asks until there is an answer. That brokers do not answer is told by whoever looks after the service.
     pub(super) fn ask<T>(&self, what: &str, mut ask: impl FnMut() -> KafkaResult<T>) -> Result<T, String> {
+        let mut refused = false;
         loop {
             match ask() {
                 Ok(answer) => return Ok(answer),
-                Err(error) if self.is_over() => return Err(format!("cannot learn {what}: {error}")),
-                Err(error) => {
-                    warn!(%error, "cannot learn {what} yet");
-                    std::thread::sleep(PAUSE);
+                Err(error) if self.is_over_after(&error) => return Err(format!("cannot learn {what}: {error}")),
+                Err(error) if client::is_refusal(&error) && !refused => {
+                    refused = true;
+                    warn!(%error, "cannot learn {what}: the brokers refuse to tell");
                 }
+                Err(error) => debug!(%error, "cannot learn {what} yet"),
             }
+            std::thread::sleep(PAUSE);
         }
     }
 }

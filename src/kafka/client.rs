@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::BaseConsumer;
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 use super::{Connection, Protocol};
 
@@ -106,26 +106,91 @@ pub(super) fn asking(connection: &Connection, isolation: &str) -> ClientConfig {
 }
 
 /// A client that reads state logs, committed records only.
-pub(super) fn state_reader(connection: &Connection) -> Result<BaseConsumer, String> {
+pub(super) fn state_reader(connection: &Connection) -> Result<BaseConsumer<Plain>, String> {
     let mut config = asking(connection, "read_committed");
     config.set("group.id", format!("{}-restore", connection.group));
     config.set("auto.offset.reset", "earliest").set("enable.auto.offset.store", "false");
     config.set("fetch.message.max.bytes", "4194304").set("enable.partition.eof", "true");
     // The end of a log is noticed after so long.
     config.set("fetch.wait.max.ms", "20");
-    config.create().map_err(|error| format!("cannot make a client: {error}"))
+    config.create_with_context(Plain::default()).map_err(|error| format!("cannot make a client: {error}"))
 }
 
-/// Passes librdkafka's log lines on.
+/// Passes librdkafka's log lines on, for those who look closely: each client says several a second while a broker is away, and
+/// what matters comes as an error besides.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, line: &str) {
-    match level {
-        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
-            error!(facility, "{line}");
-        }
-        RDKafkaLogLevel::Warning => warn!(facility, "{line}"),
-        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => info!(facility, "{line}"),
-        RDKafkaLogLevel::Debug => debug!(facility, "{line}"),
+    debug!(?level, facility, "{line}");
+}
+
+/// Between two lines about errors of one kind.
+const TELL: Duration = Duration::from_secs(60);
+
+/// Tells of an error that a client reports, of each kind once a minute, whichever client it is. That a connection is gone is told
+/// by whoever looks after the service, once no broker answers.
+pub(super) fn report(error: &KafkaError, reason: &str) {
+    static TOLD: Mutex<BTreeMap<i32, Instant>> = Mutex::new(BTreeMap::new());
+    let code = error.rdkafka_error_code().map_or(0, |code| code as i32);
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if passes(error) || told.get(&code).is_some_and(|told| told.elapsed() < TELL) {
+        debug!(%error, reason, "a Kafka client reports an error");
+    } else {
+        told.insert(code, Instant::now());
+        warn!(%error, reason, "a Kafka client reports an error");
     }
+}
+
+/// Whether an error is about connections, leaders or coordinators that come and go, or tells of no fault at all. What is fatal
+/// for a client is told by whoever uses it.
+fn passes(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::PartitionEOF
+                | Code::Fatal
+                | Code::BrokerTransportFailure
+                | Code::AllBrokersDown
+                | Code::BrokerDestroy
+                | Code::DestroyBroker
+                | Code::NodeUpdate
+                | Code::OperationTimedOut
+                | Code::TimedOutQueue
+                | Code::MessageTimedOut
+                | Code::WaitingForCoordinator
+                | Code::LeaderNotAvailable
+                | Code::NotLeaderForPartition
+                | Code::RequestTimedOut
+                | Code::BrokerNotAvailable
+                | Code::ReplicaNotAvailable
+                | Code::NetworkException
+                | Code::CoordinatorLoadInProgress
+                | Code::CoordinatorNotAvailable
+                | Code::NotCoordinator
+                | Code::RebalanceInProgress
+        )
+    )
+}
+
+/// Whether the brokers have understood a question and refuse it: asking again changes nothing as long as nobody changes what
+/// they allow.
+pub(super) fn is_refusal(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::TransactionalIdAuthorizationFailed
+                | Code::UnsupportedVersion
+                | Code::UnsupportedFeature
+                | Code::InvalidTransactionTimeout
+                | Code::InvalidConfig
+                | Code::InvalidTopic
+        )
+    )
 }
 
 /// The context of a client that has nothing to tell but errors; remembers whether its connections were disturbed.
@@ -134,6 +199,7 @@ pub(super) struct Plain {
     disturbed: AtomicBool,
     /// By partition: the first offset of what was sent as [`NOTED`] and delivered since it was last asked for.
     noted: Mutex<BTreeMap<i32, i64>>,
+    error: Mutex<Option<String>>,
 }
 
 /// Marks a record whose offset is to be noted when it is delivered.
@@ -143,6 +209,11 @@ impl Plain {
     /// Whether there was an error since this was last asked.
     pub(super) fn was_disturbed(&self) -> bool {
         self.disturbed.swap(false, Ordering::AcqRel)
+    }
+
+    /// The latest error, in librdkafka's words.
+    pub(super) fn last_error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The first offset by partition of the noted records delivered since this was last asked.
@@ -157,10 +228,17 @@ impl ClientContext for Plain {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition comes the same way, and is no fault.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         self.disturbed.store(true, Ordering::Release);
-        warn!(%error, reason, "a Kafka client reports an error");
+        report(&error, reason);
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
     }
 }
+
+impl ConsumerContext for Plain {}
 
 impl ProducerContext for Plain {
     type DeliveryOpaque = usize;

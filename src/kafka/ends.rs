@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::{Connection, answers, client};
 use crate::ledger::group::{End, Partition};
@@ -123,13 +123,13 @@ fn ask_on(
         if answers.send(known.collect()).is_err() {
             return;
         }
-        // Unanswered questions hold stream time; the lag of stream time is a metric.
+        // Unanswered questions hold stream time, which is told by whoever looks after the service.
         let unknown =
             wanted.iter().cycle().zip(both.iter().flatten()).find_map(|(asked, end)| Some((asked, end.as_ref().err()?)));
         if let Some(((input, shard), error)) = unknown.filter(|_| told.is_none_or(|told| told.elapsed() > TELL)) {
             told = Some(Instant::now());
             let topic = &connection.inputs[*input];
-            warn!(topic, shard, error, "the end of an input is unknown: nothing that is missing there can be decided");
+            debug!(topic, shard, error, "the end of an input is unknown: nothing that is missing there can be decided");
         }
         // The next question is not asked before the interval is over, however fast the answer was.
         std::thread::sleep(INTERVAL);

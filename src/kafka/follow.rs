@@ -60,7 +60,7 @@ pub fn follow(connection: &Connection, ledger: &Ledger, followed: &Followed, ove
             }
             // The end of a log for now.
             Some(Err(rdkafka::error::KafkaError::PartitionEOF(_))) | None => {}
-            Some(Err(error)) => warn!(%error, "following the state logs"),
+            Some(Err(error)) => client::report(&error, "following the state logs"),
         }
         if measured.elapsed() > MEASURE {
             (measured, measures) = (Instant::now(), measures.wrapping_add(1));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::error::KafkaResult;
@@ -17,6 +17,8 @@ use crate::wire::outputs;
 /// How long the brokers may take to cut the log; what was not cut then is cut with the next.
 const CALL: Duration = Duration::from_secs(30);
 
+/// What could not be cut for so long is told, and again after so long.
+const OVERDUE: Duration = Duration::from_secs(600);
 /// What was not cut is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(10);
 
@@ -45,6 +47,7 @@ impl LogTrimmer {
 
 fn cut_on(knife: &Knife, orders: &Receiver<(ShardId, i64)>) {
     let mut all: BTreeMap<ShardId, i64> = BTreeMap::new();
+    let mut overdue = Overdue::default();
     loop {
         // An idle shard gives no further order, and somebody who was erased must go from its log all the same.
         match orders.recv_timeout(if all.is_empty() { Duration::MAX } else { AGAIN }) {
@@ -59,14 +62,39 @@ fn cut_on(knife: &Knife, orders: &Receiver<(ShardId, i64)>) {
                 let of_it = answer.find_partition(&knife.topic, *shard as i32);
                 let failed = of_it.and_then(|elem| elem.error().err());
                 if let Some(error) = &failed {
-                    warn!(%error, shard, "a state log is not cut; it grows until it is");
+                    debug!(%error, shard, "a state log is not cut");
                 }
                 failed.is_some()
             }),
-            Err(error) => warn!(%error, "the state log is not cut; it grows until it is"),
+            Err(error) => debug!(%error, "the state log is not cut"),
         }
-        if !all.is_empty() {
+        if all.is_empty() {
+            overdue = Overdue::default();
+        } else {
+            overdue.tell(&all);
             knife.look_for_leaders();
+        }
+    }
+}
+
+/// What should have been cut, and for how long.
+#[derive(Default)]
+struct Overdue {
+    since: Option<Instant>,
+    told: Option<Instant>,
+}
+
+impl Overdue {
+    /// Tells of it once it has lasted, and now and then: brokers that are away are no news of their own.
+    fn tell(&mut self, all: &BTreeMap<ShardId, i64>) {
+        let since = self.since.get_or_insert_with(Instant::now).elapsed();
+        if since > OVERDUE && self.told.is_none_or(|told| told.elapsed() > OVERDUE) {
+            self.told = Some(Instant::now());
+            warn!(
+                shards = all.len(),
+                minutes = since.as_secs() / 60,
+                "the state log is not cut, so it grows; may this client delete records there? (`log_level: debug` tells why)"
+            );
         }
     }
 }

@@ -16,6 +16,7 @@ mod log_trimmer;
 mod offline;
 mod offline_transaction;
 pub mod produce;
+mod pulse;
 mod rebalance;
 mod restore;
 mod source;
@@ -38,6 +39,7 @@ pub use crate::ledger::group::{Protocol, Start};
 pub use follow::{Followed, follow};
 pub use offline::{Extent, Kept, Offline};
 pub use offline_transaction::OfflineTransaction;
+pub use pulse::feel_pulse;
 pub use topics::{Create, Facts, Stamps, Trouble, prepare, remove};
 
 /// Between two looks at the entrance.

@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::answers;
+use super::answers::{self, Patience};
 use super::client::{self, OFFLINE_TRANSACTION, Plain};
 use super::transactions::{self, classified, listed, retried};
 use super::{Connection, Facts};
@@ -22,6 +22,9 @@ use crate::port::ShardId;
 
 /// How long one call to the transaction coordinator may take.
 const CALL: Duration = Duration::from_secs(60);
+
+/// How long to wait for a transaction coordinator.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The transaction of somebody from outside.
 pub struct OfflineTransaction<'a> {
@@ -45,7 +48,7 @@ impl<'a> OfflineTransaction<'a> {
             .set("transaction.timeout.ms", OFFLINE_TRANSACTION.as_millis().to_string())
             // Not more than this waits in memory for the brokers.
             .set("queue.buffering.max.kbytes", "131072");
-        let producer = transactions::initiated(&config, stop)?;
+        let producer = transactions::initiated(&config, &Patience::of(PATIENCE, stop))?;
         Ok(OfflineTransaction { connection, config, consumer, stop, producer })
     }
 
@@ -88,7 +91,7 @@ impl Transactions for OfflineTransaction<'_> {
     }
 
     fn replace(&mut self) -> Result<(), String> {
-        self.producer = transactions::initiated(&self.config, self.stop)?;
+        self.producer = transactions::initiated(&self.config, &Patience::of(PATIENCE, self.stop))?;
         Ok(())
     }
 

@@ -266,7 +266,7 @@ impl ClientContext for RebalanceHandler {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        warn!(%error, reason, "the consumer reports an error");
+        client::report(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {

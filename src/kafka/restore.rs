@@ -11,10 +11,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::{info, warn};
+use tracing::{debug, info};
 
 use super::answers::{self, Patience};
-use super::client;
+use super::client::{self, Plain};
 use super::{Connection, Entrance};
 use crate::ledger::{Ledger, Look, Restored, Restoring, StateReader, Step};
 use crate::port::ShardId;
@@ -22,13 +22,13 @@ use crate::wire::outputs;
 
 /// How long one question to the brokers may take.
 const CALL: Duration = Duration::from_secs(10);
-/// How long a question may go unanswered.
+/// How long it is asked about all shards at once; after that, those that nobody leads are left out.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How long nothing may come before the restore is given up: an open transaction ends before, be it that of an import that was
 /// killed (`client::OFFLINE_TRANSACTION`). The others go on meanwhile.
 const OPEN: Duration = client::OFFLINE_TRANSACTION.saturating_add(Duration::from_secs(60));
 /// How often progress is told.
-const TELL: Duration = Duration::from_secs(2);
+const TELL: Duration = Duration::from_secs(10);
 
 /// A shard's state, or why it cannot be had.
 pub(super) type Outcome = (ShardId, Result<Restored, String>);
@@ -164,14 +164,19 @@ impl Works {
     }
 
     /// A client for which a log ends after what is uncommitted.
-    fn asking(&self) -> Result<BaseConsumer, String> {
-        let made = client::asking(&self.connection, "read_uncommitted").create();
+    fn asking(&self) -> Result<BaseConsumer<Plain>, String> {
+        let made = client::asking(&self.connection, "read_uncommitted").create_with_context(Plain::default());
         made.map_err(|error| format!("cannot make a client: {error}"))
     }
 
     /// Where each shard's log ends now, for this client; 0 where there is nothing. Those that nobody leads are waited for for so
     /// long, and have no end then.
-    fn ends(&self, client: &BaseConsumer, shards: &[ShardId], patience: Duration) -> Result<BTreeMap<ShardId, i64>, String> {
+    fn ends(
+        &self,
+        client: &BaseConsumer<Plain>,
+        shards: &[ShardId],
+        patience: Duration,
+    ) -> Result<BTreeMap<ShardId, i64>, String> {
         if shards.is_empty() {
             // The client takes a question about nothing for a fault.
             return Ok(BTreeMap::new());
@@ -186,7 +191,7 @@ impl Works {
         let whole = || client.offsets_for_times(asked.clone(), CALL).and_then(answers::whole);
         let ends = Patience::of(patience, &self.stop)
             .ask(what, whole)
-            .or_else(|_| Patience::of(PATIENCE, &self.stop).ask(what, || answers::led(client, &asked, CALL)))?;
+            .or_else(|_| Patience::endless(&self.stop).ask(what, || answers::led(client, &asked, CALL)))?;
         let end = |shard: &ShardId| Some((*shard, answers::number_of(&ends, &topic, *shard as i32)?));
         Ok(shards.iter().filter_map(end).collect())
     }
@@ -200,16 +205,16 @@ impl Works {
         };
         reader.stand_at(from)?;
         let place = format!("partition {shard} of {}", reader.topic);
-        let (begun, mut told) = (Instant::now(), Instant::now());
+        let (begun, mut told, mut known) = (Instant::now(), Instant::now(), 0);
         let restored = read_through(&mut restoring, &self.ledger, reader, &place, OPEN, &self.stop, |restoring| {
-            if told.elapsed() > TELL {
-                told = Instant::now();
-                info!(shard, customers = restoring.customers(), end, "restoring");
+            if told.elapsed() > TELL && restoring.customers() > known {
+                (told, known) = (Instant::now(), restoring.customers());
+                info!(shard, customers = known, end, "restoring");
             }
             self.is_wanted(assignment).then_some(()).ok_or("nobody wants it any more")
         })?;
         let (customers, seconds) = (restored.customers.len(), begun.elapsed().as_secs_f64());
-        info!(shard, customers, seconds, "shard restored");
+        debug!(shard, customers, seconds, "shard restored");
         Ok(restored)
     }
 }
@@ -230,6 +235,7 @@ pub(super) fn read_through(
         match restoring.step(ledger, reader)? {
             Step::Done(restored) => return Ok(restored),
             Step::Further => patience = Patience::of(longest, stop),
+            Step::Idle if reader.was_disturbed() => patience = Patience::of(longest, stop),
             Step::Idle if patience.is_over() => {
                 return Err(format!("{place} cannot be read to its end: does a transaction stand open there?"));
             }
@@ -241,7 +247,7 @@ pub(super) fn read_through(
 
 /// Reads one partition of the state log.
 pub(super) struct Reader {
-    pub(super) client: BaseConsumer,
+    pub(super) client: BaseConsumer<Plain>,
     pub(super) topic: String,
     pub(super) shard: ShardId,
 }
@@ -259,6 +265,10 @@ impl Reader {
 }
 
 impl StateReader for Reader {
+    fn was_disturbed(&mut self) -> bool {
+        self.client.context().was_disturbed()
+    }
+
     fn rewind(&mut self) -> Result<(), String> {
         self.stand_at(Offset::Beginning)
     }
@@ -267,7 +277,7 @@ impl StateReader for Reader {
         match self.client.poll(Duration::from_millis(50)) {
             Some(Ok(record)) => return Ok(take(Look::Page(record.offset(), record.payload().unwrap_or_default()))),
             Some(Err(KafkaError::PartitionEOF(_))) | None => {}
-            Some(Err(error)) => warn!(%error, "reading the state log"),
+            Some(Err(error)) => client::report(&error, "reading the state log"),
         }
         // librdkafka's own position, since it counts the records that end transactions.
         let position = self.client.position().map_err(|error| self.fault(&error))?;

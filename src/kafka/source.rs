@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use tracing::warn;
 
 use super::batch::{Batch, Place, Record, Records};
 use super::ends::Ends;
@@ -157,7 +156,7 @@ impl Source<'_> {
                 ))
             }
             _ => {
-                warn!(%error, "the consumer reports an error");
+                client::report(error, "the consumer");
                 Ok(())
             }
         }

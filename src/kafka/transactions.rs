@@ -12,7 +12,7 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::answers::{self, Patience};
 use super::batch;
@@ -25,8 +25,8 @@ use crate::port::ShardId;
 
 /// How long one call to the transaction coordinator may take before its end counts as unknown.
 const CALL: Duration = Duration::from_secs(15);
-/// How long to try to find out how a commit ended, or to get a producer back, before giving the worker up.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// The same of the first call of a new producer, which can be made again: in between it is seen whether the service is to end.
+const BEGINNING: Duration = Duration::from_secs(5);
 /// What takes longer than this may have been asked for twice, and the first request may still be on its way, to take effect in
 /// a later transaction. Asking again takes longer than this (`client::ASKED_AGAIN_AFTER_MILLIS`).
 const SLOW: Duration = Duration::from_secs(1);
@@ -80,10 +80,7 @@ impl KafkaTransactions {
 
     /// Fences whoever used the transactional id before, and ends what they left open.
     pub(super) fn begin_for_good(&mut self) -> Result<(), String> {
-        match retried(|| self.producer.init_transactions(CALL)) {
-            Ok(()) => Ok(()),
-            Err(Failure::Abort(_) | Failure::Unclear(_)) => self.replace(),
-        }
+        if has_begun(&self.producer, &Patience::endless(&self.stop))? { Ok(()) } else { self.replace() }
     }
 
     /// How an end went, be it a commit or not, that was asked for at that instant: what was asked before it counts as well.
@@ -151,7 +148,7 @@ impl Transactions for KafkaTransactions {
         for shard in shards {
             asked.add_partition(topic, *shard as i32);
         }
-        let committed = Patience::of(PATIENCE, &self.stop)
+        let committed = Patience::endless(&self.stop)
             .ask("what was committed", || consumer.committed_offsets(asked.clone(), CALL).and_then(answers::whole))?;
         Ok(answers::metadata_of(&committed, topic, shards))
     }
@@ -202,23 +199,33 @@ fn open(
     max_bytes: usize,
     stop: &Arc<AtomicBool>,
 ) -> Result<ThreadedProducer<Plain>, String> {
-    initiated(&client::producer(connection, worker, max_bytes), stop)
+    initiated(&client::producer(connection, worker, max_bytes), &Patience::endless(stop))
 }
 
 /// A producer that has fenced whoever used its transactional id before, and ended what they left open.
-pub(super) fn initiated(config: &ClientConfig, stop: &Arc<AtomicBool>) -> Result<ThreadedProducer<Plain>, String> {
-    let patience = Patience::of(PATIENCE, stop);
+pub(super) fn initiated(config: &ClientConfig, patience: &Patience) -> Result<ThreadedProducer<Plain>, String> {
     loop {
         let producer = create(config)?;
-        match retried(|| producer.init_transactions(CALL)) {
-            Ok(()) => return Ok(producer),
-            Err(Failure::Abort(reason) | Failure::Unclear(reason)) => {
-                if patience.is_over() {
-                    return Err(format!("cannot begin to write transactions: {reason}"));
-                }
-                warn!(reason, "the transaction coordinator does not answer; trying again");
-                std::thread::sleep(PAUSE);
-            }
+        if has_begun(&producer, patience)? {
+            return Ok(producer);
+        }
+    }
+}
+
+/// Makes a producer's first call, and makes it again while the client says that this may help, for a bounded time: after that,
+/// another producer is to be tried.
+fn has_begun(producer: &ThreadedProducer<Plain>, patience: &Patience) -> Result<bool, String> {
+    let begun = Instant::now();
+    loop {
+        let Err(error) = producer.init_transactions(BEGINNING) else { return Ok(true) };
+        if patience.is_over_after(&error) {
+            return Err(format!("cannot begin to write transactions: {error}"));
+        }
+        debug!(%error, "the transaction coordinator does not answer; trying again");
+        std::thread::sleep(PAUSE);
+        let may_help = matches!(&error, KafkaError::Transaction(error) if error.is_retriable());
+        if !may_help || begun.elapsed() > CALL {
+            return Ok(false);
         }
     }
 }

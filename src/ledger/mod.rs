@@ -202,4 +202,8 @@ pub trait StateReader {
     /// # Errors
     /// Why it cannot be read.
     fn look<R>(&mut self, take: impl FnOnce(Look<'_>) -> R) -> Result<R, String>;
+    /// Whether its connections have failed since this was last asked: that nothing comes says nothing about the log then.
+    fn was_disturbed(&mut self) -> bool {
+        false
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::{info, warn};
+use tracing::{debug, info};
 
 use super::writer::StateWriter;
 use super::{Failure, Ledger, OffsetMetadata, Outgoing, Position, ProducerState, Transactions};
@@ -154,7 +154,7 @@ impl<T: Transactions> LedgerSink<T> {
 
     /// Finds out how a commit ended: after the new producer's init nothing of the old one can change it any more.
     fn resolve(&mut self, progress: &[(ShardId, Progress)], attempt: &str, reason: &str) -> Verdict {
-        warn!(reason, "the end of a commit is unknown; asking what was committed");
+        debug!(reason, "the end of a commit is unknown; asking what was committed");
         if let Err(lost) = self.replace() {
             return Verdict::Lost(lost);
         }
@@ -167,7 +167,7 @@ impl<T: Transactions> LedgerSink<T> {
             let mark = committed.get(shard);
             mark.is_some_and(|mark| mark.attempt == attempt && mark.sequence == progress.sequence)
         });
-        info!(applied, "the end of the commit is known");
+        info!(applied, reason, "the end of a commit was unknown; the brokers say now whether it was applied");
         if applied { Verdict::Committed } else { Verdict::Aborted(reason.to_owned()) }
     }
 

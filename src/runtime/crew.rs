@@ -21,6 +21,11 @@ impl Stop {
         self.0.store(true, Ordering::Release);
     }
 
+    /// The flag itself, for those who know only flags.
+    pub(super) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.0)
+    }
+
     /// Whether everybody was asked to stop.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)

@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod crew;
 pub mod hangup;
+mod health;
 pub mod service;
 pub mod standby;

@@ -16,6 +16,7 @@ use tracing::{error, info, warn};
 use super::clock::Clock;
 use super::crew::{self, Crew, Stop};
 use super::hangup::Hangup;
+use super::health::{Standing, Watch};
 use super::standby::{Decision, Standby};
 use crate::config::{Config, KafkaLog, Log};
 use crate::embedded::{self, Store};
@@ -91,6 +92,7 @@ struct Life {
     stop: Stop,
     lookup: Arc<Lookup>,
     entrance: Arc<kafka::Entrance>,
+    standing: Standing,
 }
 
 fn unable(what: &str, error: impl std::fmt::Display) -> Ended {
@@ -128,6 +130,7 @@ impl Life {
             stop,
             lookup: Arc::new(Lookup::default()),
             entrance: Arc::default(),
+            standing: Standing::default(),
         })
     }
 
@@ -143,6 +146,7 @@ impl Life {
             Ok(serving) => serving,
             Err(ended) => return ended,
         };
+        let watched = store.clone();
         let crew = match (&self.config.log, store) {
             (Log::Embedded(_), Some(_)) if self.standby.is_some() => {
                 Err(Ended::Unable("the embedded log has no standby: its store belongs to one process".to_owned()))
@@ -155,7 +159,7 @@ impl Life {
             (Log::Embedded(_), None) => Err(Ended::Unable("the store was not opened".to_owned())),
         };
         let ended = match crew {
-            Ok(crew) => self.watch(crew),
+            Ok(crew) => self.watch(crew, watched),
             Err(ended) => ended,
         };
         // Readers are served until the last commit is done.
@@ -189,6 +193,7 @@ impl Life {
     fn on_kafka(&self, log: &KafkaLog) -> Result<Crew, Ended> {
         let connection = Arc::new(log.connection.clone());
         let facts = self.reach(&connection, log.create)?;
+        kafka::feel_pulse(&connection, self.lookup.vitals(), self.stop.flag()).map_err(Ended::Unable)?;
         let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
         let entrance = &self.entrance;
         let crew =
@@ -237,14 +242,16 @@ impl Life {
     }
 
     /// Waits for a signal, a worker that ended, or a wrong clock; then for all workers to drain.
-    fn watch(&self, crew: Crew) -> Ended {
+    fn watch(&self, crew: Crew, store: Option<Arc<Store>>) -> Ended {
         let mut wrong = None;
+        let mut watch = Watch::new(Arc::clone(&self.lookup), store, self.clock.handle(), self.standing.clone());
         while !self.stop.is_set() && !crew.is_short() {
             if let Err(reason) = self.clock.check() {
                 error!(reason, "the clock is wrong; nothing more is decided");
                 wrong = Some(reason);
                 break;
             }
+            watch.look();
             if self.lookup.assigned_workers() >= self.config.workers
                 && !self.lookup.missing().values().any(|why| *why == Missing::Awaited)
             {
@@ -254,6 +261,7 @@ impl Life {
             let _ = self.signals.recv_timeout(LOOK);
         }
         self.stop.set();
+        drop(watch);
         info!("stopping: finishing what is decided, committing, leaving");
         match (crew.join(), wrong) {
             (Ok(()), None) => Ended::Asked,
@@ -284,10 +292,11 @@ impl Life {
             },
             ready: {
                 let (lookup, stop, workers) = (Arc::clone(&self.lookup), self.stop.clone(), self.config.workers);
+                let standing = self.standing.clone();
                 Arc::new(move || match (stop.is_set(), lookup.assigned_workers() >= workers) {
                     (true, _) => Err("stopping".to_owned()),
                     (false, false) => Err("the log has not given every worker its shards yet".to_owned()),
-                    (false, true) => whole(&lookup),
+                    (false, true) => standing.now().and_then(|()| whole(&lookup)),
                 })
             },
             alive: {

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use compact_str::CompactString;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use crate::journey::Outcome;
 use crate::lookup::{Lookup, Missing, SharedShard};
@@ -21,6 +21,7 @@ use crate::shard::{
 };
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
+use crate::vitals::{Beat, Taken};
 use crate::wire::{self, Arrival, Format, Limits, Mapping, Wanted, erasures};
 
 /// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed; and by what
@@ -31,6 +32,8 @@ const STEP: Span = Span::from_secs(10);
 /// A shard that was given up is kept so long, in case it comes back: not for ever, since somebody else may have it, and erases.
 const KEPT: Span = Span::from_secs(60);
 
+/// What is said of a transaction that did not go through.
+const UNDONE: &str = "a transaction was undone; its records are applied again";
 /// A round of polling that brings fewer records has emptied the log. A log that has more hands over some hundreds in a round.
 const FEW: usize = 100;
 
@@ -70,8 +73,6 @@ pub struct Job {
 struct OwnedShard {
     shard: SharedShard,
     meters: ShardMeters,
-    /// When it came; what stream time is behind of until there is one.
-    since: Timestamp,
 }
 
 /// A shard as it was given up.
@@ -117,10 +118,12 @@ pub struct Worker {
     round: usize,
     /// Whether a round since the last commit has emptied the log.
     caught_up: bool,
-    last_measure: Timestamp,
     last_step: Timestamp,
     was_assigned: bool,
     meters: WorkerMeters,
+    beat: Arc<Beat>,
+    /// By input: what was taken since it was last told.
+    taken: Vec<Taken>,
     actions: Vec<Action>,
     /// Outcomes published in the open transaction, to be counted when it is committed.
     published: Vec<Published>,
@@ -132,6 +135,7 @@ impl Worker {
     pub fn new(job: Job, sink: Box<dyn Sink>) -> Self {
         let last_commit = (job.now)();
         let wanted = Wanted::of(job.models.iter().map(Arc::as_ref));
+        let (beat, taken) = (job.lookup.vitals().worker(), vec![Taken::default(); job.topics.len()]);
         let page_bytes = PAGE_BYTES + job.models.iter().map(|model| model.structure().len()).sum::<usize>();
         Worker {
             job,
@@ -149,10 +153,11 @@ impl Worker {
             commit_ended: last_commit,
             round: 0,
             caught_up: true,
-            last_measure: last_commit,
             last_step: last_commit,
             was_assigned: false,
             meters: WorkerMeters::default(),
+            beat,
+            taken,
             actions: Vec::new(),
             published: Vec::new(),
             stopped: None,
@@ -229,9 +234,10 @@ impl Worker {
     fn abort(&mut self, leaving: &[ShardId], reason: &str) {
         match self.sink.abort() {
             Verdict::Committed | Verdict::Aborted(_) => {
+                warn!(reason, "{UNDONE}");
                 let dirty: Vec<ShardId> =
                     self.shards.iter().filter(|(_, owned)| owned.shard.lock().is_dirty()).map(|(shard, _)| *shard).collect();
-                self.undone(&dirty, leaving, reason);
+                self.undone(&dirty, leaving);
             }
             Verdict::Lost(lost) => self.stop(lost),
         }
@@ -281,6 +287,7 @@ impl Worker {
         let dirty: Vec<ShardId> =
             self.shards.iter().filter(|(_, owned)| takes_part(owned)).map(|(shard, _)| *shard).collect();
         if dirty.is_empty() {
+            self.beat.committed();
             self.keep(leaving);
             return true;
         }
@@ -322,8 +329,19 @@ impl Worker {
         self.caught_up = false;
         let committed = verdict == Verdict::Committed;
         match verdict {
-            Verdict::Committed => self.committed(&dirty, leaving, begun),
-            Verdict::Aborted(reason) => self.undone(&dirty, leaving, &reason),
+            Verdict::Committed => {
+                self.beat.committed();
+                self.committed(&dirty, leaving, begun);
+            }
+            Verdict::Aborted(reason) => {
+                // What goes on failing is told by whoever watches the process.
+                if self.beat.failed(&reason) {
+                    warn!(reason, "{UNDONE}");
+                } else {
+                    debug!(reason, "{UNDONE}");
+                }
+                self.undone(&dirty, leaving);
+            }
             Verdict::Lost(reason) => self.stop(reason),
         }
         committed
@@ -339,8 +357,7 @@ impl Worker {
     }
 
     /// Undoes what `dirty` had in the transaction, after `leaving` have gone.
-    fn undone(&mut self, dirty: &[ShardId], leaving: &[ShardId], reason: &str) {
-        warn!(reason, "a transaction was undone; its records are applied again");
+    fn undone(&mut self, dirty: &[ShardId], leaving: &[ShardId]) {
         self.meters.aborted();
         self.published.clear();
         self.forget(leaving);
@@ -421,14 +438,6 @@ impl Worker {
     /// Tells what was given to this process and does not run.
     fn shortfall(&self) {
         metrics::missing(&self.job.lookup.missing());
-    }
-
-    fn measure(&mut self, now: Timestamp) {
-        self.last_measure = now;
-        for owned in self.shards.values() {
-            let reached = owned.shard.lock().stream_time().unwrap_or(owned.since);
-            owned.meters.behind((now.as_millis() - reached.as_millis()) as f64 / 1e3);
-        }
     }
 
     /// Shards whose stream time was ahead of this worker's clock go on once the clock has come there (rule 5).
@@ -523,7 +532,7 @@ impl ShardOwner for Worker {
                     continue;
                 }
             };
-            info!(shard = id, customers = customers.len(), "shard assigned");
+            debug!(shard = id, customers = customers.len(), "shard assigned");
             let models = Arc::clone(&self.job.models);
             let mut meters = ShardMeters::new(id, self.job.models.iter().map(Arc::as_ref));
             let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress);
@@ -531,7 +540,7 @@ impl ShardOwner for Worker {
             meters.standing(shard.population(), shard.armed());
             let shard = SharedShard::new(shard);
             self.job.lookup.add(id, shard.clone());
-            if self.shards.insert(id, OwnedShard { shard, meters, since: now }).is_none() {
+            if self.shards.insert(id, OwnedShard { shard, meters }).is_none() {
                 self.meters.assigned(1);
             }
             // What the owner before left overdue is decided now: it is obeyed like everything else, or the next commit would
@@ -584,6 +593,9 @@ impl ShardOwner for Worker {
             self.meters.late();
         }
         let body = decode(&self.job, &self.wanted, &self.meters, &record, log_time, self.spare.pop().unwrap_or_default());
+        let taken = &mut self.taken[origin.input];
+        taken.records += 1;
+        taken.unusable += u64::from(matches!(body, Body::Unusable(_)));
         shard.receive(origin.input, Buffered { offset: origin.offset, log_time, body });
         drop(shard);
         self.note_received(origin.shard);
@@ -633,9 +645,10 @@ impl ShardOwner for Worker {
         if self.is_commit_due(now) {
             self.commit(&[]);
         }
-        if now.since(self.last_measure) >= self.job.commit_interval {
-            self.measure(now);
+        for (input, taken) in self.job.topics.iter().zip(&mut self.taken).filter(|(_, taken)| taken.records > 0) {
+            self.job.lookup.vitals().took(input, std::mem::take(taken));
         }
+        self.beat.turned();
         self.stopped.clone().map_or(Ok(()), Err)
     }
 }

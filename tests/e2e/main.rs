@@ -22,6 +22,7 @@ mod load;
 mod moving;
 mod observability;
 mod oracle;
+mod outage;
 mod resets;
 mod restarts;
 mod shop;

@@ -39,7 +39,7 @@ fn every_query_of_the_dashboard_has_an_answer() {
     }
     let home = tempfile::Builder::new().prefix("sillage-e2e-watch-").tempdir().expect("a temporary directory");
     let service = Service::start(&home);
-    let prometheus = Prometheus::start(&home, &service.address);
+    let prometheus = Prometheus::start(home.path(), &service.address, None);
     let mut waiting = queries();
     assert!(waiting.len() > 20, "the dashboard has lost its queries");
 
@@ -83,6 +83,19 @@ fn prometheus_reads_the_scrape_configuration() {
         Command::new("promtool").args(["check", "config"]).arg(root().join("deploy/prometheus/prometheus.yml")).output();
     let read = read.expect("promtool starts");
     assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+}
+
+/// Pending and firing when they should be, and silent otherwise.
+#[test]
+fn the_alerts_say_what_they_are_meant_to_say() {
+    if is_missing(&["promtool"]) {
+        return;
+    }
+    let read =
+        Command::new("promtool").args(["test", "rules"]).arg(root().join("deploy/prometheus/alerts.test.yml")).output();
+    let read = read.expect("promtool starts");
+    let said = [read.stdout, read.stderr].concat();
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
 #[test]
@@ -259,16 +272,19 @@ impl Service {
 }
 
 /// A Prometheus of our own, on a port of our own.
-struct Prometheus {
+pub(crate) struct Prometheus {
     address: String,
     _process: Leashed,
 }
 
 impl Prometheus {
-    fn start(home: &TempDir, target: &str) -> Prometheus {
-        let config = home.path().join("prometheus.yml");
+    /// Scrapes one service, and judges these rules.
+    pub(crate) fn start(home: &Path, target: &str, rules: Option<&Path>) -> Prometheus {
+        let config = home.join("prometheus.yml");
+        let rules = rules.map_or_else(String::new, |rules| format!("\"{}\"", rules.display()));
         let lines = format!(
-            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\n\
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}\n\
+             rule_files: [{rules}]\n\
              scrape_configs: [{{job_name: sillage, static_configs: [{{targets: [\"{target}\"]}}]}}]\n"
         );
         std::fs::write(&config, lines).expect("the configuration can be written");
@@ -276,16 +292,25 @@ impl Prometheus {
         let arguments = [
             PathBuf::from("prometheus"),
             format!("--config.file={}", config.display()).into(),
-            format!("--storage.tsdb.path={}", home.path().join("prometheus").display()).into(),
+            format!("--storage.tsdb.path={}", home.join("prometheus").display()).into(),
             format!("--web.listen-address={address}").into(),
         ];
         let arguments: Vec<&Path> = arguments.iter().map(PathBuf::as_path).collect();
-        let process = Leashed::start(&arguments, home.path().join("prometheus.log"));
+        let process = Leashed::start(&arguments, home.join("prometheus.log"));
         let prometheus = Prometheus { address, _process: process };
         wait::until_true("Prometheus to be ready", Duration::from_secs(30), || {
             ureq::get(format!("http://{}/-/ready", prometheus.address)).call().is_ok()
         });
         prometheus
+    }
+
+    /// The alerts that are pending or firing.
+    pub(crate) fn alerts(&self) -> Vec<String> {
+        let answer = ureq::get(format!("http://{}/api/v1/alerts", self.address)).call().expect("an answer");
+        let answer: Value = serde_json::from_reader(answer.into_body().into_reader()).expect("JSON");
+        let alerts = answer["data"]["alerts"].as_array().expect("alerts");
+        let name = |alert: &Value| alert["labels"]["alertname"].as_str().unwrap_or_default().to_owned();
+        alerts.iter().map(name).collect()
     }
 
     /// The values of an instant query; panics where Prometheus refuses it.
@@ -337,7 +362,7 @@ impl Drop for Leashed {
 }
 
 /// Whether one of the programs is missing, which is said loudly, and refused in CI.
-fn is_missing(programs: &[&str]) -> bool {
+pub(crate) fn is_missing(programs: &[&str]) -> bool {
     let found = |program: &&&str| {
         let path = std::env::var_os("PATH").unwrap_or_default();
         std::env::split_paths(&path).any(|folder| folder.join(program).is_file())

@@ -16,7 +16,7 @@ const ARROW: &[&[&str]] = &[
     &["scenario"],
     &["wire"],
     &["generate"],
-    &["port"],
+    &["port", "vitals"],
     &["lookup"],
     &["metrics"],
     &["worker"],

@@ -1,7 +1,6 @@
 //! What the brokers are asked before a shard can go on, and for how long.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::KafkaResult;
@@ -11,9 +10,6 @@ use super::{CALL, GroupConsumer, RebalanceHandler};
 use crate::kafka::answers::{self, Patience};
 use crate::ledger::group::{Answer, Extent, Moment, Partition, Question};
 use crate::port::ShardId;
-
-/// How long to go on asking where to start: a predecessor's open transaction blocks the answer until it times out.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 impl RebalanceHandler {
     pub(super) fn answer(&self, consumer: &GroupConsumer, question: &Question) -> Result<Answer, String> {
@@ -83,8 +79,9 @@ impl RebalanceHandler {
         self.partitions(list).into_iter().filter_map(number).collect()
     }
 
-    /// Asks until there is an answer, for a bounded time.
+    /// Asks until there is an answer: a predecessor's open transaction blocks it until it times out, and brokers that are away
+    /// come back.
     fn persistently<T>(&self, what: &str, ask: impl FnMut() -> KafkaResult<T>) -> Result<T, String> {
-        Patience::of(PATIENCE, &self.stop).ask(what, ask)
+        Patience::endless(&self.stop).ask(what, ask)
     }
 }
