@@ -23,6 +23,10 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 use crate::wire::{self, Arrival, Format, Limits, Mapping, Wanted, erasures};
 
+mod lossy;
+
+use lossy::Lossy;
+
 /// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed; and by what
 /// stands there of the models.
 const PAGE_BYTES: usize = 256;
@@ -97,6 +101,8 @@ pub struct Worker {
     page_bytes: usize,
     /// Which properties anybody reads.
     wanted: Wanted,
+    /// What records lost that were used all the same.
+    lossy: Lossy,
     /// When the batch was received that is being handed over.
     receipt: Timestamp,
     shards: BTreeMap<ShardId, OwnedShard>,
@@ -138,6 +144,7 @@ impl Worker {
             sink,
             page_bytes,
             wanted,
+            lossy: Lossy::default(),
             receipt: last_commit,
             shards: BTreeMap::new(),
             spare: Vec::new(),
@@ -425,6 +432,7 @@ impl Worker {
 
     fn measure(&mut self, now: Timestamp) {
         self.last_measure = now;
+        self.lossy.tell(now);
         for owned in self.shards.values() {
             let reached = owned.shard.lock().stream_time().unwrap_or(owned.since);
             owned.meters.behind((now.as_millis() - reached.as_millis()) as f64 / 1e3);
@@ -443,7 +451,7 @@ impl Worker {
 fn decode(
     job: &Job,
     wanted: &Wanted,
-    meters: &WorkerMeters,
+    (meters, lossy): (&mut WorkerMeters, &mut Lossy),
     record: &RawRecord<'_>,
     log_time: Timestamp,
     mut touchpoint: Box<Touchpoint>,
@@ -461,9 +469,12 @@ fn decode(
         Some(value) => wire::decode_into(job.format, job.mapping.as_ref(), wanted, value, &arrival, &mut touchpoint),
     };
     match decoded {
-        Ok(clamped) => {
-            if clamped {
+        Ok(told) => {
+            if told.clamped {
                 meters.clamped();
+            }
+            if let Some(losses) = &told.losses {
+                lossy.note(losses, meters);
             }
             let home = job.partitioner.partition(touchpoint.identity.id.as_bytes(), job.partitions);
             if home.is_some_and(|home| home != origin.shard) {
@@ -583,7 +594,9 @@ impl ShardOwner for Worker {
         if shard.stream_time().is_some_and(|stream_time| log_time < stream_time) {
             self.meters.late();
         }
-        let body = decode(&self.job, &self.wanted, &self.meters, &record, log_time, self.spare.pop().unwrap_or_default());
+        let touchpoint = self.spare.pop().unwrap_or_default();
+        let telling = (&mut self.meters, &mut self.lossy);
+        let body = decode(&self.job, &self.wanted, telling, &record, log_time, touchpoint);
         shard.receive(origin.input, Buffered { offset: origin.offset, log_time, body });
         drop(shard);
         self.note_received(origin.shard);
