@@ -77,6 +77,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("M053", "a tally that does not say how it sums up"),
     ("M054", "a property that cannot be summed up so"),
     ("M055", "a property that nothing uses"),
+    ("M056", "not a time zone"),
     ("M057", "money without a currency"),
     ("M058", "not a currency"),
     ("M059", "a property that is not declared"),

@@ -20,6 +20,8 @@ const IGNORED: &str = "sillage_touchpoints_ignored_total";
 const DUPLICATE: &str = "sillage_touchpoints_duplicate_total";
 const LATE: &str = "sillage_records_late_total";
 const CLAMPED: &str = "sillage_touchpoints_clamped_total";
+const MISFITS: &str = "sillage_property_misfits_total";
+const LOST: &str = "sillage_touchpoint_parts_lost_total";
 const MISROUTED: &str = "sillage_records_misrouted_total";
 const DEAD_LETTERS: &str = "sillage_dead_letters_total";
 const REFUSED_EPISODES: &str = "sillage_episodes_refused_total";
@@ -70,6 +72,11 @@ fn describe() {
     describe_counter!(IGNORED, "Touchpoints of a type that no model names.");
     describe_counter!(DUPLICATE, "Touchpoints dropped as repeats of the same id and customer.");
     describe_counter!(CLAMPED, "Touchpoints whose event time lay ahead and was clamped to log time.");
+    describe_counter!(
+        MISFITS,
+        "Values that are nothing of what the models declare, and count as absent, by property that a model reads."
+    );
+    describe_counter!(LOST, "Parts that touchpoints lost, or that were mended, by reason; the touchpoints were applied.");
     describe_counter!(
         LATE,
         "Records whose log time lies before stream time: this machine's clock is ahead of the broker's, or `settle` is too short."
@@ -227,6 +234,9 @@ pub struct WorkerMeters {
     commit_seconds: Histogram,
     event_latency: Histogram,
     log_latency: Histogram,
+    /// By property that a model reads, and by reason.
+    misfits: Vec<(CompactString, Counter)>,
+    lost: Vec<(&'static str, Counter)>,
     /// Counters of outcomes: model, kind, and what they are about, all of them from the models.
     outcomes: Vec<(CompactString, &'static str, CompactString, Counter)>,
 }
@@ -253,6 +263,8 @@ impl Default for WorkerMeters {
             commit_seconds: histogram!(COMMIT_SECONDS),
             event_latency: histogram!(EVENT_LATENCY),
             log_latency: histogram!(LOG_LATENCY),
+            misfits: Vec::new(),
+            lost: Vec::new(),
             outcomes: Vec::new(),
         }
     }
@@ -287,6 +299,30 @@ impl WorkerMeters {
     /// A touchpoint from the future was clamped.
     pub fn clamped(&self) {
         self.clamped.increment(1);
+    }
+
+    /// A value is nothing of what the models declare its property to be, which one of them reads.
+    pub fn misfit(&mut self, property: &str) {
+        match self.misfits.iter().find(|(known, _)| known == property) {
+            Some((_, counter)) => counter.increment(1),
+            None => {
+                let counter = counter!(MISFITS, "property" => property.to_owned());
+                counter.increment(1);
+                self.misfits.push((property.into(), counter));
+            }
+        }
+    }
+
+    /// Parts of a touchpoint were lost for one of the reasons of [`crate::wire::Loss`].
+    pub fn lost(&mut self, reason: &'static str, count: u64) {
+        match self.lost.iter().find(|(known, _)| *known == reason) {
+            Some((_, counter)) => counter.increment(count),
+            None => {
+                let counter = counter!(LOST, "reason" => reason);
+                counter.increment(count);
+                self.lost.push((reason, counter));
+            }
+        }
     }
 
     /// A record lies on another partition than its key says.

@@ -1,12 +1,16 @@
 //! Instants and spans in whole milliseconds.
 //!
-//! Knows the calendar only to read and write RFC 3339. There is no `now()` here: time is always handed in (the one clock
+//! Knows the calendar only to read and write RFC 3339; `forms` knows how else sources write an instant. There is no `now()` here: time is always handed in (the one clock
 //! lives in `runtime::clock`).
 
 use std::fmt;
 use std::ops::{Add, Sub};
 
 use serde::{Deserialize, Serialize};
+
+mod forms;
+
+pub use forms::Zone;
 
 /// An instant: milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]

@@ -8,7 +8,11 @@ use std::fmt;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::time::Timestamp;
+use crate::time::{Timestamp, Zone};
+
+mod forms;
+
+pub use forms::{Decimal, Form, Unit};
 
 /// The longest id, type, channel, session or property name, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
@@ -148,15 +152,14 @@ impl Value {
         }
     }
 
-    /// The value as an instant: RFC 3339, a day (`2026-11-24`, its beginning in UTC), or milliseconds since 1970.
-    pub fn as_instant(&self) -> Option<Timestamp> {
+    /// The value as an instant (rule 1): a text in any form that means one instant only, or a number in the unit that its
+    /// magnitude tells. Local times and days are those of `zone`, and no instants where there is none.
+    pub fn as_instant(&self, zone: Option<&Zone>) -> Option<Timestamp> {
         match self {
-            Value::Text(day) if day.len() == 10 => Timestamp::parse(&format!("{day}T00:00:00Z")).ok(),
-            Value::Text(text) => Timestamp::parse(text).ok(),
-            Value::Number(millis) if millis.fract() == 0.0 && millis.abs() < 1e15 => {
-                Some(Timestamp::from_millis(*millis as i64))
-            }
-            Value::Number(_) | Value::Flag(_) => None,
+            Value::Text(text) => Timestamp::read(text, zone).ok(),
+            Value::Number(number) if number.fract() == 0.0 => Timestamp::of_whole(*number as i128).ok(),
+            Value::Number(number) => Timestamp::of_number(*number).ok(),
+            Value::Flag(_) => None,
         }
     }
 }
@@ -208,12 +211,16 @@ impl Touchpoint {
         Some(&self.properties[at].1)
     }
 
-    /// The amount in the property `name`, in the currency of the property [`CURRENCY`]. A number without a currency is not
-    /// money and yields nothing.
-    pub fn money(&self, name: &str) -> Option<Money> {
-        let Value::Number(amount) = self.property(name)? else { return None };
-        let Value::Text(currency) = self.property(CURRENCY)? else { return None };
-        Money::new(*amount, Currency::parse(currency)?)
+    /// The amount in the property `name`, written in this form, in the currency of the property [`CURRENCY`]; where there is
+    /// none, in `usual`. Without any currency a number is not money and yields nothing, and so it does beside what is no
+    /// currency.
+    pub fn money(&self, name: &str, form: Form, usual: Option<Currency>) -> Option<Money> {
+        let amount = self.property(name)?;
+        let currency = match self.property(CURRENCY) {
+            Some(currency) if !currency.is_blank() => currency.as_currency(),
+            Some(_) | None => usual,
+        };
+        amount.as_money(form, currency?)
     }
 }
 

@@ -92,6 +92,7 @@ impl Scope {
 
 /// A touchpoint as one episode kind sees it.
 struct Candidate<'a> {
+    model: &'a Model,
     index: EpisodeIndex,
     kind: &'a EpisodeKind,
     role: EpisodeRole,
@@ -111,7 +112,8 @@ impl Candidate<'_> {
     }
 
     fn worth(&self) -> Option<Money> {
-        self.touchpoint.money(self.kind.worth.as_ref()?)
+        let property = self.kind.worth.as_ref()?;
+        self.touchpoint.money(property, self.model.form(property), self.model.currency)
     }
 
     fn remembered_for(&self) -> Span {
@@ -139,6 +141,7 @@ impl Journey {
                 continue;
             }
             let candidate = Candidate {
+                model,
                 index: index as EpisodeIndex,
                 kind,
                 role: *role,
@@ -203,6 +206,7 @@ impl Journey {
         let kind = model.episodes.get(usize::from(index))?;
         let session = touchpoint.session.as_deref().map(Id::of);
         let candidate = Candidate {
+            model,
             index,
             kind,
             role: EpisodeRole::default(),

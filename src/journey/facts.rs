@@ -5,7 +5,7 @@ use super::{Episode, Journey};
 use crate::expression::{Facts, Slot};
 use crate::model::{EpisodeIndex, Fact, Model};
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::{Money, Touchpoint, Value};
+use crate::touchpoint::{Decimal, Money, Touchpoint, Value};
 
 /// A journey, a touchpoint where one is being applied, and the episode whose own lines are evaluated.
 pub(super) struct View<'a> {
@@ -28,7 +28,13 @@ enum Known<'a> {
     Text(&'a str),
     Flag(bool),
     Instant(Timestamp),
-    Carried(&'a Value),
+    /// Its texts write numbers with this.
+    Carried(&'a Value, Decimal),
+}
+
+/// What a tally keeps was converted when it came.
+fn kept(value: &Value) -> Known<'_> {
+    Known::Carried(value, Decimal::Point)
 }
 
 impl<'a> View<'a> {
@@ -43,11 +49,14 @@ impl<'a> View<'a> {
             Fact::TouchpointSession => text(self.touchpoint?.session.as_deref()?),
             Fact::TouchpointId => text(&self.touchpoint?.id),
             Fact::TouchpointAt => Some(Known::Instant(self.touchpoint?.event_time)),
-            Fact::Property(name) => self.touchpoint?.property(name).map(Known::Carried),
-            Fact::Amount(name) => self.amount(self.touchpoint?.money(name)),
+            Fact::Property(name) => {
+                let value = self.touchpoint?.property(name)?;
+                Some(Known::Carried(value, self.model.form(name).decimal))
+            }
+            Fact::Amount(name) => self.amount(self.touchpoint?.money(name, self.model.form(name), self.model.currency)),
             Fact::CustomerTally(index) => self.tally(*index, Extent::Customer),
             Fact::JourneyTally(index) => self.tally(*index, Extent::Journey),
-            Fact::StageTally(index) => journey.tallies.get(*index)?.last_in(journey.stage()?).map(Known::Carried),
+            Fact::StageTally(index) => journey.tallies.get(*index)?.last_in(journey.stage()?).map(kept),
             Fact::JourneyNumber => count(journey.number),
             Fact::JourneyStartedAt => journey.has_started().then_some(Known::Instant(journey.started_at)),
             Fact::StageName => text(self.model.stage_name(journey.stage()?)),
@@ -79,40 +88,40 @@ impl<'a> View<'a> {
     fn tally(&self, index: usize, extent: Extent) -> Option<Known<'a>> {
         let state = self.journey.tallies.get(index)?;
         let sum = || state.sum(extent, self.model.currency).map(Known::Number);
-        state.last(extent).map(Known::Carried).or_else(sum)
+        state.last(extent).map(kept).or_else(sum)
     }
 }
 
 impl Facts for View<'_> {
     fn number(&self, slot: Slot) -> Option<f64> {
         match self.known(slot)? {
-            Known::Number(number) | Known::Carried(&Value::Number(number)) => Some(number),
-            Known::Text(_) | Known::Flag(_) | Known::Instant(_) | Known::Carried(Value::Text(_) | Value::Flag(_)) => None,
+            Known::Number(number) => Some(number),
+            Known::Carried(value, decimal) => value.as_number(decimal),
+            Known::Text(_) | Known::Flag(_) | Known::Instant(_) => None,
         }
     }
 
     fn text(&self, slot: Slot) -> Option<&str> {
         match self.known(slot)? {
             Known::Text(text) => Some(text),
-            Known::Carried(Value::Text(text)) => Some(text),
+            Known::Carried(Value::Text(text), _) => Some(text),
             Known::Number(_) | Known::Flag(_) | Known::Instant(_) => None,
-            Known::Carried(Value::Number(_) | Value::Flag(_)) => None,
+            Known::Carried(Value::Number(_) | Value::Flag(_), _) => None,
         }
     }
 
     fn flag(&self, slot: Slot) -> Option<bool> {
         match self.known(slot)? {
-            Known::Flag(flag) | Known::Carried(&Value::Flag(flag)) => Some(flag),
-            Known::Number(_) | Known::Text(_) | Known::Instant(_) | Known::Carried(Value::Text(_) | Value::Number(_)) => {
-                None
-            }
+            Known::Flag(flag) => Some(flag),
+            Known::Carried(value, _) => value.as_flag(),
+            Known::Number(_) | Known::Text(_) | Known::Instant(_) => None,
         }
     }
 
     fn instant(&self, slot: Slot) -> Option<Timestamp> {
         match self.known(slot)? {
             Known::Instant(at) => Some(at),
-            Known::Carried(value) => value.as_instant(),
+            Known::Carried(value, _) => value.as_instant(self.model.zone.as_ref()),
             Known::Number(_) | Known::Text(_) | Known::Flag(_) => None,
         }
     }

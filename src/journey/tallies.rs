@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Journey;
+use crate::expression::Type;
 use crate::model::{Model, StageIndex, Sum, SumShape, TypeRoles};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Currency, Money, Touchpoint, Value};
@@ -147,7 +148,7 @@ impl Journey {
         let stage = self.stage();
         for index in &roles.tallies {
             let (Some(tally), Some(state)) = (model.tallies.get(*index), self.tallies.get_mut(*index)) else { continue };
-            add(&tally.sum, state, stage, touchpoint);
+            add(model, &tally.sum, state, stage, touchpoint);
         }
     }
 
@@ -157,32 +158,34 @@ impl Journey {
     }
 }
 
-fn add(sum: &Sum, state: &mut TallyState, stage: Option<StageIndex>, touchpoint: &Touchpoint) {
+fn add(model: &Model, sum: &Sum, state: &mut TallyState, stage: Option<StageIndex>, touchpoint: &Touchpoint) {
     match (sum, state) {
         (Sum::Count, TallyState::Count { customer, journey }) => {
             *customer += 1;
             *journey += 1;
         }
         (Sum::Number(property), TallyState::Number { customer, journey }) => {
-            if let Some(Value::Number(number)) = touchpoint.property(property) {
+            let value = touchpoint.property(property);
+            if let Some(number) = value.and_then(|value| value.as_number(model.form(property).decimal)) {
                 *customer += number;
                 *journey += number;
             }
         }
         (Sum::Money(property), TallyState::Money { customer, journey }) => {
-            if let Some(money) = touchpoint.money(property) {
+            if let Some(money) = touchpoint.money(property, model.form(property), model.currency) {
                 add_money(customer, money);
                 add_money(journey, money);
             }
         }
-        (Sum::Last(property, _), TallyState::Last { customer, journey, stages }) => {
-            let Some(value) = touchpoint.property(property) else { return };
+        (Sum::Last(property, kind), TallyState::Last { customer, journey, stages }) => {
+            let value = touchpoint.property(property).and_then(|value| converted(model, property, *kind, value));
+            let Some(value) = value else { return };
             *customer = Some(value.clone());
             *journey = Some(value.clone());
             let Some(stage) = stage else { return };
             match stages.iter_mut().find(|(at, _)| *at == stage) {
-                Some((_, known)) => *known = value.clone(),
-                None => stages.push((stage, value.clone())),
+                Some((_, known)) => *known = value,
+                None => stages.push((stage, value)),
             }
         }
         (Sum::Visits, TallyState::Visits { customer, journey, sessions, latest }) => {
@@ -194,8 +197,18 @@ fn add(sum: &Sum, state: &mut TallyState, stage: Option<StageIndex>, touchpoint:
         // The state of another kind of sum: the model changed under it (rule 25), and it begins anew.
         (Sum::Count | Sum::Number(_) | Sum::Money(_) | Sum::Last(..) | Sum::Visits, state) => {
             *state = TallyState::new(SumShape::of(sum));
-            add(sum, state, stage, touchpoint);
+            add(model, sum, state, stage, touchpoint);
         }
+    }
+}
+
+/// A value as a tally keeps it: what its property is declared to be. A value that is nothing of the kind leaves the one before.
+fn converted(model: &Model, property: &str, kind: Type, value: &Value) -> Option<Value> {
+    match (kind, value) {
+        (Type::Number, _) => value.as_number(model.form(property).decimal).map(Value::Number),
+        (Type::Flag, _) => value.as_flag().map(Value::Flag),
+        (Type::Instant, _) => value.as_instant(model.zone.as_ref()).map(|_| value.clone()),
+        (Type::Text | Type::Duration, _) => Some(value.clone()),
     }
 }
 

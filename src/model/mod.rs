@@ -17,8 +17,8 @@ pub mod written;
 use compact_str::CompactString;
 
 use crate::expression::{Expression, Facts, Slot, Type};
-use crate::time::Span;
-use crate::touchpoint::Currency;
+use crate::time::{Span, Zone};
+use crate::touchpoint::{Currency, Form};
 
 pub use check::{Fragments, load, load_with};
 pub use diff::{Change, Diff, Effect, Refused, Way, between, demands, diff, same_evidence};
@@ -41,8 +41,10 @@ pub struct Model {
     pub name: CompactString,
     /// The author's version of it.
     pub version: u32,
-    /// What amounts in conditions are compared in.
+    /// What amounts are in that have no currency beside them, and what amounts in conditions are compared in.
     pub currency: Option<Currency>,
+    /// Where local times and days are read.
+    pub zone: Option<Zone>,
     /// The phases in order, with the stages of each.
     pub phases: Vec<(CompactString, Vec<StageIndex>)>,
     /// The stages in order, terminal ones last.
@@ -59,6 +61,10 @@ pub struct Model {
     pub facts: Vec<Fact>,
     /// The properties of touchpoints that it reads, sorted; all others are nothing to it.
     pub properties: Vec<CompactString>,
+    /// What those are declared to be, or must be to be of use, in the same order.
+    pub declared: Vec<Declared>,
+    /// How numbers and amounts are written where that is not as usual; few, and mostly none.
+    pub forms: Vec<(CompactString, Form)>,
     /// What types of touchpoints mean here.
     pub types: Types,
     /// What it says about its earlier versions.
@@ -153,6 +159,17 @@ pub struct Segment {
     pub when: Option<Expression>,
 }
 
+/// What a property of touchpoints is to a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// What it is declared to be. What a kind of episode is worth is money, declared or not.
+    pub kind: Option<written::Kind>,
+    /// How a number or an amount is written.
+    pub form: Form,
+    /// Whether something is known by it.
+    pub is_id: bool,
+}
+
 /// What a slot of an expression stands for.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
@@ -204,6 +221,11 @@ impl Model {
     /// Whether it reads the property of this name.
     pub fn reads(&self, property: &str) -> bool {
         self.properties.binary_search_by(|known| known.as_str().cmp(property)).is_ok()
+    }
+
+    /// How the numbers and amounts of a property are written.
+    pub fn form(&self, property: &str) -> Form {
+        self.forms.iter().find(|(name, _)| name == property).map_or_else(Form::default, |(_, form)| *form)
     }
 
     /// The stage's name.

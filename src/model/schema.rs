@@ -82,11 +82,22 @@ static MODEL: Closed = Closed {
         key(
             "currency",
             Holds::Text,
-            "What amounts in conditions are compared in, such as EUR. Needed as soon as a condition touches money.",
+            "What amounts are in that have no currency beside them, and what amounts in conditions are compared in, such as \
+             EUR. Needed as soon as a condition touches money.",
         ),
+        key("timezone", Holds::Text, "Where local times and days are read, such as Europe/Paris."),
         key(
             "properties",
-            Holds::ByProperty(&Holds::Word(&["number", "text", "flag", "money", "instant"])),
+            Holds::ByProperty(&Holds::Word(&[
+                "number",
+                "number with decimal comma",
+                "text",
+                "flag",
+                "money",
+                "money with decimal comma",
+                "money in cents",
+                "instant",
+            ])),
             "Every property of touchpoints that a condition or a tally mentions, with what it is. Money has its `currency` beside it.",
         ),
         key(

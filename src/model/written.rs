@@ -41,8 +41,10 @@ pub struct Written {
     pub version: u32,
     /// The fragments that it imports.
     pub imports: Vec<Name>,
-    /// What amounts in conditions are compared in.
+    /// What amounts are in that have no currency beside them, and what amounts in conditions are compared in.
     pub currency: Option<Name>,
+    /// Where local times and days are read.
+    pub timezone: Option<Name>,
     /// The properties that conditions mention.
     pub properties: Vec<Property>,
     /// Groups of types.
@@ -111,6 +113,7 @@ pub fn read(root: &Node, faults: &mut Faults) -> Option<Written> {
     let _ = reader.optional("about").and_then(|value| value.text(faults));
     let imports = reader.optional("import");
     let currency = reader.optional("currency");
+    let timezone = reader.optional("timezone");
     let declared = reader.optional("properties");
     let types = reader.optional("touchpoints");
     let sums = reader.optional("tallies");
@@ -128,6 +131,7 @@ pub fn read(root: &Node, faults: &mut Faults) -> Option<Written> {
         version: version.map_or(1, |number| u32::try_from(number.value).unwrap_or(u32::MAX)),
         imports: imports.map_or_else(Vec::new, |value| import(&value, faults)),
         currency: currency.and_then(|value| value.text(faults)),
+        timezone: timezone.and_then(|value| value.text(faults)),
         properties: declared.map_or_else(Vec::new, |value| properties(&value, faults)),
         groups: types.map_or_else(Vec::new, |value| groups(&value, faults)),
         tallies: sums.map_or_else(Vec::new, |value| tallies(&value, faults)),

@@ -26,6 +26,7 @@ use crate::kafka::{self, Trouble};
 use crate::lookup::{Lookup, Missing};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
+use crate::wire::Mapping;
 use crate::wire::pages::Mark;
 use crate::worker::Job;
 use crate::{http, metrics};
@@ -171,13 +172,18 @@ impl Life {
         ended
     }
 
+    /// Where records hold what, and where their local times are read.
+    fn mapping(&self) -> Option<Mapping> {
+        Mapping::for_models(self.config.fields.as_ref(), self.models.iter().map(Arc::as_ref))
+    }
+
     fn job(&self, topics: Vec<String>, partitions: u32, partitioner: Partitioner) -> Job {
         Job {
             models: Arc::clone(&self.models),
             retired: self.config.retired.clone().into(),
             settings: self.config.shard.clone(),
             format: self.config.input_format,
-            mapping: self.config.fields.clone(),
+            mapping: self.mapping(),
             limits: self.config.limits,
             topics: topics.into(),
             partitions,
@@ -307,7 +313,7 @@ impl Life {
             models: Arc::clone(&self.models),
             erase: self.eraser(store.as_ref()),
             store,
-            mapping: self.config.fields.clone(),
+            mapping: self.mapping(),
             format: self.config.input_format,
             limits: self.config.limits,
             now: self.clock.handle(),

@@ -302,6 +302,7 @@ fn nothing() -> Model {
         name: "nothing".into(),
         version: 0,
         currency: None,
+        zone: None,
         phases: Vec::new(),
         stages: Vec::new(),
         episodes: Vec::new(),
@@ -310,6 +311,8 @@ fn nothing() -> Model {
         segments: Vec::new(),
         facts: Vec::new(),
         properties: Vec::new(),
+        declared: Vec::new(),
+        forms: Vec::new(),
         types: model::Types::default(),
         changes: model::Changes::default(),
     }

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::written::{Field, Properties, Scalar, Written};
+use super::written::{Field, Properties, Scalar, Unit, Written};
 
 /// The fingerprint of `schemas/touchpoint.avsc`.
 pub(super) const TOUCHPOINT: [u8; 8] = [51, 71, 43, 8, 119, 76, 229, 254];
@@ -28,6 +28,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], written: &mut Written<'a>, properties: &
     }
     let millis = datum.long(Field::OccurredAt.name())?;
     written.set(Field::OccurredAt, Scalar::Whole(millis.into()));
+    written.unit = Unit::Milliseconds;
     written.set(Field::Kind, Scalar::Text(Cow::Borrowed(datum.text(Field::Kind.name())?)));
     for field in [Field::Channel, Field::Session] {
         written.set(field, datum.text_or_null(field)?);
@@ -132,10 +133,10 @@ impl<'a> Reader<'a> {
             // No room is made beforehand: a count that lies ends at the limit or at the record's end.
             for _ in 0..entries.unsigned_abs() {
                 let name = self.text(WHAT)?;
-                let interest = properties.meet(name)?;
+                let interest = properties.meet(name);
                 let value = self.property()?;
                 if interest.value {
-                    properties.keep(name, &value);
+                    properties.keep(name, &value, interest.expected);
                 }
             }
         }

@@ -13,6 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
+use super::losses::Expected;
 use super::scan;
 use super::wanted::Interest;
 use super::written::{Field, MAX_DEPTH, NO_OBJECT, Properties, Scalar, Written, dotted};
@@ -190,19 +191,21 @@ struct Inside<'a, 'p> {
     properties: &'a mut Properties<'p>,
     name: &'a str,
     depth: usize,
-    /// Whether anything within is wanted; else its entries are counted and no more.
+    /// Whether anything within is wanted.
     wanted: bool,
+    /// What the value must be.
+    expected: Expected,
     fault: &'a mut Option<String>,
 }
 
 impl<'a, 'p> Inside<'a, 'p> {
     fn all(properties: &'a mut Properties<'p>, fault: &'a mut Option<String>) -> Self {
-        Inside { properties, name: "", depth: 0, wanted: true, fault }
+        Inside { properties, name: "", depth: 0, wanted: true, expected: Expected::ANYTHING, fault }
     }
 
     fn keep<E: Error>(self, value: Scalar<'_>) -> Result<(), E> {
         if self.depth > 0 {
-            self.properties.keep(self.name, &value);
+            self.properties.keep(self.name, &value, self.expected);
             return Ok(());
         }
         match value {
@@ -216,13 +219,13 @@ impl<'a, 'p> Inside<'a, 'p> {
 
 impl Inside<'_, '_> {
     /// Passes over a value that is not wanted. What it holds does not matter, down to numbers and escapes that nobody could
-    /// read; but if it is an object, its entries count, and some of them may be wanted.
+    /// read; but if it is an object, some of its entries may be wanted.
     fn skip<E: Error>(self, skipped: &RawValue) -> Result<(), E> {
-        if self.depth == MAX_DEPTH || !skipped.get().starts_with('{') {
+        if !self.wanted || self.depth == MAX_DEPTH || !skipped.get().starts_with('{') {
             return Ok(());
         }
-        let Inside { properties, name, depth, wanted, fault } = self;
-        let inside = Inside { properties, name, depth, wanted, fault: &mut *fault };
+        let Inside { properties, name, depth, wanted, expected, fault } = self;
+        let inside = Inside { properties, name, depth, wanted, expected, fault: &mut *fault };
         inside.deserialize(&mut serde_json::Deserializer::from_str(skipped.get())).map_err(|error| {
             let reason = fault.take().unwrap_or_else(|| reason(&error));
             refuse(fault, reason)
@@ -252,22 +255,22 @@ impl<'de> Visitor<'de> for Inside<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Inside { properties, name: above, depth, wanted, fault } = self;
+        let Inside { properties, name: above, depth, wanted, expected: _, fault } = self;
         if depth == MAX_DEPTH {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());
         }
         let mut path = CompactString::default();
         while let Some(key) = map.next_key_seed(Key)? {
-            let (name, met) = match wanted {
+            let (name, interest) = match wanted {
                 true => {
                     let name = dotted(above, &key, &mut path);
                     (name, properties.meet(name))
                 }
-                false => (above, properties.count().map(|()| Interest::NONE)),
+                false => (above, Interest::NONE),
             };
-            let interest = met.map_err(|reason| refuse(fault, reason))?;
-            let inside = Inside { properties, name, depth: depth + 1, wanted: interest.within, fault };
+            let Interest { within, expected, .. } = interest;
+            let inside = Inside { properties, name, depth: depth + 1, wanted: within, expected, fault };
             if interest.value {
                 map.next_value_seed(inside)?;
             } else {
@@ -277,7 +280,11 @@ impl<'de> Visitor<'de> for Inside<'_, '_> {
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<(), A::Error> {
+    /// An empty list says nothing, and is how PHP writes an object without entries.
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        if list.next_element::<IgnoredAny>()?.is_none() {
+            return Ok(());
+        }
         let list = Single.visit_seq(list)?;
         self.keep(list)
     }

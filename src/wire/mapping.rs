@@ -12,12 +12,14 @@ use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAcce
 
 use super::json;
 use super::wanted::Interest;
-use super::written::{Field, MAX_DEPTH, NO_OBJECT, Properties, Scalar, Written, dotted, sort_by_name};
+use super::written::{self, Field, MAX_DEPTH, NO_OBJECT, Properties, Scalar, Written, dotted, sort_by_name};
 use crate::diagnostic::{did_you_mean, quoted};
+use crate::model::Model;
+use crate::time::Zone;
 use crate::touchpoint::MAX_NAME_BYTES;
 
-/// What can be mapped; beside these, `properties.NAME` for any name. A source may write `occurred_at` as whole seconds or
-/// microseconds: then the unit stands in the name, as nothing is guessed.
+/// What can be mapped; beside these, `properties.NAME` for any name. A number in `occurred_at` has the unit that its magnitude
+/// tells, or the one that stands in the name. What stands for `timezone` is no path, but where local times and days are read.
 pub const FIELDS: &[&str] = &[
     "event_id",
     "customer_id",
@@ -29,7 +31,10 @@ pub const FIELDS: &[&str] = &[
     "type",
     "session_id",
     "properties",
+    TIMEZONE,
 ];
+
+const TIMEZONE: &str = "timezone";
 
 /// The path of the record itself: `properties` mapped to it takes every value of a flat record.
 const WHOLE_RECORD: &str = ".";
@@ -38,6 +43,7 @@ const WHOLE_RECORD: &str = ".";
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapping {
     routes: Vec<Route>,
+    zone: Option<Zone>,
 }
 
 /// Where something is to be found: the first path that leads to something counts.
@@ -58,7 +64,7 @@ enum Target {
 /// What a number that stands for an instant counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unit {
-    Milliseconds,
+    ByMagnitude,
     Seconds,
     Microseconds,
 }
@@ -76,6 +82,13 @@ impl Mapping {
             if path.is_empty() || path.len() > MAX_NAME_BYTES {
                 faults.push(format!("the path of {} must have 1 to {MAX_NAME_BYTES} bytes", quoted(name)));
             }
+            if name == TIMEZONE {
+                mapping.zone = Zone::named(path);
+                if mapping.zone.is_none() {
+                    faults.push(format!("{} is no time zone; write its name, such as Europe/Paris or UTC", quoted(path)));
+                }
+                continue;
+            }
             match target(name) {
                 Some((target, unit)) => mapping.add(target, path.into(), unit),
                 None => {
@@ -85,6 +98,32 @@ impl Mapping {
             }
         }
         if faults.is_empty() { Ok(mapping) } else { Err(faults.join("\n")) }
+    }
+
+    /// The mapping by which a source is read for these models: where it names no time zone, that of the models counts, if all
+    /// that name one agree.
+    pub fn for_models<'a>(mapping: Option<&Mapping>, models: impl IntoIterator<Item = &'a Model>) -> Option<Mapping> {
+        let mut named = models.into_iter().filter_map(|model| model.zone.as_ref());
+        let first = named.next().filter(|first| named.all(|other| other == *first));
+        match (mapping, first) {
+            (None, None) => None,
+            (Some(mapping), None) => Some(mapping.clone()),
+            (mapping, Some(zone)) => {
+                let mut mapping = mapping.cloned().unwrap_or_default();
+                mapping.zone.get_or_insert_with(|| zone.clone());
+                Some(mapping)
+            }
+        }
+    }
+
+    /// Where local times and days are read.
+    pub(super) fn zone(&self) -> Option<&Zone> {
+        self.zone.as_ref()
+    }
+
+    /// Whether everything is found under its own name.
+    pub(super) fn is_plain(&self) -> bool {
+        self.routes.is_empty()
     }
 
     fn add(&mut self, target: Target, path: CompactString, unit: Unit) {
@@ -108,17 +147,23 @@ impl Mapping {
         properties: &mut Properties<'_>,
     ) -> Result<(), String> {
         for field in Field::ALL {
-            written.set(field, self.field(field, record));
+            let (value, unit) = self.field(field, record);
+            if field == Field::OccurredAt && unit != Unit::ByMagnitude {
+                written.unit = written::Unit::Milliseconds;
+            }
+            written.set(field, value);
         }
         self.properties(record, properties)
     }
 
-    fn field<'a>(&self, field: Field, record: &'a Node<'_>) -> Scalar<'a> {
+    fn field<'a>(&self, field: Field, record: &'a Node<'_>) -> (Scalar<'a>, Unit) {
         let Some(route) = self.routes.iter().find(|route| route.target == Target::Field(field)) else {
-            return record.get(field.name()).map_or(Scalar::Null, Node::scalar);
+            return (record.get(field.name()).map_or(Scalar::Null, Node::scalar), Unit::ByMagnitude);
         };
         let found = route.paths.iter().filter_map(|(path, unit)| Some((record.find(path)?.scalar(), *unit)));
-        found.filter(|(value, _)| !value.is_blank()).map(in_milliseconds).next().unwrap_or_default()
+        let value =
+            found.filter(|(value, _)| !value.is_blank()).map(|(value, unit)| (in_milliseconds(value, unit), unit)).next();
+        value.unwrap_or((Scalar::Null, Unit::ByMagnitude))
     }
 
     /// The object of properties first, so that properties mapped one by one come later and win.
@@ -128,14 +173,14 @@ impl Mapping {
             None => record.get("properties"),
         };
         match all {
-            Some(Node::Object(entries)) => flatten(entries, properties, "", 0)?,
+            Some(Node::Object(entries)) => flatten(entries, properties, "", 0),
             Some(Node::Single(Scalar::Null)) | None => {}
             Some(Node::Single(_)) => return Err(NO_OBJECT.to_owned()),
         }
         for route in &self.routes {
             if let (Target::Property(name), Some(value)) = (&route.target, route.first(record)) {
-                let interest = properties.meet(name)?;
-                keep(value, properties, name, interest, 1)?;
+                let interest = properties.meet(name);
+                keep(value, properties, name, interest, 1);
             }
         }
         Ok(())
@@ -149,55 +194,35 @@ impl Route {
     }
 }
 
-/// Keeps the entries of an object that are wanted, and counts the others.
-fn flatten(
-    entries: &[(Cow<'_, str>, Node<'_>)],
-    properties: &mut Properties<'_>,
-    above: &str,
-    depth: usize,
-) -> Result<(), String> {
+/// Keeps the entries of an object that are wanted.
+fn flatten(entries: &[(Cow<'_, str>, Node<'_>)], properties: &mut Properties<'_>, above: &str, depth: usize) {
     let mut path = CompactString::default();
     for (key, value) in entries {
         let name = dotted(above, key, &mut path);
-        let interest = properties.meet(name)?;
-        keep(value, properties, name, interest, depth + 1)?;
+        let interest = properties.meet(name);
+        keep(value, properties, name, interest, depth + 1);
     }
-    Ok(())
 }
 
-fn keep(
-    value: &Node<'_>,
-    properties: &mut Properties<'_>,
-    name: &str,
-    interest: Interest,
-    depth: usize,
-) -> Result<(), String> {
+fn keep(value: &Node<'_>, properties: &mut Properties<'_>, name: &str, interest: Interest, depth: usize) {
     match value {
-        Node::Object(_) if depth == MAX_DEPTH => Ok(()),
-        Node::Object(entries) if interest.within => flatten(entries, properties, name, depth),
-        Node::Object(entries) => entries.iter().try_for_each(|(_, value)| {
-            properties.count()?;
-            keep(value, properties, name, Interest::NONE, depth + 1)
-        }),
-        Node::Single(value) => {
-            if interest.value {
-                properties.keep(name, value);
-            }
-            Ok(())
-        }
+        Node::Object(entries) if interest.within && depth < MAX_DEPTH => flatten(entries, properties, name, depth),
+        Node::Object(_) => {}
+        Node::Single(value) if interest.value => properties.keep(name, value, interest.expected),
+        Node::Single(_) => {}
     }
 }
 
 fn target(name: &str) -> Option<(Target, Unit)> {
     let occurred_at = Target::Field(Field::OccurredAt);
     match name {
-        "properties" => Some((Target::Properties, Unit::Milliseconds)),
+        "properties" => Some((Target::Properties, Unit::ByMagnitude)),
         "occurred_at_s" => Some((occurred_at, Unit::Seconds)),
         "occurred_at_us" => Some((occurred_at, Unit::Microseconds)),
         _ => {
             let property = || name.strip_prefix("properties.").filter(|name| !name.is_empty());
             let target = Field::of(name).map(Target::Field).or_else(|| Some(Target::Property(property()?.into())));
-            target.map(|target| (target, Unit::Milliseconds))
+            target.map(|target| (target, Unit::ByMagnitude))
         }
     }
 }
@@ -272,7 +297,11 @@ impl<'de> Visitor<'de> for Tree {
         Ok(Node::Object(entries))
     }
 
+    /// An empty list says nothing, and is how PHP writes an object without entries.
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node<'de>, A::Error> {
+        if list.next_element::<IgnoredAny>()?.is_none() {
+            return Ok(Node::Single(Scalar::Null));
+        }
         while list.next_element::<IgnoredAny>()?.is_some() {}
         Ok(Node::Single(Scalar::List))
     }
@@ -306,9 +335,18 @@ impl<'de> Visitor<'de> for Tree {
     }
 }
 
-fn in_milliseconds((value, unit): (Scalar<'_>, Unit)) -> Scalar<'_> {
+fn in_milliseconds(value: Scalar<'_>, unit: Unit) -> Scalar<'_> {
+    let value = match (value, unit) {
+        // Digits in a text are a number as well.
+        (Scalar::Text(text), Unit::Seconds | Unit::Microseconds) => match (text.trim().parse(), text.trim().parse()) {
+            (Ok(number), _) => Scalar::Whole(i64::into(number)),
+            (Err(_), Ok(number)) => Scalar::Number(number),
+            (Err(_), Err(_)) => Scalar::Text(text),
+        },
+        (value, _) => value,
+    };
     match (value, unit) {
-        (Scalar::Whole(number), Unit::Seconds) => Scalar::Whole(number * 1_000),
+        (Scalar::Whole(number), Unit::Seconds) => Scalar::Whole(number.saturating_mul(1_000)),
         (Scalar::Number(number), Unit::Seconds) => Scalar::Number(number * 1e3),
         (Scalar::Whole(number), Unit::Microseconds) => Scalar::Whole(number / 1_000),
         (Scalar::Number(number), Unit::Microseconds) => Scalar::Number(number / 1e3),

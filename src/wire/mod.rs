@@ -2,6 +2,7 @@
 //!
 //! Pure: the same bytes give the same touchpoint. Knows nothing of topics beyond the names it is handed.
 //!
+//! `mend` makes JSON of what is nearly JSON, and `losses` counts what that cost and what is nothing of what models declare.
 //! `written` says what a record means, whatever its format (`json`, `mapping`, `avro`), and `wanted` which of its properties
 //! anybody reads; `outcome` lists what is
 //! published, field by field, and `fields` turns that into bytes of either format. `state` is a
@@ -14,7 +15,9 @@ pub mod export;
 mod fields;
 mod journeys;
 mod json;
+mod losses;
 mod mapping;
+mod mend;
 mod outcome;
 pub mod outputs;
 pub mod pages;
@@ -31,10 +34,12 @@ use crate::time::Timestamp;
 use crate::touchpoint::Touchpoint;
 
 pub use journeys::customer_json;
+pub use losses::{Loss, Losses, Misfit};
 pub use mapping::{FIELDS, Mapping};
 pub use wanted::{Names, Wanted};
 
 use fields::{Datum, Json};
+use losses::Lost;
 use mapping::Node;
 use written::{Properties, Written};
 
@@ -47,12 +52,13 @@ pub enum Format {
     Avro,
 }
 
-/// What a record may hold; more makes it unusable.
+/// What a record may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a record.
+    /// Bytes of a record; more make it unusable.
     pub bytes: usize,
-    /// Properties of a touchpoint.
+    /// Properties of a touchpoint that are kept where all are wanted; more are left out. Those that models read are always
+    /// kept.
     pub properties: usize,
 }
 
@@ -77,6 +83,15 @@ pub struct Arrival<'a> {
     pub limits: Limits,
 }
 
+/// What is to be told of a record beside its touchpoint.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// Its event time lay ahead of log time and was clamped (rule 1).
+    pub clamped: bool,
+    /// What it lost; nothing, mostly.
+    pub losses: Option<Box<Losses>>,
+}
+
 /// A touchpoint read from a record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
@@ -88,7 +103,7 @@ pub struct Decoded {
 
 /// Reads a touchpoint.
 ///
-/// Ids are texts or whole numbers, taken as their digits; blank ones count as absent. Ids and names that are too long make
+/// Ids are texts or whole numbers, taken as their digits; blank ones count as absent. Ids and types that are too long make
 /// the record unusable, long texts of properties are cut at [`crate::touchpoint::MAX_TEXT_BYTES`]. Objects within
 /// `properties` become dotted names, at most four parts deep; nulls and lists are dropped. Of a name that comes twice, the
 /// last counts. Avro records follow our own schema, so a mapping does not concern them.
@@ -97,15 +112,16 @@ pub struct Decoded {
 /// Why the record cannot be used, in at most a few hundred bytes and without customer data beyond short quotes.
 pub fn decode(format: Format, mapping: Option<&Mapping>, bytes: &[u8], arrival: &Arrival<'_>) -> Result<Decoded, String> {
     let mut touchpoint = Touchpoint::default();
-    let clamped = decode_into(format, mapping, &Wanted::All, bytes, arrival, &mut touchpoint)?;
-    Ok(Decoded { touchpoint, clamped })
+    let told = decode_into(format, mapping, &Wanted::All, bytes, arrival, &mut touchpoint)?;
+    Ok(Decoded { touchpoint, clamped: told.clamped })
 }
 
 /// Reads a touchpoint as [`decode`] does, into one that is used again and again: what it held is gone, and the room that it
-/// took is kept. Says whether the event time was clamped (rule 1).
+/// took is kept.
 ///
-/// Properties that are not wanted are left out. They count towards [`Limits::properties`], and they must be JSON, or Avro;
-/// beyond that they cannot make the record unusable, whatever their names and values.
+/// Properties that are not wanted are left out. They must be JSON, or Avro; beyond that they cannot make the record unusable,
+/// whatever their names and values. A bad part costs that part (see [`Loss`]); it makes the record unusable only where it is
+/// an id, the type or the time.
 ///
 /// # Errors
 /// As [`decode`]; what the touchpoint holds then means nothing.
@@ -116,24 +132,43 @@ pub fn decode_into(
     bytes: &[u8],
     arrival: &Arrival<'_>,
     touchpoint: &mut Touchpoint,
-) -> Result<bool, String> {
+) -> Result<Told, String> {
     let limits = arrival.limits;
     if bytes.len() > limits.bytes {
         return Err(format!("the record has {} bytes; at most {} are allowed", bytes.len(), limits.bytes));
     }
-    let tree;
+    let (mended, tree, mended_tree);
     let mut written = Written::default();
     let mut properties = Properties::new(limits, wanted, &mut touchpoint.properties);
-    match (format, mapping) {
-        (Format::Json, None) => json::read(bytes, &mut written, &mut properties)?,
-        (Format::Json, Some(mapping)) => {
-            tree = Node::read(bytes)?;
-            mapping.read(&tree, &mut written, &mut properties)?;
+    let routes = mapping.filter(|mapping| !mapping.is_plain());
+    match (format, routes) {
+        (Format::Json, None) => {
+            if let Err(reason) = json::read(bytes, &mut written, &mut properties) {
+                mended = mend::mend(bytes).ok_or(reason)?;
+                written = Written::of_mended();
+                properties.begin_anew(&mended);
+                json::read_anything(&mended.text, &mut written, &mut properties)?;
+            }
         }
+        (Format::Json, Some(mapping)) => match Node::read(bytes) {
+            Ok(node) => {
+                tree = node;
+                mapping.read(&tree, &mut written, &mut properties)?;
+            }
+            Err(reason) => {
+                mended = mend::mend(bytes).ok_or(reason)?;
+                mended_tree = Node::read(mended.text.as_bytes())?;
+                written = Written::of_mended();
+                properties.begin_anew(&mended);
+                mapping.read(&mended_tree, &mut written, &mut properties)?;
+            }
+        },
         (Format::Avro, _) => avro::read(bytes, &mut written, &mut properties)?,
     }
-    properties.end();
-    written.settle(arrival, touchpoint)
+    let mut losses: Lost = properties.end();
+    let zone = mapping.and_then(Mapping::zone);
+    let clamped = written.settle(arrival, zone, touchpoint, &mut losses)?;
+    Ok(Told { clamped, losses })
 }
 
 /// Appends an outcome's bytes: in JSON one object without a line end. What does not apply is null in both formats.

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 
 use compact_str::CompactString;
 
+use super::losses::Expected;
 use super::wanted::Interest;
 use super::written::{Field, MAX_DEPTH, Properties, Scalar, Written, dotted};
 
@@ -58,17 +59,18 @@ impl<'a> Scanner<'a> {
             let key = self.key()?;
             let (name, interest) = if wanted {
                 let name = dotted(above, &key, &mut path);
-                (name, properties.meet(name).ok()?)
+                (name, properties.meet(name))
             } else {
-                properties.count().ok()?;
                 (above, Interest::NONE)
             };
             match self.peek()? {
                 b'{' if depth + 1 < MAX_DEPTH => self.properties(properties, name, depth + 1, interest.within)?,
+                // A list that somebody reads is told, unless it says nothing.
+                b'[' if interest.expected != Expected::ANYTHING => return None,
                 b'{' | b'[' => self.skip(0)?,
                 _ if interest.value => {
                     let value = self.single()?;
-                    properties.keep(name, &value);
+                    properties.keep(name, &value, interest.expected);
                 }
                 _ => self.skip(0)?,
             }

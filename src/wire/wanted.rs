@@ -2,8 +2,11 @@
 //!
 //! Knows models only as far as they say what they read.
 
+use std::collections::BTreeMap;
+
 use compact_str::CompactString;
 
+use super::losses::Expected;
 use crate::model::Model;
 
 /// Which properties of a record are to be decoded.
@@ -20,6 +23,8 @@ pub enum Wanted {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
     names: Table,
+    /// What their values must be, in the order of the names.
+    expected: Box<[Expected]>,
     /// What stands before a dot of a name, each once: objects of these names are looked into.
     above: Table,
 }
@@ -53,9 +58,11 @@ impl Table {
         Table { names: names.into(), begins }
     }
 
-    fn has(&self, name: &str) -> bool {
+    fn place(&self, name: &str) -> Option<usize> {
         let mark = mark(name);
-        self.names[self.begins[mark]..self.begins[mark + 1]].iter().any(|known| **known == *name)
+        let begin = self.begins[mark];
+        let place = self.names[begin..self.begins[mark + 1]].iter().position(|known| **known == *name)?;
+        Some(begin + place)
     }
 }
 
@@ -66,35 +73,61 @@ pub(super) struct Interest {
     pub(super) value: bool,
     /// If it is an object, something within.
     pub(super) within: bool,
+    /// What the value must be to be of use to those who read it.
+    pub(super) expected: Expected,
 }
 
 impl Interest {
-    pub(super) const NONE: Interest = Interest { value: false, within: false };
+    pub(super) const NONE: Interest = Interest { value: false, within: false, expected: Expected::ANYTHING };
 }
 
 impl Wanted {
     /// The properties that these models read.
     pub fn of<'a>(models: impl IntoIterator<Item = &'a Model>) -> Wanted {
-        Wanted::only(models.into_iter().flat_map(|model| model.properties.iter().cloned()))
+        let mut expected: BTreeMap<CompactString, Expected> = BTreeMap::new();
+        for model in models {
+            for (name, declared) in model.properties.iter().zip(&model.declared) {
+                let expects = Expected::of(model, name, *declared);
+                expected.entry(name.clone()).and_modify(|known| *known = known.and(expects)).or_insert(expects);
+            }
+        }
+        Wanted::expecting(expected)
     }
 
-    /// The properties of these names.
+    /// The properties of these names, whatever their values are.
     pub fn only(names: impl IntoIterator<Item = CompactString>) -> Wanted {
-        let names = Table::new(names.into_iter().map(|name| name.as_str().into()));
+        Wanted::expecting(names.into_iter().map(|name| (name, Expected::ANYTHING)).collect())
+    }
+
+    fn expecting(properties: BTreeMap<CompactString, Expected>) -> Wanted {
+        let names = Table::new(properties.keys().map(|name| name.as_str().into()));
+        let expected = names.names.iter().map(|name| properties.get(&**name).copied().unwrap_or_default()).collect();
         let dots = names.names.iter().flat_map(|name| name.match_indices('.').map(|(at, _)| name[..at].into()));
         let above = Table::new(dots);
-        Wanted::Only(Names { names, above })
+        Wanted::Only(Names { names, expected, above })
     }
 
     /// What is wanted of the property of this name.
     pub(super) fn interest(&self, name: &str) -> Interest {
         match self {
-            Wanted::All => Interest { value: true, within: true },
-            Wanted::Only(known) => Interest {
-                value: known.names.has(name),
-                // An object without a name leaves its properties their own names.
-                within: name.is_empty() || known.above.has(name),
-            },
+            Wanted::All => Interest { value: true, within: true, expected: Expected::ANYTHING },
+            Wanted::Only(known) => {
+                let place = known.names.place(name);
+                Interest {
+                    value: place.is_some(),
+                    // An object without a name leaves its properties their own names.
+                    within: name.is_empty() || known.above.place(name).is_some(),
+                    expected: place.map_or(Expected::ANYTHING, |place| known.expected[place]),
+                }
+            }
+        }
+    }
+
+    /// So many values of one record can be wanted, each name once; `None` where all are.
+    pub(super) fn most(&self) -> Option<usize> {
+        match self {
+            Wanted::All => None,
+            Wanted::Only(known) => Some(known.expected.len()),
         }
     }
 }
@@ -124,8 +157,9 @@ mod tests {
             ("cart.", false, false),
             ("uks", false, false),
         ] {
-            assert_eq!(wanted.interest(name), Interest { value, within }, "{name}");
-            assert_eq!(Wanted::All.interest(name), Interest { value: true, within: true });
+            let interest = |value, within| Interest { value, within, expected: Expected::ANYTHING };
+            assert_eq!(wanted.interest(name), interest(value, within), "{name}");
+            assert_eq!(Wanted::All.interest(name), interest(true, true));
         }
     }
 }

@@ -8,10 +8,11 @@ use std::fmt::{Display, Write};
 
 use compact_str::{CompactString, ToCompactString};
 
+use super::losses::{Expected, Loss, Lost, Misfit, example, lose};
+use super::mend::Mended;
 use super::wanted::{Interest, Wanted};
 use super::{Arrival, Limits};
-use crate::diagnostic::quoted;
-use crate::time::{Span, Timestamp};
+use crate::time::{Span, Timestamp, Zone};
 use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value, put_text};
 
 /// 1990-01-01T00:00:00Z: what lies before is a broken clock or a number in the wrong unit (rule 1).
@@ -20,8 +21,6 @@ const EARLIEST: Timestamp = Timestamp::from_millis(631_152_000_000);
 const LATEST: Timestamp = Timestamp::from_millis(253_402_128_000_000);
 /// So far ahead of log time, a touchpoint is clamped; further ahead, it is refused (rule 1).
 const MAX_AHEAD: Span = Span::from_days(1);
-/// The longest text that is tried as an instant: RFC 3339 with nine digits, an offset and a zone's name fits.
-const MAX_INSTANT_BYTES: usize = 80;
 /// Whole numbers from here on are kept in digits: as a 64-bit float they would become another number.
 const INEXACT: i128 = 1_000_000_000_000_000;
 
@@ -47,7 +46,7 @@ pub(super) enum Scalar<'a> {
 }
 
 impl Scalar<'_> {
-    fn what(&self) -> &'static str {
+    pub(super) fn what(&self) -> &'static str {
         match self {
             Scalar::Null => "null",
             Scalar::Text(_) => "a text",
@@ -136,9 +135,28 @@ impl Field {
 #[derive(Debug, Default)]
 pub(super) struct Written<'a> {
     fields: [Scalar<'a>; Field::ALL.len()],
+    /// What a number in `occurred_at` counts.
+    pub(super) unit: Unit,
+    /// Its texts were mended, so that an id may be another than its source's.
+    mended: bool,
+}
+
+/// What a number that stands for an instant counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// What its magnitude tells.
+    #[default]
+    ByMagnitude,
+    /// Milliseconds, by the schema or by the mapping.
+    Milliseconds,
 }
 
 impl<'a> Written<'a> {
+    /// Nothing yet of a record that was mended.
+    pub(super) fn of_mended() -> Self {
+        Written { mended: true, ..Written::default() }
+    }
+
     /// Sets a field; the last one written counts.
     pub(super) fn set(&mut self, field: Field, value: Scalar<'a>) {
         self.fields[field as usize] = value;
@@ -146,8 +164,14 @@ impl<'a> Written<'a> {
 
     /// Finds out what it means, and puts that into a touchpoint, whose properties are left alone. Says whether the event
     /// time was clamped.
-    pub(super) fn settle(&self, arrival: &Arrival<'_>, touchpoint: &mut Touchpoint) -> Result<bool, String> {
-        let (event_time, clamped) = self.event_time(arrival.log_time)?;
+    pub(super) fn settle(
+        &self,
+        arrival: &Arrival<'_>,
+        zone: Option<&Zone>,
+        touchpoint: &mut Touchpoint,
+        losses: &mut Lost,
+    ) -> Result<bool, String> {
+        let (event_time, clamped) = self.event_time(arrival.log_time, zone)?;
         touchpoint.event_time = event_time;
         let customer = self.id(Field::CustomerId)?;
         let anonymous = self.id(Field::AnonymousId)?;
@@ -167,8 +191,14 @@ impl<'a> Written<'a> {
             Some(id) => id.put(&mut touchpoint.id),
             None => derive_id(arrival, &mut touchpoint.id),
         }
-        put(self.text(Field::Channel)?, &mut touchpoint.channel);
-        put(self.id(Field::Session)?, &mut touchpoint.session);
+        let mut left = |part: Result<_, String>| {
+            part.unwrap_or_else(|_| {
+                lose(losses, Loss::Field);
+                None
+            })
+        };
+        put(left(self.text(Field::Channel)), &mut touchpoint.channel);
+        put(left(self.id(Field::Session)), &mut touchpoint.session);
         Ok(clamped)
     }
 
@@ -184,6 +214,9 @@ impl<'a> Written<'a> {
             Scalar::Number(number) if number.fract() == 0.0 && number.abs() < INEXACT as f64 => {
                 Ok(Some(Named::Digits(*number as i128)))
             }
+            Scalar::Text(text) if self.mended && text.contains(char::REPLACEMENT_CHARACTER) => {
+                Err(format!("`{}` is a broken text, and may be somebody else's; send it as UTF-8", field.name()))
+            }
             other => named(field, other, "a text or a whole number"),
         }
     }
@@ -193,14 +226,13 @@ impl<'a> Written<'a> {
     }
 
     /// The event time by rule 1, and whether it was clamped.
-    fn event_time(&self, log_time: Timestamp) -> Result<(Timestamp, bool), String> {
-        let written = self.get(Field::OccurredAt);
-        let instant = instant(written)?;
+    fn event_time(&self, log_time: Timestamp, zone: Option<&Zone>) -> Result<(Timestamp, bool), String> {
+        let instant = instant(self.get(Field::OccurredAt), self.unit, zone)?;
         if instant < EARLIEST {
-            return Err(format!("`occurred_at` is {instant}, before 1990{}", unit_hint(written)));
+            return Err(format!("`occurred_at` is {instant}, before 1990"));
         }
         if instant > LATEST {
-            return Err(format!("`occurred_at` is after the year 9999{}", unit_hint(written)));
+            return Err("`occurred_at` is after the year 9999".to_owned());
         }
         if instant <= log_time {
             return Ok((instant, false));
@@ -208,7 +240,7 @@ impl<'a> Written<'a> {
         if instant.since(log_time) <= MAX_AHEAD {
             return Ok((log_time, true));
         }
-        Err(format!("`occurred_at` is {instant}, more than 24h ahead of log time {log_time}{}", unit_hint(written)))
+        Err(format!("`occurred_at` is {instant}, more than 24h ahead of log time {log_time}"))
     }
 }
 
@@ -265,90 +297,89 @@ fn derive_id(arrival: &Arrival<'_>, id: &mut CompactString) {
     let _ = write!(id, "{}/{}/{}", arrival.topic, arrival.partition, arrival.offset);
 }
 
-fn instant(written: &Scalar<'_>) -> Result<Timestamp, String> {
-    match written {
-        _ if written.is_blank() => Err("no `occurred_at`: it must say when it happened".to_owned()),
-        Scalar::Text(text) => {
-            let parsed = (text.len() <= MAX_INSTANT_BYTES).then(|| Timestamp::parse(text).ok()).flatten();
-            parsed.ok_or_else(|| {
-                let text = quoted(text);
-                format!("`occurred_at` is {text}, which is no instant; write it as 2026-11-22T10:00:00Z (RFC 3339)")
-            })
-        }
+fn instant(written: &Scalar<'_>, unit: Unit, zone: Option<&Zone>) -> Result<Timestamp, String> {
+    let read = match (written, unit) {
+        _ if written.is_blank() => return Err("no `occurred_at`: it must say when it happened".to_owned()),
+        (Scalar::Text(text), _) => Timestamp::read(text, zone),
+        (Scalar::Whole(number), Unit::ByMagnitude) => Timestamp::of_whole(*number),
         // Saturating: what does not fit is far outside what is accepted anyway.
-        Scalar::Whole(millis) => {
+        (Scalar::Whole(millis), Unit::Milliseconds) => {
             Ok(Timestamp::from_millis(i64::try_from(*millis).unwrap_or(if *millis < 0 { i64::MIN } else { i64::MAX })))
         }
-        Scalar::Number(millis) if millis.is_finite() => Ok(Timestamp::from_millis(*millis as i64)),
-        Scalar::Null | Scalar::Number(_) | Scalar::Flag(_) | Scalar::Object | Scalar::List => {
-            Err(format!("`occurred_at` is {}; write an RFC 3339 text or milliseconds since 1970", written.what()))
+        (Scalar::Number(number), Unit::ByMagnitude) if number.is_finite() => Timestamp::of_number(*number),
+        (Scalar::Number(millis), Unit::Milliseconds) if millis.is_finite() => Ok(Timestamp::from_millis(*millis as i64)),
+        (Scalar::Null | Scalar::Number(_) | Scalar::Flag(_) | Scalar::Object | Scalar::List, _) => {
+            let what = written.what();
+            return Err(format!("`occurred_at` is {what}; write an RFC 3339 text, or seconds or milliseconds since 1970"));
         }
-    }
-}
-
-/// What a number that gives an absurd instant was probably meant as.
-fn unit_hint(written: &Scalar<'_>) -> &'static str {
-    let number = match written {
-        Scalar::Whole(number) => *number as f64,
-        Scalar::Number(number) => *number,
-        Scalar::Null | Scalar::Text(_) | Scalar::Flag(_) | Scalar::Object | Scalar::List => return "",
     };
-    if (6.3e8..6.3e9).contains(&number) {
-        "; the number looks like seconds, and milliseconds are expected"
-    } else if (6.3e14..6.3e15).contains(&number) {
-        "; the number looks like microseconds, and milliseconds are expected"
-    } else {
-        ""
-    }
+    read.map_err(|error| format!("`occurred_at`: {error}"))
 }
 
-/// Properties as they come in, under the limit of how many there may be. They are kept in place of those that a touchpoint
-/// had before.
+/// Properties as they come in, under the limit of how many are kept. They are kept in place of those that a touchpoint had
+/// before.
 #[derive(Debug)]
 pub(super) struct Properties<'a> {
-    limit: usize,
-    entries: usize,
     wanted: &'a Wanted,
     places: &'a mut Vec<(CompactString, Value)>,
     /// So many places are taken by properties of this record.
     kept: usize,
+    /// So many may be taken.
+    most: usize,
+    losses: Lost,
 }
+
+/// Where not all are wanted, names that come again and again take places until so many are taken, and then give them back.
+const SOME: usize = 32;
 
 impl<'a> Properties<'a> {
     pub(super) fn new(limits: Limits, wanted: &'a Wanted, places: &'a mut Vec<(CompactString, Value)>) -> Self {
-        Properties { limit: limits.properties, entries: 0, wanted, places, kept: 0 }
+        let most = wanted.most().map_or(limits.properties, |names| names.saturating_mul(2).max(SOME));
+        Properties { wanted, places, kept: 0, most, losses: None }
     }
 
-    /// Counts an entry of the source, kept or not, so that a record with ten thousand is refused at its two hundred and first.
-    pub(super) fn count(&mut self) -> Result<(), String> {
-        self.entries += 1;
-        if self.entries > self.limit { Err(format!("more than {} properties", self.limit)) } else { Ok(()) }
-    }
-
-    /// Counts an entry of the source by its name, and says what is wanted of it.
-    pub(super) fn meet(&mut self, name: &str) -> Result<Interest, String> {
-        self.count()?;
+    /// What is wanted of an entry of the source.
+    pub(super) fn meet(&mut self, name: &str) -> Interest {
         let interest = self.wanted.interest(name);
         if name.len() > MAX_NAME_BYTES && interest != Interest::NONE {
-            return Err(too_long(format_args!("properties.{}…", cut(name, 24)), name.len()));
+            lose(&mut self.losses, Loss::Name);
+            return Interest::NONE;
         }
-        Ok(interest)
+        interest
     }
 
-    /// Keeps a value. What is no value (nothing, lists, numbers that are none) is dropped; long texts are cut.
-    pub(super) fn keep(&mut self, name: &str, value: &Scalar<'_>) {
-        let long;
-        let value = match value {
-            Scalar::Text(text) => Part::Text(cut(text, MAX_TEXT_BYTES)),
-            Scalar::Whole(number) if number.abs() < INEXACT => Part::Other(Value::Number(*number as f64)),
+    /// Keeps a value. What is no value (nothing, lists, numbers that are none) is dropped; long texts are cut. What is
+    /// nothing of what is expected is kept, and told.
+    pub(super) fn keep(&mut self, name: &str, written: &Scalar<'_>, expected: Expected) {
+        let digits;
+        let value = match written {
+            Scalar::Text(text) => {
+                if text.len() > MAX_TEXT_BYTES {
+                    lose(&mut self.losses, Loss::Long);
+                }
+                Part::Text(cut(text, MAX_TEXT_BYTES))
+            }
+            Scalar::Whole(number) if number.abs() < INEXACT && !expected.is_text() => {
+                Part::Other(Value::Number(*number as f64))
+            }
             Scalar::Whole(number) => {
-                long = number.to_compact_string();
-                Part::Text(&long)
+                digits = number.to_compact_string();
+                Part::Text(&digits)
             }
             Scalar::Number(number) if number.is_finite() => Part::Other(Value::Number(*number)),
             Scalar::Flag(flag) => Part::Other(Value::Flag(*flag)),
-            Scalar::Null | Scalar::Number(_) | Scalar::Object | Scalar::List => return,
+            Scalar::Null => return,
+            Scalar::Number(_) => return lose(&mut self.losses, Loss::Number),
+            Scalar::Object | Scalar::List => {
+                if let Some(words) = expected.in_words() {
+                    self.misfit(name, words, written);
+                }
+                return;
+            }
         };
+        if self.kept == self.most && !self.make_room() {
+            return lose(&mut self.losses, Loss::Limit);
+        }
         match (self.places.get_mut(self.kept), value) {
             (Some((place, Value::Text(known))), Part::Text(text)) => {
                 put_text(name, place);
@@ -360,13 +391,44 @@ impl<'a> Properties<'a> {
             }
             (None, value) => self.places.push((name.into(), value.into())),
         }
+        if let Some(words) = expected.misses(&self.places[self.kept].1) {
+            self.misfit(name, words, written);
+        }
         self.kept += 1;
+    }
+
+    #[cold]
+    fn misfit(&mut self, property: &str, expected: &'static str, written: &Scalar<'_>) {
+        let misfits = &mut self.losses.get_or_insert_default().misfits;
+        if misfits.iter().all(|known| known.property != property) {
+            misfits.push(Misfit { property: property.into(), expected, example: example(written) });
+        }
+    }
+
+    /// Gives back the places of names that came again; says whether there were any. Of all that are wanted there are fewer
+    /// than places.
+    #[cold]
+    fn make_room(&mut self) -> bool {
+        self.places.truncate(self.kept);
+        sort_by_name(self.places);
+        let before = std::mem::replace(&mut self.kept, self.places.len());
+        self.kept < before
     }
 
     /// Forgets the record so far, to read it anew.
     pub(super) fn restart(&mut self) {
         self.kept = 0;
-        self.entries = 0;
+        self.losses = None;
+    }
+
+    /// The same, to read it as it was mended.
+    pub(super) fn begin_anew(&mut self, mended: &Mended) {
+        self.restart();
+        for (loss, count) in [(Loss::Text, mended.texts), (Loss::Number, mended.numbers)] {
+            if count > 0 {
+                self.losses.get_or_insert_default().add(loss, count);
+            }
+        }
     }
 
     /// Forgets what came before: a second `properties` object replaces the first.
@@ -374,10 +436,11 @@ impl<'a> Properties<'a> {
         self.kept = 0;
     }
 
-    /// Ends the reading: sorts what was kept.
-    pub(super) fn end(self) {
+    /// Ends the reading: sorts what was kept, and says what was lost.
+    pub(super) fn end(self) -> Lost {
         self.places.truncate(self.kept);
         sort_by_name(self.places);
+        self.losses
     }
 }
 
@@ -423,6 +486,7 @@ impl From<Part<'_>> for Value {
     }
 }
 
-fn cut(text: &str, bytes: usize) -> &str {
+/// The beginning of a text, of at most so many bytes.
+pub(super) fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }

@@ -24,6 +24,10 @@ use crate::touchpoint::{Identity, Touchpoint};
 use crate::vitals::{Beat, Taken};
 use crate::wire::{self, Arrival, Format, Limits, Mapping, Wanted, erasures};
 
+mod lossy;
+
+use lossy::Lossy;
+
 /// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed; and by what
 /// stands there of the models.
 const PAGE_BYTES: usize = 256;
@@ -98,6 +102,8 @@ pub struct Worker {
     page_bytes: usize,
     /// Which properties anybody reads.
     wanted: Wanted,
+    /// What records lost that were used all the same.
+    lossy: Lossy,
     /// When the batch was received that is being handed over.
     receipt: Timestamp,
     shards: BTreeMap<ShardId, OwnedShard>,
@@ -142,6 +148,7 @@ impl Worker {
             sink,
             page_bytes,
             wanted,
+            lossy: Lossy::default(),
             receipt: last_commit,
             shards: BTreeMap::new(),
             spare: Vec::new(),
@@ -452,7 +459,7 @@ impl Worker {
 fn decode(
     job: &Job,
     wanted: &Wanted,
-    meters: &WorkerMeters,
+    (meters, lossy): (&mut WorkerMeters, &mut Lossy),
     record: &RawRecord<'_>,
     log_time: Timestamp,
     mut touchpoint: Box<Touchpoint>,
@@ -470,9 +477,12 @@ fn decode(
         Some(value) => wire::decode_into(job.format, job.mapping.as_ref(), wanted, value, &arrival, &mut touchpoint),
     };
     match decoded {
-        Ok(clamped) => {
-            if clamped {
+        Ok(told) => {
+            if told.clamped {
                 meters.clamped();
+            }
+            if let Some(losses) = &told.losses {
+                lossy.note(losses, meters);
             }
             let home = job.partitioner.partition(touchpoint.identity.id.as_bytes(), job.partitions);
             if home.is_some_and(|home| home != origin.shard) {
@@ -592,7 +602,9 @@ impl ShardOwner for Worker {
         if shard.stream_time().is_some_and(|stream_time| log_time < stream_time) {
             self.meters.late();
         }
-        let body = decode(&self.job, &self.wanted, &self.meters, &record, log_time, self.spare.pop().unwrap_or_default());
+        let touchpoint = self.spare.pop().unwrap_or_default();
+        let telling = (&mut self.meters, &mut self.lossy);
+        let body = decode(&self.job, &self.wanted, telling, &record, log_time, touchpoint);
         let taken = &mut self.taken[origin.input];
         taken.records += 1;
         taken.unusable += u64::from(matches!(body, Body::Unusable(_)));
@@ -639,6 +651,7 @@ impl ShardOwner for Worker {
         self.decide();
         let now = (self.job.now)();
         self.receipt = now;
+        self.lossy.tell(now);
         self.release(now);
         self.kept.retain(|_, kept| now.since(kept.since) < KEPT);
         self.caught_up |= std::mem::take(&mut self.round) < FEW;

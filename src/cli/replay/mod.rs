@@ -81,7 +81,7 @@ fn field(text: &str) -> Result<(String, String), String> {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let models = files::models(&args.models)?;
-    let mapping = mapping(&args)?;
+    let mapping = Mapping::for_models(mapping(&args)?.as_ref(), models.iter().map(Arc::as_ref));
     let wanted = Wanted::of(models.iter().map(Arc::as_ref));
     let mut source = Source::open(&args.files, mapping, wanted)?;
     let mut results = Results {

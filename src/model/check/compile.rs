@@ -1,6 +1,6 @@
 //! From checked parts to the [`Model`]: what each type means, by index and by which conditions of groups hold.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use compact_str::CompactString;
 
@@ -9,11 +9,12 @@ use super::groups::{Guard, Mention, too_many_conditions};
 use super::{MAX_CONDITIONS, episodes, friction, stages, tallies};
 use crate::diagnostic::{Faults, Place};
 use crate::expression::Expression;
+use crate::model::written::Kind;
 use crate::model::{
-    Changes, Enters, EpisodeKind, EpisodeRole, Evidence, Model, RuleIndex, Segment, Sign, Stage, StageIndex, Sum, TypeRoles,
-    Types,
+    Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Friction, Model, RuleIndex, Segment, Sign, Stage,
+    StageIndex, Sum, TypeRoles, Types,
 };
-use crate::touchpoint::CURRENCY;
+use crate::touchpoint::{CURRENCY, Form};
 
 /// What the rooms have resolved.
 pub(super) struct Parts<'a> {
@@ -42,11 +43,13 @@ pub(super) fn model(
     }
     let types = meanings.into_types(&parts)?;
     let mut properties: BTreeSet<CompactString> = conditions.properties_read().map(CompactString::from).collect();
-    let (currency, facts) = conditions.into_parts();
+    let kinds: BTreeMap<CompactString, (Option<Kind>, Form)> = conditions.declarations().collect();
+    let (currency, zone, facts) = conditions.into_parts();
     let mut model = Model {
         name: name.into(),
         version,
         currency,
+        zone,
         phases: parts.phases,
         stages: parts.stages.iter().map(stage).collect(),
         episodes: parts.episodes.iter().map(episode).collect(),
@@ -55,12 +58,31 @@ pub(super) fn model(
         segments: parts.segments,
         facts,
         properties: Vec::new(),
+        declared: Vec::new(),
+        forms: kinds
+            .iter()
+            .filter(|(_, (_, form))| *form != Form::default())
+            .map(|(name, (_, form))| (name.clone(), *form))
+            .collect(),
         types,
         changes,
     };
     read_beside_conditions(&model, &mut properties);
+    model.declared = properties.iter().map(|name| declared(&model, name, kinds.get(name))).collect();
     model.properties = properties.into_iter().collect();
     Some(model)
+}
+
+/// What a property must be to be of use.
+fn declared(model: &Model, name: &CompactString, written: Option<&(Option<Kind>, Form)>) -> Declared {
+    let (kind, form) = written.copied().unwrap_or_default();
+    let is_worth = model.episodes.iter().any(|kind| kind.worth.as_ref() == Some(name));
+    let asks_by = |rule: &Friction| matches!(&rule.sign, Sign::Missing { by: Some(by), .. } if by == name);
+    Declared {
+        kind: kind.or(is_worth.then_some(Kind::Money)),
+        form,
+        is_id: model.episodes.iter().any(|kind| kind.ids.contains(name)) || model.friction.iter().any(asks_by),
+    }
 }
 
 /// The properties that are read without a line that mentions them: ids, amounts, what is summed up, what names a question.

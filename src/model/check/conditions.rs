@@ -3,13 +3,16 @@
 //! Facts have their slots in one order for all lines of a model. What segments may mention comes first: a line of a segment
 //! is compiled against that part alone.
 
+use compact_str::CompactString;
+
 use super::MAX_PROPERTIES;
 use super::segments::Segments;
-use crate::diagnostic::{Diagnostic, Faults, Place, quoted};
+use crate::diagnostic::{Diagnostic, Faults, Place, did_you_mean, nearest, quoted};
 use crate::expression::{Environment, Expression, Slot, Type};
 use crate::model::written::{self, Episode, Kind, Name, Property, Sum, Tally, Who, Written};
 use crate::model::{EpisodeIndex, Fact, Segment, Wait};
-use crate::touchpoint::{CURRENCY, Currency};
+use crate::time::Zone;
+use crate::touchpoint::{CURRENCY, Currency, Form};
 
 /// The facts of a model, and what was mentioned of them.
 pub(super) struct Conditions<'a> {
@@ -21,6 +24,7 @@ pub(super) struct Conditions<'a> {
     money: Vec<bool>,
     properties: &'a [Property],
     currency: Option<Currency>,
+    zone: Option<Zone>,
     /// Whether the currency was missed, or could not be read: told once.
     currency_told: bool,
 }
@@ -45,9 +49,11 @@ impl<'a> Conditions<'a> {
             money: Vec::new(),
             properties: &written.properties[..written.properties.len().min(MAX_PROPERTIES)],
             currency: None,
+            zone: None,
             currency_told: false,
         };
         conditions.read_currency(written.currency.as_ref(), faults);
+        conditions.zone = read_zone(written.timezone.as_ref(), faults);
         check_names(tallies, episodes, faults);
         for (at, tally) in tallies.iter().enumerate() {
             let name = plain(&tally.name.value);
@@ -259,10 +265,31 @@ impl<'a> Conditions<'a> {
         .flatten()
     }
 
-    /// The currency, and what each slot stands for.
-    pub(super) fn into_parts(self) -> (Option<Currency>, Vec<Fact>) {
-        (self.currency, self.facts)
+    /// The properties that are declared, with what they are.
+    pub(super) fn declarations(&self) -> impl Iterator<Item = (CompactString, (Option<Kind>, Form))> {
+        let first_last = self.properties.iter().rev();
+        first_last.map(|property| (property.name.value.as_str().into(), (property.kind, property.form)))
     }
+
+    /// The currency, the time zone, and what each slot stands for.
+    pub(super) fn into_parts(self) -> (Option<Currency>, Option<Zone>, Vec<Fact>) {
+        (self.currency, self.zone, self.facts)
+    }
+}
+
+fn read_zone(written: Option<&Name>, faults: &mut Faults) -> Option<Zone> {
+    let written = written?;
+    let zone = Zone::named(&written.value);
+    if zone.is_none() {
+        let names = Zone::names();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let help = match nearest(&written.value, names.iter().copied()) {
+            Some(_) => did_you_mean(&written.value, &names, ""),
+            None => "write a name of the IANA database, such as `Europe/Paris`, `America/New_York` or `UTC`".to_owned(),
+        };
+        faults.error("M056", &written.place, format!("{} is no time zone", quoted(&written.value)), help);
+    }
+    zone
 }
 
 /// What conditions say themselves, or say of something else.

@@ -2,6 +2,7 @@
 
 use super::{Name, all, listed_names, text};
 use crate::diagnostic::{Faults, Place, Spanned, quoted};
+use crate::touchpoint::{Decimal, Form, Unit};
 use crate::yaml::{Entry, Reader, Value};
 
 /// A property that conditions and tallies mention.
@@ -11,6 +12,8 @@ pub struct Property {
     pub name: Name,
     /// What it is; `None` where that could not be read.
     pub kind: Option<Kind>,
+    /// How numbers and amounts are written.
+    pub form: Form,
     /// From a shared file, where nobody can know which models use it.
     pub shared: bool,
 }
@@ -43,12 +46,20 @@ impl Kind {
     }
 }
 
-const KINDS: [(&str, Kind); 5] = [
-    ("number", Kind::Number),
-    ("text", Kind::Text),
-    ("flag", Kind::Flag),
-    ("money", Kind::Money),
-    ("instant", Kind::Instant),
+const PLAIN: Form = Form { decimal: Decimal::Point, unit: Unit::Whole };
+const COMMA: Form = Form { decimal: Decimal::Comma, unit: Unit::Whole };
+const CENTS: Form = Form { decimal: Decimal::Point, unit: Unit::Cents };
+
+/// What a property can be declared to be, in words.
+pub(in crate::model) const KINDS: [(&str, (Kind, Form)); 8] = [
+    ("number", (Kind::Number, PLAIN)),
+    ("number with decimal comma", (Kind::Number, COMMA)),
+    ("text", (Kind::Text, PLAIN)),
+    ("flag", (Kind::Flag, PLAIN)),
+    ("money", (Kind::Money, PLAIN)),
+    ("money with decimal comma", (Kind::Money, COMMA)),
+    ("money in cents", (Kind::Money, CENTS)),
+    ("instant", (Kind::Instant, PLAIN)),
 ];
 
 /// A group of types, perhaps with a condition.
@@ -116,10 +127,14 @@ pub enum Who {
 }
 
 pub(super) fn properties(value: &Value<'_>, faults: &mut Faults) -> Vec<Property> {
-    let read = |entry: &Entry, faults: &mut Faults| Property {
-        name: entry.key.clone(),
-        kind: Value::from(entry).word(&KINDS, faults).map(|kind| kind.value),
-        shared: false,
+    let read = |entry: &Entry, faults: &mut Faults| {
+        let declared = Value::from(entry).word(&KINDS, faults).map(|declared| declared.value);
+        Property {
+            name: entry.key.clone(),
+            kind: declared.map(|(kind, _)| kind),
+            form: declared.map(|(_, form)| form).unwrap_or_default(),
+            shared: false,
+        }
     };
     all(value, "properties", read, faults)
 }

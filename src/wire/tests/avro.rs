@@ -131,5 +131,5 @@ fn broken_data_is_refused_without_making_room_for_what_it_claims() {
     }
     let mut many = vec![0xD0, 0x0F]; // 1,000 entries
     (0..1_000).for_each(|_| many.extend_from_slice(&[2, b'a', 4, 1]));
-    assert_eq!(with(&[&many[..], &[0]].concat()), Err("more than 200 properties".to_owned()));
+    assert_eq!(with(&[&many[..], &[0]].concat()).as_deref(), Ok("a=true"), "a name that comes again takes no more room");
 }

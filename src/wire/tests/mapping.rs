@@ -83,6 +83,39 @@ fn unknown_fields_and_empty_paths_are_refused_all_at_once() {
     assert_eq!(lines[1], "the path of `type` must have 1 to 256 bytes");
     assert!(lines[2].contains("the fields are") && lines[2].contains("`session_id`"), "{faults}");
     for field in FIELDS {
-        assert!(mapping(&[(field, "x")]).is_ok(), "{field}");
+        let path = if *field == "timezone" { "Europe/Paris" } else { "x" };
+        assert!(mapping(&[(field, path)]).is_ok(), "{field}");
+    }
+    let fault = mapping(&[("timezone", "Europe/Pari")]).expect_err("no such place");
+    assert_eq!(fault, "`Europe/Pari` is no time zone; write its name, such as Europe/Paris or UTC");
+}
+
+#[test]
+fn local_times_are_read_in_the_zone_of_the_mapping_or_else_of_the_models() {
+    let model = |zone: &str| {
+        let text = format!("sillage: 1\nmodel: m\n{zone}stages: {{ first: {{ enter: seen }} }}\n");
+        crate::model::load("m.yaml", &text).0.expect("a good model")
+    };
+    let (paris, york, none) = (model("timezone: Europe/Paris\n"), model("timezone: America/New_York\n"), model(""));
+    let own = mapping(&[("timezone", "UTC"), ("type", "what")]).expect("good mapping");
+    for (given, models, hour) in [
+        (None, vec![&paris, &none], Some("09")),
+        (None, vec![&york], Some("15")),
+        (None, vec![&paris, &york], None),
+        (None, vec![&none], None),
+        (Some(&own), vec![&paris], Some("10")),
+    ] {
+        let mapping = Mapping::for_models(given, models);
+        for at in ["2025-12-30 10:00:00", "2025-12-30T10:00"] {
+            let text = format!(r#"{{"occurred_at":"{at}","type":"t","what":"t","customer_id":"c"}}"#);
+            let read = decode(Format::Json, mapping.as_ref(), text.as_bytes(), &arrival());
+            match hour {
+                Some(hour) => {
+                    let at = read.expect("usable").touchpoint.event_time.to_string();
+                    assert_eq!(at, format!("2025-12-30T{hour}:00:00.000Z"));
+                }
+                None => assert!(read.expect_err("no zone").contains("name it in the model or with the fields")),
+            }
+        }
     }
 }

@@ -78,8 +78,7 @@ fn read(
     bytes: &[u8],
     touchpoint: &mut Touchpoint,
 ) -> Result<bool, String> {
-    let arrival = Arrival { limits: Limits { properties: 20, ..Limits::default() }, ..arrival() };
-    decode_into(format, mapping, wanted, bytes, &arrival, touchpoint)
+    decode_into(format, mapping, wanted, bytes, &arrival(), touchpoint).map(|told| told.clamped)
 }
 
 /// Reads all and what is wanted, fresh and into what is there, and compares.
@@ -150,15 +149,21 @@ fn judged(wanted: &Wanted, text: &str, limits: Limits) -> Result<(Touchpoint, bo
     let mut touchpoint = Touchpoint::default();
     let mut written = Written::default();
     let mut properties = Properties::new(limits, wanted, &mut touchpoint.properties);
-    crate::wire::json::read_anything(text, &mut written, &mut properties)?;
-    properties.end();
-    let clamped = written.settle(&Arrival { limits, ..arrival() }, &mut touchpoint)?;
+    let mended;
+    if let Err(reason) = crate::wire::json::read_anything(text, &mut written, &mut properties) {
+        mended = crate::wire::mend::mend(text.as_bytes()).ok_or(reason)?;
+        written = Written::of_mended();
+        properties.begin_anew(&mended);
+        crate::wire::json::read_anything(&mended.text, &mut written, &mut properties)?;
+    }
+    let mut losses = properties.end();
+    let clamped = written.settle(&Arrival { limits, ..arrival() }, None, &mut touchpoint, &mut losses)?;
     Ok((touchpoint, clamped))
 }
 
 /// Reads a record in both ways.
 fn compare_with_judge(names: &[&str], text: &str) -> Result<(), TestCaseError> {
-    let limits = Limits { properties: 20, ..Limits::default() };
+    let limits = Limits::default();
     let only = Wanted::only(names.iter().map(|name| CompactString::from(*name)));
     for wanted in [&Wanted::All, &only] {
         let mut touchpoint = Touchpoint::default();
@@ -229,8 +234,8 @@ fn with_wanted(properties: &str) -> Result<String, String> {
     let text = format!(r#"{{"customer_id":"c","type":"t","occurred_at":1767225599000,"properties":{properties}}}"#);
     let wanted = Wanted::only(["a", "n.x"].map(CompactString::from));
     let mut touchpoint = Touchpoint::default();
-    let clamped = decode_into(Format::Json, None, &wanted, text.as_bytes(), &arrival(), &mut touchpoint)?;
-    Ok(super::properties(&Decoded { touchpoint, clamped }))
+    let told = decode_into(Format::Json, None, &wanted, text.as_bytes(), &arrival(), &mut touchpoint)?;
+    Ok(super::properties(&Decoded { touchpoint, clamped: told.clamped }))
 }
 
 #[test]
@@ -245,17 +250,22 @@ fn what_nobody_reads_cannot_make_a_record_unusable() {
         );
     }
     assert_eq!(with_wanted(&format!(r#"{{"{long}":1,"a":2,"n":{{"{long}":{{"{long}":1}}}}}}"#)).as_deref(), Ok("a=2"));
-    // What is wanted can, and so can what is no JSON, or no object.
+    // Nor can bad texts and numbers that are wanted: they cost themselves.
+    for (properties, left) in [
+        (r#"{"a":1e999,"n":{"x":1}}"#, "n.x=1"),
+        (r#"{"n":{"x":NaN},"a":1}"#, "a=1"),
+        (r#"{"a":"\ud83d"}"#, "a=\"\u{fffd}\""),
+        (r#"{"b":"\x","a":1}"#, "a=1"),
+        ("{\"b\":\"\u{1}\",\"a\":1}", "a=1"),
+    ] {
+        assert_eq!(with_wanted(properties).as_deref(), Ok(left), "{properties}");
+    }
+    // What is no JSON, or no object, can.
     for (properties, reason) in [
-        (r#"{"a":1e999}"#, "number out of range"),
-        (r#"{"n":{"x":1e999}}"#, "number out of range"),
-        (r#"{"a":"\ud83d"}"#, "not JSON: "),
         (r#"{"b":01}"#, "not JSON: "),
-        (r#"{"b":"\x"}"#, "not JSON: "),
-        ("{\"b\":\"\u{1}\"}", "not JSON: "),
         (r#"{"b":{"c":tru}}"#, "not JSON: "),
         (r#"{"b":1,}"#, "not JSON: "),
-        ("[]", "`properties` is no object"),
+        ("[1]", "`properties` is no object"),
     ] {
         let fault = with_wanted(properties).expect_err(properties);
         assert!(fault.contains(reason) && fault.len() < 200, "{fault}");
@@ -263,22 +273,19 @@ fn what_nobody_reads_cannot_make_a_record_unusable() {
 }
 
 #[test]
-fn what_nobody_reads_counts_as_it_does_among_all() {
-    let of = |inner: &str, times: usize| format!("{{{}}}", vec![inner; times].join(","));
-    for (properties, entries) in [
-        (of(r#""b":1"#, 200), 200),
-        (of(r#""b":{"c":null}"#, 100), 200),
-        (of(r#""b":{"c":{"d":{"e":{"not":"counted"}}}}"#, 50), 200),
-        (of(r#""n":{"y":[1,2,3]}"#, 100), 200),
-        (of(r#""a":{"y":{}}"#, 100), 200),
-    ] {
-        assert!(with_wanted(&properties).is_ok(), "{properties}");
-        assert!(with(&format!(r#","properties":{properties}"#)).is_ok(), "{properties}");
-        let more = properties.replacen('{', r#"{"z":1,"#, 1);
-        let fault = Err("more than 200 properties".to_owned());
-        assert_eq!(with_wanted(&more), fault, "{entries} and one: {more}");
-        assert_eq!(with(&format!(r#","properties":{more}"#)).map(|decoded| super::properties(&decoded)), fault);
-    }
+fn more_properties_than_are_kept_cost_those_that_nobody_reads() {
+    let many: String = (0..5_000).map(|at| format!("\"p{at}\":{at},\"q{at}\":{{\"x\":{at}}},")).collect();
+    let properties = format!("{{{many}\"a\":1,\"n\":{{\"x\":2}}}}");
+    assert_eq!(with_wanted(&properties).as_deref(), Ok("a=1 n.x=2"));
+    // A name that comes again and again takes no more room than once.
+    let again = format!("{{{}\"a\":3}}", "\"a\":1,\"n\":{\"x\":2},".repeat(5_000));
+    assert_eq!(with_wanted(&again).as_deref(), Ok("a=3 n.x=2"));
+    // Where all are wanted, so many are kept as there may be, and the others are counted.
+    let text = format!(r#"{{"customer_id":"c","type":"t","occurred_at":1767225599000,"properties":{{{many}"a":1}}}}"#);
+    let mut touchpoint = Touchpoint::default();
+    let told = decode_into(Format::Json, None, &Wanted::All, text.as_bytes(), &arrival(), &mut touchpoint).expect("usable");
+    assert_eq!(touchpoint.properties.len(), 200);
+    assert_eq!(told.losses.map(|losses| losses.count(Loss::Limit)), Some(10_001 - 200));
 }
 
 #[test]
@@ -318,4 +325,64 @@ fn journeys_are_the_same_whether_models_are_given_all_or_what_they_read() {
     for ((identity, all), customer) in &customers {
         assert_eq!(Some(customer), customers.get(&(identity.clone(), !all)), "{identity:?}");
     }
+}
+
+/// What a touchpoint of this model loses, and whose values are nothing of what it declares.
+fn misfits(model: &str, properties: &str) -> Vec<String> {
+    let (model, faults) = crate::model::load("m.yaml", model);
+    let model = model.unwrap_or_else(|| panic!("{faults:?}"));
+    let text = format!(r#"{{"customer_id":"c","type":"t","occurred_at":1767225599000,"properties":{properties}}}"#);
+    let wanted = Wanted::of([&model]);
+    let mapping = Mapping::new(&[("type".to_owned(), "type".to_owned())]).expect("good mapping");
+    let read = |mapping| {
+        let mut touchpoint = Touchpoint::default();
+        let told = decode_into(Format::Json, mapping, &wanted, text.as_bytes(), &arrival(), &mut touchpoint);
+        let mut misfits = told.expect("usable").losses.map(|losses| losses.misfits).unwrap_or_default();
+        misfits.sort_by(|one, other| one.property.cmp(&other.property));
+        misfits
+    };
+    let misfits = read(None);
+    assert_eq!(read(Some(&mapping)), misfits, "with a mapping and without");
+    misfits.iter().map(|misfit| format!("{}: {}, not {}", misfit.property, misfit.example, misfit.expected)).collect()
+}
+
+#[test]
+fn values_that_are_nothing_of_what_is_declared_are_told_by_property() {
+    let model = r#"
+sillage: 1
+model: m
+currency: EUR
+TIMEZONE
+properties: { nps: number, price: money with decimal comma, total: money in cents, due: instant, tier: text, gift: flag }
+tallies: { all: { sum: total, of: any } }
+stages:
+  first: { enter: seen, when: touchpoint.nps > 3 && touchpoint.price > 2, quiet: 'touchpoint.gift ? duration("1d") : duration("2d")', abandoned at: touchpoint.due }
+  second: { enter: bought, when: 'has(touchpoint.tier)' }
+episodes:
+  basket: { known by: [cart_id, customer], opens: added, completes: bought, worth: value, abandoned after: 1h }
+"#;
+    let absolute = model.replace("TIMEZONE\n", "");
+    let local = model.replace("TIMEZONE", "timezone: Europe/Paris");
+    for (properties, expected) in [
+        (
+            r#"{"nps":"9","price":"1.234,50","total":"1290","due":"1772445600","tier":5,"gift":"TRUE","cart_id":7,"value":"1.5","currency":"eur"}"#,
+            vec![],
+        ),
+        (r#"{"nps":" ","price":null,"total":[],"currency":"","other":"x"}"#, vec![]),
+        (r#"{"nps":"nine"}"#, vec![r#"nps: "nine", not a number"#]),
+        (r#"{"price":"12.50"}"#, vec![r#"price: "12.50", not a number with a decimal comma"#]),
+        (r#"{"total":true,"gift":1}"#, vec!["gift: 1, not true or false", "total: true, not a number"]),
+        (
+            r#"{"value":"€ 12","currency":"Euro"}"#,
+            vec![r#"currency: "Euro", not a currency's three letters"#, r#"value: "€ 12", not a number"#],
+        ),
+        (r#"{"cart_id":[1],"nps":{"a":1}}"#, vec!["cart_id: a list, not an id"]),
+        (r#"{"due":"soon"}"#, vec![r#"due: "soon", not an instant"#]),
+        (r#"{"due":19700101}"#, vec!["due: 19700101, not an instant"]),
+    ] {
+        assert_eq!(misfits(&local, properties), expected, "{properties}");
+    }
+    assert_eq!(misfits(&local, r#"{"due":"2026-03-30"}"#), [""; 0]);
+    let advice = r#"due: "2026-03-30", not an instant with its offset, or `timezone` in the model"#;
+    assert_eq!(misfits(&absolute, r#"{"due":"2026-03-30"}"#), [advice]);
 }
