@@ -118,7 +118,8 @@ fn ask_on(
         let both = [stable.ends(connection, &wanted), high.ends(connection, &wanted)];
         let [stable, high] = &both;
         let known = wanted.iter().zip(stable.iter().zip(high)).filter_map(|(partition, (stable, high))| {
-            Some(End { partition: *partition, stable: *stable.as_ref().ok()?, high: *high.as_ref().ok()?, at })
+            let log = crate::ledger::group::LogEnd::OneReplica;
+            Some(End { partition: *partition, stable: *stable.as_ref().ok()?, high: *high.as_ref().ok()?, log, at })
         });
         if answers.send(known.collect()).is_err() {
             return;

@@ -29,7 +29,13 @@ pub(super) fn connect(
     ledger: &Arc<Ledger>,
     stop: &Arc<AtomicBool>,
 ) -> Result<Arc<GroupConsumer>, String> {
-    let handler = RebalanceHandler::new(Arc::clone(connection), restorer, Arc::clone(ledger), Arc::clone(stop));
+    let handler = RebalanceHandler::new(
+        Arc::clone(connection),
+        crate::time::Span::ZERO,
+        restorer,
+        Arc::clone(ledger),
+        Arc::clone(stop),
+    );
     let made = client::consumer(connection, worker).create_with_context(handler);
     made.map(Arc::new).map_err(|error| format!("cannot make a consumer: {error}"))
 }
