@@ -269,7 +269,7 @@ impl File<'_> {
     fn shard(&self, faults: &mut Faults) -> shard::Settings {
         let usual = shard::Settings::default();
         shard::Settings {
-            settle: self.span("settle", usual.settle, &(Span::ZERO..=Span::from_secs(60)), faults),
+            settle: self.settle(faults),
             max_delay: self.span("max_delay", usual.max_delay, &(Span::ZERO..=Span::from_days(1)), faults),
             history: self.number("history", usual.history as u64, 0..=1_000, faults) as usize,
             decisions_per_transaction: self.number(
@@ -283,6 +283,10 @@ impl File<'_> {
             undo: Undo::Kept,
             state_log: usual.state_log,
         }
+    }
+
+    fn settle(&self, faults: &mut Faults) -> Span {
+        self.span("settle", shard::Settings::default().settle, &(Span::ZERO..=Span::from_secs(600)), faults)
     }
 
     /// Not less than the week for which a completed id is remembered (rule 13).
@@ -371,6 +375,8 @@ impl File<'_> {
             start: start.unwrap_or(Start::Latest),
             properties,
             buffered_records: buffered as usize,
+            // What is wrong with it has been told.
+            settle: self.get("settle").map(|_| self.settle(&mut Faults::default())),
         };
         let create = Create {
             partitions: self.number("partitions", 6, 1..=10_000, faults) as u32,

@@ -161,6 +161,11 @@ impl Writer {
         writer
     }
 
+    /// A writer whose records are acknowledged by the leader alone.
+    pub(crate) fn hasty(brokers: &str) -> Writer {
+        Writer::with(brokers, &[("enable.idempotence", "false"), ("acks", "1")])
+    }
+
     fn with(brokers: &str, settings: &[(&str, &str)]) -> Writer {
         let mut config = config(brokers);
         config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("linger.ms", "2");
