@@ -120,7 +120,7 @@ fn ask_on(slate: &Slate, connection: &Connection, now: &Now, mut round: Round, a
             return;
         }
         // The next question is not asked before the interval is over, however fast the answer was.
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(INTERVAL.max(round.leaders.pause()));
     }
 }
 

@@ -39,6 +39,10 @@ const AGAIN: Duration = Duration::from_millis(500);
 const REFUSED: Duration = Duration::from_secs(30);
 /// Who leads, and how many replicas there are, is asked at least so often.
 const LOOK: Duration = Duration::from_secs(10);
+/// Of answers about who leads. Those about a hundred partitions have some five thousand bytes.
+const BYTES_A_SECOND: u64 = 1_000_000;
+/// However many bytes there are.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 /// So many brokers are asked who leads: one of them is another than the leader.
 const WITNESSES: usize = 2;
 /// Where a client that asks brokers listens when nobody says another port.
@@ -57,6 +61,8 @@ pub(super) struct Leaders {
     hidden: BTreeMap<usize, String>,
     looked: Option<Instant>,
     asked: Vec<Asked>,
+    /// Of answers about who leads, in the round that is under way.
+    bytes: usize,
     /// Why something was refused last.
     refusal: Option<String>,
 }
@@ -106,6 +112,7 @@ impl Leaders {
             hidden: BTreeMap::new(),
             looked: None,
             asked: Vec::new(),
+            bytes: 0,
             refusal: None,
         }
     }
@@ -115,9 +122,15 @@ impl Leaders {
         self.security.as_ref().err().or(self.refusal.as_ref()).map(String::as_str)
     }
 
+    /// For so long the next round should wait, so that the answers about topics with thousands of partitions fill no network.
+    pub(super) fn pause(&self) -> Duration {
+        Duration::from_micros(self.bytes as u64 * 1_000_000 / BYTES_A_SECOND).min(LONGEST_PAUSE)
+    }
+
     /// Asks the leaders of these partitions; [`Leaders::ends`] is to follow.
     pub(super) fn ask(&mut self, wanted: &[Partition]) {
         self.asked.clear();
+        self.bytes = 0;
         if self.security.is_err() {
             return;
         }
@@ -244,9 +257,10 @@ impl Leaders {
         for (broker, number) in asked {
             let answer = self.with_link(broker, until, |link| {
                 let answer = link.receive(number, until)?;
-                Ok(Answer::of(&answer).metadata()?)
+                Ok((answer.len(), Answer::of(&answer).metadata()?))
             });
-            seen.extend(answer.map(|metadata| (broker, metadata)));
+            self.bytes += answer.as_ref().map_or(0, |(bytes, _)| *bytes);
+            seen.extend(answer.map(|(_, metadata)| (broker, metadata)));
         }
         for (broker, metadata) in seen {
             for led in &metadata.partitions {

@@ -10,6 +10,8 @@ use super::security::{Sasl, Security};
 
 /// An answer may have so many bytes: the metadata of some hundred thousand partitions.
 const MOST_BYTES: usize = 16 << 20;
+/// Brokers close connections that are idle for minutes: one that nobody has used for so long is not trusted.
+const IDLE: Duration = Duration::from_secs(60);
 /// A session is given up so long before the broker ends it.
 const BEFORE_ITS_END: Duration = Duration::from_secs(10);
 
@@ -77,6 +79,7 @@ pub(super) struct Link {
     stream: Stream,
     client: String,
     correlation: i32,
+    used: Instant,
     /// When its session ends, where the broker has said so.
     ends: Option<Instant>,
 }
@@ -85,7 +88,7 @@ impl Link {
     /// Connects, encrypts, says who asks, and makes sure that the broker understands what it will be asked.
     pub(super) fn open(address: &Address, security: &Security, client: &str, until: Instant) -> Result<Self, Fault> {
         let stream = encrypted(connected(address, until)?, &address.0, security, until)?;
-        let mut link = Link { stream, client: client.to_owned(), correlation: 0, ends: None };
+        let mut link = Link { stream, client: client.to_owned(), correlation: 0, used: Instant::now(), ends: None };
         let answer = link.ask(until, messages::api_versions)?;
         let known = Answer::of(&answer).api_versions()?;
         let known = known.map_err(|code| Fault::Refused(format!("it does not say what it understands (error {code})")))?;
@@ -102,9 +105,9 @@ impl Link {
         Ok(link)
     }
 
-    /// Whether its session goes on for a while.
+    /// Whether it is still there, as far as one can know: it was used lately, and its session goes on for a while.
     pub(super) fn is_good(&self) -> bool {
-        self.ends.is_none_or(|ends| ends > Instant::now())
+        self.used.elapsed() < IDLE && self.ends.is_none_or(|ends| ends > Instant::now())
     }
 
     /// Asks, and waits for the answer.
@@ -116,6 +119,7 @@ impl Link {
     /// Asks; the answer is to be received before anything else is asked for.
     pub(super) fn send(&mut self, until: Instant, request: impl FnOnce(i32, &str) -> Vec<u8>) -> Result<i32, Fault> {
         self.correlation = self.correlation.wrapping_add(1);
+        self.used = Instant::now();
         self.stream.until(until)?;
         self.stream.write_all(&request(self.correlation, &self.client))?;
         Ok(self.correlation)
