@@ -40,6 +40,8 @@ const ASSIGNED: &str = "sillage_shards_assigned";
 const MISSING: &str = "sillage_shards_missing";
 const UNHEALTHY: &str = "sillage_unhealthy";
 const LOADING: &str = "sillage_history_loading";
+const STALLED: &str = "sillage_high_watermark_stalled_seconds";
+const UNPROVEN: &str = "sillage_silence_unproven";
 const STANDBY: &str = "sillage_standby_customers";
 const COMMIT_SECONDS: &str = "sillage_commit_seconds";
 const EVENT_LATENCY: &str = "sillage_latency_event_to_commit_seconds";
@@ -108,6 +110,16 @@ fn describe() {
     describe_gauge!(
         BEHIND,
         "Seconds that stream time is behind the worker clock, by partition; below zero where it is ahead and waits."
+    );
+    describe_gauge!(
+        STALLED,
+        "Seconds that the high watermark of an input has stood still below the end of its leader's log, by topic and partition: a \
+         replica does not keep up, and nothing that is missing there is decided."
+    );
+    describe_gauge!(
+        UNPROVEN,
+        "1 where the leader of an input does not say where its log ends and `settle` is shorter than a replica may stand still, by \
+         topic and partition."
     );
     describe_gauge!(ARMED, "Customers with an armed deadline, by partition.");
     describe_gauge!(ASSIGNED, "Shards that this process owns.");
@@ -419,4 +431,14 @@ fn about(outcome: &Outcome) -> &str {
 /// How far a partition's position is from its end.
 pub fn lag(topic: &str, partition: ShardId, records: i64) {
     gauge!(LAG, "topic" => topic.to_owned(), "partition" => partition.to_string()).set(records as f64);
+}
+
+/// For so long the high watermark of an input has stood still below the end of its leader's log.
+pub fn high_watermark_stalled(topic: &str, partition: ShardId, seconds: f64) {
+    gauge!(STALLED, "topic" => topic.to_owned(), "partition" => partition.to_string()).set(seconds);
+}
+
+/// Whether silence of an input is believed in without a proof, and after less time than a replica may stand still.
+pub fn silence_unproven(topic: &str, partition: ShardId, unproven: bool) {
+    gauge!(UNPROVEN, "topic" => topic.to_owned(), "partition" => partition.to_string()).set(f64::from(u8::from(unproven)));
 }

@@ -5,6 +5,7 @@
 
 mod client;
 mod demo;
+mod dry_run;
 mod erase;
 mod explain;
 mod failure;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use super::{Failure, files};
+use super::{Failure, dry_run, files};
 use crate::config::{self, Config, Log, LogFormat, LogLevel, Surroundings};
 use crate::runtime::service::{self, Ended, Patience, Service};
 use crate::runtime::standby::Standby;
@@ -24,6 +24,9 @@ pub(super) struct Args {
     /// Stand by, and take its place as well when its HTTP side, such as `http://host:8080`, does not answer three times.
     #[arg(long, value_name = "URL")]
     standby_of: Option<String>,
+    /// Read the configuration and the models, ask the brokers what the inputs promise, and end.
+    #[arg(long)]
+    dry_run: bool,
     /// Write the address that HTTP is served on to this file, once it is.
     #[arg(long, value_name = "FILE")]
     announce: Option<PathBuf>,
@@ -32,6 +35,9 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref())?;
     let models = files::models(&config.models)?;
+    if args.dry_run {
+        return dry_run::run(&config);
+    }
     log_to_stderr(&config);
     let patience = if args.exit_on_unreachable { Patience::None } else { Patience::Endless };
     let standby = match args.standby_of {

@@ -270,7 +270,7 @@ impl File<'_> {
     fn shard(&self, faults: &mut Faults) -> shard::Settings {
         let usual = shard::Settings::default();
         shard::Settings {
-            settle: self.span("settle", usual.settle, &(Span::ZERO..=Span::from_secs(60)), faults),
+            settle: self.settle(faults),
             grace: self.grace(usual.grace, usual.max_delay, faults),
             max_delay: self.span("max_delay", usual.max_delay, &(Span::ZERO..=Span::from_days(1)), faults),
             history: self.number("history", usual.history as u64, 0..=1_000, faults) as usize,
@@ -292,6 +292,10 @@ impl File<'_> {
         let grace = self.span("grace", usual, &(Span::ZERO..=Span::from_days(7)), faults);
         let delay = self.span("max_delay", delay, &(Span::ZERO..=Span::from_days(1)), &mut Faults::default());
         if grace == Span::ZERO { grace } else { grace.max(delay) }
+    }
+
+    fn settle(&self, faults: &mut Faults) -> Span {
+        self.span("settle", shard::Settings::default().settle, &(Span::ZERO..=Span::from_secs(600)), faults)
     }
 
     /// Not less than the week for which a completed id is remembered (rule 13).
@@ -380,6 +384,8 @@ impl File<'_> {
             start: start.unwrap_or(Start::Latest),
             properties,
             buffered_records: buffered as usize,
+            // What is wrong with it has been told.
+            settle: self.get("settle").map(|_| self.settle(&mut Faults::default())),
         };
         let create = Create {
             partitions: self.number("partitions", 6, 1..=10_000, faults) as u32,

@@ -25,11 +25,16 @@ const TRANSACTION_TIMEOUT_MILLIS: u32 = 10_000;
 /// that tells is that the commit took at least this long (`transactions::SLOW` is less).
 const ASKED_AGAIN_AFTER_MILLIS: u32 = 1_500;
 
+/// How brokers name a client in their logs and quotas.
+pub(super) fn id(connection: &Connection) -> String {
+    connection.properties.get("client.id").cloned().unwrap_or_else(|| format!("sillage-{}", connection.instance))
+}
+
 /// What all clients have in common.
 pub(super) fn base(connection: &Connection) -> ClientConfig {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &connection.brokers);
-    config.set("client.id", format!("sillage-{}", connection.instance));
+    config.set("client.id", id(connection));
     config.set("reconnect.backoff.max.ms", "1000");
     config.set("allow.auto.create.topics", "false");
     for (name, value) in &connection.properties {
@@ -278,6 +283,7 @@ mod tests {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into(),
             buffered_records: 1,
+            settle: None,
         }
     }
 

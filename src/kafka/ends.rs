@@ -1,9 +1,10 @@
 //! Where the inputs end now: the questions behind "caught up" (rule 4).
 //!
 //! Asked on a thread and two clients of its own, one per isolation level, since on the consuming client such a question
-//! waits behind its long-poll fetch. What an answer proves is judged by [`crate::ledger::group`].
+//! waits behind its long-poll fetch; and of the leaders themselves (`leaders`), while those clients ask. What an answer proves
+//! is judged by [`crate::ledger::group`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -15,8 +16,10 @@ use rdkafka::error::KafkaResult;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
 use tracing::debug;
 
+use super::leaders::Leaders;
+use super::stalls::{Stalls, Unproven};
 use super::{Connection, answers, client};
-use crate::ledger::group::{End, Partition};
+use crate::ledger::group::{End, LogEnd, Partition};
 use crate::port::Now;
 
 /// At most so often.
@@ -25,6 +28,8 @@ const INTERVAL: Duration = Duration::from_millis(25);
 const CALL: Duration = Duration::from_secs(2);
 /// At most so often a client is made to look for the leaders anew.
 const LOOK: Duration = Duration::from_millis(250);
+/// How many replicas there are is asked at least so often, where that matters.
+const REPLICAS: Duration = Duration::from_secs(30);
 /// How often it is told that an end is unknown.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -57,19 +62,23 @@ impl ClientContext for Quiet {
 impl rdkafka::consumer::ConsumerContext for Quiet {}
 
 impl Ends {
-    pub(super) fn start(connection: &Arc<Connection>, now: &Now) -> Result<Self, String> {
+    pub(super) fn start(connection: &Arc<Connection>, unproven: Unproven, now: &Now) -> Result<Self, String> {
         let make = |isolation| -> KafkaResult<BaseConsumer<Quiet>> {
             client::asking(connection, isolation).create_with_context(Quiet)
         };
         let fault = |error| format!("cannot make a client: {error}");
         let stable = Asker::of(make("read_committed").map_err(fault)?);
         let high = Asker::of(make("read_uncommitted").map_err(fault)?);
+        let leaders = Leaders::of(connection);
         let (send, answers) = channel();
         let slate = Arc::new(Slate::default());
         let (shared, connection, now) = (Arc::clone(&slate), Arc::clone(connection), Arc::clone(now));
         let thread = std::thread::Builder::new()
             .name("sillage-ends".to_owned())
-            .spawn(move || ask_on(&shared, &connection, &now, [stable, high], &send))
+            .spawn(move || {
+                let round = Round { stable, high, leaders, stalls: Stalls::new(unproven), told: None };
+                ask_on(&shared, &connection, &now, round, &send);
+            })
             .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(Ends { slate, answers, thread: Some(thread) })
     }
@@ -97,14 +106,7 @@ impl Drop for Ends {
     }
 }
 
-fn ask_on(
-    slate: &Slate,
-    connection: &Connection,
-    now: &Now,
-    [mut stable, mut high]: [Asker; 2],
-    answers: &Sender<Vec<End>>,
-) {
-    let mut told: Option<Instant> = None;
+fn ask_on(slate: &Slate, connection: &Connection, now: &Now, mut round: Round, answers: &Sender<Vec<End>>) {
     while !slate.stop.load(Ordering::Acquire) {
         let wanted = {
             let wanted = slate.wanted.lock().unwrap_or_else(PoisonError::into_inner);
@@ -114,25 +116,49 @@ fn ask_on(
         if wanted.is_empty() {
             continue;
         }
-        let at = now();
-        let both = [stable.ends(connection, &wanted), high.ends(connection, &wanted)];
-        let [stable, high] = &both;
-        let known = wanted.iter().zip(stable.iter().zip(high)).filter_map(|(partition, (stable, high))| {
-            Some(End { partition: *partition, stable: *stable.as_ref().ok()?, high: *high.as_ref().ok()?, at })
-        });
-        if answers.send(known.collect()).is_err() {
+        if answers.send(round.ends(connection, now, &wanted)).is_err() {
             return;
         }
+        // The next question is not asked before the interval is over, however fast the answer was.
+        std::thread::sleep(INTERVAL.max(round.leaders.pause()));
+    }
+}
+
+/// Whoever is asked, round after round.
+struct Round {
+    stable: Asker,
+    high: Asker,
+    leaders: Leaders,
+    stalls: Stalls,
+    told: Option<Instant>,
+}
+
+impl Round {
+    /// The ends of these inputs, as far as they are known.
+    fn ends(&mut self, connection: &Connection, now: &Now, wanted: &[Partition]) -> Vec<End> {
+        let at = now();
+        // The leaders answer while the others are asked.
+        self.leaders.ask(wanted);
+        let both = [self.stable.ends(connection, wanted), self.high.ends(connection, wanted)];
+        let logs = self.leaders.ends(wanted);
+        let refused = wanted.iter().zip(&logs).filter(|(_, log)| **log == LogEnd::Refused).map(|(partition, _)| *partition);
+        let single = self.high.single(connection, &refused.collect::<Vec<_>>());
+        let [stable, high] = &both;
+        let known = wanted.iter().zip(logs).zip(stable.iter().zip(high)).filter_map(|((partition, log), (stable, high))| {
+            let log = if single.contains(partition) { LogEnd::OneReplica } else { log };
+            Some(End { partition: *partition, stable: *stable.as_ref().ok()?, high: *high.as_ref().ok()?, log, at })
+        });
+        let ends: Vec<End> = known.collect();
+        self.stalls.note(connection, &ends, self.leaders.refusal());
         // Unanswered questions hold stream time, which is told by whoever looks after the service.
         let unknown =
             wanted.iter().cycle().zip(both.iter().flatten()).find_map(|(asked, end)| Some((asked, end.as_ref().err()?)));
-        if let Some(((input, shard), error)) = unknown.filter(|_| told.is_none_or(|told| told.elapsed() > TELL)) {
-            told = Some(Instant::now());
+        if let Some(((input, shard), error)) = unknown.filter(|_| self.told.is_none_or(|told| told.elapsed() > TELL)) {
+            self.told = Some(Instant::now());
             let topic = &connection.inputs[*input];
             debug!(topic, shard, error, "the end of an input is unknown: nothing that is missing there can be decided");
         }
-        // The next question is not asked before the interval is over, however fast the answer was.
-        std::thread::sleep(INTERVAL);
+        ends
     }
 }
 
@@ -140,11 +166,13 @@ fn ask_on(
 struct Asker {
     client: BaseConsumer<Quiet>,
     looked: Option<Instant>,
+    /// How many replicas the partitions of these inputs have, and when that was asked.
+    replicas: BTreeMap<usize, (Instant, BTreeMap<u32, usize>)>,
 }
 
 impl Asker {
     fn of(client: BaseConsumer<Quiet>) -> Self {
-        Asker { client, looked: None }
+        Asker { client, looked: None, replicas: BTreeMap::new() }
     }
 
     /// The ends of all wanted inputs, asked for at once. A partition without an answer holds its own shard only.
@@ -160,6 +188,24 @@ impl Asker {
         let missing = wanted.iter().zip(&ends).filter(|(_, end)| end.is_err()).map(|((input, _), _)| *input);
         self.look_for_leaders(connection, missing.collect());
         ends
+    }
+
+    /// Those of these partitions that have one replica, as far as the brokers say.
+    fn single(&mut self, connection: &Connection, partitions: &[Partition]) -> BTreeSet<Partition> {
+        let inputs: BTreeSet<usize> = partitions.iter().map(|(input, _)| *input).collect();
+        for input in inputs {
+            if self.replicas.get(&input).is_none_or(|(at, _)| at.elapsed() > REPLICAS)
+                && let Ok(metadata) = self.client.fetch_metadata(Some(&connection.inputs[input]), CALL)
+            {
+                let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+                let counts = partitions.map(|one| (one.id().unsigned_abs(), one.replicas().len())).collect();
+                self.replicas.insert(input, (Instant::now(), counts));
+            }
+        }
+        let single = |(input, shard): &&Partition| {
+            self.replicas.get(input).and_then(|(_, counts)| counts.get(shard)).is_some_and(|count| *count == 1)
+        };
+        partitions.iter().filter(single).copied().collect()
     }
 
     /// A look-up by time with librdkafka's "latest" as the time.

@@ -3,7 +3,7 @@
 //! One consumer and one transactional producer per worker. What has to be asked of them, and in which order, so that nothing
 //! is lost or doubled, stands in [`crate::ledger`]; here is how rdkafka is asked: `transactions` commits, `rebalance` performs
 //! what [`crate::ledger::group`] decides when partitions come and go, `restore` reads the state log, `log_trimmer` cuts it, `ends`
-//! knows where the inputs end, `source` polls, and takes records by the hundred from `batch`. Knows nothing of models or
+//! knows where the inputs end, `leaders` asks what rdkafka cannot ask, `source` polls, and takes records by the hundred from `batch`. Knows nothing of models or
 //! journeys.
 
 mod answers;
@@ -12,14 +12,17 @@ mod client;
 mod ends;
 pub mod erase;
 mod follow;
+mod leaders;
 mod log_trimmer;
 mod offline;
 mod offline_transaction;
 pub mod produce;
+mod promises;
 mod pulse;
 mod rebalance;
 mod restore;
 mod source;
+mod stalls;
 mod topics;
 mod transactions;
 
@@ -30,8 +33,11 @@ use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 
+use self::stalls::Unproven;
 use crate::ledger::{Ledger, LedgerSink};
 use crate::port::{Now, ShardOwner, Sink};
+use crate::shard::Settings;
+use crate::time::Span;
 use crate::wire::Format;
 use crate::wire::pages::Mark;
 
@@ -39,8 +45,9 @@ pub use crate::ledger::group::{Protocol, Start};
 pub use follow::{Followed, follow};
 pub use offline::{Extent, Kept, Offline};
 pub use offline_transaction::OfflineTransaction;
+pub use promises::{Promise, Silence, promises};
 pub use pulse::feel_pulse;
-pub use topics::{Create, Facts, Stamps, Trouble, prepare, remove};
+pub use topics::{Create, Facts, Stamps, Standing, Trouble, prepare, remove};
 
 /// Between two looks at the entrance.
 const LOOK: Duration = Duration::from_millis(10);
@@ -69,6 +76,8 @@ pub struct Connection {
     pub properties: BTreeMap<String, String>,
     /// An input is paused when so many of its records wait in a shard.
     pub buffered_records: usize,
+    /// How far stream time stays behind the present in silence, where somebody has set it.
+    pub settle: Option<Span>,
 }
 
 /// What a worker waits for before it takes a place in its group: at once, or when a standby is to take over.
@@ -115,7 +124,8 @@ pub fn drive(
     let mut log =
         transactions::KafkaTransactions::connect(Arc::clone(connection), facts, worker, Arc::clone(&membership), stop)?;
     let restorer = restore::Restorer::start(Arc::clone(connection), Arc::clone(ledger), Arc::clone(entrance), stop)?;
-    let consumer = source::connect(connection, worker, restorer, ledger, stop)?;
+    let unproven = connection.unproven(facts);
+    let consumer = source::connect(connection, unproven, worker, restorer, ledger, stop)?;
     membership.set(&consumer);
     entrance.pass(stop);
     if stop.load(Ordering::Acquire) {
@@ -127,10 +137,17 @@ pub fn drive(
     let name = uuid::Uuid::new_v4().simple().to_string();
     let sink = LedgerSink::new(Arc::clone(ledger), log, name).with_compacted(facts.compacted.clone());
     consumer.context().set_owner(make_owner(Box::new(sink)));
-    source::drive(connection, &consumer, now, stop)
+    source::drive(connection, unproven, &consumer, now, stop)
 }
 
 impl Connection {
+    fn unproven(&self, facts: &Facts) -> Unproven {
+        let (in_sync_for, settle) = (facts.in_sync_for, self.settle);
+        let more = in_sync_for.as_millis() - Settings::default().settle.as_millis();
+        let silence = Span::from_millis(if settle.is_some() { 0 } else { more.max(0) });
+        Unproven { silence, in_sync_for, settle }
+    }
+
     /// What the ledger of this connection is about.
     pub fn ledger(&self, facts: &Facts, models: Vec<Mark>) -> Ledger {
         Ledger {

@@ -25,6 +25,7 @@ use crate::ledger::Ledger;
 use crate::ledger::group::{Ask, End, Event, Member, Notice, Partition, Terms};
 use crate::metrics;
 use crate::port::{ShardId, ShardOwner};
+use crate::time::Span;
 
 /// A worker's consumer.
 pub(super) type GroupConsumer = BaseConsumer<RebalanceHandler>;
@@ -60,9 +61,15 @@ struct Held {
 }
 
 impl RebalanceHandler {
-    pub(super) fn new(connection: Arc<Connection>, restorer: Restorer, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        connection: Arc<Connection>,
+        unproven_silence: Span,
+        restorer: Restorer,
+        ledger: Arc<Ledger>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
         let (protocol, start, buffered_records) = (connection.protocol, connection.start, connection.buffered_records);
-        let member = Member::new(Arc::clone(&ledger), Terms { protocol, start, buffered_records });
+        let member = Member::new(Arc::clone(&ledger), Terms { protocol, start, buffered_records, unproven_silence });
         let held = Mutex::new(Held { member, restorer, ends: None });
         let (topics, owner, begun) = (ledger.topics(), OnceLock::new(), Instant::now());
         let came = AtomicBool::new(false);

@@ -11,6 +11,7 @@ use super::batch::{Batch, Place, Record, Records};
 use super::ends::Ends;
 use super::rebalance::{GroupConsumer, RebalanceHandler};
 use super::restore::Restorer;
+use super::stalls::Unproven;
 use super::{Connection, Protocol, client};
 use crate::ledger::Ledger;
 use crate::ledger::group::Event;
@@ -23,25 +24,28 @@ const WAIT: Duration = Duration::from_millis(10);
 /// A consumer that knows the brokers, but takes no part in its group yet.
 pub(super) fn connect(
     connection: &Arc<Connection>,
+    unproven: Unproven,
     worker: usize,
     restorer: Restorer,
     ledger: &Arc<Ledger>,
     stop: &Arc<AtomicBool>,
 ) -> Result<Arc<GroupConsumer>, String> {
-    let handler = RebalanceHandler::new(Arc::clone(connection), restorer, Arc::clone(ledger), Arc::clone(stop));
+    let (stop, ledger) = (Arc::clone(stop), Arc::clone(ledger));
+    let handler = RebalanceHandler::new(Arc::clone(connection), unproven.silence, restorer, ledger, stop);
     let made = client::consumer(connection, worker).create_with_context(handler);
     made.map(Arc::new).map_err(|error| format!("cannot make a consumer: {error}"))
 }
 
 pub(super) fn drive(
     connection: &Arc<Connection>,
+    unproven: Unproven,
     consumer: &Arc<GroupConsumer>,
     now: &Now,
     stop: &Arc<AtomicBool>,
 ) -> Result<(), String> {
     let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(|error| format!("cannot subscribe: {error}"))?;
-    consumer.context().watch(Ends::start(connection, now)?);
+    consumer.context().watch(Ends::start(connection, unproven, now)?);
     let records = Records::new(consumer, consumer.context().topics())?;
     let batch = records.batch();
     let mut source = Source { connection, consumer, records, batch };

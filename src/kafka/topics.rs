@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::Connection;
 use super::client::{self, Plain};
+use crate::time::Span;
 use crate::wire::outputs;
 
 /// How long a broker may take to answer before it counts as not there.
@@ -19,6 +20,11 @@ const DEAD_LETTER_EXTRA: usize = 64 * 1024;
 /// So many bytes a page of the state log may have, with room to spare: Kafka's own default for a topic, so only a limit that
 /// somebody lowered is too low.
 const STATE_LOG_BYTES: usize = 1_048_588;
+
+/// Kafka's own default of `replica.lag.time.max.ms`.
+const REPLICA_LAG_MILLIS: i64 = 30_000;
+/// Nobody waits for a replica longer than this.
+const DAY_MILLIS: i64 = 86_400_000;
 
 /// How the state log's topic is set: kept for ever, cut by Sillage, in segments that are soon deleted once they are cut.
 const STATE_LOG: &[(&str, &str)] = &[
@@ -80,6 +86,21 @@ pub struct Facts {
     pub producer_bytes: usize,
     /// Full names of output topics that somebody has compacted.
     pub compacted: Vec<String>,
+    /// For so long a replica counts as in sync without fetching: 1.5 x `replica.lag.time.max.ms`.
+    pub in_sync_for: Span,
+}
+
+/// How a topic stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its partitions.
+    pub partitions: u32,
+    /// Copies of each partition; of the one that has the fewest.
+    pub replicas: usize,
+    /// How many of them must be in sync for a record to be taken with `acks=all` (`min.insync.replicas`).
+    pub in_sync_least: u32,
+    /// Whose time its records are stamped with, in Kafka's words (`message.timestamp.type`).
+    pub stamped: String,
 }
 
 /// Why the topics are not fit.
@@ -111,7 +132,29 @@ pub fn prepare(connection: &Connection, create: Option<Create>) -> Result<Facts,
     setup.state_log(&known, partitions)?;
     setup.control(&known, partitions)?;
     let compacted = setup.compacted()?;
-    Ok(Facts { partitions, dead_letter_bytes, producer_bytes: dead_letter_bytes.max(STATE_LOG_BYTES), compacted })
+    let in_sync_for = setup.in_sync_for(&known);
+    let producer_bytes = dead_letter_bytes.max(STATE_LOG_BYTES);
+    Ok(Facts { partitions, dead_letter_bytes, producer_bytes, compacted, in_sync_for })
+}
+
+/// How the inputs stand, in their order; and for how long a replica counts as in sync without fetching.
+pub(super) fn standings(connection: &Connection) -> Result<(Vec<Option<Standing>>, Span), Trouble> {
+    let setup = Setup::begin(connection, None)?;
+    let known = setup.metadata()?;
+    let standing = |input: &String| {
+        let found = known.topics().iter().find(|topic| topic.name() == input && topic.error().is_none());
+        let Some(topic) = found.filter(|topic| !topic.partitions().is_empty()) else { return Ok(None) };
+        let described = setup.describe(std::slice::from_ref(input))?;
+        let value = |name: &str| described.first()?.get(name)?.value.clone();
+        Ok(Some(Standing {
+            partitions: topic.partitions().len() as u32,
+            replicas: topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0),
+            in_sync_least: value("min.insync.replicas").and_then(|least| least.parse().ok()).unwrap_or(1),
+            stamped: value("message.timestamp.type").unwrap_or_else(|| "stamped by nobody knows whom".to_owned()),
+        }))
+    };
+    let standings: Result<Vec<Option<Standing>>, Trouble> = connection.inputs.iter().map(standing).collect();
+    Ok((standings?, setup.in_sync_for(&known)))
 }
 
 struct Setup<'a> {
@@ -401,6 +444,20 @@ impl<'a> Setup<'a> {
         Ok(compacted
             .inspect(|topic| warn!(topic, "an output topic is compacted: only the latest outcome of each customer stays"))
             .collect())
+    }
+
+    /// A leader looks at its replicas every half of `replica.lag.time.max.ms`. Whoever may not read the brokers' settings believes
+    /// in their default.
+    fn in_sync_for(&self, known: &Metadata) -> Span {
+        let lag = known.brokers().first().and_then(|broker| {
+            let options = AdminOptions::new().request_timeout(Some(REACH));
+            let answers =
+                self.runtime.block_on(self.admin.describe_configs(&[ResourceSpecifier::Broker(broker.id())], &options));
+            let described = answers.ok()?.into_iter().next()?.ok()?;
+            described.get("replica.lag.time.max.ms")?.value.as_ref()?.parse::<i64>().ok()
+        });
+        let lag = lag.unwrap_or(REPLICA_LAG_MILLIS).clamp(0, DAY_MILLIS);
+        Span::from_millis(lag + lag / 2)
     }
 
     fn describe(&self, topics: &[String]) -> Result<Vec<ConfigResource>, Trouble> {

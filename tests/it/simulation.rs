@@ -93,7 +93,7 @@ fn run(case: Case, traced: bool) -> Ran {
         ..Settings::default()
     };
     let (workers, first) = (weather.workers, load.arriving.first().map_or(0, |first| first.at));
-    let (calm, over) = (load.ends + STORM, load.ends + STORM + CALM + 2 * weather.skew);
+    let (calm, over) = (load.ends + STORM, load.ends + STORM + CALM + 2 * weather.skew + weather.longest_stall);
     let shown = if traced { format!("{weather:#?}\n{}", story::yaml(&plan)) } else { String::new() };
     let sim = Sim::new(BEGINNING, weather, case.defect, Arc::new(ledger), Arc::from([model]), settings, load, dice, traced);
     {
@@ -102,6 +102,7 @@ fn run(case: Case, traced: bool) -> Ran {
         state.at(BEGINNING, Event::Group);
         state.at(first, Event::Arrive);
         state.at(BEGINNING + 500, Event::Fault);
+        state.at(BEGINNING + 300, Event::Replicas);
         state.at(calm, Event::Calm);
     }
     sim.pass(over);

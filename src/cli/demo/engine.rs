@@ -75,6 +75,7 @@ impl Log {
             start: Start::Earliest,
             properties: BTreeMap::new(),
             buffered_records: 10_000,
+            settle: None,
         };
         // Touchpoints are stamped by the demo's clock, which runs ahead of the brokers' unless they run alike.
         let stamps = if plan.speed == 1.0 { Stamps::Brokers } else { Stamps::Producers };

@@ -6,6 +6,7 @@
 //! is answered before anything else is told: a rebalance must be answered within the callback that brings it (see kafka traps:
 //! a deferred answer can wipe a newer assignment).
 
+mod ends;
 mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +17,9 @@ use self::plan::{Next, Plan, Purpose, Reading};
 use super::{Found, Ledger, Restored, Seating, seating};
 use crate::port::{Assignment, Known, ShardId};
 use crate::shard::Progress;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
+
+pub use self::ends::{BrokerId, End, Leadership, LogEnd};
 
 /// How long an assignment that cannot be used may stand before the worker gives up.
 const MENDING: Duration = Duration::from_secs(60);
@@ -53,6 +56,8 @@ pub struct Terms {
     pub start: Start,
     /// An input is paused when so many of its records wait in a shard.
     pub buffered_records: usize,
+    /// Where nobody says where the leader's log ends, silence must have lasted so much longer, beyond `settle`.
+    pub unproven_silence: Span,
 }
 
 /// What happened. Times are counted from any one instant on, by a clock that never jumps.
@@ -132,7 +137,7 @@ pub enum Ask {
         partition: Partition,
         /// Its end.
         position: i64,
-        /// When that was asked for.
+        /// Nothing that is missing entered until then.
         at: Timestamp,
     },
     /// Tell the operator.
@@ -197,19 +202,6 @@ pub struct Extent {
     pub first: i64,
     /// The offset behind the last, as a reader of committed records sees it.
     pub end: Option<i64>,
-}
-
-/// The end of an input, as of a question asked at `at`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// Which.
-    pub partition: Partition,
-    /// The last stable offset.
-    pub stable: i64,
-    /// The high watermark.
-    pub high: i64,
-    /// When the question was asked.
-    pub at: Timestamp,
 }
 
 /// What an operator should know.
@@ -468,12 +460,12 @@ impl Member {
 
     /// Passes on which inputs have been handed over to the end (rule 4).
     fn caught_up(&self, ends: &[End], positions: &BTreeMap<Partition, i64>, asks: &mut Vec<Ask>) {
-        for End { partition, stable, high, at } in ends {
+        for end in ends {
             // A client has no position of its own where nothing came yet since it began there, or was sought to there.
-            let position = positions.get(partition).or(self.begins.get(partition));
-            // Otherwise a transaction stands open before the end.
-            if stable == high && position.is_some_and(|position| position >= stable) {
-                asks.push(Ask::CaughtUp { partition: *partition, position: *stable, at: *at });
+            let position = positions.get(&end.partition).or(self.begins.get(&end.partition));
+            let proven = position.and_then(|position| end.proves(*position, self.terms.unproven_silence));
+            if let Some(at) = proven {
+                asks.push(Ask::CaughtUp { partition: end.partition, position: end.stable, at });
             }
         }
     }

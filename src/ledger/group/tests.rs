@@ -10,7 +10,7 @@ const NOON: Duration = Duration::from_secs(43_200);
 
 fn member(protocol: Protocol, start: Start) -> Member {
     let inputs = vec!["app".to_owned(), "web".to_owned()];
-    let terms = Terms { protocol, start, buffered_records: 10 };
+    let terms = Terms { protocol, start, buffered_records: 10, unproven_silence: Span::from_millis(400) };
     Member::new(Arc::new(Ledger { inputs, ..Ledger::sample(4) }), terms)
 }
 
@@ -225,7 +225,7 @@ fn a_record_that_nobody_could_take_is_asked_for_again() {
     assert!(asks.contains(&"Seek((1, 3), 5)".to_owned()), "{asks:?}");
     // Until something comes, the client has no position of its own: it stands where it was sought to.
     let at = Timestamp::from_millis(1);
-    let end = |offset| End { partition: (1, 3), stable: offset, high: offset, at };
+    let end = |offset| End { partition: (1, 3), stable: offset, high: offset, log: LogEnd::OneReplica, at };
     let ends = |offset| Event::Ends { ends: vec![end(offset)], positions: BTreeMap::new() };
     assert_eq!(told(&mut member, ends(5)), ["CaughtUp (1, 3) 5"]);
     assert!(told(&mut member, ends(6)).is_empty());
@@ -293,9 +293,47 @@ fn an_input_is_at_its_end_when_all_before_it_was_handed_over_and_no_transaction_
         let mut member = member(Protocol::Classic, Start::Latest);
         running(&mut member, 0);
         let positions = position.map(|position| ((0, 0), position)).into_iter().collect();
-        let ends = vec![End { partition: (0, 0), stable, high, at }];
+        let ends = vec![End { partition: (0, 0), stable, high, log: LogEnd::OneReplica, at }];
         let asks = told(&mut member, Event::Ends { ends, positions });
         assert_eq!(!asks.is_empty(), caught_up, "{stable} {high} {position:?}: {asks:?}");
+    }
+}
+
+/// Rule 4: the high watermark may stand still while the leader appends.
+#[test]
+fn a_replicated_input_is_at_its_end_when_its_leader_says_so_and_another_broker_knows_it_as_the_leader() {
+    let led = |broker, epoch| Leadership { broker, epoch };
+    let said = |offset, afterwards: &[(BrokerId, Leadership)]| LogEnd::Said {
+        by: led(1, 7),
+        offset,
+        afterwards: afterwards.to_vec(),
+    };
+    for (log, until) in [
+        (said(8, &[(2, led(1, 7))]), Some(1_000)),
+        (said(8, &[(1, led(1, 7)), (3, led(1, 7))]), Some(1_000)),
+        // The leader holds what nobody may read yet.
+        (said(9, &[(2, led(1, 7))]), None),
+        // Nobody else was heard, or only itself.
+        (said(8, &[]), None),
+        (said(8, &[(1, led(1, 7))]), None),
+        // It has been deposed, or has only come back by a later election; a third broker has not heard of that yet.
+        (said(8, &[(2, led(3, 8))]), None),
+        (said(8, &[(2, led(1, 8))]), None),
+        (said(8, &[(2, led(1, 7)), (3, led(3, 8))]), None),
+        (LogEnd::OneReplica, Some(1_000)),
+        (LogEnd::Unknown, None),
+        (LogEnd::Refused, Some(600)),
+    ] {
+        let mut member = member(Protocol::Classic, Start::Latest);
+        running(&mut member, 0);
+        let end = End { partition: (0, 0), stable: 8, high: 8, log: log.clone(), at: Timestamp::from_millis(1_000) };
+        let mut asks = Vec::new();
+        member.handle(Event::Ends { ends: vec![end], positions: [((0, 0), 8)].into() }, &mut asks);
+        let told = asks.iter().map(|ask| match ask {
+            Ask::CaughtUp { partition: (0, 0), position: 8, at } => at.as_millis(),
+            other => panic!("{log:?}: {other:?}"),
+        });
+        assert_eq!(told.collect::<Vec<_>>(), until.into_iter().collect::<Vec<_>>(), "{log:?}");
     }
 }
 

@@ -42,6 +42,7 @@ mod nemesis;
 mod plan;
 mod rolling;
 mod run;
+mod stalled;
 mod team;
 mod watcher;
 
@@ -52,11 +53,15 @@ use harness::{can_run_brokers, say};
 
 /// Three brokers for a test to break; `None` where there is no Java to run them, or where the user's own would be broken.
 fn cluster_to_break(test: &str) -> Option<Cluster> {
+    may_break_brokers(test).then(Cluster::start)
+}
+
+fn may_break_brokers(test: &str) -> bool {
     if std::env::var("SILLAGE_BROKERS").is_ok() {
         say(&format!("{test} was SKIPPED: it kills brokers, so it needs its own; unset SILLAGE_BROKERS to run it"));
-        return None;
+        return false;
     }
-    can_run_brokers().then(Cluster::start)
+    can_run_brokers()
 }
 
 /// One test at a time.

@@ -18,6 +18,7 @@ pub(crate) struct Done {
     pub ends_lost: AtomicUsize,
     pub cuts: AtomicUsize,
     pub freezes: AtomicUsize,
+    pub stalls: AtomicUsize,
 }
 
 /// The names by which the brokers know what the workers do.
@@ -81,6 +82,14 @@ pub(crate) fn to_brokers(what: ToBrokers, cluster: &Cluster, names: &Names, done
             std::thread::sleep(span);
             cluster.proxies().iter().for_each(Proxy::thaw);
             done.freezes.fetch_add(1, Ordering::AcqRel);
+        }
+        ToBrokers::Stall(span) => {
+            let broker = cluster.broker(dice.below(BROKERS as u64) as usize + 1);
+            broker.freeze();
+            std::thread::sleep(span);
+            broker.thaw();
+            cluster.wait_until_whole(Duration::from_secs(120));
+            done.stalls.fetch_add(1, Ordering::AcqRel);
         }
     }
 }

@@ -55,6 +55,8 @@ pub(crate) enum ToBrokers {
     CutAll,
     /// Nothing goes through for so long.
     Freeze(Duration),
+    /// A broker stands still for so long: its copies lag, and what it leads waits, or is led by another.
+    Stall(Duration),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +109,7 @@ impl Size {
                 (1, B::LoseEndOfTransaction(LATE)),
                 (1, B::CutAll),
                 (1, B::Freeze(LONG)),
+                (1, B::Stall(Duration::from_secs(4))),
             ],
         }
     }
@@ -143,6 +146,9 @@ impl Size {
                 (share(8), B::CutAll),
                 (share(6), B::Freeze(Duration::from_secs(3))),
                 (share(4), B::Freeze(LONG)),
+                (share(6), B::Stall(Duration::from_secs(3))),
+                (share(4), B::Stall(Duration::from_secs(8))),
+                (share(2), B::Stall(Duration::from_secs(20))),
             ],
         }
     }

@@ -210,7 +210,12 @@ impl Run {
                 of(&team.replaced)
             ),
             format!("  workers came and went    {:>9}   that many rebalances at least", of(&team.rebalances)),
-            format!("  brokers bounced          {:>9}   {} of them killed", of(&done.bounces), of(&done.kills_of_brokers)),
+            format!(
+                "  brokers bounced          {:>9}   {} of them killed, and {} stood still for a while",
+                of(&done.bounces),
+                of(&done.kills_of_brokers),
+                of(&done.stalls)
+            ),
             format!(
                 "  ends of commits lost     {:>9}   {} connections cut, {} times nothing went through",
                 of(&done.ends_lost),

@@ -114,6 +114,23 @@ impl Broker {
         self.end("-KILL");
     }
 
+    /// Stops the process where it stands, as a machine does that is suspended.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = process.as_ref().expect("the broker runs");
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill starts");
+        assert!(sent.success(), "the broker has ended before:\n{}", self.log_tail());
+    }
+
     /// Kills the process if there is one.
     pub(crate) fn end_at_once(&self) {
         if self.process.lock().unwrap_or_else(PoisonError::into_inner).is_some() {

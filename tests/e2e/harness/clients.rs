@@ -161,6 +161,16 @@ impl Writer {
         writer
     }
 
+    /// A writer whose records are acknowledged by the leader alone.
+    pub(crate) fn hasty(brokers: &str) -> Writer {
+        Writer::with(brokers, &[("enable.idempotence", "false"), ("acks", "1")])
+    }
+
+    /// A writer that sends together what comes within a moment.
+    pub(crate) fn slow(brokers: &str) -> Writer {
+        Writer::with(brokers, &[("linger.ms", "20")])
+    }
+
     fn with(brokers: &str, settings: &[(&str, &str)]) -> Writer {
         let mut config = config(brokers);
         config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("linger.ms", "2");

@@ -13,11 +13,15 @@ pub(crate) const BROKERS: usize = 3;
 
 /// A broker that is gone is missed after five seconds, and copies that lag are left behind soon. Starting often is more
 /// important here than running fast.
-const SETTINGS: &str = "broker.session.timeout.ms=5000\n\
+const HASTY: &str = "broker.session.timeout.ms=5000\n\
                         broker.heartbeat.interval.ms=500\n\
                         replica.lag.time.max.ms=10000\n\
                         leader.imbalance.check.interval.seconds=20\n\
                         log.segment.bytes=67108864\n";
+
+/// As long as Kafka itself waits for a broker that says nothing (nine seconds), and for copies that lag (thirty).
+const PATIENT: &str = "leader.imbalance.check.interval.seconds=20\n\
+                       log.segment.bytes=67108864\n";
 
 pub(crate) struct Cluster {
     brokers: Vec<Broker>,
@@ -27,6 +31,15 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts all brokers and waits until they are one.
     pub(crate) fn start() -> Cluster {
+        Cluster::start_with(HASTY)
+    }
+
+    /// The same with Kafka's own patience with brokers and copies.
+    pub(crate) fn start_patient() -> Cluster {
+        Cluster::start_with(PATIENT)
+    }
+
+    fn start_with(settings: &'static str) -> Cluster {
         let ports = quiet_ports(BROKERS * 3);
         let proxies: Vec<Proxy> = ports[..BROKERS].iter().map(|upstream| Proxy::before(*upstream)).collect();
         let controllers = ports[BROKERS..BROKERS * 2].to_vec();
@@ -36,7 +49,7 @@ impl Cluster {
             controllers: controllers.clone(),
             copies: BROKERS,
             java: &["-Xmx512m", "-XX:TieredStopAtLevel=1"],
-            settings: SETTINGS,
+            settings,
         };
         let prepare = &|number: usize, proxy: Proxy| Broker::prepare_at(&place(number), vec![proxy]);
         let brokers: Vec<Broker> = std::thread::scope(|scope| {

@@ -24,6 +24,12 @@ pub(super) enum Defect {
     SlowInputIgnored,
     /// The end of an input is where the last stable offset is, whatever transaction stands open behind it.
     OpenTransactionsIgnored,
+    /// The end of an input is where the high watermark is, whatever its leader holds behind it.
+    HighWatermarkTrusted,
+    /// Whoever says that it leads a partition is believed.
+    DeposedLeaderBelieved,
+    /// Where leaders do not say where their logs end, the high watermark is the end at once.
+    SilenceUnproven,
     /// The producer stays after a commit that went roughly: a delayed request can end, or fill, a later transaction (Jepsen).
     ProducerKept,
     /// Offsets are taken of whoever sends them, whatever generation of the group it knows.
@@ -44,7 +50,7 @@ pub(super) enum Defect {
     StrayedForgotten,
 }
 
-pub(super) const ALL: [Defect; 17] = [
+pub(super) const ALL: [Defect; 20] = [
     Defect::OffsetsOutside,
     Defect::StaleEnd,
     Defect::NoUndo,
@@ -53,6 +59,9 @@ pub(super) const ALL: [Defect; 17] = [
     Defect::OldEnd,
     Defect::SlowInputIgnored,
     Defect::OpenTransactionsIgnored,
+    Defect::HighWatermarkTrusted,
+    Defect::DeposedLeaderBelieved,
+    Defect::SilenceUnproven,
     Defect::ProducerKept,
     Defect::ZombiesUnfenced,
     Defect::KeptUnasked,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sillage::ledger::group::{BrokerId, Leadership};
+
 /// Milliseconds of true time.
 pub(super) type Millis = i64;
 pub(super) type Offset = i64;
@@ -37,7 +39,16 @@ pub(super) struct Log {
     start: Offset,
     /// By producer: where its open transaction begins here.
     open: BTreeMap<ProducerId, Offset>,
+    /// Where the high watermark stands still: a replica that is in sync does not fetch.
+    held: Option<Offset>,
+    /// The last stable offset and the end of a leader that was deposed and has not heard of it. Whoever reads believes it;
+    /// whoever writes does not.
+    deposed: Option<(Offset, Offset)>,
+    elections: i32,
 }
+
+/// So many brokers take their turns as the leader.
+const BROKERS: i32 = 3;
 
 /// What stands at a position.
 pub(super) enum Seen<'a> {
@@ -48,7 +59,7 @@ pub(super) enum Seen<'a> {
 
 impl Log {
     pub(super) fn append(&mut self, now: Millis, record: Record, producer: Option<ProducerId>) -> Offset {
-        let offset = self.end();
+        let offset = self.items.len() as Offset;
         let fate = if producer.is_some() { Fate::Open } else { Fate::Committed };
         if let Some(producer) = producer {
             self.open.entry(producer).or_insert(offset);
@@ -76,18 +87,65 @@ impl Log {
 
     /// The first record stamped so or later.
     pub(super) fn stamped(&self, instant: Millis) -> Option<Offset> {
-        let mut later = self.from(self.start).filter(|(_, record, _)| record.stamp >= instant);
+        let end = self.end();
+        let mut later = self.from(self.start).filter(|(offset, record, _)| *offset < end && record.stamp >= instant);
         later.next().map(|(offset, ..)| offset)
     }
 
     /// The high watermark.
     pub(super) fn end(&self) -> Offset {
-        self.items.len() as Offset
+        self.held.unwrap_or(Offset::MAX).min(self.leader_end())
     }
 
     /// The last stable offset.
     pub(super) fn stable_end(&self) -> Offset {
-        self.open.values().copied().min().unwrap_or(self.end())
+        match self.deposed {
+            Some((stable, _)) => stable,
+            None => self.open.values().copied().min().unwrap_or(Offset::MAX).min(self.end()),
+        }
+    }
+
+    /// The end of the log of the broker that is believed to be the leader.
+    pub(super) fn leader_end(&self) -> Offset {
+        self.deposed.map_or(self.items.len() as Offset, |(_, end)| end)
+    }
+
+    /// The broker that is believed to be the leader.
+    pub(super) fn believed(&self) -> Leadership {
+        self.elected(self.elections - i32::from(self.deposed.is_some()))
+    }
+
+    /// The leader, as every other broker knows it; and one that is no leader.
+    pub(super) fn known(&self) -> (BrokerId, Leadership) {
+        ((self.elections + 1) % BROKERS, self.elected(self.elections))
+    }
+
+    fn elected(&self, epoch: i32) -> Leadership {
+        Leadership { broker: epoch % BROKERS, epoch }
+    }
+
+    /// A replica stops fetching, or fetches again. Says whether it did not already.
+    pub(super) fn hold(&mut self, stalls: bool) -> bool {
+        let could = self.deposed.is_none() && self.held.is_some() != stalls;
+        if could {
+            self.held = stalls.then(|| self.end());
+        }
+        could
+    }
+
+    /// The leader stands still, another is elected, and the first one goes on. All that it holds has been copied.
+    pub(super) fn depose(&mut self) -> bool {
+        let could = self.deposed.is_none() && self.held.is_none();
+        if could {
+            self.deposed = Some((self.stable_end(), self.end()));
+            self.elections += 1;
+        }
+        could
+    }
+
+    /// A deposed leader hears of it.
+    pub(super) fn undeceive(&mut self) {
+        self.deposed = None;
     }
 
     pub(super) fn cut(&mut self, before: Offset) {

@@ -43,6 +43,28 @@ impl Sim {
         state.at(now + wait, Event::Fault);
     }
 
+    /// A replica of an input stops to fetch for a while, or a leader is deposed and does not hear of it for a while.
+    pub(super) fn look_at_replicas(&self, state: &mut State) {
+        let now = self.now();
+        if state.calm || self.weather.stalls + self.weather.depositions == 0 {
+            return;
+        }
+        let inputs = self.weather.inputs as i64 - 1;
+        let place =
+            (state.dice.between(0, inputs) as usize, state.dice.between(0, i64::from(self.weather.shards) - 1) as u32);
+        let until = now + state.dice.between(20, self.weather.longest_stall);
+        let shown = until - super::story::BEGINNING;
+        if state.dice.happens(self.weather.stalls) && state.brokers.log_mut(place).hold(true) {
+            state.tell(now, || format!("input {place:?}: a replica does not fetch until {shown}"));
+            state.at(until, Event::Fetches(place));
+        } else if state.dice.happens(self.weather.depositions) && state.brokers.log_mut(place).depose() {
+            state.tell(now, || format!("input {place:?}: its leader is deposed, and hears of it at {shown}"));
+            state.at(until, Event::Undeceived(place));
+        }
+        let wait = state.dice.between(50, 1_000);
+        state.at(now + wait, Event::Replicas);
+    }
+
     fn strike(&self, state: &mut State, kind: Fault, whom: ProcessId) {
         let now = self.now();
         let Some(number) = state.hosts.get(&whom).map(|host| host.number) else { return };

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use sillage::ledger::LedgerSink;
 use sillage::ledger::Transactions as _;
-use sillage::ledger::group::{Answer, Ask, End, Event, Extent, Member, Moment, Partition, Protocol, Question, Terms};
+use sillage::ledger::group::{
+    Answer, Ask, End, Event, Extent, LogEnd, Member, Moment, Partition, Protocol, Question, Terms,
+};
 use sillage::lookup::Lookup;
 use sillage::partitioner::Partitioner;
 use sillage::port::{Assignment, Now, Origin, RawRecord, ShardId, ShardOwner as _, Sink, Stamped};
@@ -80,7 +82,9 @@ impl Process {
             Seats::Loose | Seats::Fixed => Protocol::Classic,
             Seats::Dealt => Protocol::Consumer,
         };
-        let terms = Terms { protocol, start: sim.weather.start, buffered_records: BUFFERED };
+        let longest_stall = if sim.has(Defect::SilenceUnproven) { 0 } else { sim.weather.longest_stall };
+        let unproven_silence = Span::from_millis(longest_stall);
+        let terms = Terms { protocol, start: sim.weather.start, buffered_records: BUFFERED, unproven_silence };
         Ok(Process {
             sim: Arc::clone(sim),
             id,
@@ -465,7 +469,13 @@ impl Process {
         if self.sim.has(Defect::SlowInputIgnored) {
             let owned = |(partition, _): &(&Partition, &i64)| self.member.owned().contains(&partition.1);
             let at = (self.now)();
-            let end = |(partition, next): (&Partition, &i64)| End { partition: *partition, stable: *next, high: *next, at };
+            let end = |(partition, next): (&Partition, &i64)| End {
+                partition: *partition,
+                stable: *next,
+                high: *next,
+                log: LogEnd::OneReplica,
+                at,
+            };
             ends.extend(self.client.reads().iter().filter(owned).map(end));
         }
         self.watch.look(&self.sim);

@@ -45,6 +45,14 @@ pub(super) struct Weather {
     /// Of rounds in which a record comes that nobody can take.
     pub(super) stray: u32,
 
+    pub(super) leaders: Leaders,
+    /// A replica that is in sync goes on without fetching for so long, at most.
+    pub(super) longest_stall: Millis,
+    /// How often a replica stops to fetch from an input's leader, in a thousand looks.
+    pub(super) stalls: u32,
+    /// How often a leader is deposed and does not hear of it, likewise.
+    pub(super) depositions: u32,
+
     // How often each comes up among what goes wrong next.
     pub(super) kills: u32,
     pub(super) freezes: u32,
@@ -64,6 +72,17 @@ pub(super) struct Weather {
     pub(super) skew: Millis,
     /// Touchpoints that come within this time of their event time are told in the order of events; 0: as they come.
     pub(super) grace: Millis,
+}
+
+/// How much the leaders of the inputs say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leaders {
+    /// Nobody copies from them.
+    OneReplica,
+    /// They say where their logs end, whoever may read it.
+    Answer,
+    /// They do not say that to this client.
+    Refuse,
 }
 
 /// How members keep their places in the group.
@@ -122,7 +141,12 @@ impl Weather {
             hour_behind,
             skew: 0,
             grace: dice.pick(&[0, 60, 1_000, 5_000]),
+            leaders: Leaders::OneReplica,
+            longest_stall: 0,
+            stalls: 0,
+            depositions: 0,
         };
+        weather.replicate(dice);
         match sky {
             Sky::Clear => weather.clear(),
             Sky::Stormy => {}
@@ -136,7 +160,21 @@ impl Weather {
         weather
     }
 
+    fn replicate(&mut self, dice: &mut Dice) {
+        self.leaders = dice.pick(&[Leaders::OneReplica, Leaders::Answer, Leaders::Answer, Leaders::Refuse]);
+        (self.longest_stall, self.stalls, self.depositions) = match self.leaders {
+            Leaders::OneReplica => (0, 0, 0),
+            Leaders::Answer => {
+                let longest = dice.pick(&[300, 2_000, 6_000]);
+                (longest, dice.pick(&[0, 200, 600]), dice.pick(&[0, 200, 600]))
+            }
+            // Nothing helps against a leader that was deposed.
+            Leaders::Refuse => (dice.pick(&[200, 1_500]), dice.pick(&[200, 600]), 0),
+        };
+    }
+
     fn clear(&mut self) {
+        (self.stalls, self.depositions) = (0, 0);
         (self.pause, self.marker, self.hour_behind, self.standby) = (0, 20, 0, 0);
         (self.slow_call, self.lost_call, self.failed_send) = (0, 0, 0);
         (self.slow_input, self.stray) = (0, 0);

@@ -51,6 +51,11 @@ pub(super) enum Event {
     Arrive,
     UpstreamEnds(Place, ProducerId, Fate),
     Fault,
+    Replicas,
+    /// The replicas of an input fetch again.
+    Fetches(Place),
+    /// The deposed leader of an input hears of it.
+    Undeceived(Place),
     Kill(ProcessId),
     Start(usize),
     Forget,
@@ -373,6 +378,15 @@ impl Sim {
                 state.brokers.log_mut(place).mark(now, producer, fate);
             }
             Event::Fault => self.fault(state),
+            Event::Replicas => self.look_at_replicas(state),
+            Event::Fetches(place) => {
+                state.tell(now, || format!("input {place:?}: all replicas fetch"));
+                state.brokers.log_mut(place).hold(false);
+            }
+            Event::Undeceived(place) => {
+                state.tell(now, || format!("input {place:?}: everybody knows the leader"));
+                state.brokers.log_mut(place).undeceive();
+            }
             Event::Kill(id) => {
                 let number = state.hosts.get(&id).map(|host| host.number);
                 self.kill(state, id);

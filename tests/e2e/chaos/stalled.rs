@@ -1,0 +1,234 @@
+//! A broker stands still while customers buy. It is in sync, so the high watermark stands still with it: the purchase stands in
+//! the leader's log, nobody may read it yet, and its deadline passes. No silence may be made of that.
+//!
+//! `CHAOS=long` does it with each broker, for 3, 8 and 20 seconds, until there were a thousand purchases.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::clients::{Published, Reader, Record, Writer, create_copied_topic};
+use crate::harness::cluster::{BROKERS, Cluster};
+use crate::harness::command::Configured;
+use crate::harness::service::{Service, Setup};
+use crate::harness::{model, now_millis, say, wait};
+
+const SOON: Duration = Duration::from_secs(60);
+const PARTITIONS: i32 = 6;
+/// Of `models/quick.yaml`: a basket is abandoned after so many milliseconds.
+const BASKET_QUIET: i64 = 5_000;
+/// settle + commit interval + 1 s.
+const AFTER_DEADLINE: i64 = 50 + 100 + 1_000;
+/// So many customers never come back.
+const QUIET: i64 = 300;
+/// A purchase comes so long before that, in milliseconds.
+const BEFORE: i64 = 400;
+/// The first deadline passes so long after the broker has stopped, in milliseconds.
+const FIRST: i64 = 1_000;
+
+/// Between two customers, in milliseconds.
+const PACE: i64 = 10;
+/// So many customers who wait for all copies come at once, through a writer of their own: a broker takes nothing more from a
+/// connection as long as such a record is not acknowledged.
+const AT_ONCE: i64 = 15;
+
+/// One of those who come.
+struct Customer {
+    name: String,
+    partition: i32,
+    /// When the basket is filled.
+    at: i64,
+    acks: Acks,
+}
+
+/// Who must have a record before it is acknowledged.
+#[derive(Clone, Copy)]
+enum Acks {
+    Leader,
+    /// All copies in sync; through the writer of this number.
+    All(usize),
+}
+
+/// Customers in the order in which they come, from `begin` on; as many of either sort.
+fn customers(round: usize, begin: i64, millis: i64, led: &[i32]) -> Vec<Customer> {
+    let one = |number: i64| {
+        let group = (number / (2 * AT_ONCE)) as usize;
+        let (at, place, acks) = match number % 2 {
+            0 => (group as i64 * 2 * AT_ONCE * PACE, group, Acks::All(group)),
+            _ => (number * PACE, number as usize, Acks::Leader),
+        };
+        Customer { name: format!("stalled-{round}-{number}"), partition: led[place % led.len()], at: begin + at, acks }
+    };
+    let mut customers: Vec<Customer> = (0..millis / PACE).map(one).collect();
+    customers.sort_by_key(|customer| customer.at);
+    customers
+}
+
+#[test]
+fn a_replica_that_stands_still_makes_no_silence_of_a_purchase() {
+    let _alone = crate::alone();
+    if !crate::may_break_brokers("stalled") {
+        return;
+    }
+    let cluster = Cluster::start_patient();
+    let direct = cluster.bootstrap();
+    let stamps = [("message.timestamp.type", "LogAppendTime")];
+    create_copied_topic(&direct, "web", PARTITIONS, BROKERS as i32, &stamps);
+    let setup = Setup {
+        brokers: direct.clone(),
+        group: "stalled-group".to_owned(),
+        instance: "one".to_owned(),
+        inputs: vec!["web".to_owned()],
+        output: "stalled".to_owned(),
+        model: model("quick.yaml"),
+        start: "earliest",
+        commit_interval: "100ms",
+        extra: vec![format!("replication: {BROKERS}")],
+        arguments: Vec::new(),
+    };
+    let mut service = Service::start(&setup);
+    service.wait_until_ready(SOON);
+    cluster.wait_until_whole(SOON);
+    quiet(&direct);
+    let mut bought = 0;
+    if std::env::var("CHAOS").is_ok_and(|size| size == "long") {
+        for round in 0.. {
+            let seconds = [3, 8, 20][round % 3];
+            bought += stall(&cluster, &mut service, round % BROKERS + 1, round, Duration::from_secs(seconds));
+            if round >= 8 && bought >= 1_000 {
+                break;
+            }
+        }
+    } else {
+        bought += stall(&cluster, &mut service, BROKERS, 0, Duration::from_secs(8));
+    }
+    say(&format!("stalled: {bought} purchases entered before their deadline while a broker stood still"));
+    service.wait_for_line("a replica does not keep up", SOON);
+    service.wait_for_line("the replicas keep up again", SOON);
+    let promised = Configured::kafka(&setup).run(&["run"], &["--dry-run"], b"").fine().text();
+    let words = ["web: partitions 6, replicas 3, min.insync.replicas 2, LogAppendTime", "silence is proved"];
+    assert!(words.iter().all(|words| promised.contains(words)), "{promised}");
+    assert_eq!(service.terminate().status.code(), Some(0));
+}
+
+/// Nothing stands still: baskets that nobody comes back to are abandoned in time.
+fn quiet(direct: &str) {
+    let (writer, begin) = (Writer::new(direct), now_millis());
+    let mut deadlines = BTreeMap::new();
+    for number in 0..QUIET {
+        while now_millis() < begin + number * PACE {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let (name, at) = (format!("quiet-{number}"), now_millis());
+        let touchpoint = json!({
+            "customer_id": name, "occurred_at": at, "type": "cart.added",
+            "properties": {"cart_id": format!("{name}-cart"), "value": 9.5, "currency": "EUR"},
+        });
+        let value = touchpoint.to_string().into_bytes();
+        writer.send(Record { topic: "web", key: &name, value: &value, partition: None });
+        deadlines.insert(name, at + BASKET_QUIET);
+    }
+    writer.flush();
+    let is_basket = |record: &&Published| !record.json()["subject"]["episode"].is_null();
+    let read = Reader::of(direct, &["stalled.abandonments".to_owned()])
+        .until("all baskets to be abandoned", SOON, |read| read.iter().filter(is_basket).count() >= deadlines.len());
+    let late = |record: &Published| Some(record.timestamp - deadlines.get(record.key.as_deref()?)?);
+    let mut late: Vec<i64> = read.iter().filter(is_basket).filter_map(late).collect();
+    late.sort_unstable();
+    let (half, most, last) = (late[late.len() / 2], late[late.len() * 99 / 100], late[late.len() - 1]);
+    say(&format!(
+        "stalled: in quiet, abandonments come {half} ms after their deadline, 99 % within {most}, the last {last}"
+    ));
+    assert!(late[0] >= 0 && most <= AFTER_DEADLINE, "{late:?}");
+}
+
+/// A broker stands still; customers buy just before their deadline where others lead. How many purchases entered in time.
+fn stall(cluster: &Cluster, service: &mut Service, broker: usize, round: usize, pause: Duration) -> usize {
+    let direct = cluster.bootstrap();
+    let led: Vec<i32> =
+        (0..PARTITIONS).filter(|partition| cluster.leader("web", *partition).is_some_and(|it| it != broker)).collect();
+    assert!(!led.is_empty(), "others lead something");
+    let begin = now_millis() + 1_000;
+    // All baskets are filled before the broker stops.
+    let millis = (pause.as_millis() as i64 - FIRST).clamp(2_000, 3_000);
+    let customers = customers(round, begin, millis, &led);
+    let groups = millis / (2 * AT_ONCE * PACE) + 1;
+    let (all, one): (Vec<Writer>, Writer) = ((0..groups).map(|_| Writer::slow(&direct)).collect(), Writer::hasty(&direct));
+    let does = |customer: &Customer, kind: &str, at: i64| {
+        let touchpoint = json!({
+            "customer_id": customer.name, "occurred_at": at, "type": kind,
+            "properties": {"cart_id": format!("{}-cart", customer.name), "value": 9.5, "currency": "EUR"},
+        });
+        let value = touchpoint.to_string().into_bytes();
+        let writer = match customer.acks {
+            Acks::Leader => &one,
+            Acks::All(writer) => &all[writer],
+        };
+        // Nobody waits: with `acks=all` the answer comes when the broker is back, or has been given up.
+        writer.send(Record { topic: "web", key: &customer.name, value: &value, partition: Some(customer.partition) });
+    };
+    let (fills, buys) = (|customer: &Customer| customer.at, |customer: &Customer| customer.at + BASKET_QUIET - BEFORE);
+    let stops = begin + BASKET_QUIET - FIRST;
+    let (mut filled, mut paid, mut frozen) = (0, 0, None);
+    while paid < customers.len() {
+        let now = now_millis();
+        if frozen.is_none() && now >= stops {
+            cluster.broker(broker).freeze();
+            frozen = Some(Instant::now());
+        }
+        while let Some(customer) = customers.get(filled).filter(|customer| fills(customer) <= now) {
+            does(customer, "cart.added", now);
+            filled += 1;
+        }
+        while let Some(customer) = customers.get(paid).filter(|customer| buys(customer) <= now) {
+            does(customer, "order.completed", now);
+            paid += 1;
+        }
+        if frozen.is_some_and(|frozen| frozen.elapsed() >= pause) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let frozen = frozen.expect("the broker was stopped before anybody bought");
+    wait::until_true("the pause to be over", pause + SOON, || frozen.elapsed() >= pause);
+    let stalled = service.metric("sillage_high_watermark_stalled_seconds");
+    cluster.broker(broker).thaw();
+    cluster.wait_until_whole(SOON * 2);
+    all.iter().chain([&one]).for_each(Writer::flush);
+
+    // What entered in time is what the brokers say that did.
+    let entered = Reader::of(&direct, &["web".to_owned()]).to_the_end();
+    let mut in_time = Vec::new();
+    for customer in &customers[..paid] {
+        let of = |kind: &str| {
+            let is = |record: &&Published| record.key.as_deref() == Some(&customer.name) && record.json()["type"] == kind;
+            entered.iter().find(is).map(|record| (record.timestamp, record.json()["occurred_at"].as_i64()))
+        };
+        let (Some((_, Some(filled))), Some((bought, _))) = (of("cart.added"), of("order.completed")) else { continue };
+        if bought < filled + BASKET_QUIET {
+            in_time.push(customer.name.as_str());
+        }
+    }
+    assert!(in_time.len() * 2 > paid, "this machine is too slow for the test: {} of {paid} were in time", in_time.len());
+    let outputs = ["completions", "abandonments"].map(|output| format!("stalled.{output}"));
+    let read = Reader::of(&direct, &outputs).until("all purchases", SOON * 2, |read| {
+        let completed = read.iter().filter(|record| record.topic == outputs[0]);
+        let completed: BTreeSet<&str> = completed.filter_map(|record| record.key.as_deref()).collect();
+        in_time.iter().all(|name| completed.contains(name))
+    });
+    let wrong: Vec<&str> = read
+        .iter()
+        .filter(|record| record.topic == outputs[1] && !record.json()["subject"]["episode"].is_null())
+        .filter_map(|record| in_time.iter().copied().find(|name| record.key.as_deref() == Some(name)))
+        .collect();
+    say(&format!(
+        "stalled: broker {broker} stood still for {pause:?}; of {} purchases in time {} were called abandoned; the high \
+         watermark stood still for {stalled:.1} s",
+        in_time.len(),
+        wrong.len()
+    ));
+    assert!(wrong.is_empty(), "abandoned though they had bought in time: {wrong:?}");
+    assert!(pause > Duration::from_secs(9) || stalled > 1.0, "the high watermark must have stood still: {stalled}");
+    in_time.len()
+}
