@@ -241,18 +241,29 @@ impl Customer {
     ) -> u64 {
         sequences.resize(models.len(), 0);
         let begin = outcomes.len();
-        // Of all that name an id the last one holds, unless it is a retraction.
-        let known: BTreeMap<Uuid, &Outcome> = said.iter().map(|outcome| (outcome.id, outcome)).collect();
-        let holds: BTreeMap<Uuid, &Outcome> = says.iter().map(|outcome| (outcome.id, outcome)).collect();
-        let held = |all: &BTreeMap<Uuid, &Outcome>, id: &Uuid| all.get(id).is_some_and(|last| !last.what.is_retraction());
+        let (known, holds) = (last_words(said), last_words(says));
         let completions = completions(says);
-        let gone = said.iter().filter(|outcome| !outcome.what.is_retraction());
-        let gone = gone.filter(|outcome| held(&known, &outcome.id) && !held(&holds, &outcome.id)).cloned();
-        outcomes.extend(gone.map(|outcome| Outcome { what: What::Retraction { of: Box::new(outcome.what) }, ..outcome }));
-        let retracted = outcomes.len() - begin;
+        let stands = |all: &BTreeMap<Uuid, &Outcome>, id: &Uuid| all.get(id).is_some_and(|last| !last.what.is_retraction());
+        for (id, last) in &known {
+            match &last.what {
+                // It was published before the window, and taken back within it.
+                What::Retraction { of } if !holds.contains_key(id) && is_from_before(said, id) => {
+                    outcomes.push(Outcome { what: of.as_ref().clone(), again: true, ..(*last).clone() });
+                }
+                What::Retraction { .. } => {}
+                _ if stands(&holds, id) => {}
+                what => outcomes.push(Outcome { what: What::Retraction { of: Box::new(what.clone()) }, ..(*last).clone() }),
+            }
+        }
+        let from_before = |(id, last): &(&Uuid, &&Outcome)| {
+            last.what.is_retraction() && !known.contains_key(*id) && is_from_before(says, id)
+        };
+        outcomes.extend(holds.iter().filter(from_before).map(|(_, last)| (*last).clone()));
+        outcomes[begin..].sort_by_key(|outcome| outcome.at);
+        let retracted = outcomes[begin..].iter().filter(|outcome| outcome.what.is_retraction()).count();
         let mut again: Vec<usize> = Vec::new();
         for (place, outcome) in says.iter().enumerate() {
-            if outcome.what.is_retraction() || !held(&holds, &outcome.id) {
+            if outcome.what.is_retraction() || !stands(&holds, &outcome.id) {
                 continue;
             }
             let known = known.get(&outcome.id);
@@ -299,6 +310,16 @@ struct Told {
     /// The instant of the last step.
     last: Timestamp,
     refused: u64,
+}
+
+/// Of all that name an id the last one holds, unless it is a retraction.
+fn last_words(told: &[Outcome]) -> BTreeMap<Uuid, &Outcome> {
+    told.iter().map(|outcome| (outcome.id, outcome)).collect()
+}
+
+/// Whether what is taken back had been published before the window.
+fn is_from_before(told: &[Outcome], id: &Uuid) -> bool {
+    told.iter().all(|outcome| outcome.id != *id || outcome.what.is_retraction())
 }
 
 /// An episode as outcomes name it: by model, kind and number.
