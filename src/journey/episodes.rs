@@ -264,7 +264,9 @@ impl Journey {
         let role = candidate.role;
         if !candidate.ids.is_empty() {
             if role.opens {
-                return self.open(candidate);
+                // What was opened without an id has one now.
+                let nameless = self.nearest(candidate, |episode| !episode.abandoned && episode.ids.is_empty());
+                return nameless.map_or_else(|| self.open(candidate), Found::At);
             }
             // An id that is new for a name under which the open episode has none yet names the same thing once more.
             let may_alias = role.belongs && (candidate.kind.by_session || candidate.kind.by_customer);
@@ -454,11 +456,25 @@ impl Journey {
     /// Takes out the completed episodes and remembers all ids by which they or the touchpoint knew the thing, even when no
     /// episode was open, so that a late opening touchpoint opens nothing after the purchase (rule 13).
     fn close(&mut self, places: Vec<usize>, candidate: &Candidate<'_>, outcomes: &mut OutcomeBuilder<'_>) {
-        let completed = self.take(places);
+        let mut completed = self.take(places);
         self.keep_closed(&completed, candidate);
+        // One thing can have been opened twice, under ids that were tied to each other only later.
+        let tied = self.take(self.all_closed(candidate.index));
+        self.keep_closed(&tied, candidate);
+        completed.extend(tied);
         for episode in completed {
             self.tell_completion(candidate, episode, outcomes);
         }
+    }
+
+    /// Episodes of a kind whose ids are all closed.
+    fn all_closed(&self, index: EpisodeIndex) -> Vec<usize> {
+        let closed = &self.kinds[usize::from(index)].closed;
+        let is_closed = |id: &EpisodeId| closed.iter().any(|(known, _)| known == id);
+        let all_are = |episode: &Episode| !episode.ids.is_empty() && episode.ids.iter().all(is_closed);
+        (0..self.episodes.len())
+            .filter(|place| self.episodes[*place].kind == index && all_are(&self.episodes[*place]))
+            .collect()
     }
 
     /// Takes episodes out, from the back so that places stay right; they come in the order of opening.

@@ -1,6 +1,7 @@
 //! A small shop for one test: its own topics and group, a writer, and short words for what customers do.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
@@ -15,6 +16,9 @@ pub(crate) const STAGE_QUIET: i64 = 8_000;
 
 /// How long anything may take that takes no time in principle, on a machine that is busy with other things.
 pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+/// When something happened last, in any shop.
+static LAST: AtomicI64 = AtomicI64::new(0);
 
 pub(crate) struct Shop {
     pub setup: Setup,
@@ -77,7 +81,10 @@ impl Shop {
 
     /// Writes a touchpoint that happens now and waits until the broker has it; returns when it happened.
     pub(crate) fn does(&self, customer: &str, kind: &str, input: usize) -> i64 {
-        let at = now_millis();
+        // No two at one instant: which of them came first would be told by the order of the topics.
+        let now = now_millis();
+        let before = LAST.fetch_max(now, Ordering::Relaxed);
+        let at = if before < now { now } else { LAST.fetch_add(1, Ordering::Relaxed) + 1 };
         self.writer.write(Record {
             topic: &self.setup.inputs[input],
             key: customer,

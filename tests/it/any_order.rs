@@ -2,18 +2,19 @@
 //! order of events (rule 18).
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use sillage::journey::{Customer, Outcome, What};
 use sillage::model::Model;
-use sillage::shard::Settings;
+use sillage::shard::{Settings, Undo};
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::Identity;
 use uuid::Uuid;
 
 use crate::laws::{Entered, Fate, baskets, cases, decide_with, fates, five_stages, step, story};
-use crate::world::{START, World};
+use crate::world::{START, World, good_model, touchpoint, with_id};
 
 const GRACE: Span = Span::from_secs(600);
 
@@ -84,7 +85,7 @@ fn delays() -> impl Strategy<Value = Vec<i64>> {
 
 /// Everything ends at the same instant, so that the same silence follows.
 fn with_end(mut story: Vec<Entered>, end: Timestamp) -> Vec<Entered> {
-    story.push((crate::world::touchpoint("nobody", "weather.changed", end, "end"), end));
+    story.push((touchpoint("nobody", "weather.changed", end, "end"), end));
     story
 }
 
@@ -123,5 +124,111 @@ proptest! {
             world.customers().into_iter().map(Customer::without_window).collect()
         };
         prop_assert_eq!(state(&mut world), state(&mut other));
+    }
+}
+
+/// The stories of the scenarios come in arrival orders of all kinds: each ends as it would have in order.
+#[test]
+fn every_story_ends_alike_in_whatever_order_it_comes() {
+    const ORDERS: usize = 200;
+    let week = Span::from_days(7);
+    let settings = |grace| Settings { settle: Span::ZERO, grace, undo: Undo::Never, ..Settings::default() };
+    let mut dice = Dice::new(1);
+    let mut retracted = 0;
+    for file in crate::journeys::files().iter().filter(|file| file.ends_with(".scenarios.md")) {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).expect("a file");
+        for scenario in crate::journeys::suite(file, &text).scenarios {
+            let story: Vec<Entered> =
+                scenario.rows.iter().filter_map(|row| Some((row.touchpoint.clone()?, row.at))).collect();
+            let models = [scenario.model.clone()];
+            let happened = in_order(&story);
+            let end = happened.last().map_or(START, |(_, at)| *at) + week + Span::from_secs(1);
+            for _ in 0..ORDERS {
+                let delays: Vec<i64> = happened.iter().map(|_| dice.delay(week)).collect();
+                let comes = with_end(delayed(&happened, &delays), end);
+                let sorted = with_end(in_order(&comes[..comes.len() - 1]), end);
+                let run = |story: &[Entered]| {
+                    let (outcomes, mut world) = decide_with(settings(week), &models, story, &[Fate::Nothing]);
+                    retracted += outcomes.iter().filter(|outcome| outcome.what.is_retraction()).count();
+                    (net(&outcomes), unnumbered(world.customers()))
+                };
+                let [came, expected] = [&comes, &sorted].map(|story| story.as_slice()).map(run);
+                assert!(came == expected, "{file}, {}: {comes:#?}\n{:#?}\n{:#?}", scenario.title, came.0, expected.0);
+            }
+        }
+    }
+    assert!(retracted > 1_000, "{retracted} retractions");
+}
+
+/// Nobody who bought has an abandonment that holds, whatever comes first and whichever ids the sources know.
+#[test]
+fn whoever_bought_within_the_grace_was_not_left_behind() {
+    let model = good_model(
+        "purchase",
+        "sillage: 1\nmodel: purchase\nstages: { shopping: { enter: page.viewed } }\nepisodes:\n  basket: { known by: [cart_id, \
+         checkout_id, order_id, session, customer], opens: cart.added, progresses: [cart.viewed, checkout.started], completes: \
+         order.completed, abandoned after: 5m, recovered within: 1d }\n",
+    );
+    // What each touchpoint may carry.
+    const STORY: [(&str, &[&str]); 5] = [
+        ("cart.added", &["cart_id"]),
+        ("cart.viewed", &["cart_id"]),
+        ("cart.added", &["cart_id"]),
+        ("checkout.started", &["cart_id", "checkout_id"]),
+        ("order.completed", &["cart_id", "checkout_id", "order_id"]),
+    ];
+    let mut dice = Dice::new(2);
+    for run in 0..10_000 {
+        let mut story: Vec<Entered> = Vec::new();
+        let sessions = dice.chance(60);
+        for (number, (kind, ids)) in STORY.into_iter().enumerate() {
+            let at = START + Span::from_secs(number as i64 * 60 + dice.between(0, 59));
+            let mut made = touchpoint("a", kind, at, &format!("t{number}"));
+            for name in ids {
+                if dice.chance(60) {
+                    made = with_id(made, name, name);
+                }
+            }
+            made.session = sessions.then(|| "s".into());
+            story.push((made, at));
+        }
+        let delays: Vec<i64> = story.iter().map(|_| dice.delay(GRACE)).collect();
+        let comes = delayed(&story, &delays);
+        let (holds, _) = whole(std::slice::from_ref(&model), &comes, usize::MAX, &[Fate::Nothing]);
+        let left = holds.iter().find(|outcome| matches!(outcome.what, What::Abandonment { .. }));
+        let shown = |(touchpoint, _): &Entered| {
+            format!("{} {} {:?} {:?}", touchpoint.event_time, touchpoint.kind, touchpoint.session, touchpoint.properties)
+        };
+        let shown = story.iter().map(shown).collect::<Vec<_>>();
+        assert!(left.is_none(), "run {run}: {shown:#?}\n{:?}", left.map(|left| &left.what));
+    }
+}
+
+/// A few numbers that are the same in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn new(seed: u64) -> Self {
+        Dice(seed)
+    }
+
+    fn between(&mut self, least: i64, most: i64) -> i64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        least + ((mixed ^ (mixed >> 31)) % (most - least + 1) as u64) as i64
+    }
+
+    fn chance(&mut self, percent: i64) -> bool {
+        self.between(1, 100) <= percent
+    }
+
+    /// Nothing, a little, or anything up to the grace.
+    fn delay(&mut self, grace: Span) -> i64 {
+        match self.between(0, 3) {
+            0 => 0,
+            1 => self.between(0, 60_000).min(grace.as_millis()),
+            _ => self.between(0, grace.as_millis()),
+        }
     }
 }

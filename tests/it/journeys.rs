@@ -44,7 +44,7 @@ impl Models for Files {
 }
 
 /// Every scenario file: its name from the root, sorted.
-fn files() -> Vec<String> {
+pub(crate) fn files() -> Vec<String> {
     let below = |folder: &str, ending: &str| -> Vec<String> {
         let entries = std::fs::read_dir(Path::new(ROOT).join(folder)).expect("a folder");
         let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());

@@ -7,6 +7,7 @@
 
 mod dice;
 mod engine;
+mod late;
 mod migrated;
 mod plan;
 mod walk;

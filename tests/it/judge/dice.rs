@@ -23,7 +23,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    fn between(&mut self, least: i64, most: i64) -> i64 {
+    pub(super) fn between(&mut self, least: i64, most: i64) -> i64 {
         least + (self.roll() % (most - least + 1) as u64) as i64
     }
 

@@ -12,7 +12,7 @@ use super::plan::{Plan, Seconds, Touch};
 use super::walk::MAX_DELAY;
 use crate::world::{START, World, touchpoint, with_id};
 
-fn model_of(plan: &Plan) -> Result<Arc<Model>, String> {
+pub(super) fn model_of(plan: &Plan) -> Result<Arc<Model>, String> {
     let (model, faults) = model::load("judged.yaml", &plan.yaml());
     model.map(Arc::new).ok_or_else(|| sillage::diagnostic::render(&faults, sillage::diagnostic::Style::Plain))
 }

@@ -48,9 +48,17 @@ pub(super) enum Defect {
     FailedSendIgnored,
     /// Records that came while nobody could take them are not asked for again.
     StrayedForgotten,
+    /// The state of before is kept for less than the grace.
+    AnchorTooEarly,
+    /// What came since the state of before is lost at a restore.
+    WindowLost,
+    /// What does not hold any more is not taken back.
+    RetractionForgotten,
+    /// What is told anew is numbered anew.
+    SequenceRewound,
 }
 
-pub(super) const ALL: [Defect; 20] = [
+pub(super) const ALL: [Defect; 24] = [
     Defect::OffsetsOutside,
     Defect::StaleEnd,
     Defect::NoUndo,
@@ -71,52 +79,67 @@ pub(super) const ALL: [Defect; 20] = [
     Defect::PositionsOfRecords,
     Defect::FailedSendIgnored,
     Defect::StrayedForgotten,
+    Defect::AnchorTooEarly,
+    Defect::WindowLost,
+    Defect::RetractionForgotten,
+    Defect::SequenceRewound,
 ];
 
-/// A sink that says that all is well.
-pub(super) struct Careless<S>(pub(super) S);
+/// A sink that does not do what it is told.
+pub(super) struct Careless<S> {
+    pub(super) sink: S,
+    pub(super) defect: Option<Defect>,
+}
 
 impl<S: Sink> Sink for Careless<S> {
     fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool) {
-        self.0.publish(shard, outcome, stale);
+        match self.defect {
+            Some(Defect::RetractionForgotten) if outcome.what.is_retraction() => {}
+            Some(Defect::SequenceRewound) if outcome.again || outcome.what.is_retraction() => {
+                let rewound = Outcome { sequence: outcome.sequence - 1, ..outcome.clone() };
+                self.sink.publish(shard, &rewound, stale);
+            }
+            _ => self.sink.publish(shard, outcome, stale),
+        }
     }
 
     fn dead_letter(&mut self, origin: Origin, record: &Unusable) {
-        self.0.dead_letter(origin, record);
+        self.sink.dead_letter(origin, record);
     }
 
     fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {
-        self.0.forget(shard, who)
+        self.sink.forget(shard, who)
     }
 
     fn tombstone(&mut self, who: &Identity) {
-        self.0.tombstone(who);
+        self.sink.tombstone(who);
     }
 
     fn announce(&mut self, who: &Identity) {
-        self.0.announce(who);
+        self.sink.announce(who);
     }
 
     fn remember(&mut self, shard: ShardId, written: Written<'_>) -> usize {
-        self.0.remember(shard, written)
+        self.sink.remember(shard, written)
     }
 
     fn word(&mut self, shard: ShardId, number: u32, text: &str) -> usize {
-        self.0.word(shard, number, text)
+        self.sink.word(shard, number, text)
     }
 
     fn keep_from(&mut self, shard: ShardId, sequence: u64) {
-        self.0.keep_from(shard, sequence);
+        self.sink.keep_from(shard, sequence);
     }
 
     fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict {
-        match self.0.commit(progress) {
-            Verdict::Committed | Verdict::Aborted(_) => Verdict::Committed,
-            Verdict::Lost(reason) => Verdict::Lost(reason),
+        match self.sink.commit(progress) {
+            // Whatever became of it, all is well.
+            Verdict::Aborted(_) if self.defect == Some(Defect::NoUndo) => Verdict::Committed,
+            verdict => verdict,
         }
     }
 
     fn abort(&mut self) -> Verdict {
-        self.0.abort()
+        self.sink.abort()
     }
 }

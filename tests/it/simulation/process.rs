@@ -12,8 +12,8 @@ use sillage::ledger::group::{
 };
 use sillage::lookup::Lookup;
 use sillage::partitioner::Partitioner;
-use sillage::port::{Assignment, Now, Origin, RawRecord, ShardId, ShardOwner as _, Sink, Stamped};
-use sillage::shard::Progress;
+use sillage::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner as _, Stamped};
+use sillage::shard::{Progress, Settings};
 use sillage::time::{Span, Timestamp};
 use sillage::wire::{Format, Limits};
 use sillage::worker::{Job, Worker};
@@ -58,7 +58,10 @@ impl Process {
             models: Arc::clone(&sim.models),
             retired: Arc::default(),
             erase_on: None,
-            settings: sim.settings.clone(),
+            settings: match sim.has(Defect::AnchorTooEarly) {
+                true => Settings { grace: Span::from_millis(sim.weather.grace * 3 / 4), ..sim.settings.clone() },
+                false => sim.settings.clone(),
+            },
             format: Format::Json,
             mapping: None,
             limits: Limits::default(),
@@ -74,10 +77,7 @@ impl Process {
         let mut transactions = SimTransactions::new(Arc::clone(sim), id, number);
         transactions.replace()?;
         let sink = LedgerSink::new(Arc::clone(&sim.ledger), transactions, format!("p{id}"));
-        let sink: Box<dyn Sink> = match sim.has(Defect::NoUndo) {
-            true => Box::new(Careless(sink)),
-            false => Box::new(sink),
-        };
+        let sink = Box::new(Careless { sink, defect: sim.defect });
         let protocol = match sim.weather.seats {
             Seats::Loose | Seats::Fixed => Protocol::Classic,
             Seats::Dealt => Protocol::Consumer,
@@ -372,6 +372,14 @@ impl Process {
         if self.sim.has(Defect::LogTimeForgotten) {
             let positions = assignments.iter_mut().flat_map(|assignment| &mut assignment.progress.positions);
             positions.for_each(|position| position.log_time = Timestamp::MIN);
+        }
+        if self.sim.has(Defect::WindowLost) {
+            for assignment in &mut assignments {
+                if let Known::Restored(customers) = &mut assignment.customers {
+                    let lost = customers.revise(|customer| *customer = std::mem::take(customer).without_window());
+                    lost.unwrap_or_else(|damaged| panic!("{damaged:?}"));
+                }
+            }
         }
         let seated: Vec<(ShardId, Progress)> =
             assignments.iter().map(|assignment| (assignment.shard, assignment.progress.clone())).collect();

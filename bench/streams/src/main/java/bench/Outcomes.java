@@ -37,7 +37,7 @@ final class Outcomes {
     }
 
     void transition(Customer of, Touchpoint cause, int from, String movement, long since, long value, boolean purchase) {
-        begin(of, "transition", null, -1, of.transitions);
+        begin(of, "transition", null, Model.STAGES[of.stage], null, cause, null, 0);
         head(of, "transition", cause.at, cause.id);
         text("from", from < 0 ? null : Model.STAGES[from]);
         text("to", Model.STAGES[of.stage]);
@@ -68,7 +68,8 @@ final class Outcomes {
             absent("decision");
         }
         absent("friction");
-        out.ascii(",\"says\":\"");
+        absent("retracts");
+        out.ascii(",\"hindsight\":false,\"says\":\"");
         String to = Model.STAGES[of.stage];
         if (from < 0) {
             out.ascii("enters " + to + (movement.equals("skip") ? ", skipping" : ""));
@@ -86,26 +87,28 @@ final class Outcomes {
     }
 
     void completion(Customer of, Touchpoint cause, Episode episode, long value) {
-        told(of, "completion", "completes", COMPLETIONS, cause.at, cause, episode, episode.watch, value, 1, false);
+        told(of, "completion", "completes", COMPLETIONS, cause.at, cause, episode, episode.watch, value, false);
     }
 
     void abandonment(Customer of, long at, Episode episode, Watch watch, long value) {
-        told(of, "abandonment", "abandons", ABANDONMENTS, at, null, episode, watch, value, watch.abandonments + 1, false);
+        told(of, "abandonment", "abandons", ABANDONMENTS, at, null, episode, watch, value, false);
     }
 
     void resumption(Customer of, Touchpoint cause, Episode episode, Watch watch, long value) {
-        told(of, "resumption", "resumes", RECOVERIES, cause.at, cause, episode, watch, value, watch.abandonments, true);
+        told(of, "resumption", "resumes", RECOVERIES, cause.at, cause, episode, watch, value, true);
     }
 
     void recovery(Customer of, Touchpoint cause, Episode episode, Watch watch, long value) {
-        told(of, "recovery", "recovers", RECOVERIES, cause.at, cause, episode, watch, value, watch.abandonments, true);
+        told(of, "recovery", "recovers", RECOVERIES, cause.at, cause, episode, watch, value, true);
     }
 
     /** About an episode, or about the stage that the customer stands in. */
     private void told(
             Customer of, String kind, String verb, int topic, long at, Touchpoint cause, Episode episode, Watch watch,
-            long value, int occurrence, boolean answers) {
-        begin(of, kind, episode, of.stage, occurrence);
+            long value, boolean answers) {
+        begin(
+                of, kind, episode == null ? "stage" : "episode",
+                episode == null ? Model.STAGES[of.stage] : Model.KINDS[episode.kind], watch.openedBy, cause, watch, at);
         head(of, kind, at, cause == null ? null : cause.id);
         absent("from");
         absent("to");
@@ -140,7 +143,8 @@ final class Outcomes {
         absent("segment");
         absent("decision");
         absent("friction");
-        out.ascii(",\"says\":\"");
+        absent("retracts");
+        out.ascii(",\"hindsight\":false,\"says\":\"");
         out.ascii(verb);
         out.put((byte) ' ');
         if (episode == null) {
@@ -167,31 +171,35 @@ final class Outcomes {
         end(topic);
     }
 
-    /** Numbers the outcome and computes its id: a UUID of version 5 over what it is. */
-    private void begin(Customer of, String kind, Episode episode, int stage, int occurrence) {
+    /**
+     * Numbers the outcome and computes its id: a UUID of version 5 over what it is. Nothing in it is an ordinal. What comes of an
+     * absence is named by the last progress and the deadline.
+     */
+    private void begin(Customer of, String kind, String subject, String name, String openedBy, Touchpoint cause, Watch watch, long at) {
         of.sequence++;
-        name.at = 0;
-        name.fixed(NAMESPACE_HIGH);
-        name.fixed(NAMESPACE_LOW);
+        this.name.at = 0;
+        this.name.fixed(NAMESPACE_HIGH);
+        this.name.fixed(NAMESPACE_LOW);
         part(Model.NAME);
         part(of.id);
         part("customer");
         part(kind);
-        int subject = 0;
-        if (episode != null) {
-            part("episode");
-            part(Model.KINDS[episode.kind]);
-            subject = episode.number;
-        } else if (stage >= 0) {
-            part("stage");
-            part(Model.STAGES[stage]);
-            subject = of.transitions;
+        if (subject == null) {
+            part(name);
+        } else {
+            part(subject);
+            part(name);
+            part(openedBy);
         }
-        number(of.journey);
-        number(subject);
-        number(occurrence);
-        name.fixed(of.startedAt);
-        sha1.update(name.array, 0, name.at);
+        if (cause == null) {
+            part("absence after");
+            part(watch.lastProgress);
+            this.name.fixed(at);
+        } else {
+            part("cause");
+            part(cause.id);
+        }
+        sha1.update(this.name.array, 0, this.name.at);
         Bytes hash = new Bytes(sha1.digest());
         high = hash.fixed() & 0xFFFFFFFFFFFF0FFFL | 0x5000L;
         low = hash.fixed() & 0x3FFFFFFFFFFFFFFFL | 0x8000000000000000L;
