@@ -17,6 +17,7 @@ mod commands;
 mod commits;
 mod erasure;
 mod killed;
+mod late;
 mod lifecycle;
 mod load;
 mod moving;
