@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use compact_str::CompactString;
 
 use super::Id;
-use super::packed::bytes::{Bytes, Damaged, push_id, push_number, push_signed, push_text};
+use super::packed::bytes::{Bytes, Damaged, push_id, push_number, push_signed, push_text, skip_id};
 use super::packed::words::Words;
 use crate::time::{Span, Timestamp};
 
@@ -70,7 +70,7 @@ struct Mark {
     end: u32,
 }
 
-const GIVEN: u8 = 1;
+pub(super) const GIVEN: u8 = 1;
 const CHANNEL: u8 = 2;
 const LAG: u8 = 4;
 
@@ -270,22 +270,21 @@ impl Recent {
             out.extend_from_slice(&self.packed[first.begin as usize - length_of_length(*first)..]);
         }
         for past in &self.fresh {
-            let begin = out.len();
-            out.push(0);
-            let lag = past.seen_at.map_or(0, |seen_at| seen_at.as_millis().wrapping_sub(past.at.as_millis()));
-            let given = if past.seen_at.is_some() { GIVEN } else { 0 };
-            let channel = if past.channel.is_some() { CHANNEL } else { 0 };
-            out.push(given | channel | if lag == 0 { 0 } else { LAG });
-            push_id(out, &past.id);
-            push_signed(out, past.at.as_millis().wrapping_sub(self.base));
-            push_word(out, words, &past.kind);
-            if let Some(channel) = &past.channel {
-                push_word(out, words, channel);
+            pack_past(past, self.base, words, out);
+        }
+    }
+
+    /// Appends the one at this place as it is packed, with its length.
+    pub(super) fn pack_one(&self, place: usize, words: &mut Words, out: &mut Vec<u8>) {
+        match self.marks.get(place) {
+            Some(mark) => {
+                out.extend_from_slice(&self.packed[mark.begin as usize - length_of_length(*mark)..mark.end as usize])
             }
-            if lag != 0 {
-                push_signed(out, lag);
+            None => {
+                if let Some(past) = self.fresh.get(place - self.marks.len()) {
+                    pack_past(past, self.base, words, out);
+                }
             }
-            set_length(out, begin);
         }
     }
 
@@ -311,6 +310,38 @@ impl Recent {
     pub(super) fn check(&self) -> Result<(), Damaged> {
         self.marks.iter().try_for_each(|mark| Packed::of(&self.packed, *mark).check())
     }
+}
+
+/// Appends a touchpoint: its length, marks, id, event time, and what the marks say.
+pub(super) fn pack_past(past: &PastTouchpoint, base: i64, words: &mut Words, out: &mut Vec<u8>) {
+    let begin = out.len();
+    out.push(0);
+    let lag = past.seen_at.map_or(0, |seen_at| seen_at.as_millis().wrapping_sub(past.at.as_millis()));
+    let given = if past.seen_at.is_some() { GIVEN } else { 0 };
+    let channel = if past.channel.is_some() { CHANNEL } else { 0 };
+    out.push(given | channel | if lag == 0 { 0 } else { LAG });
+    push_id(out, &past.id);
+    push_signed(out, past.at.as_millis().wrapping_sub(base));
+    push_word(out, words, &past.kind);
+    if let Some(channel) = &past.channel {
+        push_word(out, words, channel);
+    }
+    if lag != 0 {
+        push_signed(out, lag);
+    }
+    set_length(out, begin);
+}
+
+/// The touchpoint that the bytes behind its length are.
+pub(super) fn read_past(bytes: &[u8], base: i64, words: &Words) -> Result<PastTouchpoint, Damaged> {
+    let (flags, rest) = bytes.split_first().ok_or(Damaged)?;
+    Packed { flags: *flags, bytes: Bytes(rest) }.read(base, words)
+}
+
+/// When it happened.
+pub(super) fn past_at(bytes: &[u8], base: i64) -> Result<Timestamp, Damaged> {
+    let (flags, rest) = bytes.split_first().ok_or(Damaged)?;
+    Packed { flags: *flags, bytes: Bytes(rest) }.at(base).ok_or(Damaged)
 }
 
 /// How many bytes say how long the touchpoint at the mark is.
@@ -353,12 +384,6 @@ pub(super) fn read_word(bytes: &mut Bytes<'_>, words: &Words) -> Result<CompactS
         0 => bytes.text().map(CompactString::from),
         number => words.text(number).filter(|text| !text.is_empty()).cloned().ok_or(Damaged),
     }
-}
-
-fn skip_id(bytes: &mut Bytes<'_>) -> Result<(), Damaged> {
-    let head = bytes.number()?;
-    let length = if head == 1 { 16 } else { usize::try_from(head >> 1).map_err(|_| Damaged)? };
-    bytes.take(length).map(|_| ())
 }
 
 /// A touchpoint as packed.

@@ -12,7 +12,7 @@ use compact_str::CompactString;
 use uuid::Uuid;
 
 use super::packed::Words;
-use super::window::{Entry, MAX_TOUCHPOINTS};
+use super::window::{Beside, Entry, MAX_TOUCHPOINTS};
 use super::{Applied, Customer, Id, Moment, Outcome, Subject, What};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
@@ -100,8 +100,17 @@ impl Customer {
             counted.out_of_order += 1;
             return self.retell(models, Newcomer { touchpoint, at, stream_time }, rules, words, retelling, outcomes);
         }
-        self.window.begin_step(at, stream_time, rules.grace);
-        self.window.push(touchpoint, at, models, words);
+        let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+        self.window.begin_step(at, stream_time, rules.grace, beside);
+        // What the history loses with this touchpoint: one, unless it has become shorter.
+        for listed in 0..(self.recent.len() + 1).saturating_sub(rules.history).min(self.recent.len()) {
+            self.window.keep_listed(listed, beside, words);
+        }
+        let base = match self.recent.base().as_millis() {
+            0 => touchpoint.event_time.as_millis(),
+            base => base,
+        };
+        self.window.push(touchpoint, at, models, base, rules.history > 0, words);
         let moment = Moment::at(at);
         self.step(models, touchpoint, id, moment, rules, &mut counted.refused_episodes, outcomes)
     }
@@ -122,7 +131,8 @@ impl Customer {
             if self.window.is_over(now, rules.grace) {
                 self.window.close();
             }
-            self.window.begin_step(deadline.max(self.window.last()), now, rules.grace);
+            let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+            self.window.begin_step(deadline.max(self.window.last()), now, rules.grace, beside);
         }
         self.fire(models, deadline, outcomes);
     }
@@ -148,7 +158,8 @@ impl Customer {
         let Retelling { without, with, said, says, counted } = retelling;
         said.clear();
         says.clear();
-        let mut entries = self.window.entries(words).unwrap_or_else(|_| unreachable!("a window is read as it was written"));
+        let mut entries =
+            self.window.entries(self.beside(), words).unwrap_or_else(|_| unreachable!("a window is read as it was written"));
         without.go_back(self, words);
         without.tell(models, &entries, stream_time, rules, said);
         debug_assert!(without.is_as(self, words), "the story without the newcomer is what was told");
@@ -172,7 +183,8 @@ impl Customer {
         std::mem::swap(&mut self.recent, &mut with.recent);
         std::mem::swap(&mut self.journeys, &mut with.journeys);
         self.touchpoints = with.touchpoints;
-        self.window.retell(&entries, told.last, younger, words);
+        let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+        self.window.retell(&entries, told.last, younger, beside, words);
         counted.retractions += self.put_right(models, sequences, said, says, outcomes);
         let named = models.iter().any(|model| model.types.names(&touchpoint.kind));
         if named { Applied::Counted } else { Applied::Ignored }
