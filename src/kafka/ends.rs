@@ -25,6 +25,8 @@ const INTERVAL: Duration = Duration::from_millis(25);
 const CALL: Duration = Duration::from_secs(2);
 /// At most so often a client is made to look for the leaders anew.
 const LOOK: Duration = Duration::from_millis(250);
+/// So many reports of a client are taken at once.
+const REPORTS: usize = 100;
 /// How often it is told that an end is unknown.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -178,6 +180,8 @@ impl Asker {
             return;
         }
         self.looked = Some(Instant::now());
+        // What the client reports waits to be taken, and would pile up.
+        (0..REPORTS).for_each(|_| drop(self.client.poll(Duration::ZERO)));
         for input in inputs {
             if let Err(error) = self.client.fetch_metadata(Some(&connection.inputs[input]), CALL) {
                 debug!(%error, "looking for the leaders of an input");
