@@ -7,6 +7,7 @@
 mod check;
 mod environment;
 mod secrets;
+mod tokens;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use compact_str::CompactString;
 
 use crate::diagnostic::{Diagnostic, Faults};
-use crate::http::Allowed;
+use crate::http::{Allowed, Tokens};
 use crate::partitioner::Partitioner;
 use crate::time::Span;
 use crate::wire::{Format, Limits, Mapping};
@@ -37,6 +38,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Names under which HTTP is asked for, beside the address and the loopback's; in lower case.
     pub hosts: Vec<String>,
+    /// Who may do what over HTTP; without any, whoever reaches it.
+    pub tokens: Tokens,
     /// Whether customers may be erased over HTTP.
     pub allow_erase: Allowed,
     /// Whether a history may be loaded over HTTP.

@@ -147,6 +147,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("C014", "a format that the log does not take"),
     ("C015", "a history of nothing cannot tell who has been away"),
     ("C016", "a value that cannot be taken from its file"),
+    ("C017", "not a token"),
+    ("C018", "open to others without a token"),
 ];
 
 /// A text that people wrote: a file, or an environment variable.

@@ -78,6 +78,11 @@ impl Lookup {
         self.workers.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Notes that the log has taken a worker's shards away, and will say what is its own from now on.
+    pub fn worker_waits(&self) {
+        self.workers.fetch_sub(1, Ordering::AcqRel);
+    }
+
     /// How many workers the log has given their shards.
     pub fn assigned_workers(&self) -> usize {
         self.workers.load(Ordering::Acquire)

@@ -64,17 +64,18 @@ pub fn run(args: Args) -> Result<(), Failure> {
         batch: Vec::new(),
         lines: 0,
         number: 0,
+        owner: owner(),
         sums: Sums::default(),
         said: Instant::now(),
     };
     let ended = load.files(&args.files);
     load.sums.print(&args)?;
     if ended.is_err() && matches!(load.history, History::Begun) {
-        eprintln!(
-            "sillage: the history is still open, so live touchpoints are refused; run the same command again to go on with it \
-             (repeats are dropped), or end it with: curl -X DELETE {}/v1/history",
+        super::say(&format!(
+            "sillage: the history stays open for five minutes, and live touchpoints are refused so long; run the same command again \
+             to go on with it (repeats are dropped), or end it with: curl -X DELETE {}/v1/history",
             args.url
-        );
+        ));
     }
     ended?;
     load.end(args.keep_open)?;
@@ -112,6 +113,8 @@ struct Load {
     lines: usize,
     /// How many batches went before.
     number: u64,
+    /// Whose the load of a history is: the same for all commands of this machine, so that one goes on where another was killed.
+    owner: String,
     sums: Sums,
     said: Instant,
 }
@@ -136,10 +139,10 @@ impl Load {
                 Some(Line::TooLong { number, length }) => {
                     self.sums.too_long += 1;
                     if self.sums.too_long <= NAMED {
-                        eprintln!(
+                        super::say(&format!(
                             "sillage: {}:{number}: {length} bytes are too long for a touchpoint; left out",
                             path.display()
-                        );
+                        ));
                     }
                 }
             }
@@ -169,7 +172,7 @@ impl Load {
     }
 
     fn begin(&mut self, first: Timestamp) -> Result<(), Failure> {
-        let body = json!({"first": first.to_string()}).to_string();
+        let body = json!({"first": first.to_string(), "owner": self.owner}).to_string();
         let headers = [("content-type", "application/json")];
         let request = Request { method: "POST", path: "/v1/history", headers: &headers, body: body.as_bytes() };
         accepted(self.client.insist(&request, self.patience)?)?;
@@ -188,7 +191,11 @@ impl Load {
         };
         // Made of what is sent: the same command makes the same keys when it is run again.
         let key = format!("{:016x}-{}", xxh3_64(&self.batch), self.number);
-        let headers = [("content-type", "application/x-ndjson"), ("idempotency-key", key.as_str())];
+        let headers = [
+            ("content-type", "application/x-ndjson"),
+            ("idempotency-key", key.as_str()),
+            ("sillage-load", self.owner.as_str()),
+        ];
         let request = Request { method: "POST", path, headers: &headers, body: &self.batch };
         let answer = accepted(self.client.insist(&request, self.patience)?)?;
         self.sums.add(&answer.json());
@@ -196,7 +203,7 @@ impl Load {
         self.lines = 0;
         self.number += 1;
         if self.said.elapsed() >= BETWEEN_WORDS {
-            eprintln!("sillage: {} touchpoints sent so far", self.sums.accepted + self.sums.duplicates);
+            super::say(&format!("sillage: {} touchpoints sent so far", self.sums.accepted + self.sums.duplicates));
             self.said = Instant::now();
         }
         Ok(())
@@ -210,7 +217,9 @@ impl Load {
                 accepted(self.client.insist(&request, self.patience)?).map(drop)
             }
             (History::Begun, true) => {
-                eprintln!("sillage: the load stays open; live touchpoints wait until a command with --history ends it");
+                super::say(
+                    "sillage: the load stays open for five minutes; live touchpoints wait until a command with --history ends it",
+                );
                 Ok(())
             }
             (History::No | History::ToBegin(_), _) => Ok(()),
@@ -220,6 +229,12 @@ impl Load {
 
 fn accepted(answer: Answer) -> Result<Answer, Failure> {
     if answer.is_success() { Ok(answer) } else { Err(answer.refusal()) }
+}
+
+fn owner() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String = host.trim().chars().filter(char::is_ascii_graphic).take(100).collect();
+    format!("ingest@{host}")
 }
 
 /// The event time of a touchpoint in the canonical form.

@@ -75,6 +75,13 @@ fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
+/// Says something on standard error, for people: nothing in it steers their terminal, and no secret is in it. Where standard error
+/// is gone, nobody is there to be told.
+fn say(text: &str) {
+    let text = crate::terminal::plain_lines(&crate::terminal::without_secrets(text));
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {

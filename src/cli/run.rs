@@ -64,6 +64,7 @@ pub(super) fn configuration(file: Option<&std::path::Path>) -> Result<Config, Fa
     let file = file.unwrap_or_else(|| std::path::Path::new("(no file)"));
     let (config, faults) = config::load(file, &text, &surroundings);
     files::show(&faults);
+    config.iter().flat_map(|config| config.tokens.iter()).for_each(|(_, token)| terminal::keep_secret(token));
     // The client library quotes values in its errors: what may be a secret is left out wherever they are shown.
     if let Some(Log::Kafka(log)) = config.as_ref().map(|config| &config.log) {
         let secret = log.connection.properties.iter().filter(|(name, _)| !config::is_plain_property(name));

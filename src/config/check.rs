@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::{Config, KafkaLog, Log, LogFormat, LogLevel, Surroundings};
+use super::{Config, KafkaLog, Log, LogFormat, LogLevel, Surroundings, tokens};
 use crate::diagnostic::{Diagnostic, Faults, Place, Spanned};
 use crate::embedded;
 use crate::http::Allowed;
@@ -26,6 +26,11 @@ pub const KEYS: &[&str] = &[
     "allow_erase",
     "allow_history",
     "trusted_proxies",
+    "read_token",
+    "write_token",
+    "erase_token",
+    "admin_token",
+    "insecure",
     "brokers",
     "group",
     "group_protocol",
@@ -121,6 +126,13 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
     let proxies = file.names("trusted_proxies", is_address, "an address without a port, such as 10.0.0.7", faults);
     let trusted_proxies = proxies.iter().filter_map(|proxy| proxy.parse().ok()).collect();
+    let given = tokens::KEYS.iter().filter_map(|(key, scope)| Some((*key, *scope, file.text(key, faults)?)));
+    let given: Vec<_> = given.collect();
+    let tokens = tokens::read(&given, faults);
+    let is_meant = matches!(file.flag("insecure", Flag::No, faults), Flag::Yes) || !given.is_empty();
+    if let Some(value) = file.get("listen").filter(|_| !is_meant) {
+        tokens::check_listen(listen, value.place(), faults);
+    }
     let input_format = file.word("input_format", FORMATS, Format::Json, faults);
     let fields = file.fields(faults);
     let stale_after = file.span("stale_after", Span::from_secs(300), &(millis(1_000)..=Span::from_days(365)), faults);
@@ -136,6 +148,7 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
         listen,
         hosts,
         origins,
+        tokens,
         allow_erase,
         allow_history,
         trusted_proxies,

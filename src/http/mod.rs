@@ -8,9 +8,11 @@ mod body;
 mod customers;
 mod door;
 mod gate;
+mod load;
 mod outcomes;
 mod problem;
 mod query;
+mod tokens;
 mod touchpoints;
 
 use std::future::Future;
@@ -36,7 +38,11 @@ use crate::wire::{Format, Limits, Mapping};
 use body::Room;
 use door::{Door, Heads};
 use gate::Gate;
+use load::Load;
 use problem::{Kind, Problem};
+
+pub use load::LoadLimits;
+pub use tokens::{Scope, Tokens};
 
 /// Posts being checked or appended at once, once their bodies are there.
 const APPENDS: usize = 16;
@@ -90,7 +96,9 @@ impl Allowed {
         match self {
             Allowed::Yes => Ok(()),
             Allowed::No => {
-                let detail = format!("{what}; write `{key}: true` in the configuration and start the service again.");
+                let detail = format!(
+                    "{what}; write `{key}: true` in the configuration, or give it tokens, and start the service again."
+                );
                 Err(Problem::new(Kind::NotAllowed, detail))
             }
         }
@@ -121,9 +129,13 @@ pub struct Service {
     pub limits: Limits,
     /// The worker clock.
     pub now: Now,
-    /// Whether customers may be erased over HTTP.
+    /// Who may do what; with tokens, these say whether customers are erased and histories loaded.
+    pub tokens: Tokens,
+    /// When the load of a history ends by itself.
+    pub load_limits: LoadLimits,
+    /// Whether customers may be erased over HTTP where there are no tokens.
     pub erasing: Allowed,
-    /// Whether the load of a history may be begun and ended over HTTP.
+    /// Whether the load of a history may be begun and ended over HTTP where there are no tokens.
     pub loading: Allowed,
     /// Names under which the service is asked, beside its own address and those of the loopback; in lower case.
     pub hosts: Vec<String>,
@@ -152,11 +164,15 @@ pub async fn serve(
         room: Room::new(ROOM),
         appends: Arc::new(Semaphore::new(APPENDS)),
         readers: Arc::new(Semaphore::new(READERS)),
+        load: Load::new(),
     };
     let door = Door::new(listener, cutting, &app.service.trusted_proxies);
-    let service = router(Arc::new(app)).into_make_service_with_connect_info::<Heads>();
+    let app = Arc::new(app);
+    let ending = tokio::spawn(load::end_in_time(Arc::clone(&app)));
+    let service = router(app).into_make_service_with_connect_info::<Heads>();
     let stop = async move {
         stop.await;
+        ending.abort();
         let _ = told.send(true);
     };
     let mut serving = std::pin::pin!(axum::serve(door, service).with_graceful_shutdown(stop).into_future());
@@ -187,6 +203,7 @@ struct App {
     room: Room,
     appends: Arc<Semaphore>,
     readers: Arc<Semaphore>,
+    load: Load,
 }
 
 impl App {
@@ -200,6 +217,11 @@ impl App {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(Problem::new(Kind::Busy, "Too many posts are in flight; send this one again later.")),
         }
+    }
+
+    /// Demands that something be allowed; where there are tokens, the one that was shown allows it.
+    fn demand(&self, allowed: Allowed, what: &str, key: &str) -> Result<(), Problem> {
+        if self.service.tokens.is_empty() { allowed.demand(what, key) } else { Ok(()) }
     }
 
     /// The embedded log, or why there is none.

@@ -12,6 +12,8 @@ pub(super) enum Kind {
     ForeignOrigin,
     ContentType,
     NotAllowed,
+    NoToken,
+    Scope,
     Ahead,
     WrongMethod,
     NotEmbedded,
@@ -28,6 +30,7 @@ pub(super) enum Kind {
     NoShard,
     Loading,
     NoLoad,
+    OtherLoad,
     TooLate,
     Full,
     Unreachable,
@@ -44,6 +47,8 @@ impl Kind {
             Kind::ForeignOrigin => (S::FORBIDDEN, "foreign-origin", "A page of another origin asks"),
             Kind::ContentType => (S::UNSUPPORTED_MEDIA_TYPE, "content-type", "The content type is not JSON"),
             Kind::NotAllowed => (S::FORBIDDEN, "not-allowed", "This service does not do that"),
+            Kind::NoToken => (S::UNAUTHORIZED, "no-token", "A token is needed"),
+            Kind::Scope => (S::FORBIDDEN, "scope", "The token does not allow this"),
             Kind::Ahead => (S::BAD_REQUEST, "ahead", "The history begins in the future"),
             Kind::WrongMethod => (S::METHOD_NOT_ALLOWED, "wrong-method", "This path is not asked for in this way"),
             Kind::NotEmbedded => (S::NOT_FOUND, "not-embedded", "This service does not run on the embedded log"),
@@ -60,6 +65,7 @@ impl Kind {
             Kind::NoShard => (S::SERVICE_UNAVAILABLE, "no-shard", "No shard is readable yet"),
             Kind::Loading => (S::SERVICE_UNAVAILABLE, "loading", "A history is being loaded"),
             Kind::NoLoad => (S::CONFLICT, "no-load", "No load of a history is open"),
+            Kind::OtherLoad => (S::CONFLICT, "other-load", "Somebody else is loading a history"),
             Kind::TooLate => (S::CONFLICT, "too-late", "Stream time has passed the beginning of this history"),
             Kind::Full => (S::INSUFFICIENT_STORAGE, "full", "The disk is full"),
             Kind::Unreachable => (S::SERVICE_UNAVAILABLE, "unreachable", "The brokers do not answer"),
@@ -77,6 +83,8 @@ impl Kind {
             | Kind::ForeignOrigin
             | Kind::ContentType
             | Kind::NotAllowed
+            | Kind::NoToken
+            | Kind::Scope
             | Kind::Ahead
             | Kind::WrongMethod
             | Kind::NotEmbedded
@@ -90,6 +98,7 @@ impl Kind {
             | Kind::NotJson
             | Kind::UnknownCustomer
             | Kind::NoLoad
+            | Kind::OtherLoad
             | Kind::TooLate
             | Kind::Full
             | Kind::Broken => None,
@@ -128,6 +137,9 @@ impl IntoResponse for Problem {
         members.extend(self.more);
         let body = Value::Object(members).to_string() + "\n";
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        if self.kind == Kind::NoToken {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(seconds) = self.kind.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

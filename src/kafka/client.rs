@@ -153,6 +153,8 @@ fn passes(error: &KafkaError) -> bool {
         Some(
             Code::PartitionEOF
                 | Code::Fatal
+                | Code::FencedInstanceId
+                | Code::InvalidTransactionalState
                 | Code::BrokerTransportFailure
                 | Code::AllBrokersDown
                 | Code::BrokerDestroy

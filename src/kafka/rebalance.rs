@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
@@ -49,6 +49,8 @@ pub(super) struct RebalanceHandler {
     stop: Arc<AtomicBool>,
     /// Whether partitions came since this was last asked for: what they fetch waits with them.
     came: AtomicBool,
+    /// When it was last heard that no broker can be reached.
+    away: Mutex<Option<Instant>>,
     held: Mutex<Held>,
 }
 
@@ -72,8 +74,8 @@ impl RebalanceHandler {
         let member = Member::new(Arc::clone(&ledger), Terms { protocol, start, buffered_records, unproven_silence });
         let held = Mutex::new(Held { member, restorer, ends: None });
         let (topics, owner, begun) = (ledger.topics(), OnceLock::new(), Instant::now());
-        let came = AtomicBool::new(false);
-        RebalanceHandler { connection, ledger, topics, owner, begun, stop, came, held }
+        let (came, away) = (AtomicBool::new(false), Mutex::new(None));
+        RebalanceHandler { connection, ledger, topics, owner, begun, stop, came, away, held }
     }
 
     /// The worker that is told; once.
@@ -113,6 +115,19 @@ impl RebalanceHandler {
     /// Why the worker cannot go on, if it cannot.
     pub(super) fn failure(&self) -> Option<String> {
         self.held().member.failure(self.begun.elapsed()).map(ToOwned::to_owned)
+    }
+
+    /// Whether no broker could be reached at some time of so long.
+    pub(super) fn were_brokers_away(&self, within: Duration) -> bool {
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.is_some_and(|away| away.elapsed() < within)
+    }
+
+    /// Gives up everything without a commit, because it is somebody else's.
+    pub(super) fn abandon(&self, consumer: &GroupConsumer) {
+        let held = self.held().member.held();
+        // The client can do nothing more, and need not.
+        let _ = self.tell(consumer, Event::Lost(held));
     }
 
     /// Gives up everything, with a commit, because the worker ends.
@@ -273,6 +288,9 @@ impl ClientContext for RebalanceHandler {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.away.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         client::report(&error, reason);
     }
 

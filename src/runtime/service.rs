@@ -320,6 +320,8 @@ impl Life {
             hosts: self.config.hosts.clone(),
             origins: self.config.origins.clone(),
             trusted_proxies: self.config.trusted_proxies.clone(),
+            tokens: self.config.tokens.clone(),
+            load_limits: http::LoadLimits::default(),
             erasing: self.config.allow_erase,
             loading: self.config.allow_history,
         };

@@ -643,6 +643,9 @@ impl ShardOwner for Worker {
     }
 
     fn lost(&mut self, shards: &[ShardId]) {
+        if !shards.is_empty() && std::mem::replace(&mut self.was_assigned, false) {
+            self.job.lookup.worker_waits();
+        }
         // Part of the open transaction may be theirs, so all of it is undone.
         self.abort(shards, "shards were lost");
     }

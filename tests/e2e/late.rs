@@ -27,7 +27,8 @@ fn net(published: &[Published]) -> Vec<Value> {
         lines.push(b'\n');
     }
     let mut stdin = python.stdin.take().expect("a pipe");
-    let writer = std::thread::spawn(move || stdin.write_all(&lines));
+    let writer = std::thread::Builder::new().name("writer".to_owned()).spawn(move || stdin.write_all(&lines));
+    let writer = writer.expect("a thread");
     let ended = python.wait_with_output().expect("it ends");
     writer.join().expect("no panic").expect("it reads everything");
     assert!(ended.status.success());

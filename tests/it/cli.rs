@@ -105,7 +105,7 @@ fn what_cannot_run_says_why_and_ends_with_two() {
         ("models: [nowhere.yaml]".to_owned(), "cannot read"),
         (format!("models: [{model}]\ndirectory: /proc/none"), "/proc/none"),
         (format!("models: [{model}, {model}]"), "is listed twice"),
-        (format!("models: [{model}]\nlisten: 192.0.2.1:80"), "cannot listen on 192.0.2.1:80"),
+        (format!("models: [{model}]\nlisten: 192.0.2.1:80\ninsecure: true"), "cannot listen on 192.0.2.1:80"),
     ] {
         std::fs::write(&config, &lines).expect("written");
         let ended = sillage().args(["run", "-c"]).arg(&config).output().expect("sillage runs");

@@ -86,10 +86,27 @@ fn the_defaults_are_what_the_page_says() {
         let left_out = |key: &&&str| !block.lines().any(|line| line.starts_with(&format!("{key}:")));
         let left_out: Vec<&str> = KEYS.iter().filter(left_out).copied().collect();
         let expected: &[&str] = if block.contains("brokers:") {
-            &["retired", "allow_history", "instance", "directory", "keep_touchpoints", "keep_outcomes", "fields", "erase_on"]
+            &[
+                "retired",
+                "allow_history",
+                "read_token",
+                "write_token",
+                "erase_token",
+                "admin_token",
+                "instance",
+                "directory",
+                "keep_touchpoints",
+                "keep_outcomes",
+                "fields",
+                "erase_on",
+            ]
         } else {
             &[
                 "retired",
+                "read_token",
+                "write_token",
+                "erase_token",
+                "admin_token",
                 "brokers",
                 "group",
                 "group_protocol",
@@ -205,9 +222,8 @@ fn spans(model: &str) -> Vec<(usize, i64)> {
     model[stages..].lines().enumerate().flat_map(spans).collect()
 }
 
-/// What the page about traps names is there: a test by that name, or a deliberate defect of the simulation.
-#[test]
-fn every_trap_is_held_by_a_test_that_exists() {
+/// All code of the project.
+fn all_code() -> String {
     let mut code = String::new();
     let mut folders = vec![root().join("tests"), root().join("src")];
     while let Some(folder) = folders.pop() {
@@ -220,7 +236,31 @@ fn every_trap_is_held_by_a_test_that_exists() {
             }
         }
     }
-    let page = text("docs/traps.md");
+    code
+}
+
+/// What is promised is held by tests that exist.
+#[test]
+fn every_promise_is_held_by_a_test_that_exists() {
+    let (page, code) = (text("docs/reliability.md"), all_code());
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.ends_with("held by |") && !line.contains("---"));
+    let mut names = 0;
+    for row in rows {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let held: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!held.is_empty(), "nothing holds {row}");
+        for name in &held {
+            assert!(code.contains(&format!("fn {name}(")), "there is no test {name}");
+        }
+        names += held.len();
+    }
+    assert!(names > 40, "only {names} names");
+}
+
+/// What the page about traps names is there: a test by that name, or a deliberate defect of the simulation.
+#[test]
+fn every_trap_is_held_by_a_test_that_exists() {
+    let (page, code) = (text("docs/traps.md"), all_code());
     let held = page.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(" | ").nth(1));
     let mut names = 0;
     for name in held.flat_map(|cell| cell.split('`').skip(1).step_by(2)) {

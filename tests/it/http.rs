@@ -8,6 +8,7 @@ mod history;
 mod shop;
 mod slow;
 mod stopping;
+mod tokens;
 
 use serde_json::{Value, json};
 

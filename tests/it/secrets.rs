@@ -40,6 +40,8 @@ fn no_file_makes_a_diagnostic_show_a_secret() {
         "group.id",
         "enable.auto.commit",
         "credentials",
+        "write_token",
+        "admin_token",
         "x",
     ];
     // `NAME` is each of the names, `SECRET` the secret; what is wrong stands on its line or near it.
@@ -119,6 +121,9 @@ fn no_variable_makes_a_diagnostic_show_a_secret() {
         "SILLAGE_FIELDS",
         "SILLAGE_",
         "SILLAGE_TOKEN",
+        "SILLAGE_WRITE_TOKEN",
+        "SILLAGE_ADMIN_TOKEN_FILE",
+        "SILLAGE_WRITE_TOKN",
         "SILLAGE_MODLES",
         "SILLAGE_PROPERTY_SSL_KEY_PEM",
     ] {

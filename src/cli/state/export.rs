@@ -36,9 +36,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Log::Embedded(settings) => from_store(&setting, settings, output)?,
     };
     let Exported { customers, shards, waiting } = done;
-    eprintln!("{customers} customers of {shards} partitions");
+    crate::cli::say(&format!("{customers} customers of {shards} partitions"));
     if waiting > 0 {
-        eprintln!("{waiting} records of the inputs are not in it: they had not been processed");
+        crate::cli::say(&format!("{waiting} records of the inputs are not in it: they had not been processed"));
     }
     Ok(())
 }

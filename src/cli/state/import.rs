@@ -41,7 +41,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Log::Kafka(log) => into_group(&setting, log, incoming)?,
         Log::Embedded(settings) => into_store(&setting, settings, incoming)?,
     };
-    eprintln!("{told}");
+    crate::cli::say(&told);
     Ok(())
 }
 

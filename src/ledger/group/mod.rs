@@ -308,6 +308,11 @@ impl Member {
         &self.owned
     }
 
+    /// The partitions of the inputs that the group has given this member.
+    pub fn held(&self) -> Vec<Partition> {
+        self.begins.keys().copied().filter(|(input, _)| *input < self.ledger.inputs.len()).collect()
+    }
+
     /// Why this worker cannot go on, once there is no more hope that it will.
     pub fn failure(&self, now: Duration) -> Option<&str> {
         let failed = self.failed.as_ref().filter(|failed| failed.hopeless_from.is_none_or(|from| from <= now))?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::shop::{Shop, touchpoint};
 
-fn sillage(args: &[&str]) -> Command {
+pub(super) fn sillage(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
     command.args(args).stdin(Stdio::null());
     command

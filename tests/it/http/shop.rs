@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sillage::embedded::{Settings, Store};
-use sillage::http::{Allowed, NotAsked, Service, serve};
+use sillage::http::{Allowed, LoadLimits, NotAsked, Service, Tokens, serve};
 use sillage::lookup::Lookup;
 use sillage::model::{self, Model};
 use sillage::partitioner::Partitioner;
@@ -39,32 +39,50 @@ pub(crate) fn touchpoint(customer: &str, id: &str, kind: &str) -> Value {
     json!({"event_id": id, "customer_id": customer, "type": kind, "occurred_at": now.to_string(), "channel": "web"})
 }
 
+/// Who may do what.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    pub(crate) allowed: Allowed,
+    pub(crate) tokens: Tokens,
+    pub(crate) load_limits: LoadLimits,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Terms { allowed: Allowed::Yes, tokens: Tokens::default(), load_limits: LoadLimits::default() }
+    }
+}
+
 impl Shop {
     pub(crate) fn open() -> Self {
-        Self::with_store(None, Allowed::Yes, |_| {})
+        Self::open_on(Terms::default())
+    }
+
+    pub(crate) fn open_on(terms: Terms) -> Self {
+        Self::with_store(None, terms, |_| {})
     }
 
     /// One that does nothing that cannot be undone.
     pub(crate) fn open_careful() -> Self {
-        Self::with_store(None, Allowed::No, |_| {})
+        Self::open_on(Terms { allowed: Allowed::No, ..Terms::default() })
     }
 
     pub(crate) fn open_small(max_bytes: u64) -> Self {
-        Self::with_store(None, Allowed::Yes, |settings| settings.max_bytes = Some(max_bytes))
+        Self::with_store(None, Terms::default(), |settings| settings.max_bytes = Some(max_bytes))
     }
 
     pub(crate) fn open_mapped(pairs: &[(&str, &str)]) -> Self {
         let pairs: Vec<_> = pairs.iter().map(|(field, path)| ((*field).to_owned(), (*path).to_owned())).collect();
-        Self::with_store(Some(Mapping::new(&pairs).expect("a mapping")), Allowed::Yes, |_| {})
+        Self::with_store(Some(Mapping::new(&pairs).expect("a mapping")), Terms::default(), |_| {})
     }
 
     /// As on Kafka: no store, and no shard assigned yet.
     pub(crate) fn on_kafka() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        Self::serving(dir, None, None, Arc::default(), models(), Clock::starting_now(1.0).handle(), None, Allowed::Yes)
+        Self::serving(dir, None, None, Arc::default(), models(), Clock::starting_now(1.0).handle(), None, Terms::default())
     }
 
-    fn with_store(mapping: Option<Mapping>, allowed: Allowed, adjust: impl FnOnce(&mut Settings)) -> Self {
+    fn with_store(mapping: Option<Mapping>, terms: Terms, adjust: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut settings = Settings::new(dir.path().join("store"));
         adjust(&mut settings);
@@ -89,7 +107,7 @@ impl Shop {
         };
         let stop = Stop::default();
         let crew = Crew::on_store(&store, 2, &job, &stop, &crew::bare()).expect("workers");
-        Self::serving(dir, Some(store), mapping, lookup, models, now, Some((crew, stop)), allowed)
+        Self::serving(dir, Some(store), mapping, lookup, models, now, Some((crew, stop)), terms)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a shop, put together in one place")]
@@ -101,8 +119,9 @@ impl Shop {
         models: Arc<[Arc<Model>]>,
         now: Now,
         workers: Option<(Crew, Stop)>,
-        allowed: Allowed,
+        terms: Terms,
     ) -> Self {
+        let Terms { allowed, tokens, load_limits } = terms;
         let not_ready = Arc::new(Mutex::new(None));
         let reason = Arc::clone(&not_ready);
         let service = Service {
@@ -121,6 +140,8 @@ impl Shop {
             limits: Limits::default(),
             now: Arc::clone(&now),
             trusted_proxies: vec!["127.0.0.30".parse().expect("an address")],
+            tokens,
+            load_limits,
             erasing: allowed,
             loading: allowed,
             hosts: vec!["sillage.example.com".to_owned()],
