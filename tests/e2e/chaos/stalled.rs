@@ -200,6 +200,8 @@ fn stall(cluster: &Cluster, service: &Service, round: usize, pause: Duration) ->
     let frozen = frozen.expect("the broker was stopped before anybody bought");
     wait::until_true("the pause to be over", pause + SOON, || frozen.elapsed() >= pause);
     let stalled = service.metric("sillage_high_watermark_stalled_seconds");
+    let readable = Reader::of(&cluster.broker(1).bootstrap(), &["web".to_owned()]).to_the_end().len();
+    let thawed = now_millis();
     cluster.broker(STILL).thaw();
     cluster.wait_until_whole(SOON * 2);
     all.iter().chain([&one]).for_each(Writer::flush);
@@ -230,12 +232,14 @@ fn stall(cluster: &Cluster, service: &Service, round: usize, pause: Duration) ->
         .filter_map(|record| in_time.iter().copied().find(|name| record.key.as_deref() == Some(name)))
         .collect();
     say(&format!(
-        "stalled: a broker stood still for {pause:?}; of {} purchases in time {} were called abandoned; the high \
-         watermark stood still for {stalled:.1} s",
+        "stalled: a broker stood still for {pause:?}; of {} purchases in time {} were called abandoned; the \
+         service saw high watermarks stand still for {stalled:.1} s together",
         in_time.len(),
         wrong.len()
     ));
     assert!(wrong.is_empty(), "abandoned though they had bought in time: {wrong:?}");
-    assert!(pause > Duration::from_secs(9) || stalled > 1.0, "the high watermark must have stood still: {stalled}");
+    // After eighteen seconds the brokers have given it up, and what the leaders hold can be read.
+    let hidden = entered.iter().filter(|record| record.timestamp < thawed).count().saturating_sub(readable);
+    assert!(pause > Duration::from_secs(15) || hidden > 0, "the high watermarks must have stood still");
     in_time.len()
 }
