@@ -98,6 +98,7 @@ fn the_defaults_are_what_the_page_says() {
                 "keep_touchpoints",
                 "keep_outcomes",
                 "fields",
+                "settle",
                 "erase_on",
             ]
         } else {
