@@ -34,6 +34,7 @@ const ARMED: &str = "sillage_deadlines_armed";
 const ASSIGNED: &str = "sillage_shards_assigned";
 const MISSING: &str = "sillage_shards_missing";
 const STANDBY: &str = "sillage_standby_customers";
+const STORE_DAMAGED: &str = "sillage_store_damaged";
 const COMMIT_SECONDS: &str = "sillage_commit_seconds";
 const EVENT_LATENCY: &str = "sillage_latency_event_to_commit_seconds";
 const LOG_LATENCY: &str = "sillage_latency_log_to_commit_seconds";
@@ -93,6 +94,7 @@ fn describe() {
         MISSING,
         "Shards that this process was given and that do not run, by why: their state is still being read, or they are parked."
     );
+    describe_gauge!(STORE_DAMAGED, "1 once something in the store of the embedded log was found damaged.");
     describe_gauge!(STANDBY, "Customers whose state a standby has read; 0 where the process does not stand by.");
     describe_histogram!(COMMIT_SECONDS, "Seconds that a commit takes.");
     describe_histogram!(
@@ -340,6 +342,11 @@ fn about(outcome: &Outcome) -> &str {
             Subject::Journey => "journey",
         },
     }
+}
+
+/// Whether something in the store of the embedded log was found damaged.
+pub fn store_damaged(is_damaged: bool) {
+    gauge!(STORE_DAMAGED).set(f64::from(u8::from(is_damaged)));
 }
 
 /// How far a partition's position is from its end.

@@ -22,6 +22,8 @@ pub(super) struct Notices {
     at_rest: usize,
     /// Why nothing can be written any more.
     pub(super) broken: Option<String>,
+    /// What a reader found damaged.
+    hurt: Option<String>,
 }
 
 /// The board.
@@ -37,7 +39,8 @@ pub(super) struct Board {
 impl Board {
     pub(super) fn new(books: Books) -> Self {
         let promised = Timestamp::MIN;
-        let notices = Notices { books, in_flight: None, promised, rest: false, workers: 0, at_rest: 0, broken: None };
+        let notices =
+            Notices { books, in_flight: None, promised, rest: false, workers: 0, at_rest: 0, broken: None, hurt: None };
         Board { notices: Mutex::new(notices), news: Condvar::new(), published: Condvar::new(), rested: Condvar::new() }
     }
 
@@ -84,6 +87,22 @@ impl Board {
     pub(super) fn broken(&self, reason: &str) {
         self.lock().broken = Some(reason.to_owned());
         self.news.notify_all();
+    }
+
+    /// A reader found something damaged.
+    pub(super) fn hurt(&self, reason: &str) {
+        let mut notices = self.lock();
+        if notices.hurt.is_none() {
+            tracing::error!(reason, "the store is damaged");
+            crate::metrics::store_damaged(true);
+            notices.hurt = Some(reason.to_owned());
+        }
+    }
+
+    /// What is wrong, if anything is.
+    pub(super) fn health(&self) -> Result<(), String> {
+        let notices = self.lock();
+        notices.broken.clone().or_else(|| notices.hurt.clone()).map_or(Ok(()), Err)
     }
 
     /// Waits up to `wait` for an outcome after `position`.
