@@ -284,10 +284,11 @@ impl Life {
             },
             ready: {
                 let (lookup, stop, workers) = (Arc::clone(&self.lookup), self.stop.clone(), self.config.workers);
+                let store = store.clone();
                 Arc::new(move || match (stop.is_set(), lookup.assigned_workers() >= workers) {
                     (true, _) => Err("stopping".to_owned()),
                     (false, false) => Err("the log has not given every worker its shards yet".to_owned()),
-                    (false, true) => whole(&lookup),
+                    (false, true) => store.as_ref().map_or(Ok(()), |store| store.health()).and_then(|()| whole(&lookup)),
                 })
             },
             alive: {
