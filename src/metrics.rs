@@ -43,6 +43,7 @@ const LOADING: &str = "sillage_history_loading";
 const STALLED: &str = "sillage_high_watermark_stalled_seconds";
 const UNPROVEN: &str = "sillage_silence_unproven";
 const STANDBY: &str = "sillage_standby_customers";
+const STORE_DAMAGED: &str = "sillage_store_damaged";
 const COMMIT_SECONDS: &str = "sillage_commit_seconds";
 const EVENT_LATENCY: &str = "sillage_latency_event_to_commit_seconds";
 const LOG_LATENCY: &str = "sillage_latency_log_to_commit_seconds";
@@ -132,6 +133,7 @@ fn describe() {
         "0 while all is well; by why, how much is not: brokers, disk, worker (1 each), stream_time and parked (partitions), unusable (inputs)."
     );
     describe_gauge!(LOADING, "1 while a history is being loaded and live posts wait.");
+    describe_gauge!(STORE_DAMAGED, "1 once something in the store of the embedded log was found damaged.");
     describe_gauge!(STANDBY, "Customers whose state a standby has read; 0 where the process does not stand by.");
     describe_histogram!(COMMIT_SECONDS, "Seconds that a commit takes.");
     describe_histogram!(
@@ -426,6 +428,11 @@ fn about(outcome: &Outcome) -> &str {
             Subject::Journey => "journey",
         },
     }
+}
+
+/// Whether something in the store of the embedded log was found damaged.
+pub fn store_damaged(is_damaged: bool) {
+    gauge!(STORE_DAMAGED).set(f64::from(u8::from(is_damaged)));
 }
 
 /// How far a partition's position is from its end.

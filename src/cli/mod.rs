@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine, 1 the answer is no, 2 could not run, 75 the machine's clock is wrong (restart me). Only this room
 //! writes to standard output.
 
+mod backup;
 mod client;
 mod demo;
 mod dry_run;
@@ -50,6 +51,8 @@ enum Command {
     Run(run::Args),
     /// Look at journeys where they are kept, check them, and move them to another log.
     State(state::Args),
+    /// Copy the store of the embedded log into one file, while the service runs or not.
+    Backup(backup::Args),
     /// Set back or forward where a stopped service goes on, keeping its journeys or dropping them.
     Reset(reset::Args),
     /// Run touchpoints from files through models at full speed, without a log.
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Run(args) => run::run(args),
         Command::State(args) => state::run(args),
+        Command::Backup(args) => backup::run(args),
         Command::Reset(args) => reset::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Ingest(args) => ingest::run(args),

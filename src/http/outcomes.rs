@@ -38,6 +38,16 @@ pub(super) async fn get(State(app): State<Arc<App>>, raw: Raw) -> Result<Respons
     };
     // The store counts positions in signed numbers.
     let after = query.number("after", i64::MAX as u64)?.unwrap_or(0);
+    let last = store.last_position();
+    if after > last {
+        return Err(Problem::new(
+            Kind::NoPosition,
+            format!(
+                "The last outcome has position {last}: the position given is of another store, or of this one before a backup was \
+                 put back. Outcomes that came after the backup come again, with the same ids; read on from where it ends."
+            ),
+        ));
+    }
     let Ok(_place) = app.readers.try_acquire() else {
         return Err(Problem::new(Kind::Busy, "Too many readers wait for outcomes; come again later."));
     };

@@ -18,6 +18,7 @@ pub(super) enum Kind {
     WrongMethod,
     NotEmbedded,
     BadQuery,
+    NoPosition,
     BadBody,
     Unusable,
     BadKey,
@@ -53,6 +54,7 @@ impl Kind {
             Kind::WrongMethod => (S::METHOD_NOT_ALLOWED, "wrong-method", "This path is not asked for in this way"),
             Kind::NotEmbedded => (S::NOT_FOUND, "not-embedded", "This service does not run on the embedded log"),
             Kind::BadQuery => (S::BAD_REQUEST, "bad-query", "The query is not understood"),
+            Kind::NoPosition => (S::CONFLICT, "no-position", "There is no outcome of that position yet"),
             Kind::BadBody => (S::BAD_REQUEST, "bad-body", "The body is not understood"),
             Kind::Unusable => (S::BAD_REQUEST, "unusable-touchpoints", "Touchpoints cannot be used; nothing was stored"),
             Kind::BadKey => (S::BAD_REQUEST, "bad-idempotency-key", "The Idempotency-Key is not one"),
@@ -89,6 +91,7 @@ impl Kind {
             | Kind::WrongMethod
             | Kind::NotEmbedded
             | Kind::BadQuery
+            | Kind::NoPosition
             | Kind::BadBody
             | Kind::Unusable
             | Kind::BadKey

@@ -249,7 +249,32 @@ fn outcomes_are_read_from_any_position_on() {
     assert!(filtered.lines().iter().all(|line| line["topic"] == "completions" && line["stale"] == false));
     assert_eq!(filtered.header("sillage-position"), Some(after.to_string().as_str()), "what is left out counts as read");
     assert!(shop.get("/v1/outcomes?limit=0").lines().is_empty());
-    assert!(shop.get(&format!("/v1/outcomes?after={}", i64::MAX)).lines().is_empty());
+    assert!(shop.get(&format!("/v1/outcomes?after={after}")).lines().is_empty());
+    let beyond = shop.get(&format!("/v1/outcomes?after={}", i64::MAX));
+    assert_eq!(beyond.status, 409);
+    let detail = beyond.json()["detail"].to_string();
+    assert!(detail.contains(&format!("has position {after}")) && detail.contains("backup"), "{detail}");
+}
+
+#[test]
+fn a_damaged_outcome_is_not_served_and_readiness_follows() {
+    let shop = Shop::open();
+    for customer in ["ada", "bob", "cid"] {
+        assert_eq!(post(&shop, "/v1/touchpoints", &touchpoint(customer, "1", "ad.seen").to_string()).status, 200);
+    }
+    assert_eq!(shop.outcomes("", 3).len(), 3);
+    assert_eq!(shop.get("/readyz").status, 200);
+    let damage =
+        "UPDATE outcomes SET value = CAST(replace(CAST(value AS TEXT), 'stage', 'stagf') AS BLOB) WHERE position = 2";
+    assert_eq!(shop.raw().execute(damage, []).expect("damaged"), 1);
+    let refused = shop.get("/v1/outcomes");
+    assert_eq!(refused.status, 500);
+    let detail = refused.json()["detail"].to_string();
+    assert!(detail.contains("outcome 2 is not what was written") && detail.contains("backup"), "{detail}");
+    assert_eq!(shop.get("/v1/outcomes?after=2").lines().len(), 1, "what lies behind it is");
+    let ready = shop.get("/readyz");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("outcome 2"), "{}", ready.text());
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub(crate) struct Shop {
     runtime: Runtime,
     serving: Option<(oneshot::Sender<()>, JoinHandle<std::io::Result<()>>)>,
     workers: Option<(Crew, Stop)>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// A touchpoint as the documentation writes it, happening about now.
@@ -122,11 +122,18 @@ impl Shop {
         terms: Terms,
     ) -> Self {
         let Terms { allowed, tokens, load_limits } = terms;
-        let not_ready = Arc::new(Mutex::new(None));
+        let not_ready: Arc<Mutex<Option<String>>> = Arc::default();
         let reason = Arc::clone(&not_ready);
         let service = Service {
             metrics: Arc::new(|| "a_metric 1\n".to_owned()),
-            ready: Arc::new(move || reason.lock().expect("unpoisoned").clone().map_or(Ok(()), Err)),
+            ready: {
+                let store = store.clone();
+                Arc::new(move || match (&*reason.lock().expect("unpoisoned"), &store) {
+                    (Some(reason), _) => Err(reason.clone()),
+                    (None, Some(store)) => store.health(),
+                    (None, None) => Ok(()),
+                })
+            },
             alive: Arc::new(|| Ok(())),
             lookup,
             models,
@@ -153,7 +160,7 @@ impl Shop {
         let (stop, stopped) = oneshot::channel::<()>();
         let until = async move { drop(stopped.await) };
         let serving = runtime.spawn(serve(listener, Arc::new(service), until));
-        Shop { address, now, not_ready, runtime, serving: Some((stop, serving)), workers, _dir: dir }
+        Shop { address, now, not_ready, runtime, serving: Some((stop, serving)), workers, dir }
     }
 
     pub(crate) fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
@@ -173,6 +180,11 @@ impl Shop {
         }
         assert_eq!(reply.status, status, "{path}: {}", reply.text());
         reply
+    }
+
+    /// The store's file, for a hand that does what nobody should.
+    pub(crate) fn raw(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.dir.path().join("store/sillage.db")).expect("the store")
     }
 
     pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
