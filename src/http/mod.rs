@@ -9,6 +9,7 @@ mod customers;
 mod door;
 mod gate;
 mod outcomes;
+mod packed;
 mod problem;
 mod query;
 mod touchpoints;
