@@ -8,6 +8,7 @@ mod documentation;
 mod erasure;
 mod explain;
 mod expressions;
+mod files;
 mod golden;
 mod graph;
 mod http;
