@@ -14,6 +14,7 @@ mod files;
 mod generate;
 pub mod ingest;
 mod init;
+pub mod input;
 mod model;
 pub mod ndjson;
 pub mod outcomes;
@@ -21,6 +22,7 @@ mod replay;
 mod reset;
 mod run;
 mod signals;
+mod sort;
 mod state;
 mod table;
 

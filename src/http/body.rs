@@ -33,10 +33,20 @@ impl Room {
 }
 
 /// A body that has arrived, and its room until it is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Arrived {
     pub(super) bytes: Vec<u8>,
     held: Option<OwnedSemaphorePermit>,
+}
+
+/// What became of a part of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    In,
+    /// The body has more bytes than it may have.
+    TooLarge,
+    /// All bodies together have.
+    NoRoom,
 }
 
 enum Fault {
@@ -89,19 +99,18 @@ async fn collect(body: &mut Body, limit: usize, room: &Room) -> Result<Arrived, 
         return Err(Fault::TooLarge);
     }
     let begun = Instant::now();
-    let mut arrived = Arrived { bytes: Vec::new(), held: None };
+    let mut arrived = Arrived::default();
     loop {
         let due = begun + due(arrived.bytes.len());
         match tokio::time::timeout_at(due, next(body)).await {
             Err(_) => return Err(Fault::TooSlow),
             Ok(Err(reason)) => return Err(Fault::Broken(reason)),
             Ok(Ok(None)) => return Ok(arrived),
-            Ok(Ok(Some(data))) => {
-                if arrived.bytes.len() + data.len() > limit {
-                    return Err(Fault::TooLarge);
-                }
-                arrived.take(&data, room)?;
-            }
+            Ok(Ok(Some(data))) => match arrived.take(&data, limit, room) {
+                Taken::In => {}
+                Taken::TooLarge => return Err(Fault::TooLarge),
+                Taken::NoRoom => return Err(Fault::NoRoom),
+            },
         }
     }
 }
@@ -112,17 +121,21 @@ fn due(bytes: usize) -> Duration {
 }
 
 impl Arrived {
-    fn take(&mut self, data: &Bytes, room: &Room) -> Result<(), Fault> {
+    /// Takes a part in, if the body may have so many bytes and there is room for them.
+    pub(super) fn take(&mut self, data: &[u8], limit: usize, room: &Room) -> Taken {
+        if self.bytes.len() + data.len() > limit {
+            return Taken::TooLarge;
+        }
         let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let more = (self.bytes.len() + data.len()).div_ceil(1024).saturating_sub(held);
-        let more = u32::try_from(more).map_err(|_| Fault::TooLarge)?;
-        let more = Arc::clone(&room.0).try_acquire_many_owned(more).map_err(|_| Fault::NoRoom)?;
+        let Ok(more) = u32::try_from(more) else { return Taken::TooLarge };
+        let Ok(more) = Arc::clone(&room.0).try_acquire_many_owned(more) else { return Taken::NoRoom };
         match &mut self.held {
             Some(held) => held.merge(more),
             None => self.held = Some(more),
         }
         self.bytes.extend_from_slice(data);
-        Ok(())
+        Taken::In
     }
 }
 
@@ -150,15 +163,15 @@ mod tests {
     #[test]
     fn bodies_share_one_room_and_give_it_back() {
         let room = Room::new(4);
-        let mut first = Arrived { bytes: Vec::new(), held: None };
-        let mut second = Arrived { bytes: Vec::new(), held: None };
-        assert!(first.take(&Bytes::from(vec![b'x'; 1000]), &room).is_ok());
-        assert!(first.take(&Bytes::from(vec![b'x'; 24]), &room).is_ok());
+        let (mut first, mut second) = (Arrived::default(), Arrived::default());
+        assert_eq!(first.take(&[b'x'; 1000], 8192, &room), Taken::In);
+        assert_eq!(first.take(&[b'x'; 24], 8192, &room), Taken::In);
         assert_eq!(room.0.available_permits(), 3, "a kibibyte is taken once");
-        assert!(second.take(&Bytes::from(vec![b'x'; 3072]), &room).is_ok());
-        assert!(matches!(first.take(&Bytes::from_static(b"x"), &room), Err(Fault::NoRoom)));
+        assert_eq!(second.take(&[b'x'; 3072], 8192, &room), Taken::In);
+        assert_eq!(first.take(b"x", 8192, &room), Taken::NoRoom);
+        assert_eq!(first.take(b"x", 1024, &room), Taken::TooLarge);
         drop(second);
-        assert!(first.take(&Bytes::from_static(b"x"), &room).is_ok());
+        assert_eq!(first.take(b"x", 8192, &room), Taken::In);
         drop(first);
         assert_eq!(room.0.available_permits(), 4);
     }

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::packed::Encoding;
 use super::problem::{Kind, Problem};
 use super::{App, body};
 
@@ -45,6 +46,7 @@ impl Gate {
         let origin = self.origin(method, &host, headers)?;
         if method == Method::POST {
             content_type(headers)?;
+            Encoding::of(headers)?;
         }
         Ok(origin)
     }
@@ -199,7 +201,7 @@ fn welcome(headers: &mut HeaderMap, origin: HeaderValue, asks_first: bool) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
         headers.insert(
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static("content-type, idempotency-key, authorization, sillage-load"),
+            HeaderValue::from_static("content-type, content-encoding, idempotency-key, authorization, sillage-load"),
         );
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     }

@@ -10,6 +10,7 @@ mod door;
 mod gate;
 mod load;
 mod outcomes;
+mod packed;
 mod problem;
 mod query;
 mod tokens;

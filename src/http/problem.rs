@@ -4,6 +4,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
+/// How bodies may be packed.
+const ACCEPTED: &str = "gzip, zstd";
+
 /// The kinds of problems. Their names are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -11,6 +14,7 @@ pub(super) enum Kind {
     UnknownHost,
     ForeignOrigin,
     ContentType,
+    ContentEncoding,
     NotAllowed,
     NoToken,
     Scope,
@@ -47,6 +51,9 @@ impl Kind {
             Kind::UnknownHost => (S::MISDIRECTED_REQUEST, "unknown-host", "This service is not known by that name"),
             Kind::ForeignOrigin => (S::FORBIDDEN, "foreign-origin", "A page of another origin asks"),
             Kind::ContentType => (S::UNSUPPORTED_MEDIA_TYPE, "content-type", "The content type is not JSON"),
+            Kind::ContentEncoding => {
+                (S::UNSUPPORTED_MEDIA_TYPE, "content-encoding", "The body is packed in another way than is unpacked here")
+            }
             Kind::NotAllowed => (S::FORBIDDEN, "not-allowed", "This service does not do that"),
             Kind::NoToken => (S::UNAUTHORIZED, "no-token", "A token is needed"),
             Kind::Scope => (S::FORBIDDEN, "scope", "The token does not allow this"),
@@ -84,6 +91,7 @@ impl Kind {
             | Kind::UnknownHost
             | Kind::ForeignOrigin
             | Kind::ContentType
+            | Kind::ContentEncoding
             | Kind::NotAllowed
             | Kind::NoToken
             | Kind::Scope
@@ -142,6 +150,9 @@ impl IntoResponse for Problem {
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if self.kind == Kind::NoToken {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.kind == Kind::ContentEncoding {
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
         }
         if let Some(seconds) = self.kind.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::batch::{self, OnUnusable, Shape, Terms};
 use super::gate::{self, Content};
+use super::packed::Encoding;
 use super::problem::{Kind, Problem};
 use super::query::{Parameters, Raw};
 use super::{App, body, load};
@@ -35,6 +36,7 @@ pub(super) async fn post(
         Err(problem) => return refuse(body, problem).await,
     };
     let arrived = body::read(body, BODY, &app.room).await?;
+    let room = app.room.clone();
     let turn = app.turn().await?;
     blocking(move || {
         let terms = Terms {
@@ -48,6 +50,7 @@ pub(super) async fn post(
             app.load.demand(&asked.store, asked.owner.as_deref())?;
             app.load.heard();
         }
+        let arrived = asked.encoding.unpack(arrived, BODY, &room)?;
         let batch = batch::read(&arrived.bytes, &terms)?;
         let appended =
             asked.store.append(batch.entries, asked.entering).map_err(|refusal| refused(refusal, asked.entering))?;
@@ -62,12 +65,18 @@ pub(super) async fn post(
 }
 
 /// `POST /v1/history`: opens the load of a history.
-pub(super) async fn begin_history(State(app): State<Arc<App>>, query: Raw, body: Body) -> Result<Json<Value>, Problem> {
+pub(super) async fn begin_history(
+    State(app): State<Arc<App>>,
+    query: Raw,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
     let store = match loading(&app, query) {
         Ok(store) => store,
         Err(problem) => return refuse(body, problem).await,
     };
     let arrived = body::read(body, SMALL_BODY, &app.room).await?;
+    let arrived = Encoding::of(&headers)?.unpack(arrived, SMALL_BODY, &app.room)?;
     let Beginning { first, owner } = Beginning::read(&arrived.bytes)?;
     let now = (app.service.now)();
     if first > now {
@@ -111,6 +120,7 @@ struct Asked {
     shape: Shape,
     on_unusable: OnUnusable,
     entering: Entering,
+    encoding: Encoding,
     key: Option<String>,
     /// Whose load it belongs to.
     owner: Option<String>,
@@ -138,6 +148,7 @@ impl Asked {
             },
             on_unusable: on_unusable.unwrap_or(OnUnusable::Refuse),
             entering: entering.unwrap_or(Entering::Live),
+            encoding: Encoding::of(headers)?,
             key: key(headers)?,
             owner: load::owner(headers),
         })
