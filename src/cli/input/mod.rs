@@ -57,7 +57,7 @@ pub enum Pieces {
     /// An array, or values over several lines.
     Stream(Stream),
     /// A table with a header.
-    Table(Table),
+    Table(Box<Table>),
 }
 
 impl Pieces {
@@ -84,7 +84,7 @@ impl Pieces {
         Ok(match shape {
             Shape::Lines => Pieces::Lines(Objects::new(whole, limit)),
             Shape::Stream => Pieces::Stream(Stream::new(whole, limit)),
-            Shape::Table(delimiter) => Pieces::Table(Table::new(whole, delimiter, limit)?),
+            Shape::Table(delimiter) => Pieces::Table(Box::new(Table::new(whole, delimiter, limit)?)),
         })
     }
 
