@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::books::Books;
 use super::seal::{Seal, Sort, Unread, demand};
 use crate::journey::Migration;
-use crate::journey::packed::identity_bytes;
+use crate::journey::packed::{identity_bytes, without_window};
 use crate::port::ShardId;
 use crate::shard::Customers;
 
@@ -19,24 +19,37 @@ pub(super) fn check(seal: Seal, shard: ShardId, packed: &[u8]) -> u64 {
     seal.of(Sort::Customer, &[shard.into(), LAYOUT.into()], packed)
 }
 
-/// Appends the state of a packed customer; returns its check.
+/// What a packed customer adds to the sum of its shard: a check without its window, which a shard drops without a word.
+pub(super) fn share(seal: Seal, shard: ShardId, packed: &[u8]) -> u64 {
+    check(seal, shard, without_window(packed).unwrap_or(packed))
+}
+
+/// Appends the state of a packed customer; returns its share.
 pub(super) fn write(seal: Seal, shard: ShardId, packed: &[u8], state: &mut Vec<u8>) -> u64 {
     let check = check(seal, shard, packed);
     state.push(LAYOUT);
     state.extend_from_slice(&check.to_le_bytes());
     state.extend_from_slice(packed);
-    check
+    match without_window(packed) {
+        Ok(without) if without.len() < packed.len() => self::check(seal, shard, without),
+        Ok(_) | Err(_) => check,
+    }
 }
 
 /// The check that a state carries.
-pub(super) fn written_check(state: &[u8]) -> Option<u64> {
+fn written_check(state: &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(*state.get(1..HEAD)?.first_chunk()?))
 }
 
-/// The packed customer of a state, and its check, which has passed.
+/// The share of a state as it was written.
+pub(super) fn written_share(seal: Seal, shard: ShardId, state: &[u8]) -> Option<u64> {
+    state.get(HEAD..).map(|packed| share(seal, shard, packed))
+}
+
+/// The share and the packed customer of a state, whose check has passed.
 fn read(seal: Seal, shard: ShardId, state: &[u8]) -> Option<(u64, &[u8])> {
     let (written, packed) = (written_check(state)?, &state[HEAD..]);
-    (state[0] == LAYOUT && check(seal, shard, packed) == written).then_some((written, packed))
+    (state[0] == LAYOUT && check(seal, shard, packed) == written).then(|| (share(seal, shard, packed), packed))
 }
 
 /// The check of a word.
@@ -76,11 +89,11 @@ pub(super) fn look(connection: &Connection, seal: Seal, shard: ShardId, sum: u64
         let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
         let (key, state) = (blob(0)?, blob(1)?);
         seen.bytes += state.len() as u64;
-        let Some((check, packed)) = read(seal, shard, state) else {
+        let Some((share, packed)) = read(seal, shard, state) else {
             seen.faults.push(format!("{}: the state is not what was written", shown(shard, key)));
             continue;
         };
-        found = found.wrapping_add(check);
+        found = found.wrapping_add(share);
         if identity_bytes(packed) != Ok(key) || seen.customers.restore_packed(packed).is_err() {
             seen.faults.push(format!("{}: the state is another customer's", shown(shard, key)));
         }

@@ -52,13 +52,13 @@ impl Work {
     pub(super) fn remember(&mut self, seal: Seal, shard: ShardId, written: Written<'_>) -> Result<(), Damaged> {
         let key = identity_bytes(written.now)?.len();
         let begin = self.images.len();
-        let check = people::write(seal, shard, written.now, &mut self.images);
-        let before = written.before.map_or(0, |before| people::check(seal, shard, before));
+        let share = people::write(seal, shard, written.now, &mut self.images);
+        let before = written.before.map_or(0, |before| people::share(seal, shard, before));
         if self.grown.last().is_none_or(|(last, _)| *last != shard) {
             self.grown.push((shard, 0));
         }
         if let Some((_, grown)) = self.grown.last_mut() {
-            *grown = grown.wrapping_add(check).wrapping_sub(before);
+            *grown = grown.wrapping_add(share).wrapping_sub(before);
         }
         let packed = begin + people::HEAD;
         self.customers.push(Remembered { shard, key: packed..packed + key, state: begin..self.images.len() });

@@ -357,7 +357,9 @@ impl Writer {
         for (shard, identity) in forgotten {
             let state: Option<Vec<u8>> = forget.query_row(params![shard, identity], |row| row.get(0)).optional()?;
             let book = &mut books.shards[*shard as usize];
-            book.state = book.state.wrapping_sub(state.and_then(|state| people::written_check(&state)).unwrap_or(0));
+            book.state = book
+                .state
+                .wrapping_sub(state.and_then(|state| people::written_share(self.seal, *shard, &state)).unwrap_or(0));
         }
         overwrite("FAST")
     }

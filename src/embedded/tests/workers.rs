@@ -173,9 +173,9 @@ impl Running {
     /// Ends, and says why a worker could not go on.
     pub(super) fn ended(mut self) -> Result<Arc<Store>, String> {
         self.stop.store(true, Ordering::SeqCst);
-        let ended: Vec<Result<(), _>> = self.threads.drain(..).map(|thread| thread.join().expect("no panic")).collect();
-        let ended: Result<(), _> = ended.into_iter().find(Result::is_err).unwrap_or(Ok(()));
-        ended.map(|()| Arc::clone(&self.store))
+        // All are waited for, whatever the first one says.
+        let ended: Vec<Result<(), String>> = self.threads.drain(..).map(|thread| thread.join().expect("no panic")).collect();
+        ended.into_iter().collect::<Result<(), String>>().map(|()| Arc::clone(&self.store))
     }
 
     fn stop(mut self) -> Arc<Store> {
