@@ -22,7 +22,10 @@ const LATE: &str = "sillage_records_late_total";
 const CLAMPED: &str = "sillage_touchpoints_clamped_total";
 const MISROUTED: &str = "sillage_records_misrouted_total";
 const DEAD_LETTERS: &str = "sillage_dead_letters_total";
-const REFUSED_EPISODES: &str = "sillage_episodes_refused_total";
+const DISPLACED_EPISODES: &str = "sillage_episodes_displaced_total";
+const FORGOTTEN_IDS: &str = "sillage_ids_forgotten_total";
+const CONFLICTS: &str = "sillage_touchpoints_conflicting_total";
+const CLOSED_OPENINGS: &str = "sillage_openings_of_completed_total";
 const ERASED: &str = "sillage_customers_erased_total";
 const OUTCOMES: &str = "sillage_outcomes_total";
 const STALE: &str = "sillage_outcomes_stale_total";
@@ -70,7 +73,10 @@ fn describe() {
     );
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
-    describe_counter!(REFUSED_EPISODES, "Episodes not opened because a customer had too many open.");
+    describe_counter!(DISPLACED_EPISODES, "Episodes that ended because a customer had too many open.");
+    describe_counter!(FORGOTTEN_IDS, "Ids of episodes forgotten early because a customer had too many.");
+    describe_counter!(CONFLICTS, "Touchpoints with the id of another one of another type; they were applied.");
+    describe_counter!(CLOSED_OPENINGS, "Touchpoints that opened nothing because their id had been completed before them.");
     describe_counter!(
         ERASED,
         "Customers of whom nothing is kept any more, by reason: asked for, or expired since no touchpoint came for `forget_after`."
@@ -187,7 +193,10 @@ pub struct WorkerMeters {
     misrouted: Counter,
     late: Counter,
     dead_letters: Counter,
-    refused_episodes: Counter,
+    displaced_episodes: Counter,
+    forgotten_ids: Counter,
+    closed_openings: Counter,
+    conflicts: Counter,
     erased: Counter,
     expired: Counter,
     stale: Counter,
@@ -210,7 +219,10 @@ impl Default for WorkerMeters {
             misrouted: counter!(MISROUTED),
             late: counter!(LATE),
             dead_letters: counter!(DEAD_LETTERS),
-            refused_episodes: counter!(REFUSED_EPISODES),
+            displaced_episodes: counter!(DISPLACED_EPISODES),
+            forgotten_ids: counter!(FORGOTTEN_IDS),
+            closed_openings: counter!(CLOSED_OPENINGS),
+            conflicts: counter!(CONFLICTS),
             erased: counter!(ERASED, "reason" => "asked"),
             expired: counter!(ERASED, "reason" => "expired"),
             stale: counter!(STALE),
@@ -242,7 +254,10 @@ impl WorkerMeters {
         self.ignored.increment(counts.ignored);
         self.duplicate.increment(counts.duplicates);
         self.dead_letters.increment(counts.dead_letters);
-        self.refused_episodes.increment(counts.refused_episodes);
+        self.displaced_episodes.increment(counts.noticed.episodes);
+        self.forgotten_ids.increment(counts.noticed.ids);
+        self.closed_openings.increment(counts.noticed.openings);
+        self.conflicts.increment(counts.noticed.conflicts);
         self.erased.increment(counts.erased);
         self.expired.increment(counts.expired);
     }

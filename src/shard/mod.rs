@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::journey::packed::Words;
-use crate::journey::{Applied, Customer, Moment, Outcome};
+use crate::journey::{Applied, Customer, Moment, Noticed, Outcome};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
@@ -194,8 +194,8 @@ pub struct Counts {
     pub duplicates: u64,
     /// Records that went to the dead letters.
     pub dead_letters: u64,
-    /// Episodes not opened because of the limit.
-    pub refused_episodes: u64,
+    /// What limits and what is remembered have left out.
+    pub noticed: Noticed,
     /// Customers erased because somebody asked for it.
     pub erased: u64,
     /// Customers forgotten because no touchpoint came for so long.
@@ -574,11 +574,12 @@ impl Shard {
         if self.customers.open(slot, &mut hand) {
             let awaited = hand.next_deadline();
             self.moved.subtract(&hand, awaited);
+            hand.show_namesakes(touchpoint, self.customers.words());
         } else {
             hand.begin(&touchpoint.identity);
         }
-        let refused = &mut self.counts.refused_episodes;
-        let applied = hand.apply(&self.models, touchpoint, moment, self.settings.history, refused, &mut self.scratch);
+        let noticed = &mut self.counts.noticed;
+        let applied = hand.apply(&self.models, touchpoint, moment, self.settings.history, noticed, &mut self.scratch);
         let awaited = hand.next_deadline();
         self.moved.add(&hand, awaited);
         match applied {

@@ -19,9 +19,10 @@ use crate::touchpoint::Identity;
 /// or, where the length has its top bit set ([`GONE`]), the key of a customer who is gone, or, where it has the next one set
 /// ([`CHANGED`]), how the packed customer follows from what was last said of it, or, where it has both ([`WORD`]), a word of
 /// the dictionary by its number.
-const VERSION: u8 = 5;
+const VERSION: u8 = 6;
 /// The oldest version that is read. In version 3 an entry of a customer was the whole state always; until version 4 a state and
-/// a change stood in postcard, and there was no dictionary.
+/// a change stood in postcard, and there was no dictionary; until version 5 packed customers ended without what came to be kept
+/// later.
 const OLDEST: u8 = 2;
 /// From this version on customers are packed.
 const PACKED: u8 = 5;

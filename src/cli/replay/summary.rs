@@ -40,10 +40,12 @@ struct Figures {
 struct Happened {
     completed: u64,
     abandoned: u64,
+    /// Of them, each thing once.
+    left_behind: u64,
     resumed: u64,
     recovered: u64,
     friction: u64,
-    /// Value at stake when abandoned, and recovered, by currency, in millionths.
+    /// Value at stake when abandoned for the first time, and recovered, by currency, in millionths.
     at_stake: BTreeMap<Currency, i128>,
     won_back: BTreeMap<Currency, i128>,
 }
@@ -81,7 +83,11 @@ impl Summary {
             What::Completion { .. } => happened.completed += 1,
             What::Abandonment { .. } => {
                 happened.abandoned += 1;
-                add(&mut happened.at_stake, outcome.value);
+                // Who leaves the same basket every day does not leave seven.
+                if about.abandonments == 0 {
+                    happened.left_behind += 1;
+                    add(&mut happened.at_stake, outcome.value);
+                }
             }
             What::Resumption { .. } => happened.resumed += 1,
             What::Recovery { .. } => {
@@ -135,7 +141,7 @@ impl Summary {
     }
 
     fn head(&self) -> String {
-        let Counts { applied, ignored, duplicates, refused_episodes, dead_letters: _, erased: _, expired: _ } = self.counts;
+        let Counts { applied, ignored, duplicates, noticed, dead_letters: _, erased: _, expired: _ } = self.counts;
         let mut head = format!("{applied} touchpoints of {} customers", self.customers);
         if let Some(until) = self.until {
             head += &format!(" until {until}");
@@ -143,7 +149,10 @@ impl Summary {
         for (count, what) in [
             (ignored, "that no model names"),
             (duplicates, "repeats"),
-            (refused_episodes, "episodes refused (too many open)"),
+            (noticed.conflicts, "with the id of another of another type"),
+            (noticed.episodes, "episodes ended early (too many open)"),
+            (noticed.ids, "ids forgotten (too many of one customer)"),
+            (noticed.openings, "openings left out (their id had been completed before)"),
             (self.unusable, "lines that cannot be used"),
         ] {
             if count > 0 {
@@ -161,7 +170,10 @@ impl Summary {
             "customers": self.customers,
             "ignored": self.counts.ignored,
             "duplicates": self.counts.duplicates,
-            "refused_episodes": self.counts.refused_episodes,
+            "conflicting": self.counts.noticed.conflicts,
+            "displaced_episodes": self.counts.noticed.episodes,
+            "forgotten_ids": self.counts.noticed.ids,
+            "openings_of_completed": self.counts.noticed.openings,
             "unusable": self.unusable,
             "until": self.until.map(|until| until.to_string()),
             "models": models,
@@ -190,13 +202,23 @@ impl Figures {
     }
 
     fn absences(&self) -> Table {
-        let mut table =
-            table(&["about", "completed", "abandoned", "at stake", "resumed", "recovered", "won back", "friction"]);
+        let mut table = table(&[
+            "about",
+            "completed",
+            "abandoned",
+            "left behind",
+            "at stake",
+            "resumed",
+            "recovered",
+            "won back",
+            "friction",
+        ]);
         for ((sort, name), happened) in &self.subjects {
             table.add_row([
                 format!("{sort} {}", plain(name)),
                 happened.completed.to_string(),
                 happened.abandoned.to_string(),
+                happened.left_behind.to_string(),
                 sums(&happened.at_stake),
                 happened.resumed.to_string(),
                 happened.recovered.to_string(),
@@ -232,6 +254,7 @@ impl Figures {
                     *sort: name.as_str(),
                     "completed": happened.completed,
                     "abandoned": happened.abandoned,
+                    "left_behind": happened.left_behind,
                     "resumed": happened.resumed,
                     "recovered": happened.recovered,
                     "friction": happened.friction,
