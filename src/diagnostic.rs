@@ -99,6 +99,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("M081", "a type that looks misspelt"),
     ("M082", "more series of outcomes than dashboards can bear"),
     ("M083", "friction in an episode that is over"),
+    ("M084", "a condition that leaves out what lacks a property"),
     ("M090", "a new name that nothing has"),
     ("M091", "renamed or removed, and still there"),
     ("M092", "both renamed and removed"),

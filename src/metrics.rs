@@ -24,10 +24,13 @@ const MISFITS: &str = "sillage_property_misfits_total";
 const LOST: &str = "sillage_touchpoint_parts_lost_total";
 const MISROUTED: &str = "sillage_records_misrouted_total";
 const DEAD_LETTERS: &str = "sillage_dead_letters_total";
-const REFUSED_EPISODES: &str = "sillage_episodes_refused_total";
 const OUT_OF_ORDER: &str = "sillage_touchpoints_out_of_order_total";
 const TOO_LATE: &str = "sillage_touchpoints_late_total";
 const APPLIED_AGAIN: &str = "sillage_touchpoints_applied_again_total";
+const DISPLACED_EPISODES: &str = "sillage_episodes_displaced_total";
+const FORGOTTEN_IDS: &str = "sillage_ids_forgotten_total";
+const CONFLICTS: &str = "sillage_touchpoints_conflicting_total";
+const CLOSED_OPENINGS: &str = "sillage_openings_of_completed_total";
 const ERASED: &str = "sillage_customers_erased_total";
 const OUTCOMES: &str = "sillage_outcomes_total";
 const STALE: &str = "sillage_outcomes_stale_total";
@@ -86,7 +89,10 @@ fn describe() {
     );
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
-    describe_counter!(REFUSED_EPISODES, "Episodes not opened because a customer had too many open.");
+    describe_counter!(DISPLACED_EPISODES, "Episodes that ended because a customer had too many open.");
+    describe_counter!(FORGOTTEN_IDS, "Ids of episodes forgotten early because a customer had too many.");
+    describe_counter!(CONFLICTS, "Touchpoints with the id of another one of another type; they were applied.");
+    describe_counter!(CLOSED_OPENINGS, "Touchpoints that opened nothing because their id had been completed before them.");
     describe_counter!(
         OUT_OF_ORDER,
         "Touchpoints that came out of order within `grace`: the customer's latest story was told anew."
@@ -235,10 +241,13 @@ pub struct WorkerMeters {
     misrouted: Counter,
     late: Counter,
     dead_letters: Counter,
-    refused_episodes: Counter,
     out_of_order: Counter,
     too_late: Counter,
     applied_again: Counter,
+    displaced_episodes: Counter,
+    forgotten_ids: Counter,
+    closed_openings: Counter,
+    conflicts: Counter,
     erased: Counter,
     expired: Counter,
     stale: Counter,
@@ -264,10 +273,13 @@ impl Default for WorkerMeters {
             misrouted: counter!(MISROUTED),
             late: counter!(LATE),
             dead_letters: counter!(DEAD_LETTERS),
-            refused_episodes: counter!(REFUSED_EPISODES),
             out_of_order: counter!(OUT_OF_ORDER),
             too_late: counter!(TOO_LATE),
             applied_again: counter!(APPLIED_AGAIN),
+            displaced_episodes: counter!(DISPLACED_EPISODES),
+            forgotten_ids: counter!(FORGOTTEN_IDS),
+            closed_openings: counter!(CLOSED_OPENINGS),
+            conflicts: counter!(CONFLICTS),
             erased: counter!(ERASED, "reason" => "asked"),
             expired: counter!(ERASED, "reason" => "expired"),
             stale: counter!(STALE),
@@ -301,11 +313,14 @@ impl WorkerMeters {
         self.ignored.increment(counts.ignored);
         self.duplicate.increment(counts.duplicates);
         self.dead_letters.increment(counts.dead_letters);
-        let StepCounts { refused_episodes, late, out_of_order, applied_again, retractions: _ } = counts.steps;
-        self.refused_episodes.increment(refused_episodes);
+        let StepCounts { noticed, late, out_of_order, applied_again, retractions: _ } = counts.steps;
         self.out_of_order.increment(out_of_order);
         self.too_late.increment(late);
         self.applied_again.increment(applied_again);
+        self.displaced_episodes.increment(noticed.episodes);
+        self.forgotten_ids.increment(noticed.ids);
+        self.closed_openings.increment(noticed.openings);
+        self.conflicts.increment(noticed.conflicts);
         self.erased.increment(counts.erased);
         self.expired.increment(counts.expired);
     }

@@ -135,7 +135,9 @@ fn decode(bytes: &[u8], now: Timestamp, service: &Service) -> Result<Decoded, Fa
 
 fn whole(decoded: Decoded, value: Vec<u8>) -> Entry {
     let touchpoint = decoded.touchpoint;
-    Entry { identity: Some(touchpoint.identity), id: Some(touchpoint.id), event_time: touchpoint.event_time, value }
+    // The same id with another type is no repeat (rule 17); no id or type has a line break where a sender meant one.
+    let id = format_compact!("{}\n{}", touchpoint.kind, touchpoint.id);
+    Entry { identity: Some(touchpoint.identity), id: Some(id), event_time: touchpoint.event_time, value }
 }
 
 fn given_id(key: &str, index: usize) -> CompactString {

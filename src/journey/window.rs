@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::packed::bytes::{Bytes, Damaged, push_id, push_number, push_signed, skip_id};
 use super::packed::words::Words;
-use super::recent::{Recent, push_word, read_word, set_length};
+use super::recent::{Recent, SeenBefore, push_word, read_word, set_length};
 use super::{Customer, Id, PastTouchpoint};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
@@ -366,15 +366,21 @@ impl Window {
         }
     }
 
-    /// Whether a touchpoint of this id is in it that does not stand in the history any more.
-    pub(super) fn has(&self, id: &Id) -> bool {
-        self.raw().any(|raw| {
-            let mut left = Bytes(raw.after_late());
-            raw.flags & LISTED == 0
-                && left.small().is_ok_and(|_: usize| true)
-                && left.byte().is_ok_and(|flags| flags & super::recent::GIVEN != 0)
-                && left.id().is_ok_and(|known| known == *id)
-        })
+    /// Whether a touchpoint of this id is in it that does not stand in the history any more, and of which type.
+    pub(super) fn has(&self, id: &Id, kind: &str, base: i64, words: &Words) -> SeenBefore {
+        let mut seen = SeenBefore::No;
+        for raw in self.raw().filter(|raw| raw.flags & LISTED == 0) {
+            let mut left = Bytes(raw.after);
+            let past = left.small().and_then(|length| left.take(length));
+            let Ok(past) = past.and_then(|past| super::recent::read_past(past, base, words)) else { continue };
+            if past.seen_at.is_some() && past.id == *id {
+                if past.kind == kind {
+                    return SeenBefore::Yes;
+                }
+                seen = SeenBefore::AsAnother;
+            }
+        }
+        seen
     }
 
     /// The touchpoints, in order.
@@ -654,10 +660,6 @@ impl<'a> Raw<'a> {
             SAME_SESSION => before,
             _ => &[],
         }
-    }
-
-    fn after_late(&self) -> &'a [u8] {
-        self.after
     }
 
     /// What stands before that which the history has.

@@ -600,6 +600,7 @@ impl Shard {
         if self.customers.open(slot, &mut hand) {
             let awaited = hand.next_deadline();
             self.moved.subtract(&hand, awaited);
+            hand.show_namesakes(touchpoint, self.customers.words());
         } else {
             hand.begin(&touchpoint.identity);
         }

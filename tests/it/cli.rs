@@ -99,6 +99,25 @@ fn replay_maps_fields_and_merges_files_by_time() {
 }
 
 #[test]
+fn a_basket_that_is_left_every_day_is_left_behind_once_and_what_is_noticed_is_told() {
+    let line = |day: u32, id: &str, kind: &str, cart: &str| {
+        format!(
+            "{{\"event_id\":\"{id}\",\"customer_id\":\"anna\",\"occurred_at\":\"2026-01-0{day}T10:00:00Z\",\"type\":\"{kind}\",\
+             \"properties\":{{\"cart_id\":\"{cart}\",\"value\":100,\"currency\":\"EUR\"}}}}\n"
+        )
+    };
+    let mut story: String = (1..=7).map(|day| line(day, &format!("e{day}"), "cart.added", "A")).collect();
+    // Bought under the id of another touchpoint, and then filled once more under an id that is bought.
+    story += &line(7, "e7", "order.completed", "A");
+    story += &line(8, "e8", "cart.added", "A");
+    let mut command = sillage();
+    let told = fed(command.args(["replay", "-", "--model", "tests/models/plain-five-stages.yaml"]), &story);
+    let told = text(&told.stderr);
+    assert!(told.contains("1 with the id of another of another type, 1 openings left out"), "{told}");
+    assert!(told.contains("100.00 EUR") && !told.contains("600.00 EUR") && !told.contains("700.00 EUR"), "{told}");
+}
+
+#[test]
 fn what_cannot_run_says_why_and_ends_with_two() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("sillage.yaml");

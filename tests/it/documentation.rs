@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sillage::config::{self, Config, KEYS, Surroundings};
+use sillage::journey::limits;
 use sillage::time::{Span, Timestamp};
 use sillage::wire::{self, Arrival, Format, Limits};
 use sillage::{diagnostic, model};
@@ -83,8 +84,8 @@ fn the_defaults_are_what_the_page_says() {
         let (needed, _) = block.split_once("# From here on").expect("the mark");
         assert_eq!(format!("{:?}", configuration(&block)), format!("{:?}", configuration(needed)));
         // What must be given, what belongs to the other log, and what has no default to write.
-        let left_out = |key: &&&str| !block.lines().any(|line| line.starts_with(&format!("{key}:")));
-        let left_out: Vec<&str> = KEYS.iter().filter(left_out).copied().collect();
+        let noticed = |key: &&&str| !block.lines().any(|line| line.starts_with(&format!("{key}:")));
+        let noticed: Vec<&str> = KEYS.iter().filter(noticed).copied().collect();
         let expected: &[&str] = if block.contains("brokers:") {
             &[
                 "retired",
@@ -125,7 +126,7 @@ fn the_defaults_are_what_the_page_says() {
                 "buffered_records",
             ]
         };
-        assert_eq!(left_out, expected);
+        assert_eq!(noticed, expected);
     }
 }
 
@@ -165,6 +166,21 @@ fn every_metric_stands_in_the_table_and_no_other() {
     let code = names(&text("src/metrics.rs"), "\"sillage_");
     assert!(code.len() > 15, "{code:?}");
     assert_eq!(names(&text("docs/metrics.md"), "| `sillage_"), code);
+}
+
+/// `SILLAGE_BLESS=1` writes the page anew.
+#[test]
+fn the_page_of_limits_is_what_the_code_says() {
+    let page = limits::page();
+    if std::env::var_os("SILLAGE_BLESS").is_some() {
+        std::fs::write(root().join("docs/limits.md"), &page).expect("docs can be written");
+    }
+    assert_eq!(text("docs/limits.md"), page);
+    let metrics = text("src/metrics.rs");
+    let counted = [limits::OF_MODELS, limits::OF_CUSTOMERS, limits::OF_TOUCHPOINTS].concat();
+    for metric in counted.iter().filter_map(|limit| limit.metric) {
+        assert!(metrics.contains(&format!("\"{metric}\"")), "{metric} is no metric");
+    }
 }
 
 #[test]

@@ -483,6 +483,7 @@ fn about() -> About {
         last_progress: "T1".into(),
         last_progress_at: START,
         progress_count: 1,
+        abandonments: 0,
     }
 }
 

@@ -294,18 +294,25 @@ fn a_stage_is_reached_when_something_first_belongs_to_it_or_a_way_back_leads_the
 }
 
 #[test]
-fn the_number_of_episodes_is_bounded_and_what_is_awaited_is_never_dropped() {
+fn the_number_of_episodes_is_bounded_and_whatever_gives_way_is_told() {
     let mut world = world(1);
     for number in 0..70 {
         let added = touchpoint("a", "cart.added", after("0m"), &format!("t{number}"));
         world.give(0, with_id(added, "cart_id", &format!("c{number}")), after("0m"));
     }
-    assert_eq!(world.shard.take_counts().steps.refused_episodes, 6);
-    world.take_outcomes();
+    assert_eq!(world.shard.take_counts().steps.noticed.episodes, 6);
+    let mut told = world.take_outcomes();
+    told.retain(|outcome| matches!(outcome.what, What::Abandonment { .. }));
+    let displaced = |number: usize| format!("abandons basket c{number}, as too many were open");
+    assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), (0..6).map(displaced).collect::<Vec<_>>());
+    assert!(told.iter().zip(64..).all(|(one, number)| one.cause.as_ref().is_some_and(|id| id.is(&format!("t{number}")))));
+    // What has given way is over: a purchase of it is not taken for one of the others.
+    world.give(0, with_id(touchpoint("a", "order.completed", after("1m"), "o"), "cart_id", "c3"), after("1m"));
+    assert!(!world.take_outcomes().iter().any(|outcome| matches!(outcome.what, What::Completion { .. })));
     world.quiet_until(0, after("1h"));
     assert_eq!(world.take_outcomes().len(), 64);
     world.give(0, with_id(touchpoint("a", "cart.added", after("1h"), "x"), "cart_id", "new"), after("1h"));
-    assert_eq!((world.shard.take_counts().steps.refused_episodes, world.customers()[0].journeys[0].episodes.len()), (0, 64));
+    assert_eq!((world.shard.take_counts().steps.noticed.episodes, world.customers()[0].journeys[0].episodes.len()), (0, 64));
 }
 
 #[test]

@@ -50,7 +50,6 @@ pub enum Piece<'a> {
 }
 
 /// A file as one value after another.
-#[expect(clippy::large_enum_variant, reason = "there is one for each file that is read")]
 pub enum Pieces {
     /// One or several a line.
     Lines(Objects),

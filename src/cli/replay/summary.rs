@@ -222,7 +222,10 @@ impl Summary {
             (duplicates, "repeats"),
             (steps.out_of_order, "out of order"),
             (steps.late, "too late to be put in order"),
-            (steps.refused_episodes, "episodes refused (too many open)"),
+            (steps.noticed.conflicts, "with the id of another of another type"),
+            (steps.noticed.episodes, "episodes ended early (too many open)"),
+            (steps.noticed.ids, "ids forgotten (too many of one customer)"),
+            (steps.noticed.openings, "openings left out (their id had been completed before)"),
             (self.unusable, "lines that cannot be used"),
         ] {
             if count > 0 {
@@ -290,7 +293,10 @@ impl Summary {
             "duplicates": self.counts.duplicates,
             "out_of_order": self.counts.steps.out_of_order,
             "late": self.counts.steps.late,
-            "refused_episodes": self.counts.steps.refused_episodes,
+            "conflicting": self.counts.steps.noticed.conflicts,
+            "displaced_episodes": self.counts.steps.noticed.episodes,
+            "forgotten_ids": self.counts.steps.noticed.ids,
+            "openings_of_completed": self.counts.steps.noticed.openings,
             "unusable": self.unusable,
             "unknown_types": unknown,
             "misfits": misfits,
@@ -341,8 +347,17 @@ impl Figures {
     }
 
     fn absences(&self) -> Table {
-        let mut table =
-            table(&["about", "completed", "abandoned", "at stake", "resumed", "recovered", "won back", "friction"]);
+        let mut table = table(&[
+            "about",
+            "completed",
+            "abandoned",
+            "left behind",
+            "at stake",
+            "resumed",
+            "recovered",
+            "won back",
+            "friction",
+        ]);
         for ((sort, name), happened) in &self.subjects {
             table.add_row([
                 format!("{sort} {}", plain(name)),

@@ -160,7 +160,7 @@ impl Customer {
             let mut section = Bytes(bytes.take(length)?);
             match number {
                 TRACES => self.recent.open_traces(section.0)?,
-                RECENT => self.recent.open(section.0)?,
+                RECENT => self.recent.open(section.0, words)?,
                 LINKS => {
                     while !section.is_empty() {
                         self.links.push(section.id()?.to_text());

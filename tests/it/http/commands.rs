@@ -132,7 +132,7 @@ fn what_cannot_run_says_why_and_ends_with_two() {
 }
 
 #[test]
-fn a_line_that_is_too_long_is_left_out_and_the_answer_is_no() {
+fn a_line_that_is_too_long_is_noticed_and_the_answer_is_no() {
     let shop = Shop::open();
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("a.ndjson");
