@@ -33,6 +33,9 @@ const BEHIND: &str = "sillage_stream_time_behind_seconds";
 const ARMED: &str = "sillage_deadlines_armed";
 const ASSIGNED: &str = "sillage_shards_assigned";
 const MISSING: &str = "sillage_shards_missing";
+const STATE: &str = "sillage_state_bytes";
+const STATE_LIMIT: &str = "sillage_state_limit_bytes";
+const WAITING: &str = "sillage_waiting_bytes";
 const STANDBY: &str = "sillage_standby_customers";
 const COMMIT_SECONDS: &str = "sillage_commit_seconds";
 const EVENT_LATENCY: &str = "sillage_latency_event_to_commit_seconds";
@@ -93,6 +96,9 @@ fn describe() {
         MISSING,
         "Shards that this process was given and that do not run, by why: their state is still being read, or they are parked."
     );
+    describe_gauge!(STATE, "Bytes of memory that the state of the customers takes.");
+    describe_gauge!(STATE_LIMIT, "Bytes that it may take (`state_memory`); at the limit a shard is parked.");
+    describe_gauge!(WAITING, "Bytes of records that wait for their turn, by partition.");
     describe_gauge!(STANDBY, "Customers whose state a standby has read; 0 where the process does not stand by.");
     describe_histogram!(COMMIT_SECONDS, "Seconds that a commit takes.");
     describe_histogram!(
@@ -110,6 +116,16 @@ pub fn missing(missing: &BTreeMap<ShardId, Missing>) {
     gauge!(MISSING, "why" => "restoring").set((missing.len() - parked) as f64);
 }
 
+/// The state of the customers takes so many bytes.
+pub fn state(bytes: u64) {
+    gauge!(STATE).set(bytes as f64);
+}
+
+/// The state of the customers may take so many bytes.
+pub fn state_limit(bytes: u64) {
+    gauge!(STATE_LIMIT).set(bytes as f64);
+}
+
 /// So many customers are known to this standby.
 pub fn standing_by(customers: usize) {
     gauge!(STANDBY).set(customers as f64);
@@ -120,6 +136,7 @@ pub struct ShardMeters {
     consumed: Counter,
     behind: Gauge,
     armed: Gauge,
+    waiting: Gauge,
     journeys: Vec<Vec<Gauge>>,
     shown: Vec<Vec<i64>>,
 }
@@ -136,7 +153,8 @@ impl ShardMeters {
         ShardMeters {
             consumed: counter!(CONSUMED, "partition" => partition.clone()),
             behind: gauge!(BEHIND, "partition" => partition.clone()),
-            armed: gauge!(ARMED, "partition" => partition),
+            armed: gauge!(ARMED, "partition" => partition.clone()),
+            waiting: gauge!(WAITING, "partition" => partition),
             shown: journeys.iter().map(|stages| vec![0; stages.len()]).collect(),
             journeys,
         }
@@ -153,6 +171,11 @@ impl ShardMeters {
         self.show(population);
     }
 
+    /// Bytes that wait for their turn.
+    pub fn waiting(&self, bytes: u64) {
+        self.waiting.set(bytes as f64);
+    }
+
     /// How far stream time is behind the worker clock; below zero where it is ahead.
     pub fn behind(&self, seconds: f64) {
         self.behind.set(seconds);
@@ -163,6 +186,7 @@ impl ShardMeters {
         let nobody: Vec<Vec<i64>> = self.shown.iter().map(|stages| vec![0; stages.len()]).collect();
         self.show(&nobody);
         self.armed.set(0.0);
+        self.waiting.set(0.0);
         self.behind.set(0.0);
     }
 

@@ -11,6 +11,7 @@ use super::board::{Notices, Presence};
 use super::books::{Books, ShardBook, key, offset};
 use super::sink::Trouble;
 use super::{INPUT, Store, schema};
+use crate::memory::Waiting;
 use crate::metrics;
 use crate::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner, Stamped};
 use crate::shard::Customers;
@@ -21,6 +22,8 @@ use crate::wire::state;
 const WAIT: Duration = Duration::from_millis(10);
 /// Touchpoints of a shard handed over between two looks at the time.
 const BATCH: i64 = 500;
+/// And so many bytes of them, or one touchpoint.
+const BATCH_BYTES: usize = 4 << 20;
 /// A shard that has so many touchpoints waiting gets no more.
 const BUFFERED: usize = 2_000;
 /// So many rounds lie between two measurements of the lag.
@@ -98,7 +101,10 @@ impl<'a> Driver<'a> {
             let troubled = self.trouble.look();
             let ready: Vec<bool> = {
                 let owner = owner(&self.owner);
-                self.shards.iter().map(|shard| !troubled && owner.buffered(*shard, 0) < BUFFERED).collect()
+                // Nothing waits for another shard, so each may have its part.
+                let part = self.store.settings.waiting_bytes / self.shards.len().max(1) as u64;
+                let has_room = |Waiting { records, bytes }| records < BUFFERED && bytes < part;
+                self.shards.iter().map(|shard| !troubled && has_room(owner.buffered(*shard, 0))).collect()
             };
             let view = self.look(&ready)?;
             if stop.load(Ordering::Acquire) || view.rest {
@@ -164,7 +170,7 @@ fn hand_over(reader: &Connection, owner: &mut dyn ShardOwner, shard: ShardId, fr
         )
         .map_err(fault)?;
     let mut rows = statement.query(params![key(shard, from), key(shard, end), BATCH]).map_err(fault)?;
-    let mut next = from;
+    let (mut next, mut bytes) = (from, 0);
     while let Some(row) = rows.next().map_err(fault)? {
         if next == from {
             // What is read from here on was stamped before.
@@ -176,6 +182,7 @@ fn hand_over(reader: &Connection, owner: &mut dyn ShardOwner, shard: ShardId, fr
         }
         let sort: i64 = row.get(2).map_err(fault)?;
         let value = row.get_ref(3).map_err(fault)?.as_blob().map_err(|error| fault(error.into()))?;
+        bytes += value.len();
         let record = RawRecord {
             origin: Origin { shard, input: 0, offset: at },
             timestamp: Timestamp::from_millis(row.get(1).map_err(fault)?),
@@ -189,6 +196,9 @@ fn hand_over(reader: &Connection, owner: &mut dyn ShardOwner, shard: ShardId, fr
             owner.record(record);
         }
         next += 1;
+        if bytes >= BATCH_BYTES {
+            return Ok(next);
+        }
     }
     if next == end || next == from + BATCH {
         return Ok(next);

@@ -57,8 +57,6 @@ pub const MAX_PARTITIONS: u32 = 4_096;
 const QUEUE: usize = 256;
 /// How long the beginning of a history waits for the workers to come to rest.
 const REST: Duration = Duration::from_secs(60);
-/// At most so many bytes are handed to a reader of outcomes at once.
-const READ_BYTES: usize = 4 << 20;
 
 /// Where the store lies and what it keeps.
 #[derive(Clone, Debug)]
@@ -75,6 +73,8 @@ pub struct Settings {
     pub retired: Vec<String>,
     /// The store grows to so many bytes; the last eighth is left to the workers' commits. `None`: as far as the disk goes.
     pub max_bytes: Option<u64>,
+    /// Bytes of touchpoints that may wait for their turn in the shards of one worker.
+    pub waiting_bytes: u64,
 }
 
 impl Settings {
@@ -87,6 +87,7 @@ impl Settings {
             keep_outcomes: Span::from_days(30),
             retired: Vec::new(),
             max_bytes: None,
+            waiting_bytes: 256 << 20,
         }
     }
 }
@@ -209,14 +210,15 @@ impl Store {
         self.ask(|answer| Job::Erase { who: who.clone(), answer }).unwrap_or_else(|| Err(closed()))
     }
 
-    /// Outcomes and dead letters after a position, waiting up to `wait` for the first.
+    /// At most `limit` outcomes and dead letters after a position, waiting up to `wait` for the first. What brings them to
+    /// `bytes` is the last of them.
     ///
     /// # Errors
     /// A store that cannot be read.
-    pub fn stored_after(&self, position: u64, limit: usize, wait: Duration) -> Result<Vec<Stored>, String> {
+    pub fn stored_after(&self, position: u64, limit: usize, bytes: usize, wait: Duration) -> Result<Vec<Stored>, String> {
         self.board.wait_published(position, wait);
         let connection = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        read_outcomes(&connection, position, limit).map_err(|error| format!("cannot read the outcomes: {error}"))
+        read_outcomes(&connection, position, limit, bytes).map_err(|error| format!("cannot read the outcomes: {error}"))
     }
 
     /// Position of the latest outcome or dead letter; 0 before the first.
@@ -312,7 +314,7 @@ fn closed() -> Refusal {
     Refusal::Broken("the store is closed; start Sillage again".to_owned())
 }
 
-fn read_outcomes(connection: &Connection, position: u64, limit: usize) -> rusqlite::Result<Vec<Stored>> {
+fn read_outcomes(connection: &Connection, position: u64, limit: usize, most: usize) -> rusqlite::Result<Vec<Stored>> {
     let mut statement = connection.prepare_cached(
         "SELECT position, topic, value, stale FROM outcomes WHERE position > ?1 ORDER BY position LIMIT ?2",
     )?;
@@ -324,7 +326,7 @@ fn read_outcomes(connection: &Connection, position: u64, limit: usize) -> rusqli
         let value: Vec<u8> = row.get(2)?;
         bytes += value.len();
         outcomes.push(Stored { position: position.unsigned_abs(), topic: row.get(1)?, value, stale: row.get(3)? });
-        if bytes >= READ_BYTES {
+        if bytes >= most {
             break;
         }
     }

@@ -30,6 +30,7 @@ use std::time::Duration;
 use rdkafka::consumer::Consumer;
 
 use crate::ledger::{Ledger, LedgerSink};
+use crate::memory::Budget;
 use crate::port::{Now, ShardOwner, Sink};
 use crate::wire::Format;
 use crate::wire::pages::Mark;
@@ -67,6 +68,8 @@ pub struct Connection {
     pub properties: BTreeMap<String, String>,
     /// An input is paused when so many of its records wait in a shard.
     pub buffered_records: usize,
+    /// What the process may take in memory for what passes through it.
+    pub memory: Budget,
 }
 
 /// What a worker waits for before it takes a place in its group: at once, or when a standby is to take over.
@@ -113,7 +116,7 @@ pub fn drive(
     let mut log =
         transactions::KafkaTransactions::connect(Arc::clone(connection), facts, worker, Arc::clone(&membership), stop)?;
     let restorer = restore::Restorer::start(Arc::clone(connection), Arc::clone(ledger), Arc::clone(entrance), stop)?;
-    let consumer = source::connect(connection, worker, restorer, ledger, stop)?;
+    let consumer = source::connect(connection, facts, worker, restorer, ledger, stop)?;
     membership.set(&consumer);
     entrance.pass(stop);
     if stop.load(Ordering::Acquire) {

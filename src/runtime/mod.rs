@@ -3,5 +3,6 @@
 pub mod clock;
 pub mod crew;
 pub mod hangup;
+pub mod machine;
 pub mod service;
 pub mod standby;

@@ -19,6 +19,7 @@ mod erasure;
 mod killed;
 mod lifecycle;
 mod load;
+mod memory;
 mod moving;
 mod observability;
 mod oracle;

@@ -22,7 +22,7 @@ fn load(file: &Path) -> (Option<Config>, Vec<Diagnostic>) {
     let variables = text.lines().filter_map(|line| line.strip_prefix("# env ")?.split_once('='));
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let name = Path::new("etc").join(file.file_name().expect("a name"));
-    config::load(&name, &text, &Surroundings { variables, host: "shop-1".to_owned() })
+    config::load(&name, &text, &Surroundings { variables, host: "shop-1".to_owned(), memory: 0 })
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn first_column(page: &str) -> Vec<String> {
 
 /// Reads a configuration that must be without a fault.
 fn configuration(text: &str) -> Config {
-    let surroundings = Surroundings { variables: Vec::new(), host: "shop-1".to_owned() };
+    let surroundings = Surroundings { variables: Vec::new(), host: "shop-1".to_owned(), memory: 0 };
     let (config, faults) = config::load(Path::new("sillage.yaml"), text, &surroundings);
     assert!(faults.is_empty(), "{}", diagnostic::render(&faults, diagnostic::Style::Plain));
     config.expect("no fault")
@@ -86,10 +86,23 @@ fn the_defaults_are_what_the_page_says() {
         let left_out = |key: &&&str| !block.lines().any(|line| line.starts_with(&format!("{key}:")));
         let left_out: Vec<&str> = KEYS.iter().filter(left_out).copied().collect();
         let expected: &[&str] = if block.contains("brokers:") {
-            &["retired", "allow_history", "instance", "directory", "keep_touchpoints", "keep_outcomes", "fields", "erase_on"]
+            &[
+                "retired",
+                "memory",
+                "state_memory",
+                "allow_history",
+                "instance",
+                "directory",
+                "keep_touchpoints",
+                "keep_outcomes",
+                "fields",
+                "erase_on",
+            ]
         } else {
             &[
                 "retired",
+                "memory",
+                "state_memory",
                 "brokers",
                 "group",
                 "group_protocol",

@@ -9,6 +9,7 @@ use sillage::ledger::LedgerSink;
 use sillage::ledger::Transactions as _;
 use sillage::ledger::group::{Answer, Ask, End, Event, Extent, Member, Moment, Partition, Protocol, Question, Terms};
 use sillage::lookup::Lookup;
+use sillage::memory::Waiting;
 use sillage::partitioner::Partitioner;
 use sillage::port::{Assignment, Now, Origin, RawRecord, ShardId, ShardOwner as _, Sink, Stamped};
 use sillage::shard::Progress;
@@ -29,6 +30,8 @@ use super::world::{Broken, ProcessId, Sim};
 
 /// Records that may wait for their turn, of one input.
 const BUFFERED: usize = 12;
+/// Bytes that may wait for their turn.
+const WAITING: u64 = 64 << 10;
 /// How long the brokers are asked.
 const PATIENCE: Millis = 30_000;
 
@@ -80,7 +83,7 @@ impl Process {
             Seats::Loose | Seats::Fixed => Protocol::Classic,
             Seats::Dealt => Protocol::Consumer,
         };
-        let terms = Terms { protocol, start: sim.weather.start, buffered_records: BUFFERED };
+        let terms = Terms { protocol, start: sim.weather.start, buffered_records: BUFFERED, waiting_bytes: WAITING };
         Ok(Process {
             sim: Arc::clone(sim),
             id,
@@ -475,8 +478,8 @@ impl Process {
         if ends.is_empty() { Ok(()) } else { self.happens(Event::Ends { ends, positions }) }
     }
 
-    /// How many records wait for their turn, of each partition of the shards that are owned.
-    fn waiting(&self) -> Vec<(Partition, usize)> {
+    /// What waits for its turn, of each partition of the shards that are owned.
+    fn waiting(&self) -> Vec<(Partition, Waiting)> {
         let topics = 0..=self.sim.weather.inputs;
         let owned = self.member.owned().iter();
         let partitions = owned.flat_map(|shard| topics.clone().map(move |input| (input, *shard)));
