@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn much_memory_changes_nothing_that_is_fast() {
         let fetching = Budget { bytes: 64 << 30, workers: 1 }.fetching();
-        let fast = Fetching { queue: 64 * MB, records: 100_000, fetch: 1_879_048, batch: 100_000_000 };
+        let fast = Fetching { queue: 64 * MB, records: 100_000, fetch: 1_835_008, batch: 100_000_000 };
         assert_eq!(fetching, fast);
         assert_eq!(usual_budget(0), 1 << 30);
         assert_eq!(usual_budget(32 << 30), 8 << 30);

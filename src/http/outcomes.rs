@@ -47,6 +47,10 @@ pub(super) async fn get(State(app): State<Arc<App>>, raw: Raw) -> Result<Respons
     };
     let page = wanted.read(&app, &store, after).await?;
     let Page { lines, mut taken, position, .. } = page;
+    // The last row may have been larger than a slice.
+    if !taken.hold(lines.len(), &app.answers) {
+        return Err(room::busy());
+    }
     taken.shrink(lines.len());
     let headers = [(header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson")), (POSITION, position.into())];
     Ok((headers, Extension(HasRoom), room::kept(lines, taken)).into_response())

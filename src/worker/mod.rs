@@ -411,6 +411,7 @@ impl Worker {
             self.job.lookup.remove(*id);
             if let Some(mut owned) = self.shards.remove(id) {
                 let _ = self.job.lookup.count_state(owned.state, 0);
+                self.open_bytes = self.open_bytes.saturating_sub(owned.shard.lock().open_bytes());
                 owned.meters.gone();
                 self.meters.assigned(-1);
             }

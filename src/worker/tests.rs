@@ -261,6 +261,7 @@ fn a_shard_whose_state_has_no_room_is_committed_and_parked_and_the_others_go_on(
     worker.turn().expect("the worker goes on");
     assert_eq!(worker.take_parked(), Vec::<ShardId>::new());
     assert!(lookup.customer(&Identity::customer("emil")).is_some());
+    let alone = lookup.state();
     // Whoever is given it again reads as much, and has no more room.
     let mut again = assigned(1..2);
     again[0].customers = Known::Restored(Customers::from_iter([Customer::new(Identity::customer("dora"))]));

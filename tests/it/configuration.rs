@@ -56,6 +56,11 @@ fn variables_win_over_the_file_and_paths_count_from_it() {
     assert_eq!(faults, []);
     let config = config.expect("good");
     assert_eq!(config.models, [Path::new("etc/five-stages.yaml")]);
+    assert_eq!(
+        (config.memory, config.state_memory),
+        (2 << 30, 2 << 30),
+        "the latter is half of a machine that says nothing"
+    );
     let Log::Kafka(kafka) = config.log else { panic!("brokers mean Kafka") };
     assert_eq!(kafka.connection.brokers, "kafka-1:9092,kafka-2:9092");
     assert_eq!(kafka.connection.inputs, ["store", "web"], "sorted by name");
