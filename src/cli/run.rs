@@ -34,6 +34,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref())?;
     let models = files::models(&config.models)?;
     log_to_stderr(&config);
+    machine::give_memory_back();
     let patience = if args.exit_on_unreachable { Patience::None } else { Patience::Endless };
     let standby = match args.standby_of {
         Some(url) => Some(Standby::UntilSilent(url)),

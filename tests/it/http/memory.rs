@@ -47,7 +47,7 @@ fn readers_that_stall_make_pages_shorter_and_nobody_is_refused() {
         }
     };
     until(&|bytes| bytes >= LARGEST);
-    let readers: Vec<TcpStream> = (0..24).map(|_| stalled(&shop)).collect();
+    let readers: Vec<TcpStream> = (0..8).map(|_| stalled(&shop)).collect();
     until(&|bytes| (900_000..LARGEST / 2).contains(&bytes));
     drop(readers);
     until(&|bytes| bytes >= LARGEST);
