@@ -16,6 +16,7 @@ use compact_str::CompactString;
 
 use crate::diagnostic::{Diagnostic, Faults};
 use crate::http::{Allowed, Tokens};
+use crate::memory::Budget;
 use crate::partitioner::Partitioner;
 use crate::time::Span;
 use crate::wire::{Format, Limits, Mapping};
@@ -34,6 +35,10 @@ pub struct Config {
     pub retired: Vec<String>,
     /// Threads that process shards.
     pub workers: usize,
+    /// Bytes of memory for what passes through the process.
+    pub memory: u64,
+    /// Bytes of memory for the state of the customers.
+    pub state_memory: u64,
     /// Where HTTP is served.
     pub listen: SocketAddr,
     /// Names under which HTTP is asked for, beside the address and the loopback's; in lower case.
@@ -68,6 +73,13 @@ pub struct Config {
     pub log_level: LogLevel,
     /// How they are written.
     pub log_format: LogFormat,
+}
+
+impl Config {
+    /// What the process may take in memory for what passes through it.
+    pub fn budget(&self) -> Budget {
+        Budget { bytes: self.memory, workers: self.workers }
+    }
 }
 
 /// Where touchpoints come from and outcomes go.
@@ -119,6 +131,8 @@ pub struct Surroundings {
     pub variables: Vec<(String, String)>,
     /// The machine's name; tells instances of a group apart where `instance` is not set.
     pub host: String,
+    /// Bytes of memory that the process may have; 0 where nobody says.
+    pub memory: u64,
 }
 
 /// Reads and checks a configuration. Relative paths in it count from the file's directory. `Some` only where there is no

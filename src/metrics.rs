@@ -45,6 +45,9 @@ const UNHEALTHY: &str = "sillage_unhealthy";
 const LOADING: &str = "sillage_history_loading";
 const STALLED: &str = "sillage_high_watermark_stalled_seconds";
 const UNPROVEN: &str = "sillage_silence_unproven";
+const STATE: &str = "sillage_state_bytes";
+const STATE_LIMIT: &str = "sillage_state_limit_bytes";
+const WAITING: &str = "sillage_waiting_bytes";
 const STANDBY: &str = "sillage_standby_customers";
 const STORE_DAMAGED: &str = "sillage_store_damaged";
 const COMMIT_SECONDS: &str = "sillage_commit_seconds";
@@ -140,6 +143,9 @@ fn describe() {
     );
     describe_gauge!(LOADING, "1 while a history is being loaded and live posts wait.");
     describe_gauge!(STORE_DAMAGED, "1 once something in the store of the embedded log was found damaged.");
+    describe_gauge!(STATE, "Bytes of memory that the state of the customers takes.");
+    describe_gauge!(STATE_LIMIT, "Bytes that it may take (`state_memory`); at the limit a shard is parked.");
+    describe_gauge!(WAITING, "Bytes of records that wait for their turn, by partition.");
     describe_gauge!(STANDBY, "Customers whose state a standby has read; 0 where the process does not stand by.");
     describe_histogram!(COMMIT_SECONDS, "Seconds that a commit takes.");
     describe_histogram!(
@@ -172,6 +178,16 @@ pub fn loading(is_loading: bool) {
     gauge!(LOADING).set(f64::from(u8::from(is_loading)));
 }
 
+/// The state of the customers takes so many bytes.
+pub fn state(bytes: u64) {
+    gauge!(STATE).set(bytes as f64);
+}
+
+/// The state of the customers may take so many bytes.
+pub fn state_limit(bytes: u64) {
+    gauge!(STATE_LIMIT).set(bytes as f64);
+}
+
 /// So many customers are known to this standby.
 pub fn standing_by(customers: usize) {
     gauge!(STANDBY).set(customers as f64);
@@ -181,6 +197,7 @@ pub fn standing_by(customers: usize) {
 pub struct ShardMeters {
     consumed: Counter,
     armed: Gauge,
+    waiting: Gauge,
     journeys: Vec<Vec<Gauge>>,
     shown: Vec<Vec<i64>>,
 }
@@ -196,7 +213,8 @@ impl ShardMeters {
         let journeys: Vec<Vec<Gauge>> = models.inspect(|model| begin_at_zero(model)).map(stages).collect();
         ShardMeters {
             consumed: counter!(CONSUMED, "partition" => partition.clone()),
-            armed: gauge!(ARMED, "partition" => partition),
+            armed: gauge!(ARMED, "partition" => partition.clone()),
+            waiting: gauge!(WAITING, "partition" => partition),
             shown: journeys.iter().map(|stages| vec![0; stages.len()]).collect(),
             journeys,
         }
@@ -213,11 +231,17 @@ impl ShardMeters {
         self.show(population);
     }
 
+    /// Bytes that wait for their turn.
+    pub fn waiting(&self, bytes: u64) {
+        self.waiting.set(bytes as f64);
+    }
+
     /// The shard has gone: it no longer counts here.
     pub fn gone(&mut self) {
         let nobody: Vec<Vec<i64>> = self.shown.iter().map(|stages| vec![0; stages.len()]).collect();
         self.show(&nobody);
         self.armed.set(0.0);
+        self.waiting.set(0.0);
     }
 
     /// The gauges are sums over all shards, so each shard adds its change.

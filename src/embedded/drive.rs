@@ -12,6 +12,7 @@ use super::books::{Books, ShardBook};
 use super::seal::Seal;
 use super::sink::Trouble;
 use super::{INPUT, Store, people, schema};
+use crate::memory::Waiting;
 use crate::metrics;
 use crate::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner, Stamped};
 use crate::time::Timestamp;
@@ -20,6 +21,8 @@ use crate::time::Timestamp;
 const WAIT: Duration = Duration::from_millis(10);
 /// Touchpoints of a shard handed over between two looks at the time.
 const BATCH: i64 = batches::MOST as i64;
+/// And so many bytes of them, or what lies with them in one row.
+const BATCH_BYTES: usize = 4 << 20;
 /// A shard that has so many touchpoints waiting gets no more.
 const BUFFERED: usize = 2_000;
 /// So many rounds lie between two measurements of the lag.
@@ -97,7 +100,10 @@ impl<'a> Driver<'a> {
             let troubled = self.trouble.look();
             let ready: Vec<bool> = {
                 let owner = owner(&self.owner);
-                self.shards.iter().map(|shard| !troubled && owner.buffered(*shard, 0) < BUFFERED).collect()
+                // Nothing waits for another shard, so each may have its part.
+                let part = self.store.settings.waiting_bytes / self.shards.len().max(1) as u64;
+                let has_room = |Waiting { records, bytes }| records < BUFFERED && bytes < part;
+                self.shards.iter().map(|shard| !troubled && has_room(owner.buffered(*shard, 0))).collect()
             };
             let view = self.look(&ready)?;
             if stop.load(Ordering::Acquire) || view.rest {
@@ -162,12 +168,14 @@ fn hand_over(
     shard: ShardId,
     (from, end): (i64, i64),
 ) -> Result<i64, String> {
+    let mut bytes = 0;
     let next = batches::each(reader, seal, shard, (from, end), |batch| {
         if batch.first <= from {
             // What is read from here on was stamped before.
             owner.begin_batch();
         }
         for (at, entry) in (batch.first..).zip(batch.entries()).filter(|(at, _)| *at >= from) {
+            bytes += entry.value.len();
             let record = RawRecord {
                 origin: Origin { shard, input: 0, offset: at },
                 timestamp: entry.stamped,
@@ -180,7 +188,7 @@ fn hand_over(
                 Entered::Control => owner.control(record),
             }
         }
-        batch.end - from < BATCH
+        batch.end - from < BATCH && bytes < BATCH_BYTES
     });
     Ok(next?)
 }

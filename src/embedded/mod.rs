@@ -84,6 +84,8 @@ pub struct Settings {
     pub retired: Vec<String>,
     /// The store grows to so many bytes; the last eighth is left to the workers' commits. `None`: as far as the disk goes.
     pub max_bytes: Option<u64>,
+    /// Bytes of touchpoints that may wait for their turn in the shards of one worker.
+    pub waiting_bytes: u64,
 }
 
 impl Settings {
@@ -96,6 +98,7 @@ impl Settings {
             keep_outcomes: Span::from_days(30),
             retired: Vec::new(),
             max_bytes: None,
+            waiting_bytes: 256 << 20,
         }
     }
 }
@@ -223,17 +226,18 @@ impl Store {
         self.ask(|answer| Job::Erase { who: who.clone(), answer }).unwrap_or_else(|| Err(closed()))
     }
 
-    /// Outcomes and dead letters after a position, waiting up to `wait` for the first.
+    /// At most `limit` outcomes and dead letters after a position, waiting up to `wait` for the first. What brings them to
+    /// `bytes` is the last of them.
     ///
     /// # Errors
     /// A store that cannot be read, or is damaged there: then [`Store::health`] says so too.
-    pub fn stored_after(&self, position: u64, limit: usize, wait: Duration) -> Result<Vec<Stored>, String> {
+    pub fn stored_after(&self, position: u64, limit: usize, bytes: usize, wait: Duration) -> Result<Vec<Stored>, String> {
         self.board.wait_published(position, wait);
         // What is in the store and not counted yet is nobody's.
         let limit = limit.min(usize::try_from(self.last_position().saturating_sub(position)).unwrap_or(usize::MAX));
         let Some(connection) = self.outcomes.as_ref().filter(|_| limit > 0) else { return Ok(Vec::new()) };
         let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-        outcomes::read_after(&connection, self.seal, position, limit).map_err(|unread| {
+        outcomes::read_after(&connection, self.seal, position, (limit, bytes)).map_err(|unread| {
             let reason = unread.to_string();
             self.board.hurt(&reason);
             reason

@@ -6,21 +6,24 @@ use super::Stored;
 use super::books::Books;
 use super::seal::{Seal, Sort, Unread, demand};
 
-/// At most so many bytes are handed to a reader at once.
-const READ_BYTES: usize = 4 << 20;
-
 /// The check of an outcome's row.
 pub(super) fn check(seal: Seal, position: i64, at: i64, topic: &str, stale: bool, value: &[u8]) -> u64 {
     let topic = seal.of(Sort::Outcome, &[], topic.as_bytes());
     seal.of(Sort::Outcome, &[position, at, i64::from(stale), topic.cast_signed()], value)
 }
 
-/// The outcomes after a position, as of one commit.
-pub(super) fn read_after(connection: &Connection, seal: Seal, position: u64, limit: usize) -> Result<Vec<Stored>, Unread> {
+/// The outcomes after a position, as of one commit: at most so many of them, and so many bytes; what brings them there is the
+/// last.
+pub(super) fn read_after(
+    connection: &Connection,
+    seal: Seal,
+    position: u64,
+    most: (usize, usize),
+) -> Result<Vec<Stored>, Unread> {
     // Numbers and rows as of one commit: retention may be at work.
     let transaction = connection.unchecked_transaction()?;
     let books = Books::load_numbers(&transaction, seal)?;
-    read(&transaction, seal, &books, position, limit)
+    read(&transaction, seal, &books, position, most)
 }
 
 /// The same, where the numbers are known.
@@ -29,7 +32,7 @@ pub(super) fn read(
     seal: Seal,
     books: &Books,
     position: u64,
-    limit: usize,
+    (limit, most_bytes): (usize, usize),
 ) -> Result<Vec<Stored>, Unread> {
     let mut statement = connection.prepare_cached(
         "SELECT position, at, topic, stale, sum, value FROM outcomes WHERE position > ?1 ORDER BY position LIMIT ?2",
@@ -48,7 +51,7 @@ pub(super) fn read(
         bytes += value.len();
         outcomes.push(Stored { position: next, topic: topic.to_owned(), value: value.to_vec(), stale });
         next += 1;
-        if bytes >= READ_BYTES {
+        if bytes >= most_bytes {
             return Ok(outcomes);
         }
     }

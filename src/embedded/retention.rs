@@ -81,7 +81,7 @@ fn published(transaction: &Connection, seal: Seal, books: &mut Books, before: Ti
     )?;
     let last: Option<i64> = last.query_row(params![SLICE, before.as_millis()], |row| row.get(0))?;
     let Some(last) = last else { return Ok(0) };
-    outcomes::read(transaction, seal, books, last.cast_unsigned() - 1, 1)?;
+    outcomes::read(transaction, seal, books, last.cast_unsigned() - 1, (1, usize::MAX))?;
     let mut delete = transaction.prepare_cached("DELETE FROM outcomes WHERE position <= ?1")?;
     let deleted = delete.execute([last])?;
     books.outcomes_from = last.unsigned_abs() + 1;

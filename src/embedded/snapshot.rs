@@ -18,6 +18,8 @@ use crate::wire::pages::Mark;
 
 /// At most so many faults are told of one store.
 const MAX_FAULTS: usize = 20;
+/// So many bytes of outcomes are looked at together.
+const PIECE: usize = 4 << 20;
 
 /// How far a shard is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,7 +223,7 @@ impl Snapshot {
     fn check_outcomes(&self) -> Result<(), Unread> {
         let mut position = self.books.outcomes_from.saturating_sub(1);
         while position < self.books.published {
-            let read = outcomes::read(&self.connection, self.seal, &self.books, position, usize::MAX)?;
+            let read = outcomes::read(&self.connection, self.seal, &self.books, position, (usize::MAX, PIECE))?;
             position = read.last().map_or(self.books.published, |last| last.position);
         }
         Ok(())

@@ -13,6 +13,7 @@ mod outcomes;
 mod packed;
 mod problem;
 mod query;
+mod room;
 mod tokens;
 mod touchpoints;
 
@@ -32,15 +33,16 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::embedded::{Refusal, Store};
 use crate::lookup::Lookup;
+use crate::memory;
 use crate::model::Model;
 use crate::port::Now;
 use crate::touchpoint::Identity;
 use crate::wire::{Format, Limits, Mapping};
-use body::Room;
 use door::{Door, Heads};
 use gate::Gate;
 use load::Load;
 use problem::{Kind, Problem};
+use room::Room;
 
 pub use load::LoadLimits;
 pub use tokens::{Scope, Tokens};
@@ -49,8 +51,6 @@ pub use tokens::{Scope, Tokens};
 const APPENDS: usize = 16;
 /// So long a post waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
-/// Kibibytes of bodies at once, of all requests together.
-const ROOM: usize = 256 << 10;
 /// Readers of outcomes at once; each keeps one blocking thread while it waits.
 const READERS: usize = 64;
 /// After `stop`, requests may go on for so long before their connections are cut.
@@ -128,6 +128,8 @@ pub struct Service {
     pub format: Format,
     /// What a record may hold.
     pub limits: Limits,
+    /// Memory for bodies and answers.
+    pub memory: memory::Http,
     /// The worker clock.
     pub now: Now,
     /// Who may do what; with tokens, these say whether customers are erased and histories loaded.
@@ -159,10 +161,11 @@ pub async fn serve(
     let (cut, cutting) = watch::channel(false);
     let gate = Gate::new(listener.local_addr()?, &service.hosts, &service.origins);
     let app = App {
-        service,
         gate,
         stopping: stopping.clone(),
-        room: Room::new(ROOM),
+        room: Room::new(service.memory.bodies),
+        answers: Room::new(service.memory.answers),
+        service,
         appends: Arc::new(Semaphore::new(APPENDS)),
         readers: Arc::new(Semaphore::new(READERS)),
         load: Load::new(),
@@ -202,6 +205,7 @@ struct App {
     gate: Gate,
     stopping: watch::Receiver<bool>,
     room: Room,
+    answers: Room,
     appends: Arc<Semaphore>,
     readers: Arc<Semaphore>,
     load: Load,
@@ -253,6 +257,7 @@ fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), gate::pass))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), room::answer))
         .layer(middleware::from_fn(door::attend))
         .with_state(app)
 }

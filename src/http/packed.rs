@@ -6,8 +6,9 @@ use std::io::{self, Cursor, Read};
 use axum::http::{HeaderMap, header};
 use flate2::bufread::MultiGzDecoder;
 
-use super::body::{Arrived, Room, Taken};
+use super::body::{Arrived, Placed};
 use super::problem::{Kind, Problem};
+use super::room::Room;
 
 /// A frame of zstd may ask for a window of so many bytes, as a power of two (RFC 8878 advises readers to grant 8 MiB).
 const WINDOW_LOG: u32 = 23;
@@ -66,12 +67,12 @@ impl Encoding {
                 return Ok(unpacked);
             }
             match unpacked.take(&step[..read], limit, room) {
-                Taken::In => {}
-                Taken::TooLarge => {
+                Placed::In => {}
+                Placed::TooLarge => {
                     let detail = format!("a body may have {limit} bytes, unpacked as well; send it in several requests");
                     return Err(Problem::new(Kind::TooLarge, detail));
                 }
-                Taken::NoRoom => {
+                Placed::NoRoom => {
                     return Err(Problem::new(Kind::Busy, "Too many bodies are in flight; send this one again later."));
                 }
             }
@@ -100,7 +101,7 @@ mod tests {
 
     fn arrived(bytes: &[u8]) -> Arrived {
         let mut arrived = Arrived::default();
-        assert!(matches!(arrived.take(bytes, 1 << 20, &Room::new(1 << 20)), Taken::In));
+        assert!(matches!(arrived.take(bytes, 1 << 20, &Room::new(1 << 20)), Placed::In));
         arrived
     }
 
@@ -111,7 +112,7 @@ mod tests {
     }
 
     fn unpack(encoding: Encoding, bytes: &[u8]) -> Result<Vec<u8>, String> {
-        let unpacked = encoding.unpack(arrived(bytes), 1000, &Room::new(1024));
+        let unpacked = encoding.unpack(arrived(bytes), 1000, &Room::new(1 << 20));
         unpacked.map(|arrived| arrived.bytes).map_err(|problem| format!("{problem:?}"))
     }
 
@@ -139,7 +140,7 @@ mod tests {
             let fault = unpack(encoding, &packed).expect_err(told);
             assert!(fault.contains(told), "{encoding:?}: {fault}");
         }
-        let fault = Encoding::Gzip.unpack(arrived(&gzip(&vec![b'x'; 900_000])), 1 << 20, &Room::new(100));
+        let fault = Encoding::Gzip.unpack(arrived(&gzip(&vec![b'x'; 900_000])), 1 << 20, &Room::new(100 << 10));
         assert!(format!("{fault:?}").contains("Busy"), "what is unpacked takes room");
     }
 

@@ -52,9 +52,10 @@ pub(super) async fn post(
         }
         let arrived = asked.encoding.unpack(arrived, BODY, &room)?;
         let batch = batch::read(&arrived.bytes, &terms)?;
+        let room = arrived.into_room();
         let appended =
             asked.store.append(batch.entries, asked.entering).map_err(|refusal| refused(refusal, asked.entering))?;
-        drop((arrived, turn));
+        drop((room, turn));
         let mut answer = json!({"accepted": appended.accepted, "duplicates": appended.duplicates});
         if asked.on_unusable == OnUnusable::DeadLetter {
             answer["unusable"] = batch.unusable.into();

@@ -38,6 +38,7 @@ use source::Over;
 
 use self::stalls::Unproven;
 use crate::ledger::{Ledger, LedgerSink};
+use crate::memory::Budget;
 use crate::port::{Now, ShardOwner, Sink};
 use crate::shard::Settings;
 use crate::time::Span;
@@ -84,6 +85,8 @@ pub struct Connection {
     pub buffered_records: usize,
     /// How far stream time stays behind the present in silence, where somebody has set it.
     pub settle: Option<Span>,
+    /// What the process may take in memory for what passes through it.
+    pub memory: Budget,
 }
 
 /// What a worker waits for before it takes a place in its group: at once, or when a standby is to take over.
@@ -132,7 +135,7 @@ pub fn drive(
     let unproven = connection.unproven(facts);
     let connect = || {
         let restorer = restore::Restorer::start(Arc::clone(connection), Arc::clone(ledger), Arc::clone(entrance), stop)?;
-        source::connect(connection, unproven, worker, restorer, ledger, stop)
+        source::connect(connection, unproven, facts, worker, restorer, ledger, stop)
     };
     let mut consumer = connect()?;
     membership.set(&consumer);

@@ -23,6 +23,7 @@ use super::restore::Restorer;
 use super::{Connection, Protocol, batch, client};
 use crate::ledger::Ledger;
 use crate::ledger::group::{Ask, End, Event, Member, Notice, Partition, Terms};
+use crate::memory::Waiting;
 use crate::metrics;
 use crate::port::{ShardId, ShardOwner};
 use crate::time::Span;
@@ -70,8 +71,14 @@ impl RebalanceHandler {
         ledger: Arc<Ledger>,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let (protocol, start, buffered_records) = (connection.protocol, connection.start, connection.buffered_records);
-        let member = Member::new(Arc::clone(&ledger), Terms { protocol, start, buffered_records, unproven_silence });
+        let terms = Terms {
+            protocol: connection.protocol,
+            start: connection.start,
+            buffered_records: connection.buffered_records,
+            waiting_bytes: connection.memory.waiting(),
+            unproven_silence,
+        };
+        let member = Member::new(Arc::clone(&ledger), terms);
         let held = Mutex::new(Held { member, restorer, ends: None });
         let (topics, owner, begun) = (ledger.topics(), OnceLock::new(), Instant::now());
         let (came, away) = (AtomicBool::new(false), Mutex::new(None));
@@ -154,8 +161,8 @@ impl RebalanceHandler {
         self.held().ends.as_ref().map_or_else(Vec::new, Ends::answers)
     }
 
-    /// How many records wait for their turn, of each partition of the shards that are owned.
-    pub(super) fn buffered(&self) -> Vec<(Partition, usize)> {
+    /// What waits for its turn, of each partition of the shards that are owned.
+    pub(super) fn buffered(&self) -> Vec<(Partition, Waiting)> {
         let owned = self.held().member.owned().clone();
         let (owner, topics) = (self.owner(), 0..self.topics.len());
         let partitions = owned.into_iter().flat_map(|shard| topics.clone().map(move |input| (input, shard)));

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::batch::{Batch, Place, Record, Records};
+use super::batch::{Batch, Fault, Place, Record, Records};
 use super::ends::Ends;
 use super::rebalance::{GroupConsumer, RebalanceHandler};
 use super::restore::Restorer;
 use super::stalls::Unproven;
-use super::{Connection, Protocol, client};
+use super::{Connection, Facts, Protocol, client};
 use crate::ledger::Ledger;
-use crate::ledger::group::Event;
+use crate::ledger::group::{Event, Partition};
 use crate::port::{Now, Origin, RawRecord, ShardOwner, Stamped};
 use crate::time::Timestamp;
 
@@ -29,6 +29,7 @@ const CATCHING_UP: Duration = Duration::from_millis(100);
 pub(super) fn connect(
     connection: &Arc<Connection>,
     unproven: Unproven,
+    facts: &Facts,
     worker: usize,
     restorer: Restorer,
     ledger: &Arc<Ledger>,
@@ -36,7 +37,7 @@ pub(super) fn connect(
 ) -> Result<Arc<GroupConsumer>, String> {
     let (stop, ledger) = (Arc::clone(stop), Arc::clone(ledger));
     let handler = RebalanceHandler::new(Arc::clone(connection), unproven.silence, restorer, ledger, stop);
-    let made = client::consumer(connection, worker).create_with_context(handler);
+    let made = client::consumer(connection, worker, facts.producer_bytes).create_with_context(handler);
     made.map(Arc::new).map_err(|error| format!("cannot make a consumer: {error}"))
 }
 
@@ -149,13 +150,17 @@ impl Source<'_> {
         let handler = self.consumer.context();
         // Within a batch no partition comes or goes.
         let mut taken: Option<(i32, bool)> = None;
+        let mut refused = Vec::new();
         let mut owner = handler.owner();
         owner.begin_batch();
         for message in self.batch.iter() {
             let record = match message {
                 Ok(record) => record,
                 Err(fault) => {
-                    self.judge(&fault.error)?;
+                    match self.refusal(&fault) {
+                        Some(refusal) => refused.push(refusal),
+                        None => self.judge(&fault.error)?,
+                    }
                     continue;
                 }
             };
@@ -169,6 +174,9 @@ impl Source<'_> {
             }
         }
         drop(owner);
+        for (partition, reason) in refused {
+            handler.tell(self.consumer, Event::Refused(partition, reason))?;
+        }
         for Place { topic, partition, offset } in self.batch.interruptions() {
             handler.tell(self.consumer, Event::Interrupted((topic, partition.unsigned_abs()), offset))?;
         }
@@ -186,6 +194,28 @@ impl Source<'_> {
         } else {
             owner.control(record);
         }
+    }
+
+    /// A batch that the client cannot read now or ever: the partition, and what to do.
+    fn refusal(&self, fault: &Fault) -> Option<(Partition, String)> {
+        let KafkaError::MessageConsumption(code) = fault.error else { return None };
+        let Place { topic, partition, offset } = fault.place?;
+        let hopeless = [
+            RDKafkaErrorCode::BadCompression,
+            RDKafkaErrorCode::BadMessage,
+            RDKafkaErrorCode::InvalidMessage,
+            RDKafkaErrorCode::MessageSizeTooLarge,
+            RDKafkaErrorCode::NotImplemented,
+        ];
+        let name = &self.consumer.context().topics()[topic];
+        hopeless.contains(&code).then(|| {
+            let reason = format!(
+                "the client cannot read the batch at offset {offset} of {name}, partition {partition} ({code}): it is damaged, \
+                 or larger than `receive.message.max.bytes` when it is decompressed; see docs/kafka.md, \"A batch that cannot be \
+                 read\""
+            );
+            ((topic, partition.unsigned_abs()), reason)
+        })
     }
 
     /// What the client cannot mend by itself ends the worker.

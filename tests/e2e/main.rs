@@ -20,6 +20,7 @@ mod killed;
 mod late;
 mod lifecycle;
 mod load;
+mod memory;
 mod moving;
 mod observability;
 mod oracle;

@@ -48,7 +48,7 @@ fn first_column(page: &str) -> Vec<String> {
 
 /// Reads a configuration that must be without a fault.
 fn configuration(text: &str) -> Config {
-    let surroundings = Surroundings { variables: Vec::new(), host: "shop-1".to_owned() };
+    let surroundings = Surroundings { variables: Vec::new(), host: "shop-1".to_owned(), memory: 0 };
     let (config, faults) = config::load(Path::new("sillage.yaml"), text, &surroundings);
     assert!(faults.is_empty(), "{}", diagnostic::render(&faults, diagnostic::Style::Plain));
     config.expect("no fault")
@@ -89,6 +89,8 @@ fn the_defaults_are_what_the_page_says() {
         let expected: &[&str] = if block.contains("brokers:") {
             &[
                 "retired",
+                "memory",
+                "state_memory",
                 "allow_history",
                 "read_token",
                 "write_token",
@@ -109,6 +111,8 @@ fn the_defaults_are_what_the_page_says() {
                 "write_token",
                 "erase_token",
                 "admin_token",
+                "memory",
+                "state_memory",
                 "brokers",
                 "group",
                 "group_protocol",

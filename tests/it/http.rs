@@ -5,6 +5,7 @@ mod client;
 mod commands;
 mod foreign;
 mod history;
+mod memory;
 mod shop;
 mod slow;
 mod stopping;

@@ -13,7 +13,7 @@ const GOOD: &str = "models: [five-stages.yaml]\nbrokers: localhost:9092\nstart: 
 fn told(file: &str, variables: &[(&str, &str)]) -> String {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let (_, faults) =
-        config::load(Path::new("etc/sillage.yaml"), file, &Surroundings { variables, host: "shop-1".to_owned() });
+        config::load(Path::new("etc/sillage.yaml"), file, &Surroundings { variables, host: "shop-1".to_owned(), memory: 0 });
     render(&faults, Style::Plain) + &render(&faults, Style::Coloured)
 }
 
@@ -153,7 +153,7 @@ fn a_property_comes_from_a_file_without_its_last_newline() {
         let name = "SILLAGE_PROPERTY_SASL_PASSWORD_FILE".to_owned();
         let variables = vec![(name, file.display().to_string())];
         let (config, faults) =
-            config::load(Path::new("etc/s.yaml"), GOOD, &Surroundings { variables, host: "shop-1".to_owned() });
+            config::load(Path::new("etc/s.yaml"), GOOD, &Surroundings { variables, host: "shop-1".to_owned(), memory: 0 });
         assert_eq!(faults, []);
         let config::Log::Kafka(kafka) = config.expect("good").log else { panic!("brokers mean Kafka") };
         assert_eq!(kafka.connection.properties.get("sasl.password").map(String::as_str), Some(read));

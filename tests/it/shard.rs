@@ -188,6 +188,33 @@ fn a_full_transaction_waits_for_its_commit() {
 }
 
 #[test]
+fn a_transaction_is_full_as_well_by_what_it_holds_in_memory() {
+    let settings = Settings { settle: Span::ZERO, transaction_bytes: 4_000, ..Settings::default() };
+    let mut world = World::new(&[baskets("30m")], settings, 2);
+    for (number, at) in (0..).zip(["0m", "1m", "2m", "3m"]) {
+        let who = "x".repeat(3_000) + &number.to_string();
+        world.give(1, touchpoint(&who, "cart.added", after(at), "1"), after(at));
+    }
+    let waiting = world.shard.buffered(1);
+    assert!(waiting.records == 4 && (12_000..16_000).contains(&waiting.bytes), "{waiting:?}");
+    assert_eq!(world.shard.waiting_bytes(), waiting.bytes);
+    // The records wait for the other input. Each is applied with a state as large, and that is enough for a transaction.
+    let mut left = Vec::new();
+    world.quiet_until(0, after("4m"));
+    while world.shard.is_dirty() {
+        assert!(world.shard.is_full() && world.shard.open_bytes() >= 4_000);
+        left.push(world.shard.buffered(1).records);
+        if left.len() == 2 {
+            world.tell(Input::Aborted);
+            assert_eq!(world.shard.buffered(1).records, 2, "put back, and applied again");
+        }
+        world.commit();
+    }
+    assert_eq!(left, [3, 2, 1, 0]);
+    assert_eq!((world.shard.waiting_bytes(), world.shard.open_bytes()), (0, 0));
+}
+
+#[test]
 fn what_cannot_be_used_goes_to_the_dead_letters_once_per_attempt_and_counts() {
     let mut world = world(1);
     let unusable = Unusable { reason: "not JSON".to_owned(), key: None, value: Some(vec![1]) };
@@ -203,7 +230,7 @@ fn what_cannot_be_used_goes_to_the_dead_letters_once_per_attempt_and_counts() {
         })
         .collect();
     assert_eq!(letters, [(0, 7, unusable.clone()), (0, 7, unusable)]);
-    assert_eq!((world.shard.take_counts().dead_letters, world.shard.buffered(0)), (1, 0));
+    assert_eq!((world.shard.take_counts().dead_letters, world.shard.buffered(0).records), (1, 0));
     world.commit();
     assert_eq!(world.shard.committed().positions, [Position { offset: 8, log_time: after("1m") }]);
 }

@@ -159,7 +159,7 @@ impl Replay {
         self.touchpoints += 1;
         self.last = Some(log_time);
         self.shard.receive(0, record);
-        self.shard.buffered(0) >= BATCH
+        self.shard.buffered(0).records >= BATCH
     }
 
     fn decide(&mut self, source: &mut Source) {

@@ -141,7 +141,7 @@ fn judge(settings: &Settings) -> Judged {
     }
     let mut position = 0;
     loop {
-        match store.stored_after(position, 7, Duration::ZERO) {
+        match store.stored_after(position, 7, usize::MAX, Duration::ZERO) {
             Ok(rows) if rows.is_empty() => break,
             Ok(rows) => {
                 for row in rows {
@@ -341,7 +341,7 @@ fn a_backup_of_a_store_at_work_is_whole_and_is_put_back_as_it_was() {
         running.settle(at(0));
         clock.set(at(END));
         running.settle(at(END));
-        let read = store.stored_after(0, 100_000, Duration::ZERO).expect("read");
+        let read = store.stored_after(0, 100_000, usize::MAX, Duration::ZERO).expect("read");
         let told: Told = read.into_iter().map(|row| (row.topic, String::from_utf8(row.value).expect("text"))).collect();
         drop(running.ended().expect("no reason to stop"));
         told

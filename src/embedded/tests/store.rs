@@ -10,6 +10,7 @@ use super::super::{Appended, Entering, Entry, MAX_PARTITIONS, Refusal, Settings,
 use super::{BEGIN, Clock, at, entry, model, open, settings, shop, wait_until};
 use crate::journey::Customer;
 use crate::journey::packed::Words;
+use crate::memory::Waiting;
 use crate::port::{Assignment, Origin, RawRecord, ShardId, ShardOwner, Sink, Verdict};
 use crate::shard::{Position, Progress, Unusable, Written};
 use crate::time::{Span, Timestamp};
@@ -172,23 +173,23 @@ fn outcomes_have_contiguous_positions_and_readers_wait_for_them() {
     let (dir, clock) = (dir(), Clock::at(at(0)));
     let settings = Settings { keep_outcomes: Span::from_secs(60), ..settings(&dir) };
     let store = open(&settings, &clock.now());
-    assert_eq!(store.stored_after(0, 10, Duration::ZERO), Ok(vec![]));
+    assert_eq!(store.stored_after(0, 10, usize::MAX, Duration::ZERO), Ok(vec![]));
     let waiting = Arc::clone(&store);
-    let reader = std::thread::Builder::new().spawn(move || waiting.stored_after(0, 3, Duration::from_secs(30)));
+    let reader = std::thread::Builder::new().spawn(move || waiting.stored_after(0, 3, usize::MAX, Duration::from_secs(30)));
     assert_eq!(process_everything(&store), Verdict::Committed);
     let read = reader.expect("started").join().expect("no panic").expect("read");
     assert_eq!(read.iter().map(|stored| stored.position).collect::<Vec<_>>(), [1, 2, 3]);
     let expected = r#"{"topic":"touchpoints","partition":0,"offset":0,"reason":"a test","value_hex":"ff00","size":2}"#;
     assert_eq!((read[0].topic.as_str(), std::str::from_utf8(&read[0].value)), ("dead-letters", Ok(expected)));
-    assert_eq!(store.stored_after(3, 10, Duration::ZERO).expect("read").len(), 1);
+    assert_eq!(store.stored_after(3, 10, usize::MAX, Duration::ZERO).expect("read").len(), 1);
 
     // What is old enough goes; positions go on, also after a restart.
     clock.set(at(61));
-    wait_until("outcomes are deleted", || store.stored_after(0, 10, Duration::ZERO) == Ok(vec![]));
+    wait_until("outcomes are deleted", || store.stored_after(0, 10, usize::MAX, Duration::ZERO) == Ok(vec![]));
     drop(store);
     let store = open(&settings, &clock.now());
     assert_eq!((store.last_position(), process_everything(&store)), (4, Verdict::Committed));
-    assert_eq!(store.stored_after(0, 1, Duration::ZERO).expect("read")[0].position, 5);
+    assert_eq!(store.stored_after(0, 1, usize::MAX, Duration::ZERO).expect("read")[0].position, 5);
 }
 
 #[test]
@@ -361,8 +362,8 @@ impl ShardOwner for Witness {
         (seen.promised, seen.caught_up_to) = (Some(at), position);
     }
 
-    fn buffered(&self, _shard: ShardId, _input: usize) -> usize {
-        0
+    fn buffered(&self, _shard: ShardId, _input: usize) -> Waiting {
+        Waiting::default()
     }
 
     fn revoking(&mut self, _shards: &[ShardId]) {}

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::super::{Entering, Entry, INPUT, Refusal, Settings, Store, drive};
 use super::{Clock, at, entry, model, open, settings, shop, wait_until};
 use crate::lookup::Lookup;
+use crate::memory::Waiting;
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Now, RawRecord, ShardId, ShardOwner};
@@ -77,7 +78,7 @@ impl ShardOwner for Watched {
         self.told.insert(shard, at);
     }
 
-    fn buffered(&self, shard: ShardId, input: usize) -> usize {
+    fn buffered(&self, shard: ShardId, input: usize) -> Waiting {
         self.worker.buffered(shard, input)
     }
 
@@ -202,7 +203,7 @@ impl Running {
 }
 
 fn outcomes(store: &Store) -> Vec<(String, serde_json::Value)> {
-    let stored = store.stored_after(0, usize::MAX, Duration::ZERO).expect("read");
+    let stored = store.stored_after(0, usize::MAX, usize::MAX, Duration::ZERO).expect("read");
     assert!(stored.iter().enumerate().all(|(index, stored)| stored.position == index as u64 + 1), "contiguous positions");
     stored.into_iter().map(|stored| (stored.topic, serde_json::from_slice(&stored.value).expect("JSON"))).collect()
 }

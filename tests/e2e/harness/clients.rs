@@ -179,7 +179,8 @@ impl Writer {
         Writer::with(brokers, &[("linger.ms", "20")])
     }
 
-    fn with(brokers: &str, settings: &[(&str, &str)]) -> Writer {
+    /// A plain writer with further settings.
+    pub(crate) fn with(brokers: &str, settings: &[(&str, &str)]) -> Writer {
         let mut config = config(brokers);
         config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("linger.ms", "2");
         config.set("message.max.bytes", "20000000").set("queue.buffering.max.messages", "1000000");

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sillage::embedded::{Settings, Store};
 use sillage::http::{Allowed, LoadLimits, NotAsked, Service, Tokens, serve};
 use sillage::lookup::Lookup;
+use sillage::memory::Budget;
 use sillage::model::{self, Model};
 use sillage::partitioner::Partitioner;
 use sillage::port::Now;
@@ -21,6 +22,9 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use super::client::{self, Reply};
+
+/// What the process may have: answers have 85 MiB of it.
+const MEMORY: u64 = 1 << 30;
 
 /// A running shop; dropping it ends it.
 pub(crate) struct Shop {
@@ -145,6 +149,7 @@ impl Shop {
             mapping,
             format: Format::Json,
             limits: Limits::default(),
+            memory: Budget { bytes: MEMORY, workers: 2 }.http_with_touchpoints(),
             now: Arc::clone(&now),
             trusted_proxies: vec!["127.0.0.30".parse().expect("an address")],
             tokens,
