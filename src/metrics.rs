@@ -28,6 +28,9 @@ const REFUSED_EPISODES: &str = "sillage_episodes_refused_total";
 const OUT_OF_ORDER: &str = "sillage_touchpoints_out_of_order_total";
 const TOO_LATE: &str = "sillage_touchpoints_late_total";
 const APPLIED_AGAIN: &str = "sillage_touchpoints_applied_again_total";
+const JOINED: &str = "sillage_identities_joined_total";
+const REFUSED_JOINS: &str = "sillage_identities_refused_total";
+const FOLLOWED: &str = "sillage_touchpoints_followed_total";
 const ERASED: &str = "sillage_customers_erased_total";
 const OUTCOMES: &str = "sillage_outcomes_total";
 const STALE: &str = "sillage_outcomes_stale_total";
@@ -85,6 +88,12 @@ fn describe() {
     );
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
+    describe_counter!(JOINED, "Anonymous journeys that were joined to a customer's.");
+    describe_counter!(
+        REFUSED_JOINS,
+        "Anonymous ids that belong to no customer: several claimed it, or its customer has too many."
+    );
+    describe_counter!(FOLLOWED, "Touchpoints of an anonymous id alone that were applied to the customer it was joined to.");
     describe_counter!(REFUSED_EPISODES, "Episodes not opened because a customer had too many open.");
     describe_counter!(
         OUT_OF_ORDER,
@@ -237,6 +246,10 @@ pub struct WorkerMeters {
     out_of_order: Counter,
     too_late: Counter,
     applied_again: Counter,
+    joined: Counter,
+    shared: Counter,
+    too_many_links: Counter,
+    followed: Counter,
     erased: Counter,
     expired: Counter,
     stale: Counter,
@@ -266,6 +279,10 @@ impl Default for WorkerMeters {
             out_of_order: counter!(OUT_OF_ORDER),
             too_late: counter!(TOO_LATE),
             applied_again: counter!(APPLIED_AGAIN),
+            joined: counter!(JOINED),
+            shared: counter!(REFUSED_JOINS, "reason" => "shared"),
+            too_many_links: counter!(REFUSED_JOINS, "reason" => "too_many"),
+            followed: counter!(FOLLOWED),
             erased: counter!(ERASED, "reason" => "asked"),
             expired: counter!(ERASED, "reason" => "expired"),
             stale: counter!(STALE),
@@ -299,7 +316,12 @@ impl WorkerMeters {
         self.ignored.increment(counts.ignored);
         self.duplicate.increment(counts.duplicates);
         self.dead_letters.increment(counts.dead_letters);
-        let StepCounts { refused_episodes, late, out_of_order, applied_again, retractions: _ } = counts.steps;
+        let StepCounts { refused_episodes, late, out_of_order, applied_again, .. } = counts.steps;
+        let StepCounts { joined, followed, shared, refused_links, .. } = counts.steps;
+        self.joined.increment(joined);
+        self.followed.increment(followed);
+        self.shared.increment(shared);
+        self.too_many_links.increment(refused_links);
         self.refused_episodes.increment(refused_episodes);
         self.out_of_order.increment(out_of_order);
         self.too_late.increment(late);
@@ -414,6 +436,7 @@ fn begin_at_zero(model: &Model) {
 fn about(outcome: &Outcome) -> &str {
     match outcome.what.original() {
         What::Retraction { .. } => "",
+        What::Merge { .. } => "journey",
         What::Transition { to, .. } => to.as_str(),
         What::Friction { rule, .. } => rule,
         What::Completion { about }

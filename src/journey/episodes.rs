@@ -18,11 +18,11 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Money, Touchpoint};
 
 /// At most so many episodes of one kind are open or remembered for one customer; see [`Journey::make_room`].
-const MAX_EPISODES: usize = 64;
+pub(super) const MAX_EPISODES: usize = 64;
 /// At most so many ids are kept for one episode.
 const MAX_ALIASES: usize = 16;
 /// At most so many ids of completed episodes are remembered per customer and kind; the oldest gives way.
-const MAX_CLOSED_IDS: usize = 256;
+pub(super) const MAX_CLOSED_IDS: usize = 256;
 /// For at least so long a completed id stays closed, and an abandoned episode can be reopened (rule 13).
 const REMEMBERED_FOR: Span = Span::from_days(7);
 
@@ -566,7 +566,7 @@ fn could_be_named(episode: &Episode, ids: &[EpisodeId]) -> bool {
 }
 
 /// Takes the ids that the episode does not know yet as aliases.
-fn adopt(episode: &mut Episode, ids: &[EpisodeId]) {
+pub(super) fn adopt(episode: &mut Episode, ids: &[EpisodeId]) {
     for id in ids {
         if episode.ids.len() < MAX_ALIASES && !episode.ids.contains(id) {
             episode.ids.push(id.clone());

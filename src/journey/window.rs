@@ -12,7 +12,7 @@ use super::recent::{push_word, read_word, set_length};
 use super::{Customer, Id};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::{Touchpoint, Value};
+use crate::touchpoint::{Identity, Touchpoint, Value};
 
 /// So many touchpoints that come within the grace can be told in any order; of more, the oldest become too old.
 pub(super) const MAX_TOUCHPOINTS: usize = 256;
@@ -75,6 +75,8 @@ pub(super) struct Entry {
     pub(super) touchpoint: Touchpoint,
     /// The instant at which it is applied.
     pub(super) at: Timestamp,
+    /// The anonymous customer whose journey it joins, as it was then; nobody's where nothing was known of it yet.
+    pub(super) joins: Option<Box<Customer>>,
 }
 
 impl Default for Window {
@@ -206,10 +208,27 @@ impl Window {
         }
     }
 
+    /// Whether it holds what a story can be told anew from.
+    pub(super) fn is_open(&self) -> bool {
+        self.kind == Kind::Open
+    }
+
+    /// Nothing happens after this instant: the journey goes on elsewhere.
+    pub(super) fn end_at(&mut self, at: Timestamp) {
+        self.last = at;
+        self.younger = None;
+    }
+
+    /// Appends a touchpoint that joins somebody's journey.
+    pub(super) fn push_joining(&mut self, entry: &Entry, words: &mut Words) {
+        pack_entry(entry, self.begun, |_| true, words, &mut self.entries);
+        self.count += 1;
+    }
+
     /// Appends a touchpoint that is applied at `at`.
     pub(super) fn push(&mut self, touchpoint: &Touchpoint, at: Timestamp, models: &[Arc<Model>], words: &mut Words) {
         let read = |name: &str| models.iter().any(|model| model.reads(name));
-        pack_entry(touchpoint, at, self.begun, read, words, &mut self.entries);
+        pack_touchpoint(touchpoint, at, None, self.begun, read, words, &mut self.entries);
         self.count += 1;
     }
 
@@ -254,7 +273,7 @@ impl Window {
         self.begun = entries.first().map_or(self.begun, |first| first.at.min(self.begun));
         self.entries.clear();
         for entry in entries {
-            pack_entry(&entry.touchpoint, entry.at, self.begun, |_| true, words, &mut self.entries);
+            pack_entry(entry, self.begun, |_| true, words, &mut self.entries);
         }
         self.count = entries.len();
         self.last = last;
@@ -349,7 +368,7 @@ impl Window {
         match &self.whole {
             Some(whole) => {
                 for entry in &whole.entries {
-                    pack_entry(&entry.touchpoint, entry.at, self.begun, |_| true, words, out);
+                    pack_entry(entry, self.begun, |_| true, words, out);
                 }
             }
             None => out.extend_from_slice(&self.entries),
@@ -359,7 +378,7 @@ impl Window {
     pub(super) fn pack_anchor(&self, words: &mut Words, out: &mut Vec<u8>) {
         match &self.whole {
             // Nobody was there before.
-            Some(whole) if whole.anchor.touchpoints == 0 => {}
+            Some(whole) if whole.anchor.touchpoints == 0 && whole.anchor.redirect.is_none() => {}
             Some(whole) => whole.anchor.pack_rest(words, out),
             None => out.extend_from_slice(&self.anchor),
         }
@@ -388,7 +407,8 @@ impl Window {
             Ok(customer)
         };
         let younger = self.younger.as_ref().map(|younger| image(&younger.image)).transpose()?;
-        let entries = self.entries(words)?;
+        let mut entries = self.entries(words)?;
+        entries.iter_mut().filter_map(|entry| entry.joins.as_mut()).try_for_each(|joins| joins.expand(words))?;
         self.whole = Some(Box::new(Whole { anchor: image(&self.anchor)?, younger, entries }));
         self.anchor = Vec::new();
         self.entries = Vec::new();
@@ -410,6 +430,8 @@ const SESSION: u8 = 4;
 const LINKED: u8 = 8;
 /// It is applied at another instant than that at which it happened.
 const LATE: u8 = 16;
+/// It joins an anonymous customer's journey, whose state stands behind it.
+const JOINS: u8 = 32;
 
 /// How the value of a property is written.
 mod value {
@@ -419,10 +441,15 @@ mod value {
     pub(super) const TRUE: u8 = 3;
 }
 
+fn pack_entry(entry: &Entry, begun: Timestamp, read: impl Fn(&str) -> bool, words: &mut Words, out: &mut Vec<u8>) {
+    pack_touchpoint(&entry.touchpoint, entry.at, entry.joins.as_deref(), begun, read, words, out);
+}
+
 /// One touchpoint: its length, what it has, its id, its instant, and what the models read of it.
-fn pack_entry(
+fn pack_touchpoint(
     touchpoint: &Touchpoint,
     at: Timestamp,
+    joins: Option<&Customer>,
     begun: Timestamp,
     read: impl Fn(&str) -> bool,
     words: &mut Words,
@@ -437,7 +464,8 @@ fn pack_entry(
             | flag(CHANNEL, channel.is_some())
             | flag(SESSION, session.is_some())
             | flag(LINKED, linked.is_some())
-            | flag(LATE, *event_time != at),
+            | flag(LATE, *event_time != at)
+            | flag(JOINS, joins.is_some()),
     );
     push_id(out, &Id::of(id));
     push_signed(out, at.as_millis().wrapping_sub(begun.as_millis()));
@@ -453,6 +481,12 @@ fn pack_entry(
     }
     if *event_time != at {
         push_signed(out, event_time.as_millis().wrapping_sub(at.as_millis()));
+    }
+    if let Some(joins) = joins {
+        let mut state = Vec::new();
+        joins.pack_state(words, &mut state);
+        push_number(out, state.len() as u64);
+        out.extend_from_slice(&state);
     }
     for (name, value) in properties.iter().filter(|(name, _)| read(name)) {
         push_word(out, words, name);
@@ -491,6 +525,7 @@ fn open_entry(mut bytes: Bytes<'_>, begun: Timestamp, words: &Words) -> Result<E
         0 => at,
         _ => Timestamp::from_millis(at.as_millis().wrapping_add(bytes.signed()?)),
     };
+    let joins = if flags & JOINS != 0 { Some(open_joined(&touchpoint, &mut bytes, words)?) } else { None };
     while !bytes.is_empty() {
         let name = read_word(&mut bytes, words)?;
         let value = match bytes.byte()? {
@@ -502,5 +537,13 @@ fn open_entry(mut bytes: Bytes<'_>, begun: Timestamp, words: &Words) -> Result<E
         };
         touchpoint.properties.push((name, value));
     }
-    Ok(Entry { touchpoint, at })
+    Ok(Entry { touchpoint, at, joins })
+}
+
+/// The anonymous customer whom a touchpoint joins.
+fn open_joined(touchpoint: &Touchpoint, bytes: &mut Bytes<'_>, words: &Words) -> Result<Box<Customer>, Damaged> {
+    let length = bytes.small()?;
+    let mut joined = Box::new(Customer::new(Identity::anonymous(touchpoint.linked.clone().unwrap_or_default())));
+    joined.open_rest(bytes.take(length)?, words)?;
+    Ok(joined)
 }

@@ -9,6 +9,7 @@ mod census;
 mod customers;
 mod erasing;
 mod frontier;
+mod joins;
 mod refresh;
 mod slot;
 mod wheel;
@@ -246,6 +247,8 @@ pub struct Shard {
     spare: Vec<Box<Touchpoint>>,
     /// The customer being worked on, one after the other.
     hand: Customer,
+    /// The second one that a record concerns, where it names two.
+    other: Customer,
     decisions: usize,
     counts: Counts,
     /// The record being applied: input and offset.
@@ -282,6 +285,7 @@ impl Shard {
             applied: Vec::new(),
             spare: Vec::new(),
             hand: Customer::default(),
+            other: Customer::default(),
             decisions: 0,
             counts: Counts::default(),
             applying: None,
@@ -536,9 +540,12 @@ impl Shard {
         } else if awaited > deadline {
             self.moved.subtract(&hand, awaited);
             self.decided_at(deadline);
-            self.counts.expired += 1;
             self.customers.erase(slot, undo);
-            actions.push(Action::Tombstone(hand.identity.clone()));
+            // Of an anonymous id that was claimed, nothing but by whom is forgotten.
+            if hand.touchpoints > 0 {
+                self.counts.expired += 1;
+                actions.push(Action::Tombstone(hand.identity.clone()));
+            }
             self.note_leaving(slot);
         } else {
             self.moved.subtract(&hand, awaited);
@@ -597,31 +604,29 @@ impl Shard {
         let stream_time = self.stream_time.unwrap_or(log_time);
         let (slot, joined) = self.customers.find_or_add(&touchpoint.identity);
         let mut hand = std::mem::take(&mut self.hand);
+        let received = Received { touchpoint, log_time, stream_time };
         if self.customers.open(slot, &mut hand) {
+            if hand.redirected_to().is_some() {
+                self.follow(slot, &mut hand, received, actions);
+                self.hand = hand;
+                return;
+            }
             let awaited = hand.next_deadline();
             self.moved.subtract(&hand, awaited);
         } else {
             hand.begin(&touchpoint.identity);
         }
         let had_window = hand.has_window();
-        let applied = hand.receive(
-            &self.models,
-            Received { touchpoint, log_time, stream_time },
-            &self.rules,
-            self.customers.words_mut(),
-            &mut self.retelling,
-            &mut self.scratch,
-        );
+        let applied = match touchpoint.linked {
+            Some(_) => self.receive_linked(&mut hand, received, actions),
+            None => self.give_to(&mut hand, received),
+        };
         if !had_window {
             self.watch_window(slot, &hand, stream_time);
         }
         let awaited = hand.next_deadline();
         self.moved.add(&hand, awaited);
-        match applied {
-            Applied::Counted => {}
-            Applied::Ignored => self.counts.ignored += 1,
-            Applied::Duplicate => self.counts.duplicates += 1,
-        }
+        self.count(applied);
         if applied != Applied::Duplicate {
             self.customers.put(slot, &hand, self.settings.undo);
             self.publish(log_time, actions);
@@ -634,6 +639,14 @@ impl Shard {
             self.arm(slot, next);
         }
         self.hand = hand;
+    }
+
+    fn count(&mut self, applied: Applied) {
+        match applied {
+            Applied::Counted => {}
+            Applied::Ignored => self.counts.ignored += 1,
+            Applied::Duplicate => self.counts.duplicates += 1,
+        }
     }
 
     /// The customer may have a window now, which is to be dropped when it is over.
@@ -752,6 +765,9 @@ impl Shard {
 /// When to look at the customer next: at the earliest deadline, or, where nothing is awaited, when the customer has been
 /// without a touchpoint for so long that it is forgotten. Whoever has a deadline is not idle until that is decided.
 fn attention(customer: &Customer, deadline: Timestamp, forget_after: Option<Span>) -> Timestamp {
+    if let Some(ends) = customer.redirect_ends(forget_after) {
+        return ends;
+    }
     let idle = || Some(customer.last_touchpoint()? + forget_after?);
     match deadline {
         Timestamp::MAX => idle().unwrap_or(Timestamp::MAX),

@@ -96,7 +96,7 @@ impl Summary {
                 add(&mut happened.won_back, outcome.value, by);
             }
             What::Friction { .. } => happened.friction += by,
-            What::Transition { .. } | What::Retraction { .. } => {}
+            What::Transition { .. } | What::Merge { .. } | What::Retraction { .. } => {}
         }
     }
 
@@ -111,7 +111,8 @@ impl Summary {
     ) {
         (self.counts, self.unusable, self.until) = (counts, unusable, until);
         customers.each_open(|customer| {
-            self.customers += 1;
+            // What is left of an anonymous id that joined a customer is nobody.
+            self.customers += u64::from(customer.redirected_to().is_none());
             for (model, journey) in models.iter().zip(&customer.journeys) {
                 let Some(figures) = self.models.get_mut(&model.name) else { continue };
                 for (count, at) in figures.reached.iter_mut().zip(&journey.reached) {
@@ -153,6 +154,9 @@ impl Summary {
             (steps.out_of_order, "out of order"),
             (steps.late, "too late to be put in order"),
             (steps.refused_episodes, "episodes refused (too many open)"),
+            (steps.joined, "anonymous journeys joined"),
+            (steps.shared, "anonymous ids claimed by several customers"),
+            (steps.refused_links, "anonymous ids not joined (too many of one customer)"),
             (self.unusable, "lines that cannot be used"),
         ] {
             if count > 0 {
@@ -173,6 +177,9 @@ impl Summary {
             "out_of_order": self.counts.steps.out_of_order,
             "late": self.counts.steps.late,
             "refused_episodes": self.counts.steps.refused_episodes,
+            "joined": self.counts.steps.joined,
+            "shared": self.counts.steps.shared,
+            "refused_links": self.counts.steps.refused_links,
             "unusable": self.unusable,
             "until": self.until.map(|until| until.to_string()),
             "models": models,
