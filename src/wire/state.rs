@@ -7,8 +7,8 @@ use crate::journey::packed::{Damaged, Words};
 use crate::journey::{Customer, CustomerV2};
 use crate::touchpoint::{Identity, IdentityKind};
 
-/// Since version 4 a customer can have a window.
-const VERSION: u8 = 4;
+/// Since version 4 a customer can have a window, since version 5 a redirect and links with times.
+const VERSION: u8 = 5;
 /// The version before: the state in postcard.
 const POSTCARD: u8 = 2;
 /// Version and checksum stand before the state.

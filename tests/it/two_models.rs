@@ -60,7 +60,9 @@ fn each_model_says_to_the_byte_what_it_says_alone_and_the_common_part_is_kept_on
         let shown =
             differs.map(|(together, alone)| [together, alone].map(|bytes| String::from_utf8_lossy(bytes).into_owned()));
         assert!(together[name] == said[name], "{name} says other things beside another model: {shown:#?}");
-        for (one, both) in customers.iter().zip(&both) {
+        // What is left of an anonymous id that joined a customer has no journeys.
+        let known = customers.iter().zip(&both).filter(|(one, _)| one.redirected_to().is_none());
+        for (one, both) in known {
             assert_eq!(one.journeys[0], both.journeys[place], "the journey of {:?}", one.identity);
         }
         alone += bytes(&customers);
