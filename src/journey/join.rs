@@ -13,8 +13,9 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::packed::Words;
+use super::recent::SeenBefore;
 use super::rewind::{as_read, put_right};
-use super::window::Entry;
+use super::window::{Beside, Entry};
 use super::{Applied, Customer, Id, Moment, Outcome, Received, Redirect, Retelling, Rules};
 use crate::model::Model;
 use crate::time::Timestamp;
@@ -54,11 +55,11 @@ pub struct HandedOver {
 impl Customer {
     /// When a touchpoint is applied, for a claim; `None` where it changes nothing: a repeat, or a link that is known and that
     /// an earlier claim has made.
-    pub(crate) fn claims(&mut self, received: Received<'_>, rules: &Rules) -> Option<Timestamp> {
+    pub(crate) fn claims(&mut self, received: Received<'_>, rules: &Rules, words: &Words) -> Option<Timestamp> {
         let touchpoint = received.touchpoint;
         let linked = touchpoint.linked.as_deref()?;
         let (at, _) = self.place(received, rules);
-        let is_repeat = touchpoint.id_given && self.has_seen(&Id::of(&touchpoint.id), at, rules.grace);
+        let is_repeat = self.is_repeat(touchpoint, at, rules, words);
         let is_known = self.is_linked_to(linked, at) && at >= self.window.last();
         (!is_repeat && !is_known).then_some(at)
     }
@@ -105,10 +106,12 @@ impl Customer {
         };
         if is_first && (self.window.last() <= at || at < self.window.reaches_to()) {
             if !self.window.is_open() {
-                self.window.begin_step(at, stream_time, rules.grace);
+                let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+                self.window.begin_step(at, stream_time, rules.grace, beside);
             }
+            let entries = self.window_entries(words);
             let state = self.detach(words, &sequences);
-            self.leave(into, at, used_at, sequences);
+            self.leave(into, &entries, Redirect { into: None, at, used_at, sequences }, words);
             return HandedOver { state, touchpoints: Vec::new() };
         }
         let mut entries = self.window_entries(words);
@@ -122,10 +125,9 @@ impl Customer {
         with.tell(models, &entries, at, rules, words, says);
         counted.applied_again += (entries.len() * 2 + touchpoints.len()) as u64;
         counted.retractions += put_right(models, &mut sequences, said, says, outcomes);
-        self.window.retell(&entries, at, None, words);
         self.exchange_state(with);
         let state = self.detach(words, &sequences);
-        self.leave(into, at, used_at, sequences);
+        self.leave(into, &entries, Redirect { into: None, at, used_at, sequences }, words);
         HandedOver { state, touchpoints }
     }
 
@@ -152,10 +154,11 @@ impl Customer {
         counted.out_of_order += 1;
         counted.applied_again += entries.len() as u64 * 2;
         counted.retractions += put_right(models, &mut redirect.sequences, said, says, outcomes);
-        self.window.retell(&entries, link, None, words);
         self.exchange_state(with);
         let state = self.detach(words, &redirect.sequences);
         self.empty();
+        let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+        self.window.retell(&entries, link, None, beside, words);
         self.redirect = Some(redirect);
         Some(HandedOver { state, touchpoints: Vec::new() })
     }
@@ -169,19 +172,25 @@ impl Customer {
         let HandedOver { state, touchpoints } = handed;
         retelling.counted.late += u64::from(is_late);
         let sequences = state.sequences();
-        let mut entry = Entry { touchpoint: as_read(touchpoint, models), at, joins: Some(state) };
+        let entry = Entry { touchpoint: as_read(touchpoint, models), at, joins: Some(state) };
         if at >= self.window.last() && touchpoints.is_empty() {
-            self.window.begin_step(at, stream_time, rules.grace);
-            self.window.push_joining(&entry, words);
-            if let Some(state) = entry.joins.take() {
-                self.absorb(models, &state, touchpoint, rules, words, outcomes);
+            let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+            self.window.begin_step(at, stream_time, rules.grace, beside);
+            let mut entries = self.window_entries(words);
+            if let Some(state) = &entry.joins {
+                self.absorb(models, state, touchpoint, rules, words, outcomes);
             }
+            entries.push(entry);
             let counted = &mut retelling.counted;
             let id = Id::of(&touchpoint.id);
-            return self.step(models, touchpoint, id, Moment::at(at), rules, &mut counted.refused_episodes, outcomes);
+            let applied = self.step(models, touchpoint, id, Moment::at(at), rules, &mut counted.noticed, outcomes);
+            let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+            self.window.pack_all(&entries, beside, words);
+            return applied;
         }
         if !self.window.is_open() {
-            self.window.begin_step(at, stream_time, rules.grace);
+            let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+            self.window.begin_step(at, stream_time, rules.grace, beside);
         }
         retelling.counted.out_of_order += u64::from(at < self.window.last());
         let edit = |entries: &mut Vec<Entry>| {
@@ -208,12 +217,20 @@ impl Customer {
     }
 
     /// As a customer: whether what an anonymous id did before its link can still be told otherwise, and the touchpoint is new.
-    pub(crate) fn can_correct(&self, anonymous: &Identity, touchpoint: &Touchpoint, rules: &Rules, words: &Words) -> bool {
-        let is_repeat = || {
-            let at = touchpoint.event_time;
-            touchpoint.id_given && self.has_seen(&Id::of(&touchpoint.id), at, rules.grace)
-        };
-        self.window.is_open() && joining(&self.window_entries(words), Some(&anonymous.id)).is_some() && !is_repeat()
+    pub(crate) fn can_correct(
+        &mut self,
+        anonymous: &Identity,
+        touchpoint: &Touchpoint,
+        rules: &Rules,
+        words: &Words,
+    ) -> bool {
+        self.can_join_earlier(anonymous, words) && !self.is_repeat(touchpoint, touchpoint.event_time, rules, words)
+    }
+
+    fn is_repeat(&mut self, touchpoint: &Touchpoint, at: Timestamp, rules: &Rules, words: &Words) -> bool {
+        self.show_namesakes(touchpoint, words);
+        let id = Id::of(&touchpoint.id);
+        touchpoint.id_given && self.has_seen(&id, &touchpoint.kind, at, rules.grace, words) == SeenBefore::Yes
     }
 
     /// As a customer: what an anonymous id had done before its link was something else.
@@ -246,26 +263,28 @@ impl Customer {
         says.clear();
         let mut entries = self.window_entries(words);
         without.go_back(self, words);
-        without.tell(models, &entries, stream_time, rules, words, said);
+        let first = without.tell(models, &entries, stream_time, rules, words, said);
         debug_assert!(without.is_as(self, words), "the story as it was is what was told");
         counted.applied_again += entries.len() as u64;
         edit(&mut entries);
         with.go_back(self, words);
         let told = with.tell(models, &entries, stream_time, rules, words, says);
         counted.applied_again += entries.len() as u64;
-        counted.refused_episodes += told.refused;
+        counted.noticed = counted.noticed.plus_beyond(told.noticed, first.noticed);
         let mut sequences = self.sequences();
         sequences.resize(sequences.len().max(at_least.len()), 0);
         sequences.iter_mut().zip(at_least).for_each(|(sequence, least)| *sequence = (*sequence).max(*least));
         self.exchange_state(with);
         // No younger image: the window makes one once it is old enough.
-        self.window.retell(&entries, told.last.max(self.window.reaches_to()), None, words);
+        let last = told.last.max(self.window.reaches_to());
+        let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+        self.window.retell(&entries, last, None, beside, words);
         counted.retractions += put_right(models, &mut sequences, said, says, outcomes);
         self.set_sequences(&sequences);
     }
 
     fn window_entries(&self, words: &Words) -> Vec<Entry> {
-        self.window.entries(words).unwrap_or_else(|_| unreachable!("a window is read as it was written"))
+        self.window.entries(self.beside(), words).unwrap_or_else(|_| unreachable!("a window is read as it was written"))
     }
 
     /// The state alone, without the window, and with these numbers of outcomes.
@@ -279,10 +298,12 @@ impl Customer {
     }
 
     /// Nothing is left here but where the journey has gone, and what it can be told anew from.
-    fn leave(&mut self, into: &Identity, at: Timestamp, used_at: Timestamp, sequences: Vec<u64>) {
+    fn leave(&mut self, into: &Identity, entries: &[Entry], redirect: Redirect, words: &mut Words) {
         self.empty();
-        self.window.end_at(at);
-        self.redirect = Some(Box::new(Redirect { into: Some(into.id.clone()), at, used_at, sequences }));
+        self.window.end_at(redirect.at);
+        let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+        self.window.pack_all(entries, beside, words);
+        self.redirect = Some(Box::new(Redirect { into: Some(into.id.clone()), ..redirect }));
     }
 
     fn empty(&mut self) {

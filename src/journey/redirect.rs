@@ -11,7 +11,7 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 
 /// At most so many anonymous ids join one customer within [`LINKED_FOR`]; further ones are not joined.
-const MAX_LINKS: usize = 50;
+pub(super) const MAX_LINKS: usize = 50;
 /// For so long after its last use a redirect is kept, and a link counts against the limit.
 const LINKED_FOR: Span = Span::from_days(30);
 /// A use is noted at most so often, so that not every touchpoint that follows a redirect writes it anew.

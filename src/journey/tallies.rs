@@ -9,11 +9,11 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Currency, Money, Touchpoint, Value};
 
 /// At most so many currencies are kept apart in one sum; amounts in further ones are left out.
-const MAX_CURRENCIES: usize = 8;
+pub(super) const MAX_CURRENCIES: usize = 8;
 /// Without session ids, a gap of this length begins a new visit.
 const VISIT_GAP: Span = Span::from_secs(30 * 60);
 /// So many sessions are told apart when they mix (two devices at once).
-const MAX_SESSIONS: usize = 4;
+pub(super) const MAX_SESSIONS: usize = 4;
 
 /// One tally's state: over all journeys, and in the present one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub enum TallyState {
         journey: Option<Value>,
         /// By the stage that the journey stood in when it came, in this journey.
         stages: Vec<(StageIndex, Value)>,
+        /// When each of them happened.
+        #[serde(skip)]
+        at: LatestAt,
     },
     /// How many visits.
     Visits {
@@ -59,6 +62,23 @@ pub enum TallyState {
         /// The latest touchpoint without a session.
         latest: Option<Timestamp>,
     },
+}
+
+/// When the latest values happened (event time); [`Timestamp::MIN`] where nobody knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatestAt {
+    /// That in all journeys.
+    pub customer: Timestamp,
+    /// That in this one.
+    pub journey: Timestamp,
+    /// Those by stage, in their order.
+    pub stages: Vec<Timestamp>,
+}
+
+impl Default for LatestAt {
+    fn default() -> Self {
+        LatestAt { customer: Timestamp::MIN, journey: Timestamp::MIN, stages: Vec::new() }
+    }
 }
 
 /// Over what a tally is asked for.
@@ -85,7 +105,9 @@ impl TallyState {
             SumShape::Count => TallyState::Count { customer: 0, journey: 0 },
             SumShape::Number => TallyState::Number { customer: 0.0, journey: 0.0 },
             SumShape::Money => TallyState::Money { customer: Vec::new(), journey: Vec::new() },
-            SumShape::Last => TallyState::Last { customer: None, journey: None, stages: Vec::new() },
+            SumShape::Last => {
+                TallyState::Last { customer: None, journey: None, stages: Vec::new(), at: LatestAt::default() }
+            }
             SumShape::Visits => TallyState::Visits { customer: 0, journey: 0, sessions: Vec::new(), latest: None },
         }
     }
@@ -138,16 +160,21 @@ impl TallyState {
                 here.into_iter().for_each(|money| add_money(journey, money));
             }
             (
-                TallyState::Last { customer, journey, stages },
-                TallyState::Last { customer: last, journey: here, stages: at },
+                TallyState::Last { customer, journey, stages, at },
+                TallyState::Last { customer: last, journey: here, stages: there, at: then },
             ) => {
-                unite_last(customer, last, later);
-                unite_last(journey, here, later);
-                for (stage, value) in at {
-                    match stages.iter_mut().find(|(known, _)| *known == stage) {
-                        Some((_, known)) if later => *known = value,
+                unite_last((customer, &mut at.customer), (last, then.customer));
+                unite_last((journey, &mut at.journey), (here, then.journey));
+                at.stages.resize(stages.len(), Timestamp::MIN);
+                for (place, (stage, value)) in there.into_iter().enumerate() {
+                    let then = then.stages.get(place).copied().unwrap_or(Timestamp::MIN);
+                    match stages.iter().position(|(known, _)| *known == stage) {
+                        Some(mine) if then > at.stages[mine] => (stages[mine].1, at.stages[mine]) = (value, then),
                         Some(_) => {}
-                        None => stages.push((stage, value)),
+                        None => {
+                            stages.push((stage, value));
+                            at.stages.push(then);
+                        }
                     }
                 }
             }
@@ -187,9 +214,11 @@ impl TallyState {
             TallyState::Visits { customer, journey, .. } => *journey = (*customer).min(1),
             TallyState::Number { journey, .. } => *journey = 0.0,
             TallyState::Money { journey, .. } => journey.clear(),
-            TallyState::Last { journey, stages, .. } => {
+            TallyState::Last { journey, stages, at, .. } => {
                 *journey = None;
                 stages.clear();
+                at.journey = Timestamp::MIN;
+                at.stages.clear();
             }
         }
     }
@@ -234,15 +263,25 @@ fn add(model: &Model, sum: &Sum, state: &mut TallyState, stage: Option<StageInde
                 add_money(journey, money);
             }
         }
-        (Sum::Last(property, kind), TallyState::Last { customer, journey, stages }) => {
+        (Sum::Last(property, kind), TallyState::Last { customer, journey, stages, at }) => {
             let value = touchpoint.property(property).and_then(|value| converted(model, property, *kind, value));
-            let Some(value) = value else { return };
-            *customer = Some(value.clone());
-            *journey = Some(value.clone());
+            let (Some(value), now) = (value, touchpoint.event_time) else { return };
+            // The latest is what happened last, whatever arrives last.
+            if at.customer <= now {
+                (*customer, at.customer) = (Some(value.clone()), now);
+            }
+            if at.journey <= now {
+                (*journey, at.journey) = (Some(value.clone()), now);
+            }
             let Some(stage) = stage else { return };
-            match stages.iter_mut().find(|(at, _)| *at == stage) {
-                Some((_, known)) => *known = value,
-                None => stages.push((stage, value)),
+            at.stages.resize(stages.len(), Timestamp::MIN);
+            match stages.iter().position(|(known, _)| *known == stage) {
+                Some(place) if at.stages[place] <= now => (stages[place].1, at.stages[place]) = (value.clone(), now),
+                Some(_) => {}
+                None => {
+                    stages.push((stage, value.clone()));
+                    at.stages.push(now);
+                }
             }
         }
         (Sum::Visits, TallyState::Visits { customer, journey, sessions, latest }) => {
@@ -287,9 +326,9 @@ fn begins_visit(touchpoint: &Touchpoint, sessions: &mut Vec<u64>, latest: &mut O
     known.is_none()
 }
 
-fn unite_last(mine: &mut Option<Value>, theirs: Option<Value>, later: bool) {
-    if theirs.is_some() && (later || mine.is_none()) {
-        *mine = theirs;
+fn unite_last((mine, at): (&mut Option<Value>, &mut Timestamp), (theirs, then): (Option<Value>, Timestamp)) {
+    if theirs.is_some() && (mine.is_none() || then > *at) {
+        (*mine, *at) = (theirs, then);
     }
 }
 

@@ -5,16 +5,17 @@
 
 use std::sync::Arc;
 
+use super::closed::{MAX_REUSED, add_ids, is_same};
+use super::friction::MAX_SESSIONS;
 use super::outcome::{Cause, Moved, OutcomeBuilder, What};
 use super::packed::Words;
 use super::watch::{PendingArm, Watch};
-use super::{Customer, Episode, EpisodeKindState, Id, Journey, Outcome, Rules, SessionSigns, Standing, TouchpointId};
+use super::{
+    Customer, Episode, EpisodeKindState, Id, Journey, Noticed, Outcome, Rules, SessionSigns, Standing, TouchpointId,
+};
 use crate::model::{Demand, EpisodeIndex, EpisodeKind, Model};
 use crate::time::Timestamp;
 use crate::touchpoint::Touchpoint;
-
-/// Evidence of so many sessions is kept at once, as where it is gathered.
-const MAX_SESSIONS: usize = 4;
 
 impl Customer {
     /// Takes in the state of an anonymous id just before the touchpoint that links them, and tells what moved.
@@ -150,9 +151,9 @@ impl Journey {
         let their_last: Vec<bool> = theirs.iter().map(|episode| stands_last(episode, &their_kinds, &mine)).collect();
         let my_last: Vec<bool> = mine.iter().map(|episode| stands_last(episode, &self.kinds, &theirs)).collect();
         let closed = |episode: &Episode, kinds: &[EpisodeKindState]| {
-            let closed = &kinds[usize::from(episode.kind)].closed;
-            episode.ids.iter().any(|id| closed.iter().any(|(known, _)| known == id))
+            kinds[usize::from(episode.kind)].closed.ended(&episode.ids).is_some()
         };
+        let noticed = &mut Noticed::default();
         let mut all: Vec<(Episode, bool)> =
             mine.into_iter().zip(my_last).filter(|(episode, _)| !closed(episode, &their_kinds)).collect();
         for (mut episode, is_last) in theirs.into_iter().zip(their_last) {
@@ -163,7 +164,7 @@ impl Journey {
             match all.iter().position(|(mine, _)| is_one(kind, mine, &episode)) {
                 Some(place) => {
                     let (mine, mine_last) = &mut all[place];
-                    unite_episode(mine, episode);
+                    unite_episode(mine, episode, noticed);
                     *mine_last |= is_last;
                 }
                 None => {
@@ -176,15 +177,12 @@ impl Journey {
         }
         for (mine, theirs) in self.kinds.iter_mut().zip(their_kinds) {
             mine.last_completion = mine.last_completion.max(theirs.last_completion);
-            for (id, until) in theirs.closed {
-                match mine.closed.iter_mut().find(|(known, _)| *known == id) {
-                    Some((_, known)) => *known = (*known).max(until),
-                    None => mine.closed.push_back((id, until)),
+            mine.closed.unite(theirs.closed, noticed);
+            for id in theirs.reused {
+                if !mine.reused.contains(&id) && mine.reused.len() < MAX_REUSED {
+                    mine.reused.push(id);
                 }
             }
-            mine.closed.make_contiguous().sort_by_key(|(_, until)| *until);
-            let surplus = mine.closed.len().saturating_sub(super::episodes::MAX_CLOSED_IDS);
-            mine.closed.drain(..surplus);
         }
         for (episode, is_last) in &mut all {
             let opened = self.kinds[usize::from(episode.kind)].opened;
@@ -263,16 +261,18 @@ fn is_one(kind: &EpisodeKind, mine: &Episode, theirs: &Episode) -> bool {
     }
     let nameless = mine.ids.is_empty() && theirs.ids.is_empty() && !mine.abandoned && !theirs.abandoned;
     let together = kind.by_customer || (mine.session.is_some() && mine.session == theirs.session);
-    mine.ids.iter().any(|id| theirs.ids.contains(id)) || (nameless && together)
+    is_same(&mine.ids, &theirs.ids) || (nameless && together)
 }
 
-fn unite_episode(mine: &mut Episode, theirs: Episode) {
+fn unite_episode(mine: &mut Episode, theirs: Episode, noticed: &mut Noticed) {
     let later = theirs.watch.last_progress_at > mine.watch.last_progress_at;
-    super::episodes::adopt(mine, &theirs.ids);
+    add_ids(&mut mine.ids, &theirs.ids, noticed);
     if later || mine.session.is_none() {
         mine.session = theirs.session.or(mine.session.take());
     }
-    mine.value = if later { theirs.value.or(mine.value) } else { mine.value.or(theirs.value) };
+    if theirs.value.is_some() && (mine.value.is_none() || theirs.value_at > mine.value_at) {
+        (mine.value, mine.value_at) = (theirs.value, theirs.value_at);
+    }
     mine.signs.unite(theirs.signs);
     mine.watch = unite_watch(mine.watch.clone(), mine.abandoned, theirs.watch, theirs.abandoned);
     mine.abandoned &= theirs.abandoned;
@@ -283,7 +283,8 @@ fn unite_episode(mine: &mut Episode, theirs: Episode) {
 fn unite_watch(mine: Watch, mine_abandoned: bool, theirs: Watch, theirs_abandoned: bool) -> Watch {
     let earlier = theirs.opened_at < mine.opened_at;
     let later = theirs.last_progress_at > mine.last_progress_at;
-    let until = if later { theirs.until.or(mine.until) } else { mine.until.or(theirs.until) };
+    let (until, until_at) =
+        if theirs.until_at > mine.until_at { (theirs.until, theirs.until_at) } else { (mine.until, mine.until_at) };
     let deadline = match (mine_abandoned, theirs_abandoned) {
         (false, true) => mine.deadline,
         (true, false) => theirs.deadline,
@@ -306,6 +307,7 @@ fn unite_watch(mine: Watch, mine_abandoned: bool, theirs: Watch, theirs_abandone
         counts_from: mine.counts_from.max(theirs.counts_from),
         deadline,
         until,
+        until_at,
         abandonment,
         abandonments: mine.abandonments.saturating_add(theirs.abandonments),
         pending: PendingArm::None,

@@ -16,7 +16,8 @@ impl Shard {
         received: Received<'_>,
         actions: &mut Vec<Action>,
     ) -> Applied {
-        let at = if self.rules.grace == Span::ZERO { None } else { hand.claims(received, &self.rules) };
+        let at =
+            if self.rules.grace == Span::ZERO { None } else { hand.claims(received, &self.rules, self.customers.words()) };
         let (Some(at), Some(anonymous)) = (at, &received.touchpoint.linked) else { return self.give_to(hand, received) };
         if hand.refuses_links(at) && !hand.is_linked_to(anonymous, Timestamp::MIN) {
             self.retelling.counted.refused_links += 1;

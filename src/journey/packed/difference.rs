@@ -9,6 +9,7 @@
 use super::bytes::{Bytes, Damaged, push_number};
 use super::{RECENT, identity_bytes, window};
 use crate::journey::Window;
+use crate::journey::recent::past_at;
 use crate::time::Timestamp;
 
 /// A run of equal bytes that is shorter is not worth a step.
@@ -49,7 +50,9 @@ pub fn difference(before: &[u8], now: &[u8], out: &mut Vec<u8>) -> Result<(), Da
                 steps.come(come, &images);
                 (one, other) = (Some(gone), new.next()?);
             }
-            (Some(gone), Some(come)) if come.number >= window::ANCHOR && gone.bytes != come.bytes => {
+            (Some(gone), Some(come))
+                if [window::ANCHOR, window::YOUNGER].contains(&come.number) && gone.bytes != come.bytes =>
+            {
                 steps.replace(gone.whole, &[]);
                 steps.come(come, &images);
                 (one, other) = (old.next()?, new.next()?);
@@ -123,12 +126,33 @@ pub(crate) fn without_window(packed: &[u8]) -> Result<&[u8], Damaged> {
 /// Bytes that are no packed customer.
 pub(crate) fn window_of(packed: &[u8]) -> Result<Option<Timestamp>, Damaged> {
     let mut parts = Parts::of(packed)?;
+    let mut latest: &[u8] = &[];
     while let Some(part) = parts.next()? {
-        if part.number == window::WINDOW {
-            return Window::last_of_head(Bytes(part.bytes)).map(Some);
+        let since = match part.number {
+            RECENT => {
+                latest = part.bytes;
+                continue;
+            }
+            window::WINDOW => Window::last_of_head(Bytes(part.bytes))?,
+            number if number > window::WINDOW => None,
+            _ => continue,
+        };
+        if let Some(since) = since {
+            return Ok(Some(Timestamp::from_millis(parts.base.wrapping_add(since))));
         }
+        return last_in(latest, parts.base).map(Some);
     }
     Ok(None)
+}
+
+/// When the latest touchpoint of a packed history happened.
+fn last_in(history: &[u8], base: i64) -> Result<Timestamp, Damaged> {
+    let (mut left, mut last) = (Bytes(history), history);
+    while !left.is_empty() {
+        let length = left.small()?;
+        last = left.take(length)?;
+    }
+    past_at(last, base)
 }
 
 /// What an image in a window can be made of.
@@ -176,6 +200,7 @@ fn gone_in_front(before: &[u8], now: &[u8]) -> usize {
 struct Parts<'a> {
     head: &'a [u8],
     left: Bytes<'a>,
+    base: i64,
 }
 
 #[derive(Clone, Copy)]
@@ -190,8 +215,8 @@ impl<'a> Parts<'a> {
         let whose = identity_bytes(packed)?;
         let mut left = Bytes(&packed[whose.len()..]);
         left.number()?;
-        left.signed()?;
-        Ok(Parts { head: &packed[..packed.len() - left.0.len()], left })
+        let base = left.signed()?;
+        Ok(Parts { head: &packed[..packed.len() - left.0.len()], left, base })
     }
 
     fn next(&mut self) -> Result<Option<Part<'a>>, Damaged> {
@@ -200,7 +225,7 @@ impl<'a> Parts<'a> {
         }
         let begin = self.left.0;
         let number = self.left.byte()?;
-        let length = self.left.small()?;
+        let length = if number == window::ENTRIES { self.left.0.len() } else { self.left.small()? };
         let bytes = self.left.take(length)?;
         Ok(Some(Part { number, whole: &begin[..begin.len() - self.left.0.len()], bytes }))
     }
@@ -238,7 +263,7 @@ impl<'b> Steps<'_, 'b> {
     /// A section comes; an image that stands in what was before is named.
     fn come(&mut self, part: Part<'b>, images: &Images<'_>) {
         let image = match part.bytes {
-            _ if part.number < window::ANCHOR || part.bytes.is_empty() => None,
+            _ if ![window::ANCHOR, window::YOUNGER].contains(&part.number) || part.bytes.is_empty() => None,
             bytes if bytes == images.state => Some(STATE),
             bytes if bytes == images.younger => Some(YOUNGER),
             _ => None,

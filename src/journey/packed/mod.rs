@@ -36,7 +36,7 @@ const TRACES: u8 = 1;
 const RECENT: u8 = 2;
 const LINKS: u8 = 3;
 const JOURNEY: u8 = 4;
-use super::window::section as window;
+use super::window::{Beside, section as window};
 
 /// The number of a touchpoint that is certainly not in the list.
 const ELSEWHERE: u64 = u64::MAX;
@@ -104,10 +104,14 @@ impl Customer {
     pub(crate) fn pack_rest(&self, words: &mut Words, out: &mut Vec<u8>) {
         self.pack_state(words, out);
         if !self.window.is_closed() {
-            section(out, window::WINDOW, |out| self.window.pack_head(out));
-            section(out, window::ENTRIES, |out| self.window.pack_entries(words, out));
+            section(out, window::WINDOW, |out| self.window.pack_head(&self.recent, out));
             section(out, window::ANCHOR, |out| self.window.pack_anchor(words, out));
             section(out, window::YOUNGER, |out| self.window.pack_younger(words, out));
+            // It has no length: one more touchpoint only adds to the end.
+            if self.window.len() > 0 {
+                out.push(window::ENTRIES);
+                self.window.pack_entries(self.beside(), words, out);
+            }
         }
     }
 
@@ -160,11 +164,11 @@ impl Customer {
             if number >= window::WINDOW {
                 state = state.min(before);
             }
-            let length = bytes.small()?;
+            let length = if number == window::ENTRIES { bytes.0.len() } else { bytes.small()? };
             let section = Bytes(bytes.take(length)?);
             match number {
                 TRACES => self.recent.open_traces(section.0)?,
-                RECENT => self.recent.open(section.0)?,
+                RECENT => self.recent.open(section.0, words)?,
                 REDIRECT => self.redirect = Some(Box::new(Redirect::open(section)?)),
                 LINKS => self.open_links(section)?,
                 JOURNEY => {
@@ -178,9 +182,9 @@ impl Customer {
                     }
                     journeys += 1;
                 }
-                window::WINDOW => self.window.open_head(section)?,
-                window::ENTRIES => self.window.open_entries(section.0),
-                window::ANCHOR => self.window.open_anchor(section.0),
+                window::WINDOW => self.window.open_head(section, &self.recent)?,
+                window::ENTRIES => self.window.open_entries(section.0, &self.recent)?,
+                window::ANCHOR => self.window.open_anchor(section.0, &self.recent)?,
                 window::YOUNGER => self.window.open_younger(section.0)?,
                 // Nothing that is known; whoever wrote it has a later layout.
                 _ => return Err(Damaged),
@@ -197,7 +201,7 @@ impl Customer {
     /// Bytes that are no packed customer.
     pub fn check(&self, words: &Words) -> Result<(), Damaged> {
         self.recent.check()?;
-        self.window.check(words)
+        self.window.check(self.beside(), words)
     }
 
     /// The customer that the bytes are, whole and without reference to the dictionary, for readers.
@@ -213,8 +217,14 @@ impl Customer {
 
     /// Takes all that stays packed apart.
     pub(in crate::journey) fn expand(&mut self, words: &Words) -> Result<(), Damaged> {
-        self.recent.expand(words)?;
-        self.window.expand(words)
+        let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+        self.window.expand(beside, words)?;
+        self.recent.expand(words)
+    }
+
+    /// What the window needs of its customer.
+    pub(in crate::journey) fn beside(&self) -> Beside<'_> {
+        Beside { recent: &self.recent, touchpoints: self.touchpoints }
     }
 }
 
