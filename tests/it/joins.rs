@@ -162,10 +162,7 @@ fn a_bought_basket_is_not_abandoned_in_any_order_of_arrival() {
         let (outcomes, _) = decide_with(settings(usize::MAX), &models, &with_end(comes, at(86_400)), &[Fate::Nothing]);
         let holds = net(&outcomes);
         let told: Vec<String> = holds.iter().map(|outcome| format!("{}: {outcome}", outcome.identity.id)).collect();
-        assert!(
-            !holds.iter().any(|outcome| matches!(outcome.what, What::Abandonment { .. })),
-            "{order_of_arrival:?}: {told:?}"
-        );
+        assert!(!told.iter().any(|told| told.contains("abandons basket")), "{order_of_arrival:?}: {told:?}");
         assert!(told.contains(&"c-1: completes basket A".to_owned()), "{order_of_arrival:?}: {told:?}");
         assert!(told.iter().any(|told| told.starts_with("c-1: joins a-1")), "{order_of_arrival:?}: {told:?}");
     }
