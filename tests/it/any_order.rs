@@ -41,9 +41,11 @@ pub(crate) fn net(outcomes: &[Outcome]) -> Vec<Outcome> {
     holds.map(|outcome| Outcome { sequence: 0, hindsight: false, again: false, ..outcome.clone() }).collect()
 }
 
-/// Sequence numbers count on, whatever is told anew; and what can still be told anew is no part of what happened.
+/// Sequence numbers count on, whatever is told anew; what can still be told anew is no part of what happened, and neither is when
+/// somebody used the redirect of an anonymous id last.
 pub(crate) fn unnumbered(customers: Vec<Customer>) -> Vec<Customer> {
-    let mut customers: Vec<Customer> = customers.into_iter().map(Customer::without_window).collect();
+    let known = customers.into_iter().filter(|customer| customer.redirected_to().is_none());
+    let mut customers: Vec<Customer> = known.map(Customer::without_window).collect();
     customers.iter_mut().flat_map(|customer| &mut customer.journeys).for_each(|journey| journey.sequence = 0);
     customers
 }

@@ -66,9 +66,7 @@ fn whole(models: &[Arc<Model>], story: &[Entered], settings: Settings, fates: &[
 }
 
 fn known(world: &mut World) -> Vec<Customer> {
-    let mut customers = unnumbered(world.customers());
-    customers.retain(|customer| customer.redirected_to().is_none());
-    customers
+    unnumbered(world.customers())
 }
 
 /// `JOINS_CASES` asks for more than CI runs.
