@@ -40,7 +40,8 @@ fn run(models: &[Arc<Model>], touchpoints: &[Touchpoint]) -> (BTreeMap<String, V
         wire::encode_outcome(Format::Json, &outcome, &mut bytes);
         said.entry(outcome.model.to_string()).or_default().push(bytes);
     }
-    (said, world.customers())
+    // What can still be told anew holds journeys of its own.
+    (said, world.customers().into_iter().map(Customer::without_window).collect())
 }
 
 fn bytes(customers: &[Customer]) -> usize {
