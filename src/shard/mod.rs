@@ -583,7 +583,7 @@ impl Shard {
             }
             let awaited = hand.next_deadline();
             self.moved.add(&hand, awaited);
-            self.open_bytes += self.customers.put(slot, &hand, undo);
+            self.open_bytes = self.open_bytes.saturating_add_signed(self.customers.put(slot, &hand, undo));
             if !self.scratch.is_empty() {
                 self.decided_at(deadline);
             }
@@ -658,7 +658,8 @@ impl Shard {
         self.moved.add(&hand, awaited);
         self.count(applied);
         if applied != Applied::Duplicate {
-            self.open_bytes += self.customers.put(slot, &hand, self.settings.undo);
+            let grown = self.customers.put(slot, &hand, self.settings.undo);
+            self.open_bytes = self.open_bytes.saturating_add_signed(grown);
             self.publish(log_time, actions);
         }
         if joined && self.settings.state_log == StateLog::Changes {

@@ -107,12 +107,12 @@ fn the_defaults_are_what_the_page_says() {
         } else {
             &[
                 "retired",
+                "memory",
+                "state_memory",
                 "read_token",
                 "write_token",
                 "erase_token",
                 "admin_token",
-                "memory",
-                "state_memory",
                 "brokers",
                 "group",
                 "group_protocol",
