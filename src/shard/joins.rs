@@ -84,7 +84,7 @@ impl Shard {
             && other.can_correct(&anonymous.identity, received.touchpoint, &self.rules, self.customers.words());
         let handed = if is_before { anonymous.receive_before_link(received, self.telling()) } else { None };
         if is_used || handed.is_some() {
-            self.customers.put(slot, anonymous, self.settings.undo);
+            self.keep(slot, anonymous);
         }
         let applied = match handed {
             Some(handed) => {
@@ -130,7 +130,7 @@ impl Shard {
             self.watch_window(slot, other, stream_time);
         }
         if changed {
-            self.customers.put(slot, other, self.settings.undo);
+            self.keep(slot, other);
         }
         if is_new && self.settings.state_log == StateLog::Changes {
             self.refresh_cycle.joined(slot);

@@ -583,7 +583,7 @@ impl Shard {
             }
             let awaited = hand.next_deadline();
             self.moved.add(&hand, awaited);
-            self.open_bytes = self.open_bytes.saturating_add_signed(self.customers.put(slot, &hand, undo));
+            self.keep(slot, &hand);
             if !self.scratch.is_empty() {
                 self.decided_at(deadline);
             }
@@ -658,8 +658,7 @@ impl Shard {
         self.moved.add(&hand, awaited);
         self.count(applied);
         if applied != Applied::Duplicate {
-            let grown = self.customers.put(slot, &hand, self.settings.undo);
-            self.open_bytes = self.open_bytes.saturating_add_signed(grown);
+            self.keep(slot, &hand);
             self.publish(log_time, actions);
         }
         if joined && self.settings.state_log == StateLog::Changes {
@@ -670,6 +669,12 @@ impl Shard {
             self.arm(slot, next);
         }
         self.hand = hand;
+    }
+
+    /// Packs a customer whom the open transaction has changed.
+    fn keep(&mut self, slot: Slot, customer: &Customer) {
+        let grown = self.customers.put(slot, customer, self.settings.undo);
+        self.open_bytes = self.open_bytes.saturating_add_signed(grown);
     }
 
     fn count(&mut self, applied: Applied) {

@@ -6,7 +6,8 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     const WORDS: [&str; 8] = ["null", "undefined", "none", "nan", "anonymous", "guest", "-1", "[object object]"];
     let text = text.trim();
     // Ids are mostly longer than any of the words, and do not begin with a zero.
-    let is_zeros = || text.bytes().all(|byte| matches!(byte, b'0' | b'-'));
+    // Dashes stand in the id of no device, and nowhere else: `0-0` may be somebody of a shop that numbers so.
+    let is_zeros = || text.bytes().all(|byte| byte == b'0' || (byte == b'-' && text.len() == 36));
     text.is_empty()
         || (text.len() <= 15 && WORDS.iter().any(|word| text.eq_ignore_ascii_case(word)))
         || (text.starts_with('0') && is_zeros())
@@ -35,7 +36,7 @@ mod tests {
         ] {
             assert!(is_placeholder(text), "{text}");
         }
-        for text in ["c-0", "01", "10", "guest-7", "nobody", "-", "-2", "00000000-0000-0000-0000-000000000001"] {
+        for text in ["c-0", "01", "10", "guest-7", "nobody", "-", "-2", "0-0", "00000000-0000-0000-0000-000000000001"] {
             assert!(!is_placeholder(text), "{text}");
         }
     }
