@@ -124,15 +124,19 @@ impl Page {
         let (sender, reports) = channel();
         let leads_to = Arc::<OnceLock<String>>::default();
         let page = Page { port, reports, leads_to: leads_to.clone() };
-        std::thread::spawn(move || {
+        beside("page", move || {
             for connection in listener.incoming().flatten() {
                 let (sender, leads_to) = (sender.clone(), leads_to.clone());
                 // A browser opens connections on which it asks nothing.
-                std::thread::spawn(move || answer(connection, &sender, &leads_to));
+                beside("page-request", move || answer(connection, &sender, &leads_to));
             }
         });
         page
     }
+}
+
+fn beside<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) {
+    std::thread::Builder::new().name(name.to_owned()).spawn(work).expect("a thread");
 }
 
 fn answer(connection: TcpStream, reports: &Sender<Value>, leads_to: &OnceLock<String>) -> Option<()> {
