@@ -3,6 +3,7 @@
 use super::closed::{EpisodeIds, add_ids, is_same};
 use super::episodes::{Candidate, about};
 use super::outcome::{Cause, OutcomeBuilder, What};
+use super::tallies::unite_sums;
 use super::{Episode, Journey, Noticed};
 
 impl Journey {
@@ -66,6 +67,7 @@ impl Journey {
 impl Episode {
     /// Takes in all that another one has: what both are worth is worth both.
     fn take_in(&mut self, gone: Episode, noticed: &mut Noticed) {
+        let later = gone.watch.last_progress_at > self.watch.last_progress_at;
         add_ids(&mut self.ids, &gone.ids, noticed);
         match (&mut self.value, gone.value) {
             (Some(mine), Some(more)) if mine.currency == more.currency => {
@@ -77,11 +79,6 @@ impl Episode {
         self.value_at = self.value_at.max(gone.value_at);
         self.touched = self.touched.max(gone.touched);
         self.watch.progress_count = self.watch.progress_count.saturating_add(gone.watch.progress_count);
-        for (place, sum) in gone.sums.into_iter().enumerate() {
-            match self.sums.get_mut(place) {
-                Some(mine) => mine.absorb(sum),
-                None => self.sums.push(sum),
-            }
-        }
+        unite_sums(&mut self.sums, gone.sums, later);
     }
 }

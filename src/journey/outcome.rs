@@ -122,11 +122,29 @@ pub enum What {
         /// The score that was reached, and the rules that added to it; `None` for a rule that is no score.
         score: Option<(u32, Vec<CompactString>)>,
     },
+    /// What an anonymous customer had done belongs to this customer from here on.
+    Merge {
+        /// The anonymous id.
+        from: CompactString,
+        /// What came with it.
+        moved: Moved,
+    },
     /// What was published under the same id does not hold: a touchpoint that came late says otherwise (rule 18).
     Retraction {
         /// What had been published.
         of: Box<What>,
     },
+}
+
+/// What an anonymous journey brought when it was joined to a customer's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// How many touchpoints.
+    pub touchpoints: u64,
+    /// How many episodes that were open, or abandoned and may yet be recovered.
+    pub episodes: u32,
+    /// The stage in which it stood.
+    pub stage: Option<CompactString>,
 }
 
 /// An abandonment that was published.
@@ -247,6 +265,7 @@ impl What {
             What::Resumption { .. } => "resumption",
             What::Recovery { .. } => "recovery",
             What::Friction { .. } => "friction",
+            What::Merge { .. } => "merge",
             What::Retraction { .. } => "retraction",
         }
     }
@@ -265,14 +284,15 @@ impl What {
             | What::Abandonment { .. }
             | What::Resumption { .. }
             | What::Recovery { .. }
-            | What::Friction { .. } => self,
+            | What::Friction { .. }
+            | What::Merge { .. } => self,
         }
     }
 
-    /// What it is about; a transition is about no single thing.
+    /// What it is about; a transition and a merge are about no single thing.
     pub fn about(&self) -> Option<&About> {
         match self {
-            What::Transition { .. } => None,
+            What::Transition { .. } | What::Merge { .. } => None,
             What::Completion { about }
             | What::Abandonment { about, .. }
             | What::Resumption { about, .. }
@@ -287,7 +307,11 @@ impl What {
         match self {
             What::Resumption { answers, .. } | What::Recovery { answers, .. } => Some(*answers),
             What::Retraction { of } => of.answers(),
-            What::Transition { .. } | What::Completion { .. } | What::Abandonment { .. } | What::Friction { .. } => None,
+            What::Transition { .. }
+            | What::Completion { .. }
+            | What::Abandonment { .. }
+            | What::Friction { .. }
+            | What::Merge { .. } => None,
         }
     }
 }
@@ -363,7 +387,7 @@ impl<'a> OutcomeBuilder<'a> {
             | What::Recovery { about, .. }
             | What::Friction { about, .. } => about,
             What::Retraction { of } => return self.name_customer(of),
-            What::Transition { .. } => return,
+            What::Transition { .. } | What::Merge { .. } => return,
         };
         if let Subject::Episode { ids, .. } = &mut about.subject
             && ids.is_empty()
@@ -418,6 +442,7 @@ impl<'a> OutcomeBuilder<'a> {
         match what {
             What::Transition { to, .. } => text(to),
             What::Friction { rule, .. } => text(rule),
+            What::Merge { from, .. } => text(from),
             What::Completion { .. }
             | What::Abandonment { .. }
             | What::Resumption { .. }

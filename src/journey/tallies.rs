@@ -193,44 +193,62 @@ impl TallyState {
         }
     }
 
-    /// Takes in what another one of the same sort has summed up.
-    pub(super) fn absorb(&mut self, other: TallyState) {
-        match (self, other) {
-            (
-                TallyState::Count { customer, journey },
-                TallyState::Count { customer: more, journey: here },
-            ) => (*customer, *journey) = (*customer + more, *journey + here),
-            (
-                TallyState::Number { customer, journey },
-                TallyState::Number { customer: more, journey: here },
-            ) => (*customer, *journey) = (*customer + more, *journey + here),
+    /// Somebody else had summed this up, another identity of the same customer or an episode that goes into this one: the sums
+    /// add. `later`: what it did came later.
+    pub(super) fn unite(&mut self, theirs: TallyState, later: bool) {
+        match (self, theirs) {
+            (TallyState::Count { customer, journey }, TallyState::Count { customer: more, journey: here }) => {
+                *customer = customer.saturating_add(more);
+                *journey = journey.saturating_add(here);
+            }
+            (TallyState::Number { customer, journey }, TallyState::Number { customer: more, journey: here }) => {
+                *customer += more;
+                *journey += here;
+            }
             (TallyState::Money { customer, journey }, TallyState::Money { customer: more, journey: here }) => {
                 more.into_iter().for_each(|money| add_money(customer, money));
                 here.into_iter().for_each(|money| add_money(journey, money));
             }
-            (TallyState::Last { customer, journey, at, .. }, TallyState::Last { customer: c, journey: j, at: then, .. }) => {
-                if at.customer < then.customer {
-                    (*customer, at.customer) = (c, then.customer);
-                }
-                if at.journey < then.journey {
-                    (*journey, at.journey) = (j, then.journey);
+            (
+                TallyState::Last { customer, journey, stages, at },
+                TallyState::Last { customer: last, journey: here, stages: there, at: then },
+            ) => {
+                unite_last((customer, &mut at.customer), (last, then.customer));
+                unite_last((journey, &mut at.journey), (here, then.journey));
+                at.stages.resize(stages.len(), Timestamp::MIN);
+                for (place, (stage, value)) in there.into_iter().enumerate() {
+                    let then = then.stages.get(place).copied().unwrap_or(Timestamp::MIN);
+                    match stages.iter().position(|(known, _)| *known == stage) {
+                        Some(mine) if then > at.stages[mine] => (stages[mine].1, at.stages[mine]) = (value, then),
+                        Some(_) => {}
+                        None => {
+                            stages.push((stage, value));
+                            at.stages.push(then);
+                        }
+                    }
                 }
             }
             (
                 TallyState::Visits { customer, journey, sessions, latest },
-                TallyState::Visits { customer: more, journey: here, sessions: known, latest: then },
+                TallyState::Visits { customer: more, journey: here, sessions: others, latest: last },
             ) => {
-                // A session that is in both was one visit.
-                let both = known.iter().filter(|session| sessions.contains(session)).count() as u64;
-                (*customer, *journey) = (*customer + more.saturating_sub(both), *journey + here.saturating_sub(both));
-                sessions.extend(known.into_iter().filter(|session| !sessions.contains(session)).collect::<Vec<_>>());
-                sessions.drain(..sessions.len().saturating_sub(MAX_SESSIONS));
-                *latest = (*latest).max(then);
+                // A visit in which the customer was both is one.
+                let both = others.iter().filter(|other| sessions.contains(other)).count() as u64;
+                *customer = customer.saturating_add(more).saturating_sub(both);
+                *journey = journey.saturating_add(here).saturating_sub(both);
+                let (mut one, other) =
+                    if later { (std::mem::take(sessions), others) } else { (others, std::mem::take(sessions)) };
+                one.retain(|session| !other.contains(session));
+                one.extend(other);
+                one.drain(..one.len().saturating_sub(MAX_SESSIONS));
+                *sessions = one;
+                *latest = (*latest).max(last);
             }
-            (TallyState::Once { sum, seen }, TallyState::Once { sum: _, seen: others }) => {
-                others.into_iter().for_each(|one| count_once(sum, seen, one));
+            (TallyState::Once { sum, seen }, TallyState::Once { sum: their_sum, seen: others }) => {
+                sum.unite(*their_sum, later);
+                unite_once(sum, seen, others, later);
             }
-            // Of two sorts, where the model changed: this one is of the present sort.
+            // Of another sort: the model changed between, and what the customer has stands.
             (
                 TallyState::Count { .. }
                 | TallyState::Number { .. }
@@ -238,7 +256,7 @@ impl TallyState {
                 | TallyState::Last { .. }
                 | TallyState::Visits { .. }
                 | TallyState::Once { .. },
-                _other_sort,
+                _,
             ) => {}
         }
     }
@@ -419,15 +437,42 @@ fn put(sum: &mut TallyState, added: Amount, here: Here) {
     }
 }
 
-/// Takes out what a thing added before it was told otherwise.
+/// Takes out what a thing added, to be put in again as it is told now.
 fn take_out(sum: &mut TallyState, added: Amount, here: Here) {
     let less = match added {
         Amount::Number(number) => Amount::Number(-number),
         Amount::Money(money) => Amount::Money(Money { micros: money.micros.saturating_neg(), ..money }),
-        // It is one thing still, and is put in again.
-        Amount::One => return,
+        Amount::One => {
+            if let TallyState::Count { customer, journey } = sum {
+                *customer = customer.saturating_sub(1);
+                *journey = journey.saturating_sub(u64::from(matches!(here, Here::Yes)));
+            }
+            return;
+        }
     };
     put(sum, less, here);
+}
+
+/// Of two sums that have been added, what is in both counts once. What either has forgotten stays counted.
+fn unite_once(sum: &mut TallyState, seen: &mut Vec<CountedOnce>, others: Vec<CountedOnce>, later: bool) {
+    let (mut first, mut second) = if later { (std::mem::take(seen), others) } else { (others, std::mem::take(seen)) };
+    for one in &mut second {
+        let Some(place) = first.iter().position(|known| known.hash == one.hash) else { continue };
+        let known = first.remove(place);
+        for known in [&known, &*one] {
+            take_out(sum, known.added, if known.here { Here::Yes } else { Here::No });
+        }
+        // In this journey it came first only if neither had it from one before.
+        let here = known.here && one.here;
+        if known.at > one.at {
+            *one = known;
+        }
+        one.here = here;
+        put(sum, one.added, if here { Here::Yes } else { Here::No });
+    }
+    first.append(&mut second);
+    first.drain(..first.len().saturating_sub(MAX_ONCE));
+    *seen = first;
 }
 
 /// A value as a tally keeps it: what its property is declared to be. A value that is nothing of the kind leaves the one before.
@@ -456,6 +501,22 @@ fn begins_visit(touchpoint: &Touchpoint, sessions: &mut Vec<u64>, latest: &mut O
     }
     sessions.push(hash);
     known.is_none()
+}
+
+/// The sums of two episodes that are one.
+pub(super) fn unite_sums(mine: &mut Vec<TallyState>, theirs: Vec<TallyState>, later: bool) {
+    for (place, sum) in theirs.into_iter().enumerate() {
+        match mine.get_mut(place) {
+            Some(mine) => mine.unite(sum, later),
+            None => mine.push(sum),
+        }
+    }
+}
+
+fn unite_last((mine, at): (&mut Option<Value>, &mut Timestamp), (theirs, then): (Option<Value>, Timestamp)) {
+    if theirs.is_some() && (mine.is_none() || then > *at) {
+        (*mine, *at) = (theirs, then);
+    }
 }
 
 fn add_money(sums: &mut Vec<Money>, money: Money) {

@@ -9,9 +9,11 @@ mod census;
 mod customers;
 mod erasing;
 mod frontier;
+mod joins;
 mod refresh;
 mod slot;
 mod wheel;
+mod windows;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -252,6 +254,8 @@ pub struct Shard {
     spare: Vec<Box<Touchpoint>>,
     /// The customer being worked on, one after the other.
     hand: Customer,
+    /// The second one that a record concerns, where it names two.
+    other: Customer,
     decisions: usize,
     /// Bytes of what they hold: records, and states.
     open_bytes: usize,
@@ -290,6 +294,7 @@ impl Shard {
             applied: Vec::new(),
             spare: Vec::new(),
             hand: Customer::default(),
+            other: Customer::default(),
             decisions: 0,
             open_bytes: 0,
             counts: Counts::default(),
@@ -561,9 +566,12 @@ impl Shard {
         } else if awaited > deadline {
             self.moved.subtract(&hand, awaited);
             self.decided_at(deadline);
-            self.counts.expired += 1;
             self.customers.erase(slot, undo);
-            actions.push(Action::Tombstone(hand.identity.clone()));
+            // Of an anonymous id that was claimed, nothing but by whom is forgotten.
+            if hand.touchpoints > 0 {
+                self.counts.expired += 1;
+                actions.push(Action::Tombstone(hand.identity.clone()));
+            }
             self.note_leaving(slot);
         } else {
             self.moved.subtract(&hand, awaited);
@@ -575,7 +583,7 @@ impl Shard {
             }
             let awaited = hand.next_deadline();
             self.moved.add(&hand, awaited);
-            self.open_bytes = self.open_bytes.saturating_add_signed(self.customers.put(slot, &hand, undo));
+            self.keep(slot, &hand);
             if !self.scratch.is_empty() {
                 self.decided_at(deadline);
             }
@@ -625,7 +633,13 @@ impl Shard {
         let stream_time = self.stream_time.unwrap_or(log_time);
         let (slot, joined) = self.customers.find_or_add(&touchpoint.identity);
         let mut hand = std::mem::take(&mut self.hand);
+        let received = Received { touchpoint, log_time, stream_time };
         if self.customers.open(slot, &mut hand) {
+            if hand.redirected_to().is_some() {
+                self.follow(slot, &mut hand, received, actions);
+                self.hand = hand;
+                return;
+            }
             let awaited = hand.next_deadline();
             self.moved.subtract(&hand, awaited);
             hand.show_namesakes(touchpoint, self.customers.words());
@@ -633,27 +647,18 @@ impl Shard {
             hand.begin(&touchpoint.identity);
         }
         let had_window = hand.has_window();
-        let applied = hand.receive(
-            &self.models,
-            Received { touchpoint, log_time, stream_time },
-            &self.rules,
-            self.customers.words_mut(),
-            &mut self.retelling,
-            &mut self.scratch,
-        );
+        let applied = match touchpoint.linked {
+            Some(_) => self.receive_linked(&mut hand, received, actions),
+            None => self.give_to(&mut hand, received),
+        };
         if !had_window {
             self.watch_window(slot, &hand, stream_time);
         }
         let awaited = hand.next_deadline();
         self.moved.add(&hand, awaited);
-        match applied {
-            Applied::Counted => {}
-            Applied::Ignored => self.counts.ignored += 1,
-            Applied::Duplicate => self.counts.duplicates += 1,
-        }
+        self.count(applied);
         if applied != Applied::Duplicate {
-            let grown = self.customers.put(slot, &hand, self.settings.undo);
-            self.open_bytes = self.open_bytes.saturating_add_signed(grown);
+            self.keep(slot, &hand);
             self.publish(log_time, actions);
         }
         if joined && self.settings.state_log == StateLog::Changes {
@@ -666,25 +671,17 @@ impl Shard {
         self.hand = hand;
     }
 
-    /// The customer may have a window now, which is to be dropped when it is over.
-    fn watch_window(&mut self, slot: Slot, hand: &Customer, now: Timestamp) {
-        if hand.has_window() {
-            self.windows.push_back((now + self.rules.grace, slot));
-        }
+    /// Packs a customer whom the open transaction has changed.
+    fn keep(&mut self, slot: Slot, customer: &Customer) {
+        let grown = self.customers.put(slot, customer, self.settings.undo);
+        self.open_bytes = self.open_bytes.saturating_add_signed(grown);
     }
 
-    /// Drops the windows that are over, so that nothing is kept of customers who have not been active within the grace. What is
-    /// not committed may be undone, so `now` is committed stream time where that can be.
-    fn drop_windows(&mut self, now: Timestamp) {
-        while let Some((_, slot)) = self.windows.pop_front_if(|(look_at, _)| *look_at < now) {
-            let Some(last) = self.customers.window(slot) else { continue };
-            let over_at = last + self.rules.grace;
-            if over_at >= now {
-                self.windows.push_back((over_at, slot));
-            } else if !self.customers.drop_window(slot) {
-                // The open transaction changes the customer.
-                self.windows.push_back((now + self.rules.grace, slot));
-            }
+    fn count(&mut self, applied: Applied) {
+        match applied {
+            Applied::Counted => {}
+            Applied::Ignored => self.counts.ignored += 1,
+            Applied::Duplicate => self.counts.duplicates += 1,
         }
     }
 
@@ -784,6 +781,9 @@ impl Shard {
 /// When to look at the customer next: at the earliest deadline, or, where nothing is awaited, when the customer has been
 /// without a touchpoint for so long that it is forgotten. Whoever has a deadline is not idle until that is decided.
 fn attention(customer: &Customer, deadline: Timestamp, forget_after: Option<Span>) -> Timestamp {
+    if let Some(ends) = customer.redirect_ends(forget_after) {
+        return ends;
+    }
     let idle = || Some(customer.last_touchpoint()? + forget_after?);
     match deadline {
         Timestamp::MAX => idle().unwrap_or(Timestamp::MAX),

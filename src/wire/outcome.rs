@@ -44,6 +44,7 @@ pub(super) fn write(outcome: &Outcome, fields: &mut impl Fields) {
     fields.text_or_null(name!("segment"), outcome.segment.as_deref());
     write_decision(what, fields);
     write_friction(what, fields);
+    write_merge(what, fields);
     fields.text_or_null(name!("retracts"), retracts);
     fields.flag(name!("hindsight"), outcome.hindsight);
     fields.shown(name!("says"), outcome);
@@ -59,6 +60,7 @@ fn write_transition(what: &What, fields: &mut impl Fields) {
         | What::Resumption { .. }
         | What::Recovery { .. }
         | What::Friction { .. }
+        | What::Merge { .. }
         | What::Retraction { .. } => (None, None, None, None),
     };
     fields.text_or_null(name!("from"), from);
@@ -75,6 +77,7 @@ fn write_decision(what: &What, fields: &mut impl Fields) {
         | What::Resumption { .. }
         | What::Recovery { .. }
         | What::Friction { .. }
+        | What::Merge { .. }
         | What::Retraction { .. } => None,
     };
     fields.or_null(name!("decision"), decision, |fields, name, decision| {
@@ -96,6 +99,7 @@ fn write_friction(what: &What, fields: &mut impl Fields) {
         | What::Abandonment { .. }
         | What::Resumption { .. }
         | What::Recovery { .. }
+        | What::Merge { .. }
         | What::Retraction { .. } => None,
     };
     fields.or_null(name!("friction"), friction, |fields, name, (rule, evidence, score)| {
@@ -105,6 +109,27 @@ fn write_friction(what: &What, fields: &mut impl Fields) {
             fields.whole_or_null(name!("score"), score.as_ref().map(|(score, _)| i64::from(*score)));
             let rules = score.as_ref().map_or(&[][..], |(_, rules)| rules);
             fields.list(name!("rules"), rules);
+        });
+    });
+}
+
+fn write_merge(what: &What, fields: &mut impl Fields) {
+    let merge = match what {
+        What::Merge { from, moved } => Some((from, moved)),
+        What::Transition { .. }
+        | What::Completion { .. }
+        | What::Abandonment { .. }
+        | What::Resumption { .. }
+        | What::Recovery { .. }
+        | What::Friction { .. }
+        | What::Retraction { .. } => None,
+    };
+    fields.or_null(name!("merge"), merge, |fields, name, (from, moved)| {
+        fields.record(name, |fields| {
+            fields.text(name!("anonymous_id"), from);
+            fields.whole(name!("touchpoints"), i64::try_from(moved.touchpoints).unwrap_or(i64::MAX));
+            fields.whole(name!("episodes"), moved.episodes.into());
+            fields.text_or_null(name!("stage"), moved.stage.as_deref());
         });
     });
 }

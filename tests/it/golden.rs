@@ -23,8 +23,8 @@ use sillage::wire::pages::{self, Draft, Head, Mark};
 use sillage::wire::{Format, state};
 
 /// The versions that are written now.
-const STATE: u8 = 4;
-const PAGE: u8 = 6;
+const STATE: u8 = 5;
+const PAGE: u8 = 7;
 
 /// The typical customer takes no more than this in the log.
 const TYPICAL_BYTES: usize = 1_100;
@@ -132,8 +132,25 @@ fn a_customer_written_by_any_version_is_read_and_the_current_one_is_written_to_t
     }
 }
 
+/// A customer whom an anonymous one has joined just now, and what is left of that one.
+fn joined_customers(model: &Arc<Model>) -> Vec<Customer> {
+    let mut world = crate::world::World::new(std::slice::from_ref(model), Settings::default(), 1);
+    let at = |minutes: &str| crate::world::after(minutes);
+    let mut cart = crate::world::with_id(crate::world::touchpoint("", "cart.added", at("1m"), "1"), "cart_id", "A");
+    cart.identity = Identity::anonymous("cookie");
+    let mut login = crate::world::touchpoint("dora", "login", at("2m"), "2");
+    login.linked = Some("cookie".into());
+    for touchpoint in [cart, login] {
+        let at = touchpoint.event_time;
+        world.give(0, touchpoint, at);
+    }
+    world.quiet_until(0, at("3m"));
+    world.customers()
+}
+
 /// The end of a customer who began on the page before, two more, that one is gone (since version 3), how another changed
-/// (since version 4), and a word of the dictionary (since version 5); that another has a window (since version 6).
+/// (since version 4), and a word of the dictionary (since version 5); that another has a window (since version 6); a customer
+/// whom an anonymous one has joined, and what is left of that (since version 7).
 fn a_page() -> Vec<u8> {
     let long = |letter: &str| Customer::new(Identity::anonymous(letter.repeat(pages::FULL - 7)));
     let mut draft = Draft::default();
@@ -156,6 +173,9 @@ fn a_page() -> Vec<u8> {
     draft.add_change(&before, &now).expect("added");
     let with_window = packed(&customer_with_window(&model, &touchpoints));
     draft.add_change(&now, &with_window).expect("added");
+    for customer in joined_customers(&model) {
+        draft.add(&packed(&customer)).expect("added");
+    }
     draft.add_word(1, "ad.seen").expect("added");
     draft.finish(&head(1, Some(7))).expect("a page")
 }
@@ -184,8 +204,11 @@ fn a_page_written_by_any_version_is_read_and_the_current_one_is_written_to_the_b
     for version in kept("page", PAGE, a_page) {
         let bytes = bytes("page", version);
         let page = pages::read(&bytes).unwrap_or_else(|reason| panic!("version {version}: {reason}"));
-        let more =
-            usize::from(version >= 3) + usize::from(version >= 4) + usize::from(version >= 5) + usize::from(version >= 6);
+        let more = usize::from(version >= 3)
+            + usize::from(version >= 4)
+            + usize::from(version >= 5)
+            + usize::from(version >= 6)
+            + 2 * usize::from(version >= 7);
         let carried = if version >= 5 { 2 } else { 11 };
         assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + more, carried), "version {version}");
         agrees_with_text("page", version, &page);

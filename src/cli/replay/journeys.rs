@@ -75,9 +75,11 @@ impl Stories {
         episode.state = match outcome.what {
             What::Abandonment { .. } => "abandoned",
             What::Resumption { .. } | What::Friction { .. } => "open",
-            What::Completion { .. } | What::Recovery { .. } | What::Transition { .. } | What::Retraction { .. } => {
-                "completed"
-            }
+            What::Completion { .. }
+            | What::Recovery { .. }
+            | What::Transition { .. }
+            | What::Merge { .. }
+            | What::Retraction { .. } => "completed",
         };
     }
 

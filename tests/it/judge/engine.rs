@@ -82,6 +82,7 @@ pub(super) fn line(outcome: &Outcome) -> String {
         | What::Abandonment { .. }
         | What::Resumption { .. }
         | What::Recovery { .. }
+        | What::Merge { .. }
         | What::Retraction { .. } => {
             format!("{} {subject}", outcome.what.kind())
         }

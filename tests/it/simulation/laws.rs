@@ -441,6 +441,7 @@ impl Truth {
                         What::Abandonment { .. } => "abandonments",
                         What::Resumption { .. } | What::Recovery { .. } => "recoveries",
                         What::Friction { .. } | What::Retraction { .. } => "friction",
+                        What::Merge { .. } => "transitions",
                     };
                     let mut bytes = Vec::new();
                     wire::encode_outcome(Format::Json, &outcome, &mut bytes);
