@@ -471,12 +471,7 @@ impl Journey {
     }
 
     /// What both opens and completes opens one for itself where there is none that it could complete.
-    fn open_to_complete(
-        &mut self,
-        candidate: &Candidate<'_>,
-        noticed: &mut Noticed,
-        outcomes: &mut OutcomeBuilder<'_>,
-    ) {
+    fn open_to_complete(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
         if !candidate.role.opens || self.is_closed(candidate) || !self.all_by_id(candidate).is_empty() {
             return;
         }

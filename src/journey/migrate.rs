@@ -11,7 +11,8 @@ use super::{
     Signs, Standing, TallyState,
 };
 use crate::model::{
-    EpisodeIndex, KindShape, RuleIndex, Section, SegmentIndex, StageIndex, Structure, TallyShape, Way, demands, same_evidence,
+    EpisodeIndex, KindShape, RuleIndex, Section, SegmentIndex, StageIndex, Structure, TallyShape, Way, demands,
+    same_evidence,
 };
 use crate::time::Timestamp;
 

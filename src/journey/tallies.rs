@@ -304,13 +304,7 @@ impl Journey {
 }
 
 /// Adds a touchpoint to what a tally has summed up.
-pub(super) fn add(
-    model: &Model,
-    tally: &Tally,
-    state: &mut TallyState,
-    stage: Option<StageIndex>,
-    touchpoint: &Touchpoint,
-) {
+pub(super) fn add(model: &Model, tally: &Tally, state: &mut TallyState, stage: Option<StageIndex>, touchpoint: &Touchpoint) {
     let sum = &tally.sum;
     if let (Some(once), TallyState::Once { sum: inner, seen }) = (&tally.once, &mut *state) {
         let id = touchpoint.property(once).and_then(Value::as_id);
@@ -379,9 +373,7 @@ pub(super) fn add(
 fn adds(model: &Model, sum: &Sum, touchpoint: &Touchpoint) -> Option<Amount> {
     match sum {
         Sum::Count => Some(Amount::One),
-        Sum::Number(property) => {
-            touchpoint.property(property)?.as_number(model.form(property).decimal).map(Amount::Number)
-        }
+        Sum::Number(property) => touchpoint.property(property)?.as_number(model.form(property).decimal).map(Amount::Number),
         Sum::Money(property) => touchpoint.money(property, model.form(property), model.currency).map(Amount::Money),
         Sum::Last(..) | Sum::Visits => None,
     }

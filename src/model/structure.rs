@@ -323,7 +323,8 @@ fn names(text: &str) -> Option<Structure> {
                 structure.friction = names.map(rule).collect();
             }
             "tallies" => {
-                structure.tallies = names.map(|name| TallyShape { name, sum: SumShape::Count, of: None, once: None }).collect();
+                structure.tallies =
+                    names.map(|name| TallyShape { name, sum: SumShape::Count, of: None, once: None }).collect();
             }
             "segments" => structure.segments = names.collect(),
             _ => return None,

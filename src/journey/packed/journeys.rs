@@ -10,8 +10,8 @@ use super::{Opener, Packer};
 use crate::journey::signs::{Added, Gathered, Question, Seen};
 use crate::journey::watch::PendingArm;
 use crate::journey::{
-    Abandonment, Closed, Counted, Episode, EpisodeId, EpisodeIds, EpisodeKindState, Influence, Journey,
-    SessionSigns, Signs, Standing, TouchpointId, Watch,
+    Abandonment, Closed, Counted, Episode, EpisodeId, EpisodeIds, EpisodeKindState, Influence, Journey, SessionSigns, Signs,
+    Standing, TouchpointId, Watch,
 };
 use crate::model::StageIndex;
 use crate::time::Timestamp;

@@ -11,8 +11,8 @@ use crate::diagnostic::{Faults, Place};
 use crate::expression::Expression;
 use crate::model::written::{self, Kind};
 use crate::model::{
-    Again, Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Friction, Join, Model, RuleIndex, Segment, Sign, Stage,
-    StageIndex, Sum, Tally, TypeRoles, Types,
+    Again, Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Friction, Join, Model, RuleIndex, Segment, Sign,
+    Stage, StageIndex, Sum, Tally, TypeRoles, Types,
 };
 use crate::time::Span;
 use crate::touchpoint::{CURRENCY, Form};
@@ -91,7 +91,8 @@ fn declared(model: &Model, name: &CompactString, written: Option<&(Option<Kind>,
         form,
         is_id: is_once
             || is_joined
-            || model.episodes.iter().any(|kind| kind.ids.contains(name)) || model.friction.iter().any(asks_by),
+            || model.episodes.iter().any(|kind| kind.ids.contains(name))
+            || model.friction.iter().any(asks_by),
     }
 }
 
@@ -376,7 +377,12 @@ fn episode(checked: &episodes::Checked<'_>) -> EpisodeKind {
             None => written.recovered.within.max(REMEMBERED_FOR),
         },
         completes_when: checked.completes_when.clone(),
-        sums_of_any: checked.sums.iter().enumerate().filter(|(_, sum)| sum.of.is_none()).fold(0, |bits, (at, _)| bits | 1 << at),
+        sums_of_any: checked
+            .sums
+            .iter()
+            .enumerate()
+            .filter(|(_, sum)| sum.of.is_none())
+            .fold(0, |bits, (at, _)| bits | 1 << at),
         sums: checked.sums.iter().map(|sum| sum.tally.clone()).collect(),
         joins: checked.joins.iter().map(|(join, _)| join.clone()).collect(),
         strict: written.strict.as_ref().is_some_and(|strict| strict.value),

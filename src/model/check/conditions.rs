@@ -103,7 +103,9 @@ impl<'a> Conditions<'a> {
         self.everywhere.advise("customer", tally("customer"));
         self.everywhere.advise("journey", tally("journey"));
         let last = "add a tally of the latest value, such as `*: { last: csat, of: survey.answered }`, to write `stage.*`";
-        let counted = tallies.iter().any(|tally| matches!(tally.sum, Some(Sum::Count(_) | Sum::Distinct(..) | Sum::Sum(..) | Sum::Visits(_))));
+        let counted = tallies
+            .iter()
+            .any(|tally| matches!(tally.sum, Some(Sum::Count(_) | Sum::Distinct(..) | Sum::Sum(..) | Sum::Visits(_))));
         let elsewhere = if counted { "; counts and sums are `customer.…` and `journey.…`" } else { "" };
         self.everywhere.advise("stage", format!("{last}{elsewhere}"));
         self.everywhere
@@ -333,8 +335,7 @@ const OF_EPISODES: [&str; 6] = ["open", "value", "worth", "touchpoints", "opened
 /// A name must mean one thing in conditions.
 fn check_names(tallies: &[TallyFact<'_>], episodes: &[Episode], sums: &[Vec<TallyFact<'_>>], faults: &mut Faults) {
     for sum in sums.iter().flatten().filter(|sum| OF_EPISODES.contains(&sum.name.value.as_str())) {
-        let cause =
-            format!("a sum cannot be called {}: conditions know that of every episode", quoted(&sum.name.value));
+        let cause = format!("a sum cannot be called {}: conditions know that of every episode", quoted(&sum.name.value));
         faults.error("M046", &sum.name.place, cause, "choose another name, such as `paid`");
     }
     for episode in episodes.iter().filter(|episode| RESERVED.contains(&episode.name.value.as_str())) {

@@ -111,9 +111,7 @@ fn fact<'a>(what: &str, tally: &'a Tally, properties: &[Property], faults: &mut 
         name: &tally.name,
         kind: match tally.sum {
             Some(written::Sum::Last(..)) => kind.map_or(Type::Number, type_of),
-            Some(
-                written::Sum::Sum(..) | written::Sum::Count(_) | written::Sum::Distinct(..) | written::Sum::Visits(_),
-            )
+            Some(written::Sum::Sum(..) | written::Sum::Count(_) | written::Sum::Distinct(..) | written::Sum::Visits(_))
             | None => Type::Number,
         },
         money: kind == Some(Kind::Money),

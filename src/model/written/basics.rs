@@ -192,8 +192,7 @@ fn sum(name: &Name, reader: &mut Reader<'_>, faults: &mut Faults) -> Option<Sum>
     let (way, value) = match given.as_slice() {
         [] => {
             let cause = format!("tally {} does not say how it sums up", quoted(&name.value));
-            let help =
-                "add one of `count: order.completed`, `count distinct: order_id` with `of:`, `sum: total` with `of:`, `last: csat` with `of:`, `visits: any`";
+            let help = "add one of `count: order.completed`, `count distinct: order_id` with `of:`, `sum: total` with `of:`, `last: csat` with `of:`, `visits: any`";
             faults.error("M053", &name.place, cause, help);
             return None;
         }

@@ -1,6 +1,8 @@
 //! An episode kind as it is written.
 
-use super::{Again, List, Name, Progress, Recovery, Tally, Wait, duration, listed_names, lists, progress, tallies, text, types};
+use super::{
+    Again, List, Name, Progress, Recovery, Tally, Wait, duration, listed_names, lists, progress, tallies, text, types,
+};
 use crate::diagnostic::{Faults, Place, Spanned, quoted};
 use crate::time::Span;
 use crate::yaml::{Entry, Value};

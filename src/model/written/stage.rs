@@ -1,8 +1,8 @@
 //! A stage as it is written.
 
 use super::{
-    Again, List, MOST_TIMES, Name, Progress, Recovery, Wait, duration, listed_names, lists, progress, read_times, text, times,
-    types,
+    Again, List, MOST_TIMES, Name, Progress, Recovery, Wait, duration, listed_names, lists, progress, read_times, text,
+    times, types,
 };
 use crate::diagnostic::{Faults, Place, Spanned, quoted};
 use crate::time::Span;
@@ -72,8 +72,19 @@ pub enum Way {
     },
 }
 
-const ONWARD: [&str; 11] =
-    ["quiet", "abandoned at", "every", "at most", "progresses", "recovered within", "at least", "then", "back", "again", "renews"];
+const ONWARD: [&str; 11] = [
+    "quiet",
+    "abandoned at",
+    "every",
+    "at most",
+    "progresses",
+    "recovered within",
+    "at least",
+    "then",
+    "back",
+    "again",
+    "renews",
+];
 
 impl Stage {
     /// A stage that cannot be read keeps its name, so that what mentions it is not reported as well.
