@@ -667,8 +667,11 @@ impl Journey {
             outcomes.set_session(session.as_ref());
             let episode = &mut self.episodes[place];
             episode.watch.abandon(id, deadline, model.episodes[usize::from(episode.kind)].again);
+            // Told again, it is not the latest anew: another may have opened since.
+            if !episode.abandoned {
+                episode.latest_then = self.kinds[usize::from(episode.kind)].opened;
+            }
             episode.abandoned = true;
-            episode.latest_then = self.kinds[usize::from(episode.kind)].opened;
             episode.signs.forget_evidence();
         }
     }

@@ -187,7 +187,11 @@ impl Judge<'_> {
                     let there = self.of_kind(self.episodes[number].kind);
                     let left = (self.seen.len(), self.fired.len());
                     let episode = &mut self.episodes[number];
-                    (episode.state, episode.abandoned, episode.then) = (State::Abandoned, Some(at), there);
+                    (episode.state, episode.abandoned) = (State::Abandoned, Some(at));
+                    // One that opens while it is told again is later than it.
+                    if episode.told == 0 {
+                        episode.then = there;
+                    }
                     episode.left = left;
                     episode.abandonments += 1;
                     episode.told += 1;
