@@ -9,6 +9,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use compact_str::CompactString;
+
 use super::packed::bytes::{Bytes, Damaged, push_id, push_number, push_signed, skip_id};
 use super::packed::words::Words;
 use super::recent::{Recent, SeenBefore, push_word, read_word, set_length};
@@ -21,6 +23,8 @@ use crate::touchpoint::{Identity, Touchpoint, Value};
 pub(super) const MAX_TOUCHPOINTS: usize = 256;
 /// So many bytes of touchpoints, likewise.
 const MAX_BYTES: usize = 128 * 1024;
+/// For so long a claim on an anonymous id of another shard is waited for.
+const CLAIMED_FOR: Span = Span::from_days(7);
 
 /// What is kept of a customer who was active within the grace.
 #[derive(Clone, Debug)]
@@ -38,6 +42,9 @@ pub struct Window {
     entries: Vec<u8>,
     /// Where in there the session of the last touchpoint stands, if it has one.
     session: Option<Range<usize>>,
+    /// Anonymous ids of other shards that the customer has claimed and of which no answer has come, with the instants of the
+    /// links: as long as it may come, what happened since then must be there to be told anew.
+    claims: Vec<(CompactString, Timestamp)>,
     /// The same taken apart, so that it can be read without the dictionary.
     whole: Option<Box<Whole>>,
     /// The state as it was opened: what an anchor is made of.
@@ -101,6 +108,7 @@ impl Default for Window {
             count: 0,
             entries: Vec::new(),
             session: None,
+            claims: Vec::new(),
             whole: None,
             was: Vec::new(),
         }
@@ -110,13 +118,14 @@ impl Default for Window {
 /// What is kept between touchpoints.
 impl PartialEq for Window {
     fn eq(&self, other: &Self) -> bool {
-        let Window { kind, anchor, anchored_at, younger, last, count, entries, session: _, whole, was: _ } = self;
+        let Window { kind, anchor, anchored_at, younger, last, count, entries, session: _, claims, whole, was: _ } = self;
         if *kind != other.kind {
             return false;
         }
         *kind == Kind::Closed
             || (anchor, anchored_at, younger) == (&other.anchor, &other.anchored_at, &other.younger)
                 && (last, count, entries, whole) == (&other.last, &other.count, &other.entries, &other.whole)
+                && *claims == other.claims
     }
 }
 
@@ -128,7 +137,34 @@ impl Window {
 
     /// Whether no touchpoint can come any more that is to be told within it.
     pub(crate) fn is_over(&self, stream_time: Timestamp, grace: Span) -> bool {
-        self.last + grace < stream_time
+        self.lasts_to() + grace < stream_time
+    }
+
+    /// The last step, or the instant to which answers to claims are waited for.
+    fn lasts_to(&self) -> Timestamp {
+        self.claims.iter().map(|(_, at)| *at + CLAIMED_FOR).fold(self.last, Timestamp::max)
+    }
+
+    /// The customer has claimed an anonymous id that lives elsewhere.
+    pub(super) fn claim(&mut self, anonymous: &CompactString, at: Timestamp) {
+        if !self.awaits(anonymous, at) {
+            self.claims.push((anonymous.clone(), at));
+        }
+    }
+
+    /// Whether a claim has not been answered yet.
+    pub(super) fn awaits(&self, anonymous: &str, at: Timestamp) -> bool {
+        self.claims.iter().any(|(claimed, link)| claimed == anonymous && *link == at)
+    }
+
+    /// The claim is answered.
+    pub(super) fn answered(&mut self, anonymous: &str, at: Timestamp) {
+        self.claims.retain(|(claimed, link)| claimed != anonymous || *link != at);
+    }
+
+    /// What happened from this instant on must be there to be told anew.
+    fn held_from(&self) -> Timestamp {
+        self.claims.iter().map(|(_, at)| *at).fold(Timestamp::MAX, Timestamp::min)
     }
 
     /// The last step: what happened at or after it is in order.
@@ -162,13 +198,16 @@ impl Window {
         self.count = 0;
         self.entries.clear();
         self.session = None;
+        self.claims.clear();
         self.whole = None;
     }
 
     /// The models have changed: what came before can be told no more.
     pub(super) fn seal(&mut self) {
         if !self.is_closed() {
+            let claims = std::mem::take(&mut self.claims);
             self.close();
+            self.claims = claims;
             self.kind = Kind::Sealed;
         }
     }
@@ -201,12 +240,16 @@ impl Window {
     fn roll(&mut self, stream_time: Timestamp, grace: Span, beside: Beside<'_>) {
         let is_full = |count: usize, bytes: usize| count >= MAX_TOUCHPOINTS || bytes >= MAX_BYTES;
         let begun = if self.younger.is_none() { self.begun(beside) } else { Timestamp::MIN };
+        let held_from = self.held_from();
         match &mut self.younger {
             None if begun + grace < stream_time || is_full(self.count, self.entries.len()) => {
                 let image = std::mem::take(&mut self.was);
                 self.younger = Some(Younger { image, count: self.count, at: self.last });
             }
-            Some(younger) if younger.at + grace < stream_time || is_full(self.count / 2, self.entries.len() / 2) => {
+            Some(younger)
+                if younger.at + grace < stream_time && younger.at < held_from
+                    || is_full(self.count / 2, self.entries.len() / 2) =>
+            {
                 self.anchor = std::mem::replace(&mut younger.image, std::mem::take(&mut self.was));
                 self.anchored_at = younger.at;
                 let gone = younger.count;
@@ -481,6 +524,8 @@ mod has {
     pub(super) const ANCHORED: u8 = 4;
     /// Its last step is not the latest touchpoint of the history.
     pub(super) const LAST: u8 = 8;
+    /// Claims of it are not answered yet.
+    pub(super) const CLAIMS: u8 = 16;
 }
 
 impl Window {
@@ -493,7 +538,8 @@ impl Window {
         let flags = flag(has::SEALED, self.kind == Kind::Sealed)
             | flag(has::YOUNGER, self.younger.is_some())
             | flag(has::ANCHORED, anchored)
-            | flag(has::LAST, last);
+            | flag(has::LAST, last)
+            | flag(has::CLAIMS, !self.claims.is_empty());
         if flags == 0 {
             return;
         }
@@ -508,15 +554,22 @@ impl Window {
             push_number(out, younger.count as u64);
             push_signed(out, since(younger.at));
         }
+        for (anonymous, at) in &self.claims {
+            push_signed(out, since(*at));
+            push_id(out, &Id::of(anonymous));
+        }
     }
 
-    pub(super) fn open_head(&mut self, mut bytes: Bytes<'_>, recent: &Recent) -> Result<(), Damaged> {
+    pub(super) fn open_head(&mut self, bytes: Bytes<'_>, recent: &Recent) -> Result<(), Damaged> {
+        self.open_head_of(bytes, latest(recent), recent.base().as_millis())
+    }
+
+    fn open_head_of(&mut self, mut bytes: Bytes<'_>, latest: Option<Timestamp>, base: i64) -> Result<(), Damaged> {
         let flags = bytes.byte()?;
-        let base = recent.base().as_millis();
         let since = |bytes: &mut Bytes<'_>| bytes.signed().map(|since| Timestamp::from_millis(base.wrapping_add(since)));
         self.kind = if flags & has::SEALED != 0 { Kind::Sealed } else { Kind::Open };
         self.last = match flags & has::LAST {
-            0 => latest(recent).ok_or(Damaged)?,
+            0 => latest.ok_or(Damaged)?,
             _ => since(&mut bytes)?,
         };
         if flags & has::ANCHORED != 0 {
@@ -525,12 +578,30 @@ impl Window {
         if flags & has::YOUNGER != 0 {
             self.younger = Some(Younger { image: Vec::new(), count: bytes.small()?, at: since(&mut bytes)? });
         }
+        while flags & has::CLAIMS != 0 && !bytes.is_empty() {
+            let at = since(&mut bytes)?;
+            self.claims.push((bytes.id()?.to_text(), at));
+        }
         if bytes.is_empty() { Ok(()) } else { Err(Damaged) }
     }
 
-    /// The last step of a window by its head, counted from the customer's base; `None`: it is the latest touchpoint's.
-    pub(super) fn last_of_head(mut bytes: Bytes<'_>) -> Result<Option<i64>, Damaged> {
-        if bytes.byte()? & has::LAST == 0 { Ok(None) } else { bytes.signed().map(Some) }
+    /// To when a window lasts, without the grace, by its head; `None`: to the latest touchpoint of the history, whose instant
+    /// `latest` tells.
+    pub(super) fn lasts_by_head(
+        head: Bytes<'_>,
+        base: i64,
+        latest: impl FnOnce() -> Result<Timestamp, Damaged>,
+    ) -> Result<Timestamp, Damaged> {
+        let (mut bytes, flags) = (head, Bytes(head.0).byte()?);
+        if flags & has::CLAIMS != 0 {
+            let mut window = Window::default();
+            window.open_head_of(head, latest().ok(), base)?;
+            return Ok(window.lasts_to());
+        }
+        match bytes.byte()? & has::LAST {
+            0 => latest(),
+            _ => Ok(Timestamp::from_millis(base.wrapping_add(bytes.signed()?))),
+        }
     }
 
     /// There is a window, and nothing unusual about it unless its head has said so.

@@ -9,6 +9,7 @@ mod census;
 mod customers;
 mod erasing;
 mod frontier;
+mod handing;
 mod joins;
 mod refresh;
 mod slot;
@@ -30,6 +31,7 @@ use crate::touchpoint::{Identity, Touchpoint};
 
 pub use customers::Customers;
 pub use frontier::{Body, Buffered, Control, Erasure, ErasureScope, Position, Unusable};
+pub use handing::{Claiming, HandOff, Handed, Homes, Misrouted, ShardId};
 pub use slot::Slot;
 
 use census::Census;
@@ -163,6 +165,13 @@ pub enum Action {
     Forget(Identity),
     /// Every shard is to erase this identity: say so in the open transaction.
     Announce(Identity),
+    /// Hand something to another shard in the open transaction.
+    HandOver {
+        /// The shard.
+        to: ShardId,
+        /// What.
+        hand_off: Box<HandOff>,
+    },
     /// What was published of this customer so far must not stay where only the latest record of each key is kept: say so among
     /// the outcomes, in their order.
     Tombstone(Identity),
@@ -179,6 +188,7 @@ impl Action {
             | Action::Remember(_)
             | Action::Forget(_)
             | Action::Announce(_)
+            | Action::HandOver { .. }
             | Action::Tombstone(_)
             | Action::Commit(_) => None,
         }
@@ -213,6 +223,10 @@ pub struct Counts {
     pub erased: u64,
     /// Customers forgotten because no touchpoint came for so long.
     pub expired: u64,
+    /// Touchpoints that were handed on to the shard of their identity.
+    pub handed_on: u64,
+    /// Answers to claims that nobody waits for any more: the customer was erased, or has answered before.
+    pub unheard: u64,
 }
 
 enum Phase {
@@ -233,6 +247,7 @@ pub struct Written<'a> {
 
 /// One shard's state machine.
 pub struct Shard {
+    homes: Homes,
     models: Arc<[Arc<Model>]>,
     settings: Settings,
     customers: Customers,
@@ -277,6 +292,7 @@ impl Shard {
     pub fn new(models: Arc<[Arc<Model>]>, settings: Settings, customers: Customers, progress: Progress) -> Self {
         let rules = Rules { grace: settings.grace, max_delay: settings.max_delay, history: settings.history };
         let mut shard = Shard {
+            homes: Homes::ALONE,
             rules,
             retelling: Retelling::default(),
             windows: VecDeque::new(),
@@ -606,7 +622,12 @@ impl Shard {
         self.open_bytes += held.bytes;
         self.counts.applied += 1;
         match &record.body {
-            Body::Touchpoint(touchpoint) => self.apply_touchpoint(touchpoint, record.log_time, actions),
+            Body::Touchpoint(touchpoint) => {
+                if !self.hand_on(touchpoint, record.log_time, actions) {
+                    self.apply_touchpoint(touchpoint, record.log_time, actions);
+                }
+            }
+            Body::HandOff(hand_off) => self.take_handed(hand_off, actions),
             Body::Unusable(unusable) => {
                 self.counts.dead_letters += 1;
                 actions.push(Action::DeadLetter { input, offset: record.offset, record: unusable.clone() });

@@ -17,13 +17,13 @@ use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner, Sink, Stamped, Verdict};
 use crate::shard::{
-    Action, Body, Buffered, Customers, Erasure, ErasureScope, Input, Progress, Settings, Shard, Slot, StateLog, Unusable,
-    Written,
+    Action, Body, Buffered, Customers, Erasure, ErasureScope, Homes, Input, Misrouted, Progress, Settings, Shard, Slot,
+    StateLog, Unusable, Written,
 };
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 use crate::vitals::{Beat, Taken};
-use crate::wire::{self, Arrival, Format, Limits, Mapping, Wanted, erasures};
+use crate::wire::{self, Arrival, Format, Limits, Mapping, Wanted, erasures, handing};
 
 mod lossy;
 
@@ -63,6 +63,8 @@ pub struct Job {
     pub partitions: u32,
     /// How the inputs are partitioned.
     pub partitioner: Partitioner,
+    /// What becomes of a touchpoint that is found elsewhere.
+    pub misrouted: Misrouted,
     /// A touchpoint of this type asks for its customer to be erased (rule 28).
     pub erase_on: Option<CompactString>,
     /// How often to commit while there is something to commit.
@@ -279,6 +281,7 @@ impl Worker {
                     self.sink.dead_letter(Origin { shard, input, offset }, &record);
                 }
                 Action::Announce(who) => self.sink.announce(&who),
+                Action::HandOver { to, hand_off } => self.sink.hand_over(to, &hand_off),
                 Action::Tombstone(who) => self.sink.tombstone(&who),
                 // Prepare's answers are taken by `commit` itself.
                 Action::Remember(_) | Action::Forget(_) | Action::Commit(_) => {}
@@ -327,7 +330,11 @@ impl Worker {
                     Action::Remember(slot) => changed += remember(sink, *id, shard, slot, ImageKind::Change),
                     Action::Forget(who) => changed += sink.forget(*id, &who),
                     Action::Commit(done) => progress.push((*id, done)),
-                    Action::Publish { .. } | Action::DeadLetter { .. } | Action::Announce(_) | Action::Tombstone(_) => {}
+                    Action::Publish { .. }
+                    | Action::DeadLetter { .. }
+                    | Action::Announce(_)
+                    | Action::HandOver { .. }
+                    | Action::Tombstone(_) => {}
                 }
             }
             // As much is written anew, so that the log is bounded by twice the state; and so many customers as are owed to
@@ -593,7 +600,13 @@ impl ShardOwner for Worker {
             debug!(shard = id, customers = customers.len(), "shard assigned");
             let models = Arc::clone(&self.job.models);
             let mut meters = ShardMeters::new(id, self.job.models.iter().map(Arc::as_ref));
-            let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress);
+            let homes = Homes {
+                here: id,
+                shards: self.job.partitions,
+                partitioner: self.job.partitioner,
+                misrouted: self.job.misrouted,
+            };
+            let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress).among(homes);
             shard.retains_from(retain_from);
             meters.standing(shard.population(), shard.armed());
             let state = shard.customers().bytes() as u64;
@@ -680,6 +693,25 @@ impl ShardOwner for Worker {
         };
         let mut shard = owned.shard.lock();
         let log_time = shard.log_time(origin.input, record.timestamp, self.receipt);
+        shard.receive(origin.input, Buffered { offset: origin.offset, log_time, body });
+        drop(shard);
+        self.note_received(origin.shard);
+    }
+
+    fn handed_over(&mut self, record: RawRecord<'_>) {
+        let origin = record.origin;
+        let Some(owned) = self.shards.get(&origin.shard) else { return };
+        let handed = record.value.ok_or_else(|| "the record has no value".to_owned()).and_then(handing::decode);
+        let mut shard = owned.shard.lock();
+        let (log_time, body) = match handed {
+            // One shard may be ahead of another: each record has the time of what caused it.
+            Ok(hand_off) if origin.input > self.job.topics.len() => (hand_off.log_time, Body::HandOff(Box::new(hand_off))),
+            Ok(hand_off) => {
+                let log_time = shard.log_time(origin.input, record.timestamp, self.receipt);
+                (log_time, Body::HandOff(Box::new(hand_off)))
+            }
+            Err(reason) => (shard.log_time(origin.input, record.timestamp, self.receipt), unusable(reason, &record)),
+        };
         shard.receive(origin.input, Buffered { offset: origin.offset, log_time, body });
         drop(shard);
         self.note_received(origin.shard);

@@ -36,7 +36,7 @@ fn ours(progress: &Progress) -> Found {
 
 /// Nothing is committed, or somebody has set the inputs' offsets.
 fn foreign(offset: Option<i64>) -> Found {
-    Found { offsets: vec![(offset, None); 2] }.with_control(None, None)
+    Found { offsets: vec![(offset, None); 2] }.with_beside(None, None).with_beside(None, None)
 }
 
 fn committed(found: impl IntoIterator<Item = (ShardId, Found)>) -> Event {

@@ -105,6 +105,7 @@ impl Shop {
             topics: vec!["touchpoints".to_owned()].into(),
             partitions: settings.partitions,
             partitioner: Partitioner::Unknown,
+            misrouted: sillage::shard::Misrouted::Apply,
             erase_on: None,
             commit_interval: Span::from_millis(20),
             stale_after: Span::from_days(1),
