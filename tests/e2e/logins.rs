@@ -1,0 +1,139 @@
+//! Baskets that somebody anonymous fills and a customer buys who has logged in between, on a topic of six partitions: nearly
+//! always the two live in different ones (rule 19).
+//!
+//! `LOGINS` asks for more of them than CI runs.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::harness::clients::{Published, Record};
+use crate::harness::{kafka, now_millis, wait};
+use crate::late::net;
+use crate::shop::{SOON, Shop};
+
+/// So many customers log in between two kills.
+const BETWEEN: usize = 150;
+const PARTITIONS: i32 = 6;
+/// The last of them does nothing but fill a basket and log in.
+const KINDS: usize = 5;
+
+fn logins() -> usize {
+    std::env::var("LOGINS").ok().and_then(|count| count.parse().ok()).unwrap_or(600)
+}
+
+struct Customer(usize);
+
+impl Customer {
+    fn id(&self) -> String {
+        format!("c-{}", self.0)
+    }
+
+    fn device(&self) -> String {
+        format!("d-{}", self.0)
+    }
+
+    fn buys(&self) -> bool {
+        self.0 % KINDS != KINDS - 1
+    }
+
+    /// What it does, and when: a basket is filled, the customer logs in and buys.
+    fn acts(&self, began: i64) -> Vec<Value> {
+        let (customer, device) = (Some(self.id()), Some(self.device()));
+        let act = |after: i64, kind: &str, customer: Option<&String>, device: Option<&String>| {
+            json!({
+                "event_id": format!("{}-{after}", self.0),
+                "occurred_at": began + after,
+                "type": kind,
+                "customer_id": customer,
+                "anonymous_id": device,
+                "properties": {"cart_id": format!("cart-{}", self.0), "value": 20, "currency": "EUR"},
+            })
+        };
+        let mut acts = vec![
+            act(0, "product.viewed", None, device.as_ref()),
+            act(100, "cart.added", None, device.as_ref()),
+            act(900, "login", customer.as_ref(), device.as_ref()),
+        ];
+        if self.buys() {
+            // By half of them without the device.
+            let device = device.as_ref().filter(|_| self.0.is_multiple_of(2));
+            acts.push(act(1_400, "order.completed", customer.as_ref(), device));
+        }
+        acts
+    }
+
+    /// By what the producer keys it: the identity, the device, or nothing useful.
+    fn key(&self, act: &Value, number: usize) -> (String, Option<i32>) {
+        let text = |name: &str| act[name].as_str().map(ToOwned::to_owned);
+        let by_identity = text("customer_id").or(text("anonymous_id")).unwrap_or_default();
+        match self.0 % 3 {
+            0 => (by_identity, None),
+            1 => (text("anonymous_id").unwrap_or(by_identity), None),
+            _ => (by_identity, Some((self.0 + number) as i32 % PARTITIONS)),
+        }
+    }
+}
+
+#[test]
+fn a_basket_begun_before_the_login_and_bought_after_it_is_never_left() {
+    let Some(kafka) = kafka() else { return };
+    let shop = Shop::open(kafka, "logins", &["web"], PARTITIONS);
+    let mut service = shop.serve();
+    let reader = shop.reader();
+    let count = logins();
+    for number in 0..count {
+        let customer = Customer(number);
+        let began = now_millis() - 2_000;
+        for (place, act) in customer.acts(began).iter().enumerate() {
+            let (key, partition) = customer.key(act, place);
+            shop.writer.send(Record {
+                topic: &shop.setup.inputs[0],
+                key: &key,
+                value: act.to_string().as_bytes(),
+                partition,
+            });
+        }
+        if number % BETWEEN == BETWEEN / 2 && count < 10_000 {
+            shop.writer.flush();
+            service.kill();
+            service = shop.serve();
+        }
+    }
+    shop.writer.flush();
+    let is = |outcome: &Value, kind: &str| outcome["kind"] == kind;
+    let count_of = |read: &[Published], kind: &str| read.iter().filter(|record| is(&record.json(), kind)).count();
+    let buyers = (0..count).filter(|number| Customer(*number).buys()).count();
+    reader.until("everybody has logged in and bought", SOON * 4, |read| {
+        count_of(read, "merge") >= count && count_of(read, "completion") >= buyers
+    });
+    // Those who have bought nothing leave in their time.
+    reader.until("the others have left", SOON, |read| {
+        let left = read.iter().map(Published::json).filter(|outcome| {
+            is(outcome, "abandonment") && outcome["subject"]["episode"] == "basket" && outcome["customer_id"].is_string()
+        });
+        left.count() >= count - buyers
+    });
+    wait::until("all is applied", SOON, || (service.metric("sillage_lag_records") == 0.0).then_some(()));
+    assert_eq!(service.terminate().status.code(), Some(0));
+    let read = reader.to_the_end();
+    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for outcome in net(&read) {
+        let who = outcome["customer_id"].as_str().or(outcome["anonymous_id"].as_str()).expect("somebody").to_owned();
+        let about = outcome["subject"]["episode"].as_str().unwrap_or_default();
+        if is(&outcome, "merge") || about == "basket" {
+            told.entry(who).or_default().push(format!("{} {about}", outcome["kind"].as_str().expect("a kind")));
+        }
+    }
+    for number in 0..count {
+        let customer = Customer(number);
+        let expected = if customer.buys() { ["merge ", "completion basket"] } else { ["merge ", "abandonment basket"] };
+        let found = told.get(&customer.id()).map(|told| {
+            let mut told = told.clone();
+            told.sort_by_key(|line| !line.starts_with("merge"));
+            told
+        });
+        assert_eq!(found, Some(expected.map(ToOwned::to_owned).to_vec()), "{}", customer.id());
+        assert_eq!(told.get(&customer.device()), None, "{}", customer.device());
+    }
+}
