@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::harness::clients::{Published, Record};
-use crate::harness::{kafka, now_millis, wait};
+use crate::harness::service::Service;
+use crate::harness::{kafka, model, now_millis, wait};
 use crate::late::net;
 use crate::shop::{SOON, Shop};
 
@@ -117,11 +118,17 @@ fn a_basket_begun_before_the_login_and_bought_after_it_is_never_left() {
     wait::until("all is applied", SOON, || (service.metric("sillage_lag_records") == 0.0).then_some(()));
     assert_eq!(service.terminate().status.code(), Some(0));
     let read = reader.to_the_end();
+    check(count, &read);
+}
+
+/// Each customer has joined the device once, and has bought the basket, or left it where nothing was bought; of the device alone
+/// nothing is left.
+fn check(count: usize, read: &[Published]) {
     let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for outcome in net(&read) {
+    for outcome in net(read) {
         let who = outcome["customer_id"].as_str().or(outcome["anonymous_id"].as_str()).expect("somebody").to_owned();
         let about = outcome["subject"]["episode"].as_str().unwrap_or_default();
-        if is(&outcome, "merge") || about == "basket" {
+        if outcome["kind"] == "merge" || about == "basket" {
             told.entry(who).or_default().push(format!("{} {about}", outcome["kind"].as_str().expect("a kind")));
         }
     }
@@ -136,4 +143,51 @@ fn a_basket_begun_before_the_login_and_bought_after_it_is_never_left() {
         assert_eq!(found, Some(expected.map(ToOwned::to_owned).to_vec()), "{}", customer.id());
         assert_eq!(told.get(&customer.device()), None, "{}", customer.device());
     }
+}
+
+/// The same on the embedded log, with a kill.
+#[test]
+fn customers_who_log_in_join_their_devices_over_the_partitions_of_the_embedded_log() {
+    const EACH: usize = 50;
+    let folder = tempfile::Builder::new().prefix("sillage-e2e-logins-").tempdir().expect("a temporary directory");
+    let start = || {
+        let mut service = Service::start_embedded_with(folder.path(), &model("quick.yaml"), 4);
+        service.wait_until_ready(SOON);
+        service
+    };
+    let mut service = start();
+    let count = logins();
+    for first in (0..count).step_by(EACH) {
+        let began = now_millis() - 2_000;
+        let acts = (first..count.min(first + EACH)).flat_map(|number| Customer(number).acts(began));
+        let lines: String = acts.map(|act| format!("{act}\n")).collect();
+        let url = format!("http://{}/v1/touchpoints", service.address().expect("it runs"));
+        ureq::post(&url).content_type("application/x-ndjson").send(lines.as_bytes()).expect("touchpoints are taken");
+        if first == count / 2 / EACH * EACH {
+            service.kill();
+            service = start();
+        }
+    }
+    let buyers = (0..count).filter(|number| Customer(*number).buys()).count();
+    let mut read: Vec<Published> = Vec::new();
+    wait::until("everybody has joined, and bought or left", SOON * 4, || {
+        let after = read.len();
+        let url = format!("http://{}/v1/outcomes?after={after}&limit=10000", service.address()?);
+        let text = ureq::get(&url).call().ok()?.body_mut().with_config().limit(1 << 30).read_to_string().ok()?;
+        for line in text.lines() {
+            let mut line: Value = serde_json::from_str(line).expect("a line is JSON");
+            let (topic, value) = (line["topic"].to_string(), line["outcome"].take().to_string().into_bytes());
+            read.push(Published { topic, timestamp: 0, key: None, headers: BTreeMap::new(), value: Some(value) });
+        }
+        let count_of = |kind: &str| read.iter().filter(|record| record.json()["kind"] == kind).count();
+        let left = read.iter().map(Published::json).filter(|outcome| {
+            outcome["kind"] == "abandonment"
+                && outcome["subject"]["episode"] == "basket"
+                && outcome["customer_id"].is_string()
+        });
+        let all = count_of("merge") >= count && count_of("completion") >= buyers && left.count() >= count - buyers;
+        all.then_some(())
+    });
+    assert_eq!(service.terminate().status.code(), Some(0));
+    check(count, &read);
 }
