@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use super::outcome::OutcomeBuilder;
 use super::packed::Words;
 use super::recent::SeenBefore;
 use super::rewind::{as_read, put_right};
@@ -140,6 +141,9 @@ impl Customer {
                 let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
                 self.window.begin_step(at, stream_time, rules.grace, beside);
             }
+            // What led to it cannot be told anew. But whoever has logged in since had not gone away.
+            retelling.counted.retractions += self.reopen_after(models, at, outcomes);
+            sequences = self.sequences();
             let entries = self.window_entries(words);
             let state = self.detach(words, &sequences);
             self.leave(into, &entries, Redirect { into: None, at, used_at, sequences }, words);
@@ -385,6 +389,19 @@ impl Customer {
         self.window.retell(&entries, last, None, beside, words);
         counted.retractions += put_right(models, &mut sequences, said, says, outcomes);
         self.set_sequences(&sequences);
+    }
+
+    /// Takes back abandonments after an instant that stand; returns how many.
+    fn reopen_after(&mut self, models: &[Arc<Model>], at: Timestamp, outcomes: &mut Vec<Outcome>) -> u64 {
+        let before = outcomes.len();
+        for (model, journey) in models.iter().zip(&mut self.journeys).filter(|(_, journey)| journey.has_begun()) {
+            let mut builder = OutcomeBuilder::new(model, &self.identity, outcomes);
+            journey.reopen_episodes(model, at, &mut builder);
+            journey.reopen_stage(model, at, &mut builder);
+            let segment = journey.find_segment(model);
+            builder.set_segment(segment);
+        }
+        (outcomes.len() - before) as u64
     }
 
     fn window_entries(&self, words: &Words) -> Vec<Entry> {

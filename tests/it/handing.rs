@@ -11,13 +11,13 @@ use sillage::shard::{
     Action, Body, Buffered, Control, Customers, HandOff, Homes, Input, Misrouted, Progress, Settings, Shard, ShardId,
 };
 use sillage::time::{Span, Timestamp};
-use sillage::touchpoint::Touchpoint;
+use sillage::touchpoint::{Identity, Touchpoint};
 use sillage::wire::handing;
 
 use crate::any_order::{GRACE, delayed, delays, net, settings, unnumbered};
 use crate::joins::{step, story};
 use crate::laws::{Entered, Fate, baskets, cases, decide_with, five_stages};
-use crate::world::{NOWHERE, START};
+use crate::world::{NOWHERE, START, touchpoint, with_id};
 
 /// What the producers choose the partition by.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +40,15 @@ struct Town {
     /// Log time of the oldest on its way.
     oldest: Option<Timestamp>,
     outcomes: Vec<Outcome>,
+    /// By shard: what its open transaction holds.
+    open: Vec<Vec<Action>>,
+    /// Whether the next transaction is undone.
+    undoes: std::iter::Cycle<std::vec::IntoIter<bool>>,
     clock: Timestamp,
 }
 
 impl Town {
-    fn new(models: &[Arc<Model>], settings: &Settings, shards: u32) -> Town {
+    fn new(models: &[Arc<Model>], settings: &Settings, shards: u32, undoes: Vec<bool>) -> Town {
         let settings = Settings { control: Control::After(1), ..settings.clone() };
         let start = Progress { positions: vec![NOWHERE; 2], ..Progress::default() };
         let shard = |here| {
@@ -57,13 +61,31 @@ impl Town {
             mail: Vec::new(),
             oldest: None,
             outcomes: Vec::new(),
+            open: (0..shards).map(|_| Vec::new()).collect(),
+            undoes: undoes.into_iter().cycle(),
             clock: START,
         }
     }
 
     fn tell(&mut self, shard: usize, input: Input) {
-        let mut actions = Vec::new();
-        self.shards[shard].handle(input, &mut actions);
+        self.shards[shard].handle(input, &mut self.open[shard]);
+    }
+
+    /// Ends everybody's transaction: some are undone before one goes through.
+    fn settle(&mut self) {
+        for shard in 0..self.shards.len() {
+            if self.undoes.next().unwrap_or(false) {
+                self.open[shard].clear();
+                self.tell(shard, Input::Aborted);
+            }
+            self.tell(shard, Input::Prepare);
+            let decided = std::mem::take(&mut self.open[shard]);
+            self.tell(shard, Input::Committed);
+            self.publish(decided);
+        }
+    }
+
+    fn publish(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
                 Action::Publish { outcome, .. } => self.outcomes.push(*outcome),
@@ -92,17 +114,20 @@ impl Town {
 
     /// Everything on its way arrives, and what comes of it.
     fn deliver(&mut self) {
+        self.settle();
         while !self.mail.is_empty() {
             for (to, bytes) in std::mem::take(&mut self.mail) {
                 let hand_off: HandOff = handing::decode(&bytes).expect("what was written");
                 self.give(to as usize, 1, hand_off.log_time, Body::HandOff(Box::new(hand_off)));
             }
+            self.settle();
         }
         self.oldest = None;
     }
 
     /// Time passes, and what is on its way arrives after so long.
     fn pass(&mut self, until: Timestamp, wait: Span) {
+        self.settle();
         while let Some(oldest) = self.oldest.filter(|oldest| *oldest + wait < until) {
             self.clock = self.clock.max(oldest + wait);
             self.quiet_until(self.clock);
@@ -110,9 +135,11 @@ impl Town {
             // What is handed over at this very instant is applied when time goes on.
             self.clock = self.clock + Span::from_millis(1);
             self.quiet_until(self.clock);
+            self.settle();
         }
         self.clock = self.clock.max(until);
         self.quiet_until(self.clock);
+        self.settle();
     }
 
     fn customers(&mut self) -> Vec<Customer> {
@@ -138,9 +165,9 @@ fn whole(
     models: &[Arc<Model>],
     comes: &[Entered],
     end: Timestamp,
-    (shards, keyed, hasty): (u32, Keyed, &[bool]),
+    (shards, keyed, hasty, undoes): (u32, Keyed, &[bool], Vec<bool>),
 ) -> (Vec<Outcome>, Vec<Customer>) {
-    let mut town = Town::new(models, &settings(usize::MAX), shards);
+    let mut town = Town::new(models, &settings(usize::MAX), shards, undoes);
     for ((number, (touchpoint, log_time)), hasty) in comes.iter().enumerate().zip(hasty.iter().cycle()) {
         let wait = if *hasty { Span::from_millis(1) } else { Span::from_millis(GRACE.as_millis() / 4) };
         town.pass(*log_time, wait);
@@ -167,6 +194,7 @@ proptest! {
         shards in prop::sample::select(vec![1_u32, 2, 7, 64]),
         keyed in prop::sample::select(vec![Keyed::ByIdentity, Keyed::ByDevice, Keyed::AtRandom]),
         hasty in prop::collection::vec(any::<bool>(), 1..10),
+        undoes in prop::collection::vec(any::<bool>(), 1..10),
     ) {
         // Half of the grace is for the way between the shards.
         let delays: Vec<i64> = delays.iter().map(|delay| delay / 2).collect();
@@ -176,8 +204,50 @@ proptest! {
         let (outcomes, mut alone) = decide_with(settings(usize::MAX), &models, &comes, &[Fate::Nothing]);
         alone.quiet_until(0, end);
         let expected = net(&[outcomes, alone.take_outcomes()].concat());
-        let (holds, state) = whole(&models, &comes, end, (shards, keyed, &hasty));
+        let (holds, state) = whole(&models, &comes, end, (shards, keyed, &hasty, undoes));
         prop_assert_eq!(holds, expected);
         prop_assert_eq!(state, unnumbered(alone.customers()));
+    }
+}
+
+/// Somebody fills a basket, logs in ten minutes later and buys after ten more. One of the two partitions is three hours ahead of
+/// the other, as in a backlog, or where one worker was away.
+#[test]
+fn a_bought_basket_is_not_abandoned_at_last_however_far_the_shards_are_apart() {
+    let models = [baskets(), five_stages()];
+    let at = |minutes: i64| START + Span::from_secs(60 * minutes);
+    let home = |id: &str| Partitioner::Murmur2.partition(id.as_bytes(), 2).expect("it is known") as usize;
+    let device = (0..).map(|number| format!("a-{number}")).find(|id| home(id) == 0).expect("one of them");
+    let customer = (0..).map(|number| format!("c-{number}")).find(|id| home(id) == 1).expect("one of them");
+    let mut basket = with_id(touchpoint("", "cart.added", at(0), "basket"), "cart_id", "A");
+    basket.identity = Identity::anonymous(device.as_str());
+    let login = Touchpoint { linked: Some(device.as_str().into()), ..touchpoint(&customer, "login", at(10), "login") };
+    let order = with_id(touchpoint(&customer, "order.completed", at(20), "order"), "cart_id", "A");
+    let day = at(60 * 24);
+    for first in [0, 1] {
+        let mut town = Town::new(&models, &settings(usize::MAX), 2, vec![false]);
+        let story = [vec![&basket], vec![&login, &order]];
+        // Everything that the one has to do is done before the other begins.
+        for shard in [first, 1 - first] {
+            for touchpoint in &story[shard] {
+                town.give(shard, 0, touchpoint.event_time, Body::Touchpoint(Box::new((*touchpoint).clone())));
+            }
+            town.tell(shard, Input::CaughtUp { input: 0, position: town.offsets[shard][0], at: at(180) });
+        }
+        for _ in 0..4 {
+            town.deliver();
+            town.quiet_until(at(181));
+        }
+        town.quiet_until(day);
+        town.settle();
+        assert!(town.mail.is_empty());
+        let holds = net(&town.outcomes);
+        let told: Vec<String> = holds.iter().map(|outcome| format!("{}: {outcome}", outcome.identity.id)).collect();
+        assert!(!told.iter().any(|told| told.contains("abandons basket")), "{first} first: {told:#?}");
+        assert!(told.contains(&format!("{customer}: completes basket A")), "{first} first: {told:#?}");
+        assert!(
+            told.iter().any(|told| told.starts_with(&format!("{customer}: joins {device}"))),
+            "{first} first: {told:#?}"
+        );
     }
 }
