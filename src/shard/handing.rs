@@ -139,7 +139,7 @@ impl Shard {
         }
         let Some(to) = self.elsewhere(&touchpoint.identity) else { return false };
         self.counts.handed_on += 1;
-        hand_over(to, log_time, Handed::Touchpoint(Box::new(touchpoint.clone())), actions);
+        self.hand_over(to, log_time, Handed::Touchpoint(Box::new(touchpoint.clone())), actions);
         true
     }
 
@@ -164,7 +164,7 @@ impl Shard {
         if let Some(handed) = &mut handed {
             handed.expand(self.customers.words());
         }
-        hand_over(claim.from, log_time, Handed::Answer { claim: claim.clone(), handed }, actions);
+        self.hand_over(claim.from, log_time, Handed::Answer { claim: claim.clone(), handed }, actions);
     }
 
     fn hear_answer(
@@ -215,9 +215,10 @@ impl Shard {
         self.other = hand;
         self.publish(log_time, actions);
     }
-}
 
-/// Writes to another shard in the open transaction.
-pub(super) fn hand_over(to: ShardId, log_time: Timestamp, what: Handed, actions: &mut Vec<Action>) {
-    actions.push(Action::HandOver { to, hand_off: Box::new(HandOff { log_time, what }) });
+    /// Writes to another shard in the open transaction.
+    pub(super) fn hand_over(&mut self, to: ShardId, log_time: Timestamp, what: Handed, actions: &mut Vec<Action>) {
+        self.counts.handed_over += 1;
+        actions.push(Action::HandOver { to, hand_off: Box::new(HandOff { log_time, what }) });
+    }
 }

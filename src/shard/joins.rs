@@ -4,7 +4,7 @@
 //! ([`crate::journey::HandedOver`]). Where both live in this shard, the transaction that applies the touchpoint changes both;
 //! otherwise shards hand it to each other.
 
-use super::handing::{self, Claiming, Handed};
+use super::handing::{Claiming, Handed};
 use super::{Action, Shard, ShardId, Slot, StateLog};
 use crate::journey::{Applied, Claim, Customer, HandedOver, Received, Telling};
 use crate::time::{Span, Timestamp};
@@ -33,7 +33,7 @@ impl Shard {
             can_tell_from: hand.can_tell_from(),
         };
         if let Some(to) = self.elsewhere(&Identity::anonymous(anonymous.clone())) {
-            handing::hand_over(to, received.log_time, Handed::Claim(claim), actions);
+            self.hand_over(to, received.log_time, Handed::Claim(claim), actions);
             return hand.await_answer(received, at, self.telling());
         }
         let handed = self.answer(&hand.identity, &claim, received.stream_time);
@@ -131,7 +131,7 @@ impl Shard {
         }
         self.publish(received.log_time, actions);
         let followed = Handed::Followed { customer: into.id, since, touchpoint: Box::new(touchpoint.clone()), handed };
-        handing::hand_over(to, received.log_time, followed, actions);
+        self.hand_over(to, received.log_time, followed, actions);
     }
 
     /// Takes the second customer that a record concerns in hand, to be put back with [`Shard::put_other`]: where its row is, and

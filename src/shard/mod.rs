@@ -170,7 +170,9 @@ pub struct Counts {
     pub erased: u64,
     /// Customers forgotten because no touchpoint came for so long.
     pub expired: u64,
-    /// Touchpoints that were handed on to the shard of their identity.
+    /// Records written for other shards, of all sorts.
+    pub handed_over: u64,
+    /// Of these, touchpoints that were handed on to the shard of their identity.
     pub handed_on: u64,
     /// Answers to claims that nobody waits for any more: the customer was erased, or has answered before.
     pub unheard: u64,
