@@ -20,6 +20,7 @@ use super::health::{Standing, Watch};
 use super::standby::{Decision, Standby};
 use crate::config::{Config, KafkaLog, Log};
 use crate::embedded::{self, Store};
+use crate::frontiers::Frontiers;
 use crate::http::NotAsked;
 use crate::kafka::erase::Eraser;
 use crate::kafka::{self, Trouble};
@@ -27,6 +28,7 @@ use crate::lookup::{Lookup, Missing};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::shard::Misrouted;
+use crate::time::Span;
 use crate::wire::Mapping;
 use crate::wire::pages::Mark;
 use crate::worker::Job;
@@ -200,6 +202,7 @@ impl Life {
             stale_after: self.config.stale_after,
             now: self.clock.handle(),
             lookup: Arc::clone(&self.lookup),
+            frontiers: None,
         }
     }
 
@@ -208,7 +211,14 @@ impl Life {
         let facts = self.reach(&connection, log.create)?;
         kafka::feel_pulse(&connection, self.lookup.vitals(), self.stop.flag()).map_err(Ended::Unable)?;
         let homes = (facts.partitions, log.partitioner, log.misrouted);
-        let job = self.job(connection.inputs.clone(), homes);
+        let mut job = self.job(connection.inputs.clone(), homes);
+        let hands_over = facts.partitions > 1 && log.partitioner != Partitioner::Unknown;
+        if hands_over && self.config.shard.grace > Span::ZERO {
+            let frontiers = Arc::new(Frontiers::new(self.config.shard.grace));
+            let paced = kafka::keep_pace(&connection, facts.partitions, &frontiers, &job.now, self.stop.flag());
+            paced.map_err(Ended::Unable)?;
+            job.frontiers = Some(frontiers);
+        }
         let entrance = &self.entrance;
         let crew =
             Crew::on_kafka(&connection, facts.clone(), self.config.workers, &job, entrance, &self.stop, &crew::bare());

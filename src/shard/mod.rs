@@ -208,6 +208,9 @@ pub struct Shard {
     /// Customers who have a window, and when to see whether it is over.
     windows: VecDeque<(Timestamp, Slot)>,
     held: bool,
+    /// Nothing is decided beyond this, and whether something would have been.
+    bound: Timestamp,
+    is_at_bound: bool,
     stream_time: Option<Timestamp>,
     committed: Progress,
     phase: Phase,
@@ -255,6 +258,8 @@ impl Shard {
             wheel: Wheel::starting_at(progress.stream_time),
             refresh_cycle: RefreshCycle::default(),
             held: false,
+            bound: Timestamp::MAX,
+            is_at_bound: false,
             phase: Phase::Deciding,
             applied: Vec::new(),
             spare: Vec::new(),
@@ -437,6 +442,27 @@ impl Shard {
         self.wheel.len()
     }
 
+    /// Nothing is to be decided beyond this instant, since others have not come so far; decides nothing by itself.
+    pub fn bind(&mut self, bound: Timestamp) {
+        self.bound = bound;
+    }
+
+    /// Whether more would have been decided the last time, but for others who have not come so far.
+    pub fn is_at_bound(&self) -> bool {
+        self.is_at_bound
+    }
+
+    /// What is decided next counts from this instant on, as far as it is known and all before is committed.
+    pub fn frontier(&self) -> Option<Timestamp> {
+        if self.is_dirty() {
+            return self.committed.stream_time;
+        }
+        match self.inputs.reach() {
+            Reach::Nowhere => self.stream_time,
+            Reach::Until(next) | Reach::Record(next) => Some(self.stream_time.map_or(next, |now| now.max(next))),
+        }
+    }
+
     /// Whether nothing is decided because stream time is ahead of the worker clock (rule 5): another owner's clock was ahead.
     pub fn is_held(&self) -> bool {
         self.held
@@ -461,9 +487,17 @@ impl Shard {
 
     /// Applies records and fires deadlines as far as the inputs allow (rule 4).
     fn decide(&mut self, actions: &mut Vec<Action>) {
+        self.is_at_bound = false;
         while !self.is_full() {
             match self.inputs.reach() {
                 Reach::Nowhere => return,
+                Reach::Until(instant) | Reach::Record(instant) if instant > self.bound => {
+                    self.is_at_bound = true;
+                    if self.bound > Timestamp::MIN {
+                        self.advance(self.bound, actions);
+                    }
+                    return;
+                }
                 Reach::Until(instant) => {
                     self.advance(instant, actions);
                     return;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use tracing::{debug, error, warn};
 
+use crate::frontiers::Frontiers;
 use crate::journey::Outcome;
 use crate::lookup::{Lookup, Missing, SharedShard, TooMuch};
 use crate::memory::Waiting;
@@ -34,6 +35,8 @@ use lossy::Lossy;
 const PAGE_BYTES: usize = 256;
 /// A shard that owes a turn to those who have gone makes a step of it so often, be there touchpoints or not.
 const STEP: Span = Span::from_secs(10);
+/// Where shards wait for each other, a transaction is committed after so long.
+const AT_BOUND: Span = Span::from_millis(10);
 /// A shard that was given up is kept so long, in case it comes back: not for ever, since somebody else may have it, and erases.
 const KEPT: Span = Span::from_secs(60);
 
@@ -75,6 +78,8 @@ pub struct Job {
     pub now: Now,
     /// Where readers find the journeys.
     pub lookup: Arc<Lookup>,
+    /// How far all shards have come; `None` where none hands anything to another.
+    pub frontiers: Option<Arc<Frontiers>>,
 }
 
 struct OwnedShard {
@@ -129,6 +134,8 @@ pub struct Worker {
     round: usize,
     /// Whether a round since the last commit has emptied the log.
     caught_up: bool,
+    /// Whether a shard waits for others to come as far.
+    is_at_bound: bool,
     /// Bytes that the shards' open transactions hold.
     open_bytes: usize,
     last_step: Timestamp,
@@ -167,6 +174,7 @@ impl Worker {
             commit_ended: last_commit,
             round: 0,
             caught_up: true,
+            is_at_bound: false,
             open_bytes: 0,
             last_step: last_commit,
             was_assigned: false,
@@ -177,6 +185,26 @@ impl Worker {
             published: Vec::new(),
             stopped: None,
         }
+    }
+
+    /// Tells how far the shards have come, and lets them go on as far as those of others allow.
+    fn keep_pace(&mut self, now: Timestamp) {
+        let Some(frontiers) = self.job.frontiers.clone() else { return };
+        for (id, owned) in &self.shards {
+            frontiers.reached(*id, owned.shard.lock().frontier(), now);
+        }
+        let bound = frontiers.bound(now);
+        let mut waiting = Vec::new();
+        for (id, owned) in &self.shards {
+            let mut shard = owned.shard.lock();
+            shard.bind(bound);
+            if shard.is_at_bound() {
+                waiting.push(*id);
+            }
+        }
+        waiting.iter().for_each(|id| self.handle(*id, Input::Received));
+        let waits = |owned: &OwnedShard| owned.shard.lock().is_at_bound();
+        self.is_at_bound = self.shards.values().any(waits);
     }
 
     fn note_received(&mut self, shard: ShardId) {
@@ -380,7 +408,9 @@ impl Worker {
     /// interval, it would stay behind for ever.
     fn is_commit_due(&self, now: Timestamp) -> bool {
         let took = self.commit_ended.since(self.last_commit);
-        now.since(self.last_commit) >= self.job.commit_interval
+        // Others wait for what is committed, and this waits for them.
+        let interval = if self.is_at_bound { AT_BOUND.min(self.job.commit_interval) } else { self.job.commit_interval };
+        now.since(self.last_commit) >= interval
             && (self.caught_up || now.since(self.commit_ended).as_millis() >= 2 * took.as_millis())
     }
 
@@ -438,6 +468,9 @@ impl Worker {
     }
 
     fn forget(&mut self, shards: &[ShardId]) {
+        if let Some(frontiers) = &self.job.frontiers {
+            shards.iter().for_each(|shard| frontiers.gone(*shard));
+        }
         for id in shards {
             self.job.lookup.remove(*id);
             if let Some(mut owned) = self.shards.remove(id) {
@@ -609,6 +642,10 @@ impl ShardOwner for Worker {
             let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress).among(homes);
             shard.retains_from(retain_from);
             meters.standing(shard.population(), shard.armed());
+            if let Some(frontiers) = &self.job.frontiers {
+                frontiers.reached(id, shard.frontier(), now);
+                shard.bind(frontiers.bound(now));
+            }
             let state = shard.customers().bytes() as u64;
             let shard = SharedShard::new(shard);
             self.job.lookup.add(id, shard.clone());
@@ -745,6 +782,7 @@ impl ShardOwner for Worker {
         self.receipt = now;
         self.lossy.tell(now);
         self.release(now);
+        self.keep_pace(now);
         self.kept.retain(|_, kept| now.since(kept.since) < KEPT);
         self.caught_up |= std::mem::take(&mut self.round) < FEW;
         if self.is_commit_due(now) {

@@ -97,6 +97,7 @@ fn job(rest: &str) -> Job {
         stale_after: Span::from_secs(300),
         now: Arc::new(|| NOW),
         lookup: Arc::new(Lookup::default()),
+        frontiers: None,
     }
 }
 

@@ -1,9 +1,11 @@
 //! Customers who live in several shards (rule 19): whatever their number and the key of the inputs, everybody's story is that of
 //! one shard.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use sillage::frontiers::Frontiers;
 use sillage::journey::{Customer, Outcome};
 use sillage::model::Model;
 use sillage::partitioner::Partitioner;
@@ -249,5 +251,78 @@ fn a_bought_basket_is_not_abandoned_at_last_however_far_the_shards_are_apart() {
             told.iter().any(|told| told.starts_with(&format!("{customer}: joins {device}"))),
             "{first} first: {told:#?}"
         );
+    }
+}
+
+/// A backlog of a day is read by shards of which each goes at its own pace, in turns that a dice deals, with no shard decided more
+/// than a quarter of the grace beyond the least.
+fn drain(
+    models: &[Arc<Model>],
+    comes: &[Entered],
+    end: Timestamp,
+    (shards, keyed, turns): (u32, Keyed, &[u8]),
+) -> (Vec<Outcome>, Vec<Customer>) {
+    let mut town = Town::new(models, &settings(usize::MAX), shards, vec![false]);
+    let frontiers = Frontiers::new(GRACE);
+    let mut backlog: Vec<VecDeque<&Entered>> = vec![VecDeque::new(); shards as usize];
+    for (number, entered) in comes.iter().enumerate() {
+        backlog[partition(&entered.0, keyed, number, shards)].push_back(entered);
+    }
+    let mut turns = turns.iter().cycle();
+    let clock = |round: i64| START + Span::from_millis(round);
+    for round in 0.. {
+        for shard in 0..shards as usize {
+            frontiers.reached(shard as ShardId, town.shards[shard].frontier(), clock(round));
+        }
+        for shard in 0..shards as usize {
+            let bound = frontiers.bound(clock(round));
+            town.shards[shard].bind(bound);
+            // Now and then everybody has a turn.
+            let least = u8::from(round % 16 == 15);
+            for _ in 0..turns.next().copied().unwrap_or(1).max(least) {
+                if let Some((touchpoint, log_time)) = backlog[shard].pop_front() {
+                    town.give(shard, 0, *log_time, Body::Touchpoint(Box::new(touchpoint.clone())));
+                }
+            }
+            if backlog[shard].is_empty() {
+                // Everything has been handed over, though not all of it may have been decided.
+                let (position, waits) = (town.offsets[shard][0], town.shards[shard].buffered(0).records > 0);
+                let input = if waits { Input::Received } else { Input::CaughtUp { input: 0, position, at: end } };
+                town.tell(shard, input);
+            } else {
+                town.tell(shard, Input::Received);
+            }
+        }
+        town.deliver();
+        if town.shards.iter().all(|shard| shard.stream_time() == Some(end)) && town.mail.is_empty() {
+            return (net(&town.outcomes), unnumbered(town.customers()));
+        }
+        assert!(round < 100_000, "it comes to an end");
+    }
+    unreachable!("the loop has no other end")
+}
+
+proptest! {
+    #![proptest_config(cases(cases_wanted()))]
+
+    #[test]
+    fn a_backlog_that_shards_read_at_different_paces_ends_alike(
+        steps in prop::collection::vec(step(), 1..30),
+        delays in delays(),
+        shards in prop::sample::select(vec![2_u32, 7]),
+        keyed in prop::sample::select(vec![Keyed::ByIdentity, Keyed::ByDevice, Keyed::AtRandom]),
+        turns in prop::collection::vec(0..6_u8, 1..12),
+    ) {
+        // What is out of order and how far shards are apart share the grace.
+        let delays: Vec<i64> = delays.iter().map(|delay| delay / 4).collect();
+        let comes = delayed(&story(&steps), &delays);
+        let end = comes.last().map_or(START, |(_, at)| *at) + Span::from_days(2);
+        let models = [baskets(), five_stages()];
+        let (outcomes, mut alone) = decide_with(settings(usize::MAX), &models, &comes, &[Fate::Nothing]);
+        alone.quiet_until(0, end);
+        let expected = net(&[outcomes, alone.take_outcomes()].concat());
+        let (holds, state) = drain(&models, &comes, end, (shards, keyed, &turns));
+        prop_assert_eq!(holds, expected);
+        prop_assert_eq!(state, unnumbered(alone.customers()));
     }
 }

@@ -206,6 +206,7 @@ fn job(plan: &Plan, now: &Now) -> Job {
         stale_after: scaled(Span::from_secs(300)),
         now: Arc::clone(now),
         lookup: Arc::new(Lookup::default()),
+        frontiers: None,
     }
 }
 

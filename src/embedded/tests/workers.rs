@@ -142,6 +142,7 @@ impl Running {
             stale_after: Span::from_days(3_650),
             now: Arc::clone(now),
             lookup: Arc::clone(&lookup),
+            frontiers: None,
         };
         let thread = |worker| {
             let (store, watch, stop, job, now) =

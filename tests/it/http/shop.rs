@@ -111,6 +111,7 @@ impl Shop {
             stale_after: Span::from_days(1),
             now: Arc::clone(&now),
             lookup: Arc::clone(&lookup),
+            frontiers: None,
         };
         let stop = Stop::default();
         let crew = Crew::on_store(&store, 2, &job, &stop, &crew::bare()).expect("workers");

@@ -76,6 +76,7 @@ impl Process {
             stale_after: Span::from_days(1),
             now: Arc::clone(&now),
             lookup: Arc::clone(&lookup),
+            frontiers: None,
         };
         let followed = restores::follow(sim, id)?;
         let mut transactions = SimTransactions::new(Arc::clone(sim), id, number);
