@@ -11,7 +11,7 @@ use crate::harness::clients::{Published, Record};
 use crate::harness::service::Service;
 use crate::harness::{kafka, model, now_millis, wait};
 use crate::late::net;
-use crate::shop::{SOON, Shop};
+use crate::shop::{BASKET_QUIET, SOON, Shop};
 
 /// So many customers log in between two kills.
 const BETWEEN: usize = 150;
@@ -102,23 +102,20 @@ fn a_basket_begun_before_the_login_and_bought_after_it_is_never_left() {
         }
     }
     shop.writer.flush();
-    let is = |outcome: &Value, kind: &str| outcome["kind"] == kind;
-    let count_of = |read: &[Published], kind: &str| read.iter().filter(|record| is(&record.json(), kind)).count();
-    let buyers = (0..count).filter(|number| Customer(*number).buys()).count();
-    reader.until("everybody has logged in and bought", SOON * 4, |read| {
-        count_of(read, "merge") >= count && count_of(read, "completion") >= buyers
-    });
-    // Those who have bought nothing leave in their time.
-    reader.until("the others have left", SOON, |read| {
-        let left = read.iter().map(Published::json).filter(|outcome| {
-            is(outcome, "abandonment") && outcome["subject"]["episode"] == "basket" && outcome["customer_id"].is_string()
-        });
-        left.count() >= count - buyers
-    });
+    until_decided(&service);
     wait::until("all is applied", SOON, || (service.metric("sillage_lag_records") == 0.0).then_some(()));
     assert_eq!(service.terminate().status.code(), Some(0));
     let read = reader.to_the_end();
     check(count, &read);
+}
+
+/// Waits until stream time has passed every deadline of those who have bought nothing.
+fn until_decided(service: &Service) {
+    let end = now_millis() + BASKET_QUIET + 1_000;
+    wait::until_true("stream time to pass the last deadline", SOON * 4, || {
+        let behind = service.metric("sillage_stream_time_behind_seconds");
+        now_millis() - (behind * 1e3) as i64 > end
+    });
 }
 
 /// Each customer has joined the device once, and has bought the basket, or left it where nothing was bought; of the device alone
@@ -168,26 +165,22 @@ fn customers_who_log_in_join_their_devices_over_the_partitions_of_the_embedded_l
             service = start();
         }
     }
-    let buyers = (0..count).filter(|number| Customer(*number).buys()).count();
+    until_decided(&service);
     let mut read: Vec<Published> = Vec::new();
-    wait::until("everybody has joined, and bought or left", SOON * 4, || {
-        let after = read.len();
-        let url = format!("http://{}/v1/outcomes?after={after}&limit=10000", service.address()?);
-        let text = ureq::get(&url).call().ok()?.body_mut().with_config().limit(1 << 30).read_to_string().ok()?;
+    loop {
+        let before = read.len();
+        let url = format!("http://{}/v1/outcomes?after={before}&limit=10000", service.address().expect("it runs"));
+        let mut answer = ureq::get(&url).call().expect("an answer");
+        let text = answer.body_mut().with_config().limit(1 << 30).read_to_string().expect("text");
         for line in text.lines() {
             let mut line: Value = serde_json::from_str(line).expect("a line is JSON");
             let (topic, value) = (line["topic"].to_string(), line["outcome"].take().to_string().into_bytes());
             read.push(Published { topic, timestamp: 0, key: None, headers: BTreeMap::new(), value: Some(value) });
         }
-        let count_of = |kind: &str| read.iter().filter(|record| record.json()["kind"] == kind).count();
-        let left = read.iter().map(Published::json).filter(|outcome| {
-            outcome["kind"] == "abandonment"
-                && outcome["subject"]["episode"] == "basket"
-                && outcome["customer_id"].is_string()
-        });
-        let all = count_of("merge") >= count && count_of("completion") >= buyers && left.count() >= count - buyers;
-        all.then_some(())
-    });
+        if read.len() == before {
+            break;
+        }
+    }
     assert_eq!(service.terminate().status.code(), Some(0));
     check(count, &read);
 }
