@@ -7,6 +7,7 @@
 
 use compact_str::CompactString;
 
+use super::frontier::Reach;
 use super::{Action, Shard};
 use crate::journey::{Applied, HandedOver, Received};
 use crate::partitioner::Partitioner;
@@ -125,6 +126,27 @@ impl Shard {
     pub fn among(mut self, homes: Homes) -> Self {
         self.homes = homes;
         self
+    }
+
+    /// Nothing is to be decided beyond this instant, since others have not come so far; decides nothing by itself.
+    pub fn bind(&mut self, bound: Timestamp) {
+        self.bound = bound;
+    }
+
+    /// Whether more would have been decided the last time, but for others who have not come so far.
+    pub fn is_at_bound(&self) -> bool {
+        self.is_at_bound
+    }
+
+    /// What is decided next counts from this instant on, as far as it is known and all before is committed.
+    pub fn frontier(&self) -> Option<Timestamp> {
+        if self.is_dirty() {
+            return self.committed.stream_time;
+        }
+        match self.inputs.reach() {
+            Reach::Nowhere => self.stream_time,
+            Reach::Until(next) | Reach::Record(next) => Some(self.stream_time.map_or(next, |now| now.max(next))),
+        }
     }
 
     /// The shard where an identity lives, where that is another one.
