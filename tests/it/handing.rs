@@ -274,17 +274,17 @@ fn drain(
         for shard in 0..shards as usize {
             frontiers.reached(shard as ShardId, town.shards[shard].frontier(), clock(round));
         }
-        for shard in 0..shards as usize {
+        for (shard, backlog) in backlog.iter_mut().enumerate() {
             let bound = frontiers.bound(clock(round));
             town.shards[shard].bind(bound);
             // Now and then everybody has a turn.
             let least = u8::from(round % 16 == 15);
             for _ in 0..turns.next().copied().unwrap_or(1).max(least) {
-                if let Some((touchpoint, log_time)) = backlog[shard].pop_front() {
+                if let Some((touchpoint, log_time)) = backlog.pop_front() {
                     town.give(shard, 0, *log_time, Body::Touchpoint(Box::new(touchpoint.clone())));
                 }
             }
-            if backlog[shard].is_empty() {
+            if backlog.is_empty() {
                 // Everything has been handed over, though not all of it may have been decided.
                 let (position, waits) = (town.offsets[shard][0], town.shards[shard].buffered(0).records > 0);
                 let input = if waits { Input::Received } else { Input::CaughtUp { input: 0, position, at: end } };
