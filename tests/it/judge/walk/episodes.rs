@@ -122,8 +122,9 @@ impl Judge<'_> {
             let left = episode.state == State::Abandoned && episode.abandoned.is_some_and(fits);
             episode.kind == index && left
         };
-        let left =
-            || self.episodes.iter().rposition(|episode| if completes { in_time(episode) } else { episode.kind == index });
+        // What is emptied or cancelled is the one left last, whatever was bought since.
+        let was_left = |episode: &super::Episode| episode.kind == index && episode.state == State::Abandoned;
+        let left = || self.episodes.iter().rposition(|episode| if completes { in_time(episode) } else { was_left(episode) });
         let meant = meant.or_else(|| left().filter(|_| !kind.by_id));
         let Some(number) = meant.filter(|number| matches!(self.episodes[*number].state, State::Open | State::Abandoned))
         else {
