@@ -8,7 +8,7 @@
 use compact_str::CompactString;
 
 use super::frontier::Reach;
-use super::{Action, Shard};
+use super::{Action, Shard, Undo};
 use crate::journey::{Applied, HandedOver, Received};
 use crate::partitioner::Partitioner;
 use crate::time::Timestamp;
@@ -140,7 +140,7 @@ impl Shard {
 
     /// What is decided next counts from this instant on, as far as it is known and all before is committed.
     pub fn frontier(&self) -> Option<Timestamp> {
-        if self.is_dirty() {
+        if self.is_dirty() && self.settings.undo == Undo::Kept {
             return self.committed.stream_time;
         }
         match self.inputs.reach() {
