@@ -4,6 +4,7 @@
 //! `LOGINS` asks for more of them than CI runs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -16,6 +17,9 @@ use crate::shop::{BASKET_QUIET, SOON, Shop};
 /// What a customer does begins so long before it is written, in milliseconds, and the login comes so long after.
 const AGO: i64 = 2_000;
 const LOGIN: i64 = 900;
+/// So many come each by themselves, and nobody is killed.
+const MANY: usize = 10_000;
+const PACE: Duration = Duration::from_millis(2);
 /// So many customers log in between two kills.
 const BETWEEN: usize = 150;
 const PARTITIONS: i32 = 6;
@@ -98,7 +102,10 @@ fn a_basket_begun_before_the_login_and_bought_after_it_is_never_left() {
                 partition,
             });
         }
-        if number % BETWEEN == BETWEEN / 2 && count < 10_000 {
+        if count >= MANY {
+            // At their pace, not all at once: then it is seen how long a merge takes.
+            std::thread::sleep(PACE);
+        } else if number % BETWEEN == BETWEEN / 2 {
             shop.writer.flush();
             service.kill();
             service = shop.serve();

@@ -175,9 +175,9 @@ impl Results {
             output.flush().map_err(written)?;
         }
         let (touchpoints, last) = (replay.touchpoints, replay.last);
-        let (mut customers, counts) = replay.finish();
+        let (customers, counts) = replay.finish();
         if let (Some(stories), Some(path)) = (self.stories, &args.journeys) {
-            stories.write(models, &mut customers, &mut create(path)?).map_err(written)?;
+            stories.write(models, &customers, &mut create(path)?).map_err(written)?;
         }
         self.summary.finish(models, &customers, counts, (self.unusable, heard), last);
         match args.summary {

@@ -24,7 +24,7 @@ pub(super) struct Shards {
     /// How far a shard may be ahead of the others.
     ahead: Span,
     actions: Vec<Action>,
-    outcomes: Vec<Box<Outcome>>,
+    outcomes: Vec<Outcome>,
     received: usize,
     pub(super) touchpoints: u64,
     pub(super) last: Option<Timestamp>,
@@ -105,7 +105,7 @@ impl Shards {
         self.take_outcomes();
     }
 
-    pub(super) fn outcomes(&mut self) -> impl Iterator<Item = Box<Outcome>> + '_ {
+    pub(super) fn outcomes(&mut self) -> impl Iterator<Item = Outcome> + '_ {
         self.outcomes.drain(..)
     }
 
@@ -151,7 +151,7 @@ impl Shards {
         let mut handed = false;
         for action in self.actions.drain(..) {
             match action {
-                Action::Publish { outcome, .. } => self.outcomes.push(outcome),
+                Action::Publish { outcome, .. } => self.outcomes.push(*outcome),
                 Action::HandOver { to, hand_off } => {
                     handed = true;
                     let One { shard, next } = &mut self.shards[to as usize];
