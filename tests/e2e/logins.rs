@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::clients::{Published, Record};
+use crate::harness::clients::{Published, Record, extents};
 use crate::harness::service::Service;
 use crate::harness::{kafka, model, now_millis, say, wait};
 use crate::late::net;
@@ -114,6 +114,10 @@ fn a_basket_begun_before_the_login_and_bought_after_it_is_never_left() {
     shop.writer.flush();
     until_decided(&service);
     wait::until("all is applied", SOON, || (service.metric("sillage_lag_records") == 0.0).then_some(()));
+    let handed = &shop.setup.output_topics(&["handoff"])[0];
+    wait::until_true("journeys that went over to be gone from their topic", SOON, || {
+        extents(&shop.direct, handed, PARTITIONS).iter().all(|(begin, _)| *begin > 0)
+    });
     assert_eq!(service.terminate().status.code(), Some(0));
     let read = reader.to_the_end();
     tell_latency(&read);
