@@ -202,7 +202,7 @@ fn a_property_comes_from_a_file_without_its_last_newline() {
 /// What librdkafka says of values that it does not take, as people see it; each is given in a file, and by a variable.
 #[test]
 fn no_client_shows_a_secret_when_it_refuses_one() {
-    for property in [
+    let properties = [
         "sasl.pasword: SECRET",
         "ssl.key.password: SECRET",
         "sasl.jaas.config: 'a password=\"SECRET\";'",
@@ -214,13 +214,18 @@ fn no_client_shows_a_secret_when_it_refuses_one() {
         "sasl.oauthbearer.client.secret: SECRET",
         "enable.sasl.oauthbearer.unsecure.jwt: SECRET",
         "x: SECRET",
-    ] {
-        let line = property.replace("SECRET", SECRET);
-        refuses(property, &format!("properties:\n  {line}\n"), &[]);
-        let (name, value) = line.split_once(": ").expect("a name and a value");
-        let name = format!("SILLAGE_PROPERTY_{}", name.to_ascii_uppercase().replace('.', "_"));
-        refuses(property, "", &[(name.as_str(), value.trim_matches('\''))]);
-    }
+    ];
+    std::thread::scope(|scope| {
+        for property in properties {
+            scope.spawn(move || {
+                let line = property.replace("SECRET", SECRET);
+                refuses(property, &format!("properties:\n  {line}\n"), &[]);
+                let (name, value) = line.split_once(": ").expect("a name and a value");
+                let name = format!("SILLAGE_PROPERTY_{}", name.to_ascii_uppercase().replace('.', "_"));
+                refuses(property, "", &[(name.as_str(), value.trim_matches('\''))]);
+            });
+        }
+    });
 }
 
 /// Runs with these lines and variables, and ends without a broker; nothing that it says holds the secret.
