@@ -11,6 +11,7 @@ mod facts;
 mod friction;
 mod id;
 mod join;
+mod joins;
 pub mod limits;
 mod migrate;
 mod noticed;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Model, SegmentIndex, StageIndex, SumShape};
+use crate::model::{Model, SegmentIndex, StageIndex};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint, put_text};
 
@@ -55,7 +56,7 @@ pub use redirect::Redirect;
 pub use rewind::{Received, Retelling, Rules, StepCounts};
 pub use signs::Signs;
 pub use stages::Standing;
-pub use tallies::{LatestAt, TallyState};
+pub use tallies::{Amount, CountedOnce, LatestAt, TallyState};
 pub use version2::{ChangeV2, CustomerV2};
 pub use watch::Watch;
 pub use window::Window;
@@ -192,7 +193,7 @@ pub enum Applied {
 
 impl Journey {
     fn new(model: &Model, started_at: Timestamp) -> Self {
-        let tallies = model.tallies.iter().map(|tally| TallyState::new(SumShape::of(&tally.sum))).collect();
+        let tallies = model.tallies.iter().map(TallyState::new).collect();
         Journey { number: 1, started_at, ..Journey::unbegun(model.stages.len(), model.episodes.len(), tallies) }
     }
 
@@ -259,6 +260,7 @@ impl Journey {
         self.step_stage(model, roles, arrival, &friction, outcomes);
         self.note_influence(model, roles, arrival);
         outcomes.set_segment(self.segment);
+        outcomes.set_origin(touchpoint, &arrival.id.id);
         named
     }
 

@@ -142,9 +142,10 @@ impl Journey {
         let dwelt = model.stages[at]
             .at_least
             .is_none_or(|at_least| arrival.moment.counts_from >= standing.watch.opened_at + at_least);
-        match later.filter(|to| dwelt || ends(*to)) {
-            Some(to) => Way::Move(to, forward(model, Some(present), to)),
-            None => Way::Stay,
+        match (later, roles.back_otherwise[at]) {
+            (Some(to), _) if dwelt || ends(to) => Way::Move(to, forward(model, Some(present), to)),
+            (None, Some(to)) => Way::Move(to, Movement::Regress),
+            (Some(_), _) | (None, None) => Way::Stay,
         }
     }
 
@@ -241,6 +242,20 @@ impl Journey {
     }
 
     /// Abandons the present stage when its deadline is exactly `deadline`; where the stage says so, the journey ends.
+    /// Takes back that the present stage was abandoned after an instant: its deadline stands again.
+    pub(super) fn reopen_stage(&mut self, model: &Model, after: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
+        let value = self.at_stake();
+        let Some(standing) = self.standing.as_ref().filter(|standing| standing.abandoned) else { return };
+        let Some(wrong) = standing.watch.abandonment.filter(|wrong| wrong.at > after) else { return };
+        let about = standing.watch.about(Subject::Stage(model.stages[usize::from(standing.stage)].name.clone()));
+        let passed = standing.watch.passed_at(wrong.at);
+        outcomes.retract(self, wrong, value, What::Abandonment { about, passed });
+        if let Some(standing) = &mut self.standing {
+            standing.watch.take_back(wrong);
+            standing.abandoned = false;
+        }
+    }
+
     pub(super) fn fire_stage(&mut self, model: &Model, deadline: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
         let value = self.at_stake();
         let Some(standing) = self.standing.as_ref().filter(|standing| standing.watch.deadline == deadline) else { return };
@@ -251,7 +266,7 @@ impl Journey {
         let cause = Cause::AbsenceAfter(&last.id);
         let id = outcomes.emit(self, deadline, cause, value, What::Abandonment { about, passed });
         if let Some(standing) = &mut self.standing {
-            standing.watch.abandon(id, deadline);
+            standing.watch.abandon(id, deadline, stage.abandoned_again.filter(|_| stage.then.is_none()));
             standing.abandoned = true;
             standing.signs.forget_evidence();
         }

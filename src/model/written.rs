@@ -20,7 +20,7 @@ pub use changes::Changes;
 pub use episode::Episode;
 pub use friction::{Friction, Sign, Threshold};
 pub use stage::{Stage, Way};
-pub use wait::{Recovery, Wait};
+pub use wait::{Again, Recovery, Wait};
 
 use basics::{groups, properties, segments, tallies};
 

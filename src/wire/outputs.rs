@@ -18,6 +18,8 @@ pub const DEAD_LETTERS: &str = "dead-letters";
 pub const STATE: &str = "state";
 /// The control topic: who is to be erased. No output either.
 pub const CONTROL: &str = "control";
+/// What shards hand to each other. No output either.
+pub const HANDOFF: &str = "handoff";
 /// All outputs.
 pub const ALL: [&str; 6] = [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, FRICTION, DEAD_LETTERS];
 

@@ -22,6 +22,7 @@ mod killed;
 mod late;
 mod lifecycle;
 mod load;
+mod logins;
 mod memory;
 mod moving;
 mod observability;

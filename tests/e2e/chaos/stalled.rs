@@ -125,7 +125,8 @@ fn setup(direct: &str, input: &str, output: &str) -> Setup {
         model: model("quick.yaml"),
         start: "earliest",
         commit_interval: "100ms",
-        extra: vec![format!("replication: {BROKERS}")],
+        // Everybody stays where the test puts them.
+        extra: vec![format!("replication: {BROKERS}"), "misrouted: apply".to_owned()],
         arguments: Vec::new(),
     }
 }
