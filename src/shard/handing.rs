@@ -196,10 +196,12 @@ impl Shard {
         log_time: Timestamp,
         actions: &mut Vec<Action>,
     ) {
-        // Of somebody who has gone meanwhile, nothing is left that an anonymous id could join.
         let who = Identity::customer(claim.customer.clone());
         let Some((slot, mut hand)) = self.lift_known(&who) else {
+            // Whoever is gone was erased meanwhile, and with a customer the anonymous ids go that were seen together with it: also
+            // what the other shard has left of this one when it answered.
             self.counts.unheard += 1;
+            actions.extend(handed.map(|_| Action::Announce(Identity::anonymous(claim.anonymous.clone()))));
             return;
         };
         let stream_time = self.stream_time.unwrap_or(log_time);
