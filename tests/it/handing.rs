@@ -186,6 +186,13 @@ fn whole(
     (net(&town.outcomes), unnumbered(town.customers()))
 }
 
+/// The same of one shard, where everybody lives.
+fn alone(models: &[Arc<Model>], comes: &[Entered], end: Timestamp) -> (Vec<Outcome>, Vec<Customer>) {
+    let (outcomes, mut world) = decide_with(settings(usize::MAX), models, comes, &[Fate::Nothing]);
+    world.quiet_until(0, end);
+    (net(&[outcomes, world.take_outcomes()].concat()), unnumbered(world.customers()))
+}
+
 /// `HANDING_CASES` asks for more than CI runs.
 fn cases_wanted() -> u32 {
     std::env::var("HANDING_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300)
@@ -208,12 +215,10 @@ proptest! {
         let comes = delayed(&story(&steps), &delays);
         let end = comes.last().map_or(START, |(_, at)| *at) + Span::from_days(2);
         let models = [baskets(), five_stages()];
-        let (outcomes, mut alone) = decide_with(settings(usize::MAX), &models, &comes, &[Fate::Nothing]);
-        alone.quiet_until(0, end);
-        let expected = net(&[outcomes, alone.take_outcomes()].concat());
+        let (expected, expected_state) = alone(&models, &comes, end);
         let (holds, state) = whole(&models, &comes, end, (shards, keyed, &hasty, undoes));
         prop_assert_eq!(holds, expected);
-        prop_assert_eq!(state, unnumbered(alone.customers()));
+        prop_assert_eq!(state, expected_state);
     }
 }
 
@@ -323,12 +328,10 @@ proptest! {
         let comes = delayed(&story(&steps), &delays);
         let end = comes.last().map_or(START, |(_, at)| *at) + Span::from_days(2);
         let models = [baskets(), five_stages()];
-        let (outcomes, mut alone) = decide_with(settings(usize::MAX), &models, &comes, &[Fate::Nothing]);
-        alone.quiet_until(0, end);
-        let expected = net(&[outcomes, alone.take_outcomes()].concat());
+        let (expected, expected_state) = alone(&models, &comes, end);
         let (holds, state) = drain(&models, &comes, end, (shards, keyed, &turns));
         prop_assert_eq!(holds, expected);
-        prop_assert_eq!(state, unnumbered(alone.customers()));
+        prop_assert_eq!(state, expected_state);
     }
 }
 
@@ -374,4 +377,34 @@ fn an_erasure_reaches_what_is_on_its_way() {
         let left: Vec<Identity> = town.customers().into_iter().map(|customer| customer.identity).collect();
         assert_eq!(left, [], "erased in round {moment}");
     }
+}
+
+/// Somebody whose claim nobody answers keeps a window for days; whoever comes after keeps none for longer than the grace.
+#[test]
+fn a_claim_that_nobody_answers_keeps_nobody_elses_window() {
+    let at = |minutes: i64| START + Span::from_secs(60 * minutes);
+    let home = |id: &str| Partitioner::Murmur2.partition(id.as_bytes(), 2).expect("it is known") as usize;
+    let device = (0..).map(|number| format!("a-{number}")).find(|id| home(id) == 0).expect("one of them");
+    let mut here = (0..).map(|number| format!("c-{number}")).filter(|id| home(id) == 1);
+    let (claimant, other) = (here.next().expect("one of them"), here.next().expect("another"));
+    let mut town = Town::new(&[baskets()], &settings(usize::MAX), 2, vec![false]);
+    let login = Touchpoint { linked: Some(device.as_str().into()), ..touchpoint(&claimant, "login", at(0), "login") };
+    town.give(1, 0, at(0), Body::Touchpoint(Box::new(login)));
+    for minutes in [5, 15, 25] {
+        town.quiet_until(at(minutes));
+        town.settle();
+    }
+    town.give(1, 0, at(26), Body::Touchpoint(Box::new(touchpoint(&other, "page.viewed", at(26), "view"))));
+    // The stage is abandoned after an hour; that is told anew for a grace as well.
+    for minutes in [30, 40, 50, 60, 120, 130, 140, 150] {
+        town.quiet_until(at(minutes));
+        town.settle();
+    }
+    assert_eq!(town.mail.len(), 1, "the claim is on its way");
+    let keeps_window = |town: &mut Town, who: &str| {
+        let found = town.customers().into_iter().find(|customer| customer.identity.id == who).expect("known");
+        found != found.clone().without_window()
+    };
+    assert!(keeps_window(&mut town, &claimant));
+    assert!(!keeps_window(&mut town, &other));
 }
