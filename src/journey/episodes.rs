@@ -392,8 +392,7 @@ impl Journey {
         state.closed.end(&episode.ids, at, candidate.remembered_until(), noticed);
     }
 
-    /// A touchpoint that belongs to an episode and does not complete it.
-    /// Where it is then, if it goes on.
+    /// A touchpoint belongs to an episode and is none that completes it. Says where the episode is then, if it goes on.
     fn touch(
         &mut self,
         place: usize,

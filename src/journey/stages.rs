@@ -241,7 +241,6 @@ impl Journey {
         }
     }
 
-    /// Abandons the present stage when its deadline is exactly `deadline`; where the stage says so, the journey ends.
     /// Takes back that the present stage was abandoned after an instant: its deadline stands again.
     pub(super) fn reopen_stage(&mut self, model: &Model, after: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
         let value = self.at_stake();
@@ -256,6 +255,7 @@ impl Journey {
         }
     }
 
+    /// Abandons the present stage when its deadline is exactly `deadline`; where the stage says so, the journey ends.
     pub(super) fn fire_stage(&mut self, model: &Model, deadline: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
         let value = self.at_stake();
         let Some(standing) = self.standing.as_ref().filter(|standing| standing.watch.deadline == deadline) else { return };

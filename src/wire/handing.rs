@@ -1,5 +1,5 @@
 //! What shards hand to each other, as bytes: a version, a checksum, and the rest in postcard. States are the bytes of
-//! `wire::state`. A worker of another version reads what it knows and leaves the rest to a later one.
+//! `wire::state`. What a worker cannot read, as of a later version, goes to the dead letters.
 
 use std::borrow::Cow;
 

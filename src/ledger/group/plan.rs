@@ -274,8 +274,7 @@ impl Plan {
     }
 
     /// Sees to it that every position lies in what its topic still holds. Missing records of the topics beside the inputs are
-    /// skipped with a notice.
-    /// Missing input records would be data loss, so the shard is parked (rule 23).
+    /// skipped with a notice. Missing input records would be data loss, so the shard is parked (rule 23).
     fn keep_within(&mut self, extents: &BTreeMap<Partition, Extent>, ledger: &Ledger) {
         let (topics, control) = (ledger.topics(), ledger.inputs.len());
         let mut gone = Vec::new();
