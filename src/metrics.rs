@@ -368,6 +368,7 @@ impl WorkerMeters {
             counts.steps;
         self.joined.increment(joined);
         self.followed.increment(followed);
+        self.misrouted.increment(counts.misrouted);
         self.handed_on.increment(counts.handed_on);
         self.handed_over.increment(counts.handed_over - counts.handed_on);
         self.unheard.increment(counts.unheard);
@@ -411,11 +412,6 @@ impl WorkerMeters {
                 self.lost.push((reason, counter));
             }
         }
-    }
-
-    /// A record lies on another partition than its key says.
-    pub fn misrouted(&self) {
-        self.misrouted.increment(1);
     }
 
     /// A record came after its time had been decided.

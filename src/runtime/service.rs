@@ -163,7 +163,7 @@ impl Life {
                 Err(Ended::Unable("the embedded log has no standby: its store belongs to one process".to_owned()))
             }
             (Log::Embedded(settings), Some(store)) => {
-                let homes = (settings.partitions, Partitioner::Murmur2, Misrouted::Apply);
+                let homes = (settings.partitions, Partitioner::Murmur2, Misrouted::HandOn);
                 let job = self.job(vec![embedded::INPUT.to_owned()], homes);
                 Crew::on_store(&store, self.config.workers, &job, &self.stop, &crew::bare()).map_err(Ended::Unable)
             }

@@ -48,6 +48,9 @@ impl Homes {
 
     /// The shard where an identity lives, where that is another one.
     fn elsewhere(self, who: &Identity) -> Option<ShardId> {
+        if self.shards == 1 {
+            return None;
+        }
         let home = self.partitioner.partition(who.id.as_bytes(), self.shards)?;
         (home != self.here).then_some(home)
     }
@@ -154,12 +157,19 @@ impl Shard {
         self.homes.elsewhere(who)
     }
 
+    /// The shard where the identity of a record lives, where the record was found in another one.
+    pub(super) fn misrouted(&mut self, who: &Identity) -> Option<ShardId> {
+        let to = self.elsewhere(who)?;
+        self.counts.misrouted += 1;
+        Some(to)
+    }
+
     /// Hands a touchpoint on whose identity lives elsewhere; says whether it did.
     pub(super) fn hand_on(&mut self, touchpoint: &Touchpoint, log_time: Timestamp, actions: &mut Vec<Action>) -> bool {
+        let Some(to) = self.misrouted(&touchpoint.identity) else { return false };
         if self.homes.misrouted == Misrouted::Apply {
             return false;
         }
-        let Some(to) = self.elsewhere(&touchpoint.identity) else { return false };
         self.counts.handed_on += 1;
         self.hand_over(to, log_time, Handed::Touchpoint(Box::new(touchpoint.clone())), actions);
         true

@@ -7,6 +7,7 @@
 mod action;
 mod arena;
 mod census;
+mod counts;
 mod customers;
 mod erasing;
 mod frontier;
@@ -31,6 +32,7 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
 pub use action::Action;
+pub use counts::Counts;
 pub use customers::Customers;
 pub use frontier::{Body, Buffered, Control, Erasure, ErasureScope, Position, Unusable};
 pub use handing::{Claiming, HandOff, Handed, Homes, Misrouted, ShardId};
@@ -151,49 +153,6 @@ pub struct Progress {
     pub stream_time: Option<Timestamp>,
     /// 1, 2, … per commit of this shard.
     pub sequence: u64,
-}
-
-/// What a shard counted since the last commit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Records applied, of all sorts below too.
-    pub applied: u64,
-    /// Touchpoints that no model names.
-    pub ignored: u64,
-    /// Repeats.
-    pub duplicates: u64,
-    /// Records that went to the dead letters.
-    pub dead_letters: u64,
-    /// What touchpoints did beside.
-    pub steps: StepCounts,
-    /// Customers erased because somebody asked for it.
-    pub erased: u64,
-    /// Customers forgotten because no touchpoint came for so long.
-    pub expired: u64,
-    /// Records written for other shards, of all sorts.
-    pub handed_over: u64,
-    /// Of these, touchpoints that were handed on to the shard of their identity.
-    pub handed_on: u64,
-    /// Answers to claims that nobody waits for any more: the customer was erased, or has answered before.
-    pub unheard: u64,
-}
-
-impl Counts {
-    /// Adds what another shard counted.
-    pub fn add(&mut self, other: Counts) {
-        let Counts { applied, ignored, duplicates, dead_letters, steps, erased, expired, handed_over, handed_on, unheard } =
-            other;
-        self.applied += applied;
-        self.ignored += ignored;
-        self.duplicates += duplicates;
-        self.dead_letters += dead_letters;
-        self.steps.add(steps);
-        self.erased += erased;
-        self.expired += expired;
-        self.handed_over += handed_over;
-        self.handed_on += handed_on;
-        self.unheard += unheard;
-    }
 }
 
 enum Phase {
@@ -613,7 +572,12 @@ impl Shard {
                 self.counts.dead_letters += 1;
                 actions.push(Action::DeadLetter { input, offset: record.offset, record: unusable.clone() });
             }
-            Body::Erasure(erasure) => self.erase(erasure, actions),
+            Body::Erasure(erasure) => {
+                if let (ErasureScope::ThisShard, Some(who)) = (erasure.scope, erasure.who.first()) {
+                    self.misrouted(who);
+                }
+                self.erase(erasure, actions);
+            }
         }
         match self.settings.undo {
             Undo::Kept => self.applied.push((input, held)),

@@ -553,10 +553,6 @@ fn decode(
             if let Some(losses) = &told.losses {
                 lossy.note(losses, meters);
             }
-            let home = job.partitioner.partition(touchpoint.identity.id.as_bytes(), job.partitions);
-            if home.is_some_and(|home| home != origin.shard) {
-                meters.misrouted();
-            }
             if job.erase_on.as_ref() == Some(&touchpoint.kind) {
                 let mut who = vec![touchpoint.identity];
                 who.extend(touchpoint.linked.map(Identity::anonymous));
@@ -721,14 +717,12 @@ impl ShardOwner for Worker {
         let Some(owned) = self.shards.get(&origin.shard) else { return };
         let handed = record.value.ok_or_else(|| "the record has no value".to_owned()).and_then(handing::decode);
         let mut shard = owned.shard.lock();
+        let entered = shard.log_time(origin.input, record.timestamp, self.receipt);
         let (log_time, body) = match handed {
-            // One shard may be ahead of another: each record has the time of what caused it.
+            // One shard may be ahead of another: in a topic of their own, each record has the time of what caused it.
             Ok(hand_off) if origin.input > self.job.topics.len() => (hand_off.log_time, Body::HandOff(Box::new(hand_off))),
-            Ok(hand_off) => {
-                let log_time = shard.log_time(origin.input, record.timestamp, self.receipt);
-                (log_time, Body::HandOff(Box::new(hand_off)))
-            }
-            Err(reason) => (shard.log_time(origin.input, record.timestamp, self.receipt), unusable(reason, &record)),
+            Ok(hand_off) => (entered, Body::HandOff(Box::new(hand_off))),
+            Err(reason) => (entered, unusable(reason, &record)),
         };
         shard.receive(origin.input, Buffered { offset: origin.offset, log_time, body });
         drop(shard);

@@ -221,6 +221,7 @@ impl Summary {
             dead_letters: _,
             erased: _,
             expired: _,
+            misrouted: _,
             handed_over: _,
             handed_on: _,
             unheard: _,
