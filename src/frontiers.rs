@@ -17,6 +17,11 @@ const PART: i64 = 4;
 /// Or so much, where that is more: what is committed is always a little behind.
 const LEAST: Span = Span::from_secs(2);
 
+/// How far ahead of the least a shard may decide.
+pub fn ahead(grace: Span) -> Span {
+    Span::from_millis(grace.as_millis() / PART).max(LEAST)
+}
+
 /// How far all shards have decided, as far as is known.
 #[derive(Debug)]
 pub struct Frontiers {
@@ -45,7 +50,7 @@ enum Whose {
 impl Frontiers {
     /// Of shards with that grace.
     pub fn new(grace: Span) -> Self {
-        Frontiers { ahead: Span::from_millis(grace.as_millis() / PART).max(LEAST), shards: Mutex::default() }
+        Frontiers { ahead: ahead(grace), shards: Mutex::default() }
     }
 
     /// A shard of this process has come so far.

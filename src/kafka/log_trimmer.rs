@@ -22,74 +22,40 @@ const OVERDUE: Duration = Duration::from_secs(600);
 /// What was not cut is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// What was handed over is cut at most so often: it is read within a moment, and new every moment.
-const HANDED: Duration = Duration::from_secs(10);
-
-/// Cuts the state log on a thread of its own: no commit waits for it, and nor does the end of the service, since a broker that is
-/// away keeps it for long. It holds nothing that could be lost.
+/// Cuts one topic on a thread of its own: no commit waits for it, and nor does the end of the service, since a broker that is away
+/// keeps it for long. It holds nothing that could be lost.
 pub(super) struct LogTrimmer {
-    orders: Sender<Order>,
-}
-
-/// Before which offset of a shard's partition nothing is needed.
-enum Order {
-    State(ShardId, i64),
-    Handed(ShardId, i64),
+    orders: Sender<(ShardId, i64)>,
 }
 
 impl LogTrimmer {
-    pub(super) fn start(connection: &Connection) -> Result<Self, String> {
-        let knife = Knife::of(connection)?;
-        let handed = Knife::for_topic(connection, outputs::HANDOFF)?;
+    /// Cuts the topic of that name behind the prefix, with so long a rest after each time.
+    pub(super) fn start(connection: &Connection, output: &str, rest: Duration) -> Result<Self, String> {
+        let knife = Knife::of(connection, output)?;
         let (orders, incoming) = channel();
         std::thread::Builder::new()
-            .name("sillage-trimmer".to_owned())
-            .spawn(move || cut_on(&knife, &handed, &incoming))
+            .name(format!("sillage-{output}"))
+            .spawn(move || cut_on(&knife, rest, &incoming))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(LogTrimmer { orders })
     }
 
     pub(super) fn cut(&self, shard: ShardId, offset: i64) {
         // The thread ends only with this; what is not cut is cut later.
-        let _ = self.orders.send(Order::State(shard, offset));
-    }
-
-    pub(super) fn cut_handed(&self, shard: ShardId, offset: i64) {
-        let _ = self.orders.send(Order::Handed(shard, offset));
+        let _ = self.orders.send((shard, offset));
     }
 }
 
-fn cut_on(knife: &Knife, handed_knife: &Knife, orders: &Receiver<Order>) {
+fn cut_on(knife: &Knife, rest: Duration, orders: &Receiver<(ShardId, i64)>) {
     let mut all: BTreeMap<ShardId, i64> = BTreeMap::new();
-    let mut handed: BTreeMap<ShardId, i64> = BTreeMap::new();
-    let mut handed_cut: Option<Instant> = None;
     let mut overdue = Overdue::default();
     loop {
         // An idle shard gives no further order, and somebody who was erased must go from its log all the same.
-        match orders.recv_timeout(if all.is_empty() && handed.is_empty() { Duration::MAX } else { AGAIN }) {
-            Ok(first) => {
-                for order in std::iter::once(first).chain(orders.try_iter()) {
-                    // Several orders about one shard: the last reaches farthest.
-                    match order {
-                        Order::State(shard, offset) => drop(all.insert(shard, offset)),
-                        Order::Handed(shard, offset) => drop(handed.insert(shard, offset)),
-                    }
-                }
-            }
+        match orders.recv_timeout(if all.is_empty() { Duration::MAX } else { AGAIN }) {
+            // Several orders about one shard: the last reaches farthest.
+            Ok(first) => all.extend(std::iter::once(first).chain(orders.try_iter())),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
-        }
-        if !handed.is_empty() && handed_cut.is_none_or(|cut| cut.elapsed() >= HANDED) {
-            handed_cut = Some(Instant::now());
-            // What fails is cut with the next, and goes by retention at last.
-            let offsets = std::mem::take(&mut handed).into_iter();
-            if let Err(error) = handed_knife.cut(offsets.map(|(shard, offset)| (shard, Offset::Offset(offset)))) {
-                debug!(%error, "what was handed over is not cut");
-                handed_knife.look_for_leaders();
-            }
-        }
-        if all.is_empty() {
-            continue;
         }
         // The answer as a whole can be fine while that about a partition is not.
         match knife.ask(all.iter().map(|(shard, offset)| (*shard, Offset::Offset(*offset)))) {
@@ -97,18 +63,19 @@ fn cut_on(knife: &Knife, handed_knife: &Knife, orders: &Receiver<Order>) {
                 let of_it = answer.find_partition(&knife.topic, *shard as i32);
                 let failed = of_it.and_then(|elem| elem.error().err());
                 if let Some(error) = &failed {
-                    debug!(%error, shard, "a state log is not cut");
+                    debug!(%error, topic = knife.topic, shard, "a partition is not cut");
                 }
                 failed.is_some()
             }),
-            Err(error) => debug!(%error, "the state log is not cut"),
+            Err(error) => debug!(%error, topic = knife.topic, "a topic is not cut"),
         }
         if all.is_empty() {
             overdue = Overdue::default();
         } else {
-            overdue.tell(&all);
+            overdue.tell(&knife.topic, &all);
             knife.look_for_leaders();
         }
+        std::thread::sleep(rest);
     }
 }
 
@@ -121,14 +88,15 @@ struct Overdue {
 
 impl Overdue {
     /// Tells of it once it has lasted, and now and then: brokers that are away are no news of their own.
-    fn tell(&mut self, all: &BTreeMap<ShardId, i64>) {
+    fn tell(&mut self, topic: &str, all: &BTreeMap<ShardId, i64>) {
         let since = self.since.get_or_insert_with(Instant::now).elapsed();
         if since > OVERDUE && self.told.is_none_or(|told| told.elapsed() > OVERDUE) {
             self.told = Some(Instant::now());
             warn!(
+                topic,
                 shards = all.len(),
                 minutes = since.as_secs() / 60,
-                "the state log is not cut, so it grows; may this client delete records there? (`log_level: debug` tells why)"
+                "a topic is not cut, so it grows; may this client delete records there? (`log_level: debug` tells why)"
             );
         }
     }
@@ -142,11 +110,7 @@ pub(super) struct Knife {
 }
 
 impl Knife {
-    pub(super) fn of(connection: &Connection) -> Result<Self, String> {
-        Knife::for_topic(connection, outputs::STATE)
-    }
-
-    fn for_topic(connection: &Connection, output: &str) -> Result<Self, String> {
+    pub(super) fn of(connection: &Connection, output: &str) -> Result<Self, String> {
         let made = client::base(connection).create_with_context(Plain::default());
         let admin = made.map_err(|error| format!("cannot make a client: {error}"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -157,7 +121,7 @@ impl Knife {
     /// A client that consumes nothing goes on asking a leader of old for minutes.
     fn look_for_leaders(&self) {
         if let Err(error) = self.admin.inner().fetch_metadata(Some(&self.topic), CALL) {
-            debug!(%error, "looking for the leaders of the state log");
+            debug!(%error, topic = self.topic, "looking for the leaders");
         }
     }
 

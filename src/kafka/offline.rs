@@ -244,7 +244,7 @@ impl Offline {
     /// # Errors
     /// Nobody answers, or it is not allowed.
     pub fn cut_all(&self) -> Result<(), String> {
-        let knife = Knife::of(&self.connection)?;
+        let knife = Knife::of(&self.connection, outputs::STATE)?;
         let all = self.shards().map(|shard| (shard, Offset::End));
         knife.cut(all).map_err(|error| format!("cannot cut the state log: {error}"))
     }

@@ -408,32 +408,17 @@ impl<'a> Setup<'a> {
         Ok(())
     }
 
-    /// The control topic: one partition for each shard, so that each hears of every erasure.
+    /// The control topic, so that each shard hears of every erasure.
     fn control(&self, known: &Metadata, partition_count: u32) -> Result<(), Trouble> {
         let name = outputs::topic(&self.connection.output, outputs::CONTROL);
         if partitions(known, &name) == 0 {
             self.create(&[&name], partition_count, CONTROL)?;
         }
-        let found = self.partitions_of(&name)?;
-        if found != partition_count {
-            return Err(unfit(format!(
-                "the control topic {name} has {found} partitions, but the inputs have {partition_count}; \
-                 delete the topic, so that it is made anew, and ask again for erasures of the last days"
-            )));
-        }
-        for resource in self.describe(std::slice::from_ref(&name))? {
-            let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
-            if policy != "delete" {
-                return Err(unfit(format!(
-                    "the control topic {name} has cleanup.policy={policy}, which loses erasures or keeps them for ever; \
-                     set cleanup.policy=delete"
-                )));
-            }
-        }
-        Ok(())
+        let (lost, again) = ("erasures", ", and ask again for erasures of the last days");
+        self.fits_shards(&name, partition_count, lost, again)
     }
 
-    /// What shards hand to each other: one partition for each.
+    /// What shards hand to each other.
     fn handoff(&self, known: &Metadata, partition_count: u32) -> Result<(), Trouble> {
         let name = outputs::topic(&self.connection.output, outputs::HANDOFF);
         if partitions(known, &name) == 0 {
@@ -441,19 +426,24 @@ impl<'a> Setup<'a> {
             let settings: Vec<(&str, &str)> = CONTROL.iter().copied().chain([("max.message.bytes", &*bytes)]).collect();
             self.create(&[&name], partition_count, &settings)?;
         }
-        let found = self.partitions_of(&name)?;
+        self.fits_shards(&name, partition_count, "journeys that go from partition to partition", "")
+    }
+
+    /// Sees to it that a topic that is read beside the inputs has a partition for each shard, and deletes by age alone.
+    fn fits_shards(&self, name: &str, partition_count: u32, holds: &str, again: &str) -> Result<(), Trouble> {
+        let found = self.partitions_of(name)?;
         if found != partition_count {
             return Err(unfit(format!(
-                "topic {name}, by which partitions hand customers to each other, has {found} partitions, but the inputs have \
-                 {partition_count}; delete the topic, so that it is made anew"
+                "topic {name} has {found} partitions, but the inputs have {partition_count}; delete the topic, so that it is made \
+                 anew{again}"
             )));
         }
-        for resource in self.describe(std::slice::from_ref(&name))? {
+        for resource in self.describe(&[name.to_owned()])? {
             let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
             if policy != "delete" {
                 return Err(unfit(format!(
-                    "topic {name} has cleanup.policy={policy}, which loses what partitions hand to each other; \
-                     set cleanup.policy=delete"
+                    "topic {name} has cleanup.policy={policy}, which loses {holds} or keeps them for ever; set \
+                     cleanup.policy=delete"
                 )));
             }
         }

@@ -22,6 +22,7 @@ use super::rebalance::GroupConsumer;
 use super::{Connection, Facts};
 use crate::ledger::{Failure, OffsetMetadata, Outgoing, Position, ProducerState, Transactions};
 use crate::port::ShardId;
+use crate::wire::outputs;
 
 /// How long one call to the transaction coordinator may take before its end counts as unknown.
 const CALL: Duration = Duration::from_secs(15);
@@ -34,6 +35,8 @@ const SLOW: Duration = Duration::from_secs(1);
 const NEVER: Duration = Duration::from_secs(5);
 /// Between two tries at something that failed.
 const PAUSE: Duration = Duration::from_millis(100);
+/// What was handed over is deleted at most so often: it is read within a moment, and new every moment.
+const HANDED_REST: Duration = Duration::from_secs(10);
 
 /// The consumer whose group the offsets are committed for; set once it exists, and again with each that takes its place.
 #[derive(Default)]
@@ -59,7 +62,8 @@ pub(super) struct KafkaTransactions {
     producer: ThreadedProducer<Plain>,
     /// Whether the offsets of the open transaction took so long that they may have been sent twice.
     offsets_slow: bool,
-    trimmer: LogTrimmer,
+    state_trimmer: LogTrimmer,
+    handed_trimmer: LogTrimmer,
 }
 
 impl KafkaTransactions {
@@ -73,8 +77,19 @@ impl KafkaTransactions {
     ) -> Result<Self, String> {
         let (max_bytes, stop) = (facts.producer_bytes, Arc::clone(stop));
         let producer = create(&client::producer(&connection, worker, max_bytes))?;
-        let trimmer = LogTrimmer::start(&connection)?;
-        Ok(KafkaTransactions { connection, worker, max_bytes, membership, stop, producer, offsets_slow: false, trimmer })
+        let state_trimmer = LogTrimmer::start(&connection, outputs::STATE, Duration::ZERO)?;
+        let handed_trimmer = LogTrimmer::start(&connection, outputs::HANDOFF, HANDED_REST)?;
+        Ok(KafkaTransactions {
+            connection,
+            worker,
+            max_bytes,
+            membership,
+            stop,
+            producer,
+            offsets_slow: false,
+            state_trimmer,
+            handed_trimmer,
+        })
     }
 
     /// Fences whoever used the transactional id before, and ends what they left open.
@@ -157,11 +172,11 @@ impl Transactions for KafkaTransactions {
     }
 
     fn cut(&mut self, shard: ShardId, offset: i64) {
-        self.trimmer.cut(shard, offset);
+        self.state_trimmer.cut(shard, offset);
     }
 
     fn cut_handed(&mut self, shard: ShardId, offset: i64) {
-        self.trimmer.cut_handed(shard, offset);
+        self.handed_trimmer.cut(shard, offset);
     }
 }
 

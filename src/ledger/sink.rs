@@ -28,6 +28,7 @@ pub struct LedgerSink<T> {
     compacted: Vec<String>,
     /// The full names of the outputs, made once: by the names behind the prefix.
     names: Vec<(&'static str, String)>,
+    handoff: String,
     attempts: u64,
     buffer: Vec<u8>,
     state: StateWriter,
@@ -42,6 +43,7 @@ impl<T: Transactions> LedgerSink<T> {
         LedgerSink {
             state: StateWriter::new(Arc::clone(&ledger)),
             names: outputs::ALL.iter().map(|output| (*output, ledger.topic(output))).collect(),
+            handoff: ledger.handoff(),
             ledger,
             log,
             compacted: Vec::new(),
@@ -261,9 +263,10 @@ impl<T: Transactions> Sink for LedgerSink<T> {
     }
 
     fn hand_over(&mut self, to: ShardId, hand_off: &HandOff) {
-        let (topic, value) = (self.ledger.handoff(), handing::encode(hand_off));
+        let (topic, value) = (std::mem::take(&mut self.handoff), handing::encode(hand_off));
         let (partition, value) = (Some(to), Some(value.as_slice()));
         self.send(Outgoing { topic: &topic, page_of: None, partition, key: None, value, headers: &[] });
+        self.handoff = topic;
     }
 
     fn keep_from(&mut self, shard: ShardId, sequence: u64) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::source::Source;
+use crate::frontiers;
 use crate::journey::Outcome;
 use crate::model::Model;
 use crate::partitioner::Partitioner;
@@ -47,7 +48,7 @@ impl Shards {
             control: if alone { Control::AmongTouchpoints } else { Control::After(HANDED) },
             ..Settings::default()
         };
-        let ahead = Span::from_millis(settings.grace.as_millis() / 4);
+        let ahead = frontiers::ahead(settings.grace);
         let beginning = Position { offset: 0, log_time: Timestamp::MIN };
         let inputs = if alone { 1 } else { 2 };
         let progress = Progress { positions: vec![beginning; inputs], ..Progress::default() };
@@ -132,7 +133,7 @@ impl Shards {
             // One that waits for what it was handed is where that leaves it.
             let least = self.shards.iter().filter_map(|one| one.shard.frontier()).min().unwrap_or(until);
             for One { shard, next } in &mut self.shards {
-                shard.bind(if least >= until { until } else { least + self.ahead });
+                shard.bind(least + self.ahead);
                 shard.handle(Input::Received, &mut self.actions);
                 if shard.buffered(TOUCHPOINTS).records == 0 {
                     let position = next[TOUCHPOINTS];
