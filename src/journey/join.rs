@@ -213,6 +213,11 @@ impl Customer {
         applied
     }
 
+    /// As a customer: whether one more anonymous id of another shard may be claimed now.
+    pub(crate) fn can_claim(&self) -> bool {
+        self.window.can_claim()
+    }
+
     /// As a customer: what another shard answers to a claim, for the link at this instant. Says whether it was waited for.
     pub(crate) fn hear_answer(
         &mut self,

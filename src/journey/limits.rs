@@ -1,6 +1,6 @@
 //! Every limit that one customer's journeys meet: one table, which `docs/limits.md` is written from.
 
-use super::{closed, episodes, friction, recent, redirect, signs, tallies};
+use super::{closed, episodes, friction, recent, redirect, signs, tallies, window};
 use crate::model::{MAX_ADDED, check};
 use crate::{expression, touchpoint};
 
@@ -83,6 +83,8 @@ pub const OF_CUSTOMERS: &[Limit] = &[
     limit("ids that turned out to name no single episode, by kind", closed::MAX_REUSED, "The oldest is forgotten."),
     limit("touchpoint ids by which repeats are told", recent::MAX_SEEN, "The oldest is forgotten: a repeat of it counts."),
     limit("anonymous ids that join one customer within 30 days", redirect::MAX_LINKS, "Further ones are not joined.")
+        .counted("sillage_identities_refused_total"),
+    limit("claims on anonymous ids of other partitions that wait for an answer", window::MAX_CLAIMS, "Further ones are not joined.")
         .counted("sillage_identities_refused_total"),
     limit("currencies in one sum", tallies::MAX_CURRENCIES, "Amounts in further ones are left out of the sum."),
     limit(

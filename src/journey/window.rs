@@ -25,6 +25,8 @@ use crate::touchpoint::{Identity, Touchpoint, Value};
 pub(super) const MAX_TOUCHPOINTS: usize = 256;
 /// So many bytes of touchpoints, likewise.
 const MAX_BYTES: usize = 128 * 1024;
+/// So many claims on anonymous ids of other shards wait for an answer.
+pub(super) const MAX_CLAIMS: usize = 64;
 /// For so long a claim on an anonymous id of another shard is waited for.
 const CLAIMED_FOR: Span = Span::from_days(7);
 
@@ -152,6 +154,11 @@ impl Window {
         if !self.awaits(anonymous, at) {
             self.claims.push((anonymous.clone(), at));
         }
+    }
+
+    /// Whether one more claim may wait for an answer.
+    pub(super) fn can_claim(&self) -> bool {
+        self.claims.len() < MAX_CLAIMS
     }
 
     /// Whether a claim has not been answered yet.

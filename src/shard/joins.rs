@@ -33,6 +33,10 @@ impl Shard {
             can_tell_from: hand.can_tell_from(),
         };
         if let Some(to) = self.elsewhere(&Identity::anonymous(anonymous.clone())) {
+            if !hand.can_claim() {
+                self.retelling.counted.refused_links += 1;
+                return self.give_to(hand, received);
+            }
             self.hand_over(to, received.log_time, Handed::Claim(claim), actions);
             return hand.await_answer(received, at, self.telling());
         }

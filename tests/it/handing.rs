@@ -408,3 +408,22 @@ fn a_claim_that_nobody_answers_keeps_nobody_elses_window() {
     assert!(keeps_window(&mut town, &claimant));
     assert!(!keeps_window(&mut town, &other));
 }
+
+/// A limit: of claims that nobody answers, so many wait (docs/limits.md). The touchpoints come backwards, so that each is a claim.
+#[test]
+fn so_many_claims_wait_and_no_more() {
+    const MOST: usize = 64;
+    let home = |id: &str| Partitioner::Murmur2.partition(id.as_bytes(), 2).expect("it is known") as usize;
+    let device = (0..).map(|number| format!("a-{number}")).find(|id| home(id) == 0).expect("one of them");
+    let customer = (0..).map(|number| format!("c-{number}")).find(|id| home(id) == 1).expect("one of them");
+    let mut town = Town::new(&[baskets()], &settings(usize::MAX), 2, vec![false]);
+    for number in 0..MOST as i64 + 6 {
+        let (at, id) = (START + Span::from_secs(300 - number), format!("t{number}"));
+        let act = Touchpoint { linked: Some(device.as_str().into()), ..touchpoint(&customer, "page.viewed", at, &id) };
+        town.give(1, 0, START + Span::from_secs(301 + number), Body::Touchpoint(Box::new(act)));
+    }
+    town.quiet_until(START + Span::from_secs(400));
+    town.settle();
+    assert_eq!(town.mail.len(), MOST);
+    assert_eq!(town.shards[1].take_counts().steps.refused_links, 6);
+}
