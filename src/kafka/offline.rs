@@ -187,16 +187,26 @@ impl Offline {
         self.shards().map(of).collect()
     }
 
-    /// Whether an input of a shard holds a record from this offset on. Offsets alone do not say: the ends of transactions take
-    /// some as well.
+    /// Whether other shards have handed something to a shard from this offset on.
     ///
     /// # Errors
     /// Nobody answers.
-    pub fn holds_more(&self, input: usize, shard: ShardId, from: i64, extent: Extent) -> Result<bool, String> {
+    pub fn is_handed_more(&self, shard: ShardId, from: i64) -> Result<bool, String> {
+        let topic = self.ledger.handoff();
+        let asked = || self.consumer.fetch_watermarks(&topic, shard as i32, CALL);
+        let (low, high) = self.persistently("where the hand-off ends", asked)?;
+        self.holds_more(&topic, shard, from, Extent { low, high })
+    }
+
+    /// Whether a topic holds a record of a shard from this offset on. Offsets alone do not say: the ends of transactions take some
+    /// as well.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn holds_more(&self, topic: &str, shard: ShardId, from: i64, extent: Extent) -> Result<bool, String> {
         if from >= extent.high {
             return Ok(false);
         }
-        let topic = &self.ledger.inputs[input];
         let fault = |error: KafkaError| format!("cannot read partition {shard} of {topic}: {error}");
         let client = client::state_reader(&self.connection)?;
         let mut assigned = TopicPartitionList::new();

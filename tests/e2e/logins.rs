@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::clients::{Published, Record, extents};
+use crate::harness::command::Configured;
 use crate::harness::service::Service;
 use crate::harness::{kafka, model, now_millis, say, wait};
 use crate::late::net;
@@ -212,4 +213,20 @@ fn customers_who_log_in_join_their_devices_over_the_partitions_of_the_embedded_l
     }
     assert_eq!(service.terminate().status.code(), Some(0));
     check(count, &read);
+}
+
+/// Whoever is on the way from one partition to another would be in no export.
+#[test]
+fn an_export_is_refused_while_somebody_is_on_the_way() {
+    let Some(kafka) = kafka() else { return };
+    let shop = Shop::open(kafka, "way", &["web"], 2);
+    let service = shop.serve();
+    shop.does("anna", "product.viewed", 0);
+    service.until_known(200, "anna");
+    assert_eq!(service.terminate().status.code(), Some(0));
+    let commands = Configured::kafka(&shop.setup);
+    commands.run(&["state", "export"], &[], b"").fine();
+    let topic = &shop.setup.output_topics(&["handoff"])[0];
+    shop.writer.write(Record { topic, key: "", value: b"somebody", partition: Some(1) });
+    commands.run(&["state", "export"], &[], b"").refused("partition 1: customers are on their way to it");
 }

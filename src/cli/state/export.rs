@@ -84,8 +84,17 @@ fn from_group(setting: &Setting, log: &KafkaLog, output: impl Write) -> Result<E
     let committed = group.offline.committed().map_err(Failure::could_not_run)?;
     let standing = (0..).zip(&committed).map(|(shard, found)| group.standing(shard, found));
     let mut standing = standing.collect::<Result<Vec<_>, _>>()?;
-    // What has been read of the control topic means nothing elsewhere.
     let inputs = group.offline.ledger().inputs.len();
+    for (shard, progress) in (0..).zip(&standing) {
+        let from = progress.positions.get(inputs + 1).map_or(0, |position| position.offset);
+        if group.offline.is_handed_more(shard, from).map_err(Failure::could_not_run)? {
+            return Err(Failure::answer_is_no(format!(
+                "partition {shard}: customers are on their way to it from other partitions, and would be missing; run the service \
+                 until it has caught up with inputs to which nothing is written, stop it, and export again"
+            )));
+        }
+    }
+    // What has been read beside the inputs means nothing elsewhere.
     standing.iter_mut().for_each(|progress| progress.positions.truncate(inputs));
     let waiting = group.waiting(&standing)?;
     let shards = standing.iter().zip(waiting).map(|(progress, waiting)| Shard { progress: progress.clone(), waiting });

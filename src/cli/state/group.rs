@@ -78,8 +78,9 @@ impl Group {
         for (shard, progress) in (0..).zip(standing) {
             let extents = self.offline.extents(shard).map_err(Failure::could_not_run)?;
             let mut of_shard = 0;
-            for (input, (position, extent)) in progress.positions.iter().zip(extents).enumerate() {
-                let more = self.offline.holds_more(input, shard, position.offset, extent).map_err(Failure::could_not_run)?;
+            let inputs = self.offline.ledger().inputs.iter();
+            for (topic, (position, extent)) in inputs.zip(progress.positions.iter().zip(extents)) {
+                let more = self.offline.holds_more(topic, shard, position.offset, extent).map_err(Failure::could_not_run)?;
                 if more {
                     of_shard += (extent.high - position.offset.max(extent.low)).unsigned_abs();
                 }

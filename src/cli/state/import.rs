@@ -210,10 +210,13 @@ fn targets(group: &Group, log: &KafkaLog) -> Result<Vec<(ShardId, Progress)>, Fa
             let log_time = known.and_then(|progress| progress.positions.get(input)).map(|position| position.log_time);
             Position { offset: own.unwrap_or(start), log_time: log_time.unwrap_or(Timestamp::MIN) }
         };
-        let positions = starts.into_iter().enumerate().map(position).collect();
+        let mut positions: Vec<Position> = starts.into_iter().enumerate().map(position).collect();
         let stream_time = known.and_then(|progress| progress.stream_time);
-        // The control topic from its beginning: whoever asked there to be forgotten may be among those who come.
-        targets.push((shard, group.offline.ledger().complete(Progress { positions, stream_time, sequence })));
+        // The control topic from its beginning: whoever asked there to be forgotten may be among those who come. What was handed
+        // over before is about others.
+        let handed = group.offline.handoff_end(shard).map_err(Failure::could_not_run)?;
+        positions.extend([0, handed].map(|offset| Position { offset, log_time: Timestamp::MIN }));
+        targets.push((shard, Progress { positions, stream_time, sequence }));
     }
     Ok(targets)
 }
