@@ -47,6 +47,17 @@ pub enum Claim {
     Shared,
 }
 
+/// The touchpoint by which a customer claims an anonymous id.
+#[derive(Clone, Copy, Debug)]
+pub struct Link<'a> {
+    /// The anonymous id.
+    pub anonymous: &'a CompactString,
+    /// The touchpoint's own id.
+    pub touchpoint: &'a CompactString,
+    /// When that is applied.
+    pub at: Timestamp,
+}
+
 /// What the anonymous side hands over.
 #[derive(Clone, Debug)]
 pub struct HandedOver {
@@ -218,14 +229,15 @@ impl Customer {
         self.window.can_claim()
     }
 
-    /// As a customer: what another shard answers to a claim, for the link at this instant. Says whether it was waited for.
+    /// As a customer: what another shard answers to the claim of this link. Says whether it was waited for.
     pub(crate) fn hear_answer(
         &mut self,
-        (anonymous, at): (&CompactString, Timestamp),
+        to: Link<'_>,
         handed: Option<HandedOver>,
         stream_time: Timestamp,
         telling: Telling<'_>,
     ) -> bool {
+        let Link { anonymous, at, .. } = to;
         if !self.window.awaits(anonymous, at) {
             return false;
         }
@@ -253,21 +265,17 @@ impl Customer {
                 };
                 self.retell_edited(edit, (stream_time, &sequences), telling);
             }
-            (None, Some(handed)) => self.join_late((anonymous, at), handed, stream_time, telling),
+            (None, Some(handed)) => self.join_late(to, handed, stream_time, telling),
         }
         true
     }
 
     /// Takes in what comes so late that the story cannot be told anew with it.
-    fn join_late(
-        &mut self,
-        (anonymous, at): (&CompactString, Timestamp),
-        handed: HandedOver,
-        stream_time: Timestamp,
-        telling: Telling<'_>,
-    ) {
+    fn join_late(&mut self, to: Link<'_>, handed: HandedOver, stream_time: Timestamp, telling: Telling<'_>) {
         let Telling { models, rules, words, retelling, outcomes } = telling;
-        let link = Touchpoint { linked: Some(anonymous.clone()), event_time: at, ..Touchpoint::default() };
+        let Link { anonymous, touchpoint: id, at } = to;
+        let linked = Some(anonymous.clone());
+        let link = Touchpoint { id: id.clone(), linked, event_time: at, ..Touchpoint::default() };
         self.window.seal();
         self.absorb(models, &handed.state, &link, rules, words, outcomes);
         retelling.counted.late += 1;

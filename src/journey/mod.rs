@@ -47,7 +47,7 @@ pub use episodes::{Episode, EpisodeKindState};
 pub use friction::SessionSigns;
 pub use id::{Id, TouchpointId};
 pub(crate) use join::Telling;
-pub use join::{Claim, HandedOver};
+pub use join::{Claim, HandedOver, Link};
 pub use migrate::Migration;
 pub use noticed::Noticed;
 pub use outcome::{Abandonment, About, Decision, Moved, Movement, Outcome, Passed, Subject, What};

@@ -9,7 +9,7 @@ use compact_str::CompactString;
 
 use super::frontier::Reach;
 use super::{Action, Shard, Undo};
-use crate::journey::{Applied, HandedOver, Received};
+use crate::journey::{Applied, HandedOver, Link, Received};
 use crate::partitioner::Partitioner;
 use crate::time::Timestamp;
 use crate::touchpoint::{Identity, Touchpoint};
@@ -117,6 +117,8 @@ pub struct Claiming {
     pub customer: CompactString,
     /// The anonymous id.
     pub anonymous: CompactString,
+    /// The id of the touchpoint that names both.
+    pub touchpoint: CompactString,
     /// The instant of the link.
     pub at: Timestamp,
     /// A later link of the same two can still give way to this one if it is later than this instant.
@@ -216,7 +218,7 @@ impl Shard {
         };
         let stream_time = self.stream_time.unwrap_or(log_time);
         let had_window = hand.has_window();
-        let link = (&claim.anonymous, claim.at);
+        let link = Link { anonymous: &claim.anonymous, touchpoint: &claim.touchpoint, at: claim.at };
         let waited = hand.hear_answer(link, handed.cloned(), stream_time, self.telling());
         self.counts.unheard += u64::from(!waited);
         self.put_other(slot, &hand, (false, had_window, waited), stream_time);

@@ -29,6 +29,7 @@ impl Shard {
             from: self.homes.here,
             customer: hand.identity.id.clone(),
             anonymous: anonymous.clone(),
+            touchpoint: received.touchpoint.id.clone(),
             at,
             can_tell_from: hand.can_tell_from(),
         };

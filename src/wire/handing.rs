@@ -36,6 +36,7 @@ struct Claim<'a> {
     from: ShardId,
     customer: Cow<'a, str>,
     anonymous: Cow<'a, str>,
+    touchpoint: Cow<'a, str>,
     at: i64,
     can_tell_from: i64,
 }
@@ -96,11 +97,12 @@ impl<'a> Act<'a> {
 
 impl<'a> Claim<'a> {
     fn of(claim: &'a Claiming) -> Self {
-        let Claiming { from, customer, anonymous, at, can_tell_from } = claim;
+        let Claiming { from, customer, anonymous, touchpoint, at, can_tell_from } = claim;
         Claim {
             from: *from,
             customer: Cow::Borrowed(customer),
             anonymous: Cow::Borrowed(anonymous),
+            touchpoint: Cow::Borrowed(touchpoint),
             at: at.as_millis(),
             can_tell_from: can_tell_from.as_millis(),
         }
@@ -111,6 +113,7 @@ impl<'a> Claim<'a> {
             from: self.from,
             customer: self.customer.into(),
             anonymous: self.anonymous.into(),
+            touchpoint: self.touchpoint.into(),
             at: Timestamp::from_millis(self.at),
             can_tell_from: Timestamp::from_millis(self.can_tell_from),
         }

@@ -427,3 +427,37 @@ fn so_many_claims_wait_and_no_more() {
     assert_eq!(town.mail.len(), MOST);
     assert_eq!(town.shards[1].take_counts().steps.refused_links, 6);
 }
+
+/// A limit: what a customer does is kept for the answer up to so many touchpoints. After more of them the journey joins as it is,
+/// and the basket is bought all the same.
+#[test]
+fn an_answer_that_comes_after_too_much_joins_as_it_comes() {
+    let at = |seconds: i64| START + Span::from_secs(seconds);
+    let home = |id: &str| Partitioner::Murmur2.partition(id.as_bytes(), 2).expect("it is known") as usize;
+    let device = (0..).map(|number| format!("a-{number}")).find(|id| home(id) == 0).expect("one of them");
+    let customer = (0..).map(|number| format!("c-{number}")).find(|id| home(id) == 1).expect("one of them");
+    let mut town = Town::new(&[baskets()], &settings(usize::MAX), 2, vec![false]);
+    let mut basket = with_id(touchpoint("", "cart.added", at(0), "basket"), "cart_id", "A");
+    basket.identity = Identity::anonymous(device.as_str());
+    let login = Touchpoint { linked: Some(device.as_str().into()), ..touchpoint(&customer, "login", at(1), "login") };
+    town.give(0, 0, at(0), Body::Touchpoint(Box::new(basket)));
+    town.give(1, 0, at(1), Body::Touchpoint(Box::new(login)));
+    for number in 0..700 {
+        let view = touchpoint(&customer, "page.viewed", at(2), &format!("view-{number}"));
+        town.give(1, 0, at(2), Body::Touchpoint(Box::new(view)));
+    }
+    town.quiet_until(at(3));
+    town.deliver();
+    town.quiet_until(at(4));
+    town.deliver();
+    let order = with_id(touchpoint(&customer, "order.completed", at(5), "order"), "cart_id", "A");
+    town.give(1, 0, at(5), Body::Touchpoint(Box::new(order)));
+    town.quiet_until(at(86_400));
+    town.settle();
+    let holds = net(&town.outcomes);
+    let merge = holds.iter().find(|outcome| outcome.to_string().starts_with("joins")).expect("it joins");
+    assert_eq!((merge.at, merge.cause.as_ref().map(|id| id.to_text().to_string())), (at(1), Some("login".to_owned())));
+    let told: Vec<String> = holds.iter().map(ToString::to_string).collect();
+    assert!(told.contains(&"completes basket A".to_owned()), "{told:?}");
+    assert!(!told.iter().any(|told| told.contains("abandons basket")), "{told:?}");
+}
