@@ -3,6 +3,8 @@
 //! [`Customer::apply`] takes a touchpoint, [`Customer::fire`] takes the deadlines of an instant; both change the state and
 //! append the outcomes. Nothing here knows other customers, logs, clocks or topics.
 
+pub mod arm;
+mod contacts;
 mod decision;
 mod entries;
 mod episodes;
@@ -10,6 +12,7 @@ mod facts;
 mod friction;
 mod id;
 mod migrate;
+mod offering;
 mod outcome;
 pub mod packed;
 mod recent;
@@ -33,13 +36,15 @@ use crate::model::{Model, SegmentIndex, StageIndex, SumShape};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint, put_text};
 
+pub use arm::Arm;
 pub use decision::Influence;
 pub use entries::Counted;
 pub use episodes::{Episode, EpisodeId, EpisodeIds, EpisodeKindState};
 pub use friction::SessionSigns;
 pub use id::{Id, TouchpointId};
 pub use migrate::Migration;
-pub use outcome::{Abandonment, About, Decision, Movement, Outcome, Passed, Subject, What};
+pub use offering::{Refusal, Refusals};
+pub use outcome::{Abandonment, About, Decision, Movement, Offer, Outcome, Passed, Reason, Subject, What};
 pub use recent::{PastTouchpoint, Recent};
 pub use rewind::{Received, Retelling, Rules, StepCounts};
 pub use signs::Signs;
@@ -49,6 +54,7 @@ pub use version2::{ChangeV2, CustomerV2};
 pub use watch::Watch;
 pub use window::Window;
 
+use contacts::Contacts;
 use outcome::{Cause, OutcomeBuilder};
 
 /// At most so many anonymous ids are kept as links of one customer; the oldest gives way.
@@ -67,6 +73,8 @@ pub struct Customer {
     recent: Recent,
     /// One journey per model, in the order of the models.
     pub journeys: Vec<Journey>,
+    /// How the customer may be and was contacted. No telling anew touches it.
+    contacts: Contacts,
     /// What the latest story can be told anew from.
     window: Window,
 }
@@ -272,6 +280,7 @@ impl Customer {
             touchpoints: 0,
             recent: Recent::default(),
             journeys: Vec::new(),
+            contacts: Contacts::default(),
             window: Window::default(),
         }
     }
@@ -284,6 +293,7 @@ impl Customer {
         self.touchpoints = 0;
         self.recent.reset(0);
         self.journeys.clear();
+        self.contacts.clear();
         self.window.reset();
     }
 
@@ -302,7 +312,7 @@ impl Customer {
         if touchpoint.id_given && self.recent.has_seen(&id, moment.log_time, Span::ZERO) {
             return Applied::Duplicate;
         }
-        let rules = Rules { grace: Span::ZERO, max_delay: Span::ZERO, history };
+        let rules = Rules { grace: Span::ZERO, max_delay: Span::ZERO, history, stale_after: Span::ZERO };
         self.step(models, touchpoint, id, moment, &rules, refused, outcomes)
     }
 

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use compact_str::CompactString;
 use serde::Deserialize;
 
+use super::contacts::Contacts;
 use super::recent::{Recent, Trace};
 use super::{Customer, Id, Journey, PastTouchpoint, Window};
 use crate::time::Timestamp;
@@ -77,7 +78,7 @@ impl From<CustomerV2> for Customer {
         }
         let traces = seen.into_iter().map(|(hash, seen_at)| Trace { hash, seen_at });
         let recent = Recent::of(traces, kept, base.unwrap_or(Timestamp::from_millis(0)));
-        Customer { identity, links, touchpoints, recent, journeys, window: Window::default() }
+        Customer { identity, links, touchpoints, recent, journeys, contacts: Contacts::default(), window: Window::default() }
     }
 }
 

@@ -106,6 +106,7 @@ impl Coverage {
                 let evidence = score.iter().flat_map(|(_, rules)| rules.iter().cloned());
                 self.exercised.extend(evidence.map(Part::Evidence));
             }
+            What::Intervention { .. } | What::Withdrawal { .. } => {}
             What::Resumption { .. } | What::Recovery { .. } | What::Retraction { .. } => {}
         }
     }

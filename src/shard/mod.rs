@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::journey::packed::Words;
-use crate::journey::{Applied, Customer, Outcome, Received, Retelling, Rules, StepCounts};
+use crate::journey::{Applied, Customer, Outcome, Received, Refusals, Retelling, Rules, StepCounts};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
@@ -46,6 +46,8 @@ pub struct Settings {
     pub max_delay: Span,
     /// Touchpoints kept in a customer's history.
     pub history: usize,
+    /// An outcome that is older when it is decided asks for no intervention.
+    pub stale_after: Span,
     /// A customer without a touchpoint for so long, and without anything awaited, is forgotten (rule 28); `None`: never.
     pub forget_after: Option<Span>,
     /// Where erasures come from.
@@ -90,6 +92,7 @@ impl Default for Settings {
             grace: Span::from_secs(600),
             max_delay: Span::from_secs(60),
             history: 20,
+            stale_after: Span::from_secs(300),
             forget_after: None,
             control: Control::AmongTouchpoints,
             decisions_per_transaction: 20_000,
@@ -263,7 +266,12 @@ pub struct Shard {
 impl Shard {
     /// A shard that goes on where `progress` ends (by default at the beginning), with what is in `customers`.
     pub fn new(models: Arc<[Arc<Model>]>, settings: Settings, customers: Customers, progress: Progress) -> Self {
-        let rules = Rules { grace: settings.grace, max_delay: settings.max_delay, history: settings.history };
+        let rules = Rules {
+            grace: settings.grace,
+            max_delay: settings.max_delay,
+            history: settings.history,
+            stale_after: settings.stale_after,
+        };
         let mut shard = Shard {
             rules,
             retelling: Retelling::default(),
@@ -464,6 +472,11 @@ impl Shard {
         Counts { steps, ..std::mem::take(&mut self.counts) }
     }
 
+    /// Takes what was asked for and not offered; call it after a commit.
+    pub fn take_refusals(&mut self) -> Refusals {
+        std::mem::take(&mut self.retelling.refusals)
+    }
+
     /// Applies records and fires deadlines as far as the inputs allow (rule 4).
     fn decide(&mut self, actions: &mut Vec<Action>) {
         while !self.is_full() {
@@ -544,7 +557,8 @@ impl Shard {
             self.moved.subtract(&hand, awaited);
             let had_window = hand.has_window();
             let stream_time = self.stream_time.unwrap_or(deadline);
-            hand.fire_within(&self.models, deadline, stream_time, &self.rules, &mut self.scratch);
+            let refusals = &mut self.retelling.refusals;
+            hand.fire_within(&self.models, deadline, stream_time, &self.rules, refusals, &mut self.scratch);
             if !had_window {
                 self.watch_window(slot, &hand, deadline);
             }
@@ -745,6 +759,7 @@ impl Shard {
         self.stream_time = self.committed.stream_time;
         self.counts = Counts::default();
         self.retelling.counted = StepCounts::default();
+        self.retelling.refusals.clear();
         self.decisions = 0;
     }
 }

@@ -10,7 +10,7 @@ use super::written::{Field, Properties, Scalar, Unit, Written};
 /// The fingerprint of `schemas/touchpoint.avsc`.
 pub(super) const TOUCHPOINT: [u8; 8] = [51, 71, 43, 8, 119, 76, 229, 254];
 /// The fingerprint of `schemas/outcome.avsc`.
-pub(super) const OUTCOME: [u8; 8] = [0x5A, 0xD6, 0x46, 0x85, 0x87, 0x19, 0x73, 0x49];
+pub(super) const OUTCOME: [u8; 8] = [0x2F, 0x75, 0x1E, 0xF0, 0x66, 0x33, 0xC7, 0x85];
 /// What a single object begins with.
 const MARKER: [u8; 2] = [0xC3, 0x01];
 

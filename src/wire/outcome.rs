@@ -42,6 +42,7 @@ pub(super) fn write(outcome: &Outcome, fields: &mut impl Fields) {
     fields.text_or_null(name!("segment"), outcome.segment.as_deref());
     write_decision(what, fields);
     write_friction(what, fields);
+    write_offer(what, fields);
     fields.text_or_null(name!("retracts"), retracts);
     fields.flag(name!("hindsight"), outcome.hindsight);
     fields.shown(name!("says"), outcome);
@@ -57,6 +58,8 @@ fn write_transition(what: &What, fields: &mut impl Fields) {
         | What::Resumption { .. }
         | What::Recovery { .. }
         | What::Friction { .. }
+        | What::Intervention { .. }
+        | What::Withdrawal { .. }
         | What::Retraction { .. } => (None, None, None, None),
     };
     fields.text_or_null(name!("from"), from);
@@ -73,6 +76,8 @@ fn write_decision(what: &What, fields: &mut impl Fields) {
         | What::Resumption { .. }
         | What::Recovery { .. }
         | What::Friction { .. }
+        | What::Intervention { .. }
+        | What::Withdrawal { .. }
         | What::Retraction { .. } => None,
     };
     fields.or_null(name!("decision"), decision, |fields, name, decision| {
@@ -94,6 +99,8 @@ fn write_friction(what: &What, fields: &mut impl Fields) {
         | What::Abandonment { .. }
         | What::Resumption { .. }
         | What::Recovery { .. }
+        | What::Intervention { .. }
+        | What::Withdrawal { .. }
         | What::Retraction { .. } => None,
     };
     fields.or_null(name!("friction"), friction, |fields, name, (rule, evidence, score)| {
@@ -103,6 +110,31 @@ fn write_friction(what: &What, fields: &mut impl Fields) {
             fields.whole_or_null(name!("score"), score.as_ref().map(|(score, _)| i64::from(*score)));
             let rules = score.as_ref().map_or(&[][..], |(_, rules)| rules);
             fields.list(name!("rules"), rules);
+        });
+    });
+}
+
+fn write_offer(what: &What, fields: &mut impl Fields) {
+    let reason = match what {
+        What::Withdrawal { reason, .. } => Some(reason.as_str()),
+        What::Transition { .. }
+        | What::Completion { .. }
+        | What::Abandonment { .. }
+        | What::Resumption { .. }
+        | What::Recovery { .. }
+        | What::Friction { .. }
+        | What::Intervention { .. }
+        | What::Retraction { .. } => None,
+    };
+    fields.or_null(name!("intervention"), what.offer(), |fields, name, offer| {
+        fields.record(name, |fields| {
+            fields.text(name!("name"), &offer.name);
+            fields.text(name!("channel"), &offer.channel);
+            fields.text(name!("arm"), offer.arm.as_str());
+            fields.text_or_null(name!("variant"), offer.variant.as_deref());
+            fields.instant(name!("expires_at"), offer.expires_at);
+            fields.by_name(name!("payload"), &offer.payload);
+            fields.text_or_null(name!("reason"), reason);
         });
     });
 }

@@ -104,7 +104,12 @@ fn customer_with_window(model: &Arc<Model>, touchpoints: &[Touchpoint]) -> Custo
     customer.pack(&mut words, &mut packed);
     let mut customer = Customer::default();
     customer.open(&packed, &words).expect("as packed");
-    let rules = Rules { grace: Span::from_days(7), max_delay: settings.max_delay, history: settings.history };
+    let rules = Rules {
+        grace: Span::from_days(7),
+        max_delay: settings.max_delay,
+        history: settings.history,
+        stale_after: settings.stale_after,
+    };
     let (mut retelling, mut outcomes) = (Retelling::default(), Vec::new());
     let now = late.iter().map(|touchpoint| touchpoint.event_time).max().expect("some");
     for touchpoint in [&late[0], &late[2], &late[1]] {

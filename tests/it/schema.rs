@@ -89,6 +89,12 @@ const MAPS: &[(&str, &str, &str)] = &[
     ("/$defs/way", "a way", "{ stages: { x: { enter: { KEY: 1 } } } }"),
     ("/properties/episodes/additionalProperties", "episode", "{ episodes: { x: { KEY: 1 } } }"),
     ("/properties/friction/additionalProperties", "friction", "{ friction: { x: { KEY: 1 } } }"),
+    ("/properties/interventions/additionalProperties", "intervention", "{ interventions: { x: { KEY: 1 } } }"),
+    (
+        "/properties/interventions/additionalProperties/properties/holdout",
+        "`holdout`",
+        "{ interventions: { x: { holdout: { KEY: 1 } } } }",
+    ),
     ("/properties/renamed", "`renamed`", "{ renamed: { KEY: 1 } }"),
     ("/properties/removed", "`removed`", "{ removed: { KEY: 1 } }"),
 ];

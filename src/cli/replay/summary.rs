@@ -96,6 +96,7 @@ impl Summary {
                 add(&mut happened.won_back, outcome.value, by);
             }
             What::Friction { .. } => happened.friction += by,
+            What::Intervention { .. } | What::Withdrawal { .. } => {}
             What::Transition { .. } | What::Retraction { .. } => {}
         }
     }

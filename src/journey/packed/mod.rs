@@ -36,6 +36,18 @@ const RECENT: u8 = 2;
 const LINKS: u8 = 3;
 const JOURNEY: u8 = 4;
 use super::window::section as window;
+/// It stands between the journeys and the window, as the last part of what is left once the window is dropped.
+const CONTACTS: u8 = 10;
+
+/// Whether a section is part of what a story is told anew from.
+fn is_of_state(number: u8) -> bool {
+    number < window::WINDOW
+}
+
+/// The place of a section among the others.
+fn rank(number: u8) -> (u8, u8) {
+    if number == CONTACTS { (JOURNEY, 1) } else { (number, 0) }
+}
 
 /// The number of a touchpoint that is certainly not in the list.
 const ELSEWHERE: u64 = u64::MAX;
@@ -102,6 +114,7 @@ impl Customer {
     /// Appends what follows the bytes that say whose it is.
     pub(crate) fn pack_rest(&self, words: &mut Words, out: &mut Vec<u8>) {
         self.pack_state(words, out);
+        section(out, CONTACTS, |out| self.contacts.pack(words, out));
         if !self.window.is_closed() {
             section(out, window::WINDOW, |out| self.window.pack_head(out));
             section(out, window::ENTRIES, |out| self.window.pack_entries(words, out));
@@ -110,9 +123,9 @@ impl Customer {
         }
     }
 
-    /// Appends the state without the window.
+    /// Appends the state without contacts and window: what a story can be told anew from.
     pub(in crate::journey) fn pack_state(&self, words: &mut Words, out: &mut Vec<u8>) {
-        let Customer { identity: _, links, touchpoints, recent, journeys, window: _ } = self;
+        let Customer { identity: _, links, touchpoints, recent, journeys, contacts: _, window: _ } = self;
         push_number(out, *touchpoints);
         push_signed(out, recent.base().as_millis());
         section(out, TRACES, |out| recent.pack_traces(out));
@@ -143,13 +156,14 @@ impl Customer {
         self.touchpoints = bytes.number()?;
         self.recent.reset(bytes.signed()?);
         self.links.clear();
+        self.contacts.clear();
         self.window.reset();
         let mut journeys = 0;
         let mut state = packed.len();
         while !bytes.is_empty() {
             let before = packed.len() - bytes.0.len();
             let number = bytes.byte()?;
-            if number >= window::WINDOW {
+            if !is_of_state(number) {
                 state = state.min(before);
             }
             let length = bytes.small()?;
@@ -173,6 +187,7 @@ impl Customer {
                     }
                     journeys += 1;
                 }
+                CONTACTS => self.contacts.open(section, words)?,
                 window::WINDOW => self.window.open_head(section)?,
                 window::ENTRIES => self.window.open_entries(section.0),
                 window::ANCHOR => self.window.open_anchor(section.0),

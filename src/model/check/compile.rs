@@ -11,8 +11,8 @@ use crate::diagnostic::{Faults, Place};
 use crate::expression::Expression;
 use crate::model::written::Kind;
 use crate::model::{
-    Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Friction, Model, RuleIndex, Segment, Sign, Stage,
-    StageIndex, Sum, TypeRoles, Types,
+    Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Friction, Intervention, Model, RuleIndex, Segment, Sign,
+    Stage, StageIndex, Sum, TypeRoles, Types,
 };
 use crate::touchpoint::{CURRENCY, Form};
 
@@ -26,6 +26,7 @@ pub(super) struct Parts<'a> {
     pub(super) phases: Vec<(CompactString, Vec<StageIndex>)>,
     pub(super) episodes: Vec<episodes::Checked<'a>>,
     pub(super) friction: Vec<friction::Checked<'a>>,
+    pub(super) interventions: Vec<Intervention>,
 }
 
 /// Puts the model together; `None` where there is an error.
@@ -65,6 +66,8 @@ pub(super) fn model(
             .map(|(name, (_, form))| (name.clone(), *form))
             .collect(),
         types,
+        interventions: parts.interventions,
+        contacts: None,
         changes,
     };
     read_beside_conditions(&model, &mut properties);
