@@ -62,7 +62,7 @@ fn in_order(story: &[Entered]) -> Vec<Entered> {
 }
 
 /// The story as it comes when each touchpoint is so long on its way.
-fn delayed(story: &[Entered], delays: &[i64]) -> Vec<Entered> {
+pub(crate) fn delayed(story: &[Entered], delays: &[i64]) -> Vec<Entered> {
     let delays = delays.iter().cycle();
     let mut late: Vec<Entered> = story
         .iter()
@@ -205,26 +205,26 @@ fn whoever_bought_within_the_grace_was_not_left_behind() {
 }
 
 /// A few numbers that are the same in each run.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Dice(seed)
     }
 
-    fn between(&mut self, least: i64, most: i64) -> i64 {
+    pub(crate) fn between(&mut self, least: i64, most: i64) -> i64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         least + ((mixed ^ (mixed >> 31)) % (most - least + 1) as u64) as i64
     }
 
-    fn chance(&mut self, percent: i64) -> bool {
+    pub(crate) fn chance(&mut self, percent: i64) -> bool {
         self.between(1, 100) <= percent
     }
 
     /// Nothing, a little, or anything up to the grace.
-    fn delay(&mut self, grace: Span) -> i64 {
+    pub(crate) fn delay(&mut self, grace: Span) -> i64 {
         match self.between(0, 3) {
             0 => 0,
             1 => self.between(0, 60_000).min(grace.as_millis()),
