@@ -358,6 +358,8 @@ fn nothing() -> Model {
         declared: Vec::new(),
         forms: Vec::new(),
         types: model::Types::default(),
+        interventions: Vec::new(),
+        contacts: None,
         changes: model::Changes::default(),
     }
 }

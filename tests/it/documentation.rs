@@ -86,9 +86,10 @@ fn the_defaults_are_what_the_page_says() {
         let left_out = |key: &&&str| !block.lines().any(|line| line.starts_with(&format!("{key}:")));
         let left_out: Vec<&str> = KEYS.iter().filter(left_out).copied().collect();
         let expected: &[&str] = if block.contains("brokers:") {
-            &["retired", "allow_history", "instance", "directory", "keep_touchpoints", "keep_outcomes", "fields", "erase_on"]
+            &["contacts", "retired", "allow_history", "instance", "directory", "keep_touchpoints", "keep_outcomes", "fields", "erase_on"]
         } else {
             &[
+                "contacts",
                 "retired",
                 "brokers",
                 "group",
@@ -119,6 +120,9 @@ fn every_example_is_accepted() {
             examples += 1;
             if block.starts_with("sillage:") {
                 checked_model(&page, &block);
+            } else if block.starts_with("# contacts.yaml") {
+                let (contacts, faults) = model::load_contacts(&page, &block);
+                assert!(contacts.is_some() && faults.is_empty(), "{page}: {faults:?}");
             } else {
                 configuration(&block);
             }
