@@ -241,3 +241,62 @@ fn flag(bytes: &mut Bytes<'_>) -> Result<bool, Damaged> {
         _ => Err(Damaged),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Contacts {
+        let at = Timestamp::from_millis;
+        let of = CompactString::from("shop/rescue-chat");
+        Contacts {
+            consents: vec![Statement { consent: "chat".into(), given: true, at: at(5) }],
+            zone: Some("Europe/Paris".into()),
+            arms: vec![
+                Drawn { of: CompactString::default(), arm: Arm::Treated, variant: None },
+                Drawn { of: of.clone(), arm: Arm::Treated, variant: Some("plain".into()) },
+                Drawn { of: "shop/other".into(), arm: Arm::HeldOut, variant: None },
+            ],
+            made: vec![Made { of: of.clone(), channel: "chat".into(), at: at(-7) }],
+            pending: vec![Pending {
+                of: of.clone(),
+                channel: "chat".into(),
+                id: Uuid::from_u128(1),
+                at: at(8),
+                asked_by: Uuid::from_u128(2),
+                asked_at: at(9),
+                expires_at: at(10),
+                arm: Arm::HeldOutOfAll,
+                variant: None,
+            }],
+            ended: vec![(of, at(11))],
+        }
+    }
+
+    #[test]
+    fn what_is_packed_is_read_and_a_part_of_it_is_refused() {
+        let (mut words, mut packed, mut read) = (Words::default(), Vec::new(), Contacts::default());
+        full().pack(&mut words, &mut packed);
+        assert_eq!(read.open(Bytes(&packed), &words), Ok(()));
+        assert_eq!(read, full());
+        for end in 0..packed.len() {
+            assert_eq!(read.open(Bytes(&packed[..end]), &words), Err(Damaged), "{end} of {} bytes", packed.len());
+        }
+        packed.clear();
+        Contacts::default().pack(&mut words, &mut packed);
+        assert_eq!(packed, [], "nobody pays for what is not there");
+    }
+
+    #[test]
+    fn the_latest_statement_counts_and_of_two_of_one_instant_the_no() {
+        let mut contacts = Contacts::default();
+        let chat = CompactString::from("chat");
+        for (given, at, holds) in
+            [(true, 10, true), (false, 5, true), (false, 10, false), (true, 10, false), (true, 11, true), (false, 12, false)]
+        {
+            contacts.state(&chat, given, Timestamp::from_millis(at));
+            assert_eq!(contacts.consent("chat"), Some(holds), "{given} at {at}");
+        }
+        assert_eq!(contacts.consent("mail"), None);
+    }
+}

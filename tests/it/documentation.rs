@@ -86,7 +86,17 @@ fn the_defaults_are_what_the_page_says() {
         let left_out = |key: &&&str| !block.lines().any(|line| line.starts_with(&format!("{key}:")));
         let left_out: Vec<&str> = KEYS.iter().filter(left_out).copied().collect();
         let expected: &[&str] = if block.contains("brokers:") {
-            &["contacts", "retired", "allow_history", "instance", "directory", "keep_touchpoints", "keep_outcomes", "fields", "erase_on"]
+            &[
+                "contacts",
+                "retired",
+                "allow_history",
+                "instance",
+                "directory",
+                "keep_touchpoints",
+                "keep_outcomes",
+                "fields",
+                "erase_on",
+            ]
         } else {
             &[
                 "contacts",
