@@ -161,7 +161,7 @@ fn money_of_any_currency_comes_back() {
 fn contacts_lie_beside_the_window_and_in_no_image_of_it() {
     let model = five_stages();
     let models = std::slice::from_ref(&model);
-    let (grace, max_delay) = (Span::from_days(365), Span::from_secs(60));
+    let (grace, max_delay) = (Span::from_days(1), Span::from_secs(60));
     let rules = crate::journey::Rules { grace, max_delay, history: 20, stale_after: Span::ZERO };
     let (mut words, mut retelling) = (Words::default(), crate::journey::Retelling::default());
     let mut customer = Customer::new(Identity::customer(uuid(0)));
