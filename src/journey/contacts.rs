@@ -90,6 +90,16 @@ impl Contacts {
         ended.clear();
     }
 
+    /// By consent: whether it was given last, and when that was said.
+    pub fn consents(&self) -> impl Iterator<Item = (&str, bool, Timestamp)> {
+        self.consents.iter().map(|said| (said.consent.as_str(), said.given, said.at))
+    }
+
+    /// What is kept of what was offered, oldest first: the intervention, the channel and when that was decided.
+    pub fn offered(&self) -> impl Iterator<Item = (&str, &str, Timestamp)> {
+        self.made.iter().map(|made| (made.of.as_str(), made.channel.as_str(), made.at))
+    }
+
     /// What the customer said last of a consent.
     pub(super) fn consent(&self, name: &str) -> Option<bool> {
         self.consents.iter().find(|statement| statement.consent == name).map(|statement| statement.given)

@@ -37,6 +37,7 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint, put_text};
 
 pub use arm::Arm;
+pub use contacts::Contacts;
 pub use decision::Influence;
 pub use entries::Counted;
 pub use episodes::{Episode, EpisodeId, EpisodeIds, EpisodeKindState};
@@ -54,7 +55,6 @@ pub use version2::{ChangeV2, CustomerV2};
 pub use watch::Watch;
 pub use window::Window;
 
-use contacts::Contacts;
 use outcome::{Cause, OutcomeBuilder};
 
 /// At most so many anonymous ids are kept as links of one customer; the oldest gives way.
@@ -357,6 +357,11 @@ impl Customer {
             let mut builder = OutcomeBuilder::new(model, &self.identity, outcomes);
             journey.fire(model, deadline, &mut builder);
         }
+    }
+
+    /// How the customer may be and was contacted.
+    pub fn contacts(&self) -> &Contacts {
+        &self.contacts
     }
 
     /// Whether the latest story can be told anew.
