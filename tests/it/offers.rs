@@ -43,7 +43,7 @@ interventions:
     at most: { 2 within: 7d }
     needs: chat
     quiet hours: ignore
-    holdout: { share: 30%, salt: chat }
+    holdout: { share: 30%, salt: chat-1 }
     expires: 5m
     withdrawn by: { completion: basket }
   hint:
@@ -208,7 +208,7 @@ impl Judge<'_> {
             assert!((8 * 60..21 * 60).contains(&minute), "quiet hours: {outcome}");
             assert!(offer.expires_at.since(at).as_millis() <= until_quiet, "it reaches into quiet hours: {outcome}");
         }
-        let held_out = offer.name == "chat" && bucket("chat", who) < 3_000;
+        let held_out = offer.name == "chat" && bucket("chat-1", who) < 3_000;
         assert_eq!(offer.arm.is_held_out(), held_out, "{who}: {outcome}");
         let asked = last.get(&offer.answers.id).unwrap_or_else(|| panic!("nothing asked for it: {outcome}"));
         assert!(!asked.what.is_retraction() && !asked.hindsight && asked.identity == outcome.identity, "{asked}");
