@@ -117,6 +117,7 @@ fn abandonment() -> Outcome {
         last_progress: "aa20e7b8-0f0e-4f6e-b6f5-2e5cf9b5d7f1".into(),
         last_progress_at: opened_at + Span::from_secs(697),
         progress_count: 4,
+        abandonments: 0,
     };
     outcome(What::Abandonment { about, passed: Passed::Silence })
 }

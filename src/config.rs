@@ -7,6 +7,7 @@
 mod check;
 mod environment;
 mod secrets;
+mod tokens;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -14,7 +15,8 @@ use std::path::{Path, PathBuf};
 use compact_str::CompactString;
 
 use crate::diagnostic::{Diagnostic, Faults};
-use crate::http::Allowed;
+use crate::http::{Allowed, Tokens};
+use crate::memory::Budget;
 use crate::partitioner::Partitioner;
 use crate::time::Span;
 use crate::wire::{Format, Limits, Mapping};
@@ -35,10 +37,16 @@ pub struct Config {
     pub retired: Vec<String>,
     /// Threads that process shards.
     pub workers: usize,
+    /// Bytes of memory for what passes through the process.
+    pub memory: u64,
+    /// Bytes of memory for the state of the customers.
+    pub state_memory: u64,
     /// Where HTTP is served.
     pub listen: SocketAddr,
     /// Names under which HTTP is asked for, beside the address and the loopback's; in lower case.
     pub hosts: Vec<String>,
+    /// Who may do what over HTTP; without any, whoever reaches it.
+    pub tokens: Tokens,
     /// Whether customers may be erased over HTTP.
     pub allow_erase: Allowed,
     /// Whether a history may be loaded over HTTP.
@@ -67,6 +75,13 @@ pub struct Config {
     pub log_level: LogLevel,
     /// How they are written.
     pub log_format: LogFormat,
+}
+
+impl Config {
+    /// What the process may take in memory for what passes through it.
+    pub fn budget(&self) -> Budget {
+        Budget { bytes: self.memory, workers: self.workers }
+    }
 }
 
 /// Where touchpoints come from and outcomes go.
@@ -118,6 +133,8 @@ pub struct Surroundings {
     pub variables: Vec<(String, String)>,
     /// The machine's name; tells instances of a group apart where `instance` is not set.
     pub host: String,
+    /// Bytes of memory that the process may have; 0 where nobody says.
+    pub memory: u64,
 }
 
 /// Reads and checks a configuration. Relative paths in it count from the file's directory. `Some` only where there is no

@@ -99,6 +99,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("M081", "a type that looks misspelt"),
     ("M082", "more series of outcomes than dashboards can bear"),
     ("M083", "friction in an episode that is over"),
+    ("M084", "a condition that leaves out what lacks a property"),
     ("M090", "a new name that nothing has"),
     ("M091", "renamed or removed, and still there"),
     ("M092", "both renamed and removed"),
@@ -150,6 +151,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("C014", "a format that the log does not take"),
     ("C015", "a history of nothing cannot tell who has been away"),
     ("C016", "a value that cannot be taken from its file"),
+    ("C017", "not a token"),
+    ("C018", "open to others without a token"),
 ];
 
 /// A text that people wrote: a file, or an environment variable.

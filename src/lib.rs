@@ -3,7 +3,8 @@
 //! The map, in reading order. Each room may use only what stands before it; a test (`tests/it/tidy.rs`) holds the arrow.
 //!
 //! Pure rooms: no Kafka, clock, HTTP, async, lock or logger in them. Same input, same bytes.
-//! - [`time`]: instants and spans. [`terminal`]: text of others before people. [`diagnostic`]: faults in files that people write. [`yaml`]: a file with its places.
+//! - [`time`]: instants and spans. [`memory`]: what a process may take, divided. [`terminal`]: text of others before people.
+//! - [`diagnostic`]: faults in files that people write. [`yaml`]: a file with its places.
 //! - [`expression`]: conditions, compiled. [`touchpoint`]: what a customer did. [`model`]: what a journey may be.
 //! - [`journey`]: what one customer did, and what follows. [`shard`]: many customers, one stream time, one commit.
 //! - [`scenario`]: stories in Markdown that test a model.
@@ -29,6 +30,7 @@ pub mod journey;
 pub mod kafka;
 pub mod ledger;
 pub mod lookup;
+pub mod memory;
 pub mod metrics;
 pub mod model;
 pub mod partitioner;

@@ -5,7 +5,7 @@
 //! Readers see committed state only: a shard keeps the image before of every customer whom its open transaction changes.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use dashmap::DashMap;
@@ -61,6 +61,18 @@ pub struct Lookup {
     /// Workers that the log has given their shards, be they none.
     workers: AtomicUsize,
     vitals: Arc<Vitals>,
+    /// Bytes of the state of all shards, and how many they may have; `None`: any number.
+    state: AtomicU64,
+    state_limit: Option<u64>,
+}
+
+/// The state of all shards takes more bytes than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMuch {
+    /// So many.
+    pub bytes: u64,
+    /// It may have so many.
+    pub limit: u64,
 }
 
 /// Why a shard that this process was given cannot be read.
@@ -73,9 +85,34 @@ pub enum Missing {
 }
 
 impl Lookup {
+    /// For shards whose state may have so many bytes, all together.
+    pub fn limited(state_limit: u64) -> Self {
+        Lookup { state_limit: Some(state_limit), ..Lookup::default() }
+    }
+
+    /// Notes that the state of a shard takes so many bytes, after it took `before`. Says by how much that is too much.
+    pub fn count_state(&self, before: u64, bytes: u64) -> Result<(), TooMuch> {
+        let added = bytes.wrapping_sub(before);
+        let all = self.state.fetch_add(added, Ordering::AcqRel).wrapping_add(added);
+        match self.state_limit.filter(|limit| all > *limit && bytes > before) {
+            Some(limit) => Err(TooMuch { bytes: all, limit }),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes of the state of all shards.
+    pub fn state(&self) -> u64 {
+        self.state.load(Ordering::Acquire)
+    }
+
     /// Notes that the log has given one more worker its shards, be they none.
     pub fn worker_assigned(&self) {
         self.workers.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Notes that the log has taken a worker's shards away, and will say what is its own from now on.
+    pub fn worker_waits(&self) {
+        self.workers.fetch_sub(1, Ordering::AcqRel);
     }
 
     /// How many workers the log has given their shards.

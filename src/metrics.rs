@@ -25,10 +25,13 @@ const LOST: &str = "sillage_touchpoint_parts_lost_total";
 const MISROUTED: &str = "sillage_records_misrouted_total";
 const DEAD_LETTERS: &str = "sillage_dead_letters_total";
 const REFUSED_INTERVENTIONS: &str = "sillage_interventions_refused_total";
-const REFUSED_EPISODES: &str = "sillage_episodes_refused_total";
 const OUT_OF_ORDER: &str = "sillage_touchpoints_out_of_order_total";
 const TOO_LATE: &str = "sillage_touchpoints_late_total";
 const APPLIED_AGAIN: &str = "sillage_touchpoints_applied_again_total";
+const DISPLACED_EPISODES: &str = "sillage_episodes_displaced_total";
+const FORGOTTEN_IDS: &str = "sillage_ids_forgotten_total";
+const CONFLICTS: &str = "sillage_touchpoints_conflicting_total";
+const CLOSED_OPENINGS: &str = "sillage_openings_of_completed_total";
 const ERASED: &str = "sillage_customers_erased_total";
 const OUTCOMES: &str = "sillage_outcomes_total";
 const STALE: &str = "sillage_outcomes_stale_total";
@@ -43,7 +46,11 @@ const UNHEALTHY: &str = "sillage_unhealthy";
 const LOADING: &str = "sillage_history_loading";
 const STALLED: &str = "sillage_high_watermark_stalled_seconds";
 const UNPROVEN: &str = "sillage_silence_unproven";
+const STATE: &str = "sillage_state_bytes";
+const STATE_LIMIT: &str = "sillage_state_limit_bytes";
+const WAITING: &str = "sillage_waiting_bytes";
 const STANDBY: &str = "sillage_standby_customers";
+const STORE_DAMAGED: &str = "sillage_store_damaged";
 const COMMIT_SECONDS: &str = "sillage_commit_seconds";
 const EVENT_LATENCY: &str = "sillage_latency_event_to_commit_seconds";
 const LOG_LATENCY: &str = "sillage_latency_log_to_commit_seconds";
@@ -87,7 +94,10 @@ fn describe() {
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
     describe_counter!(REFUSED_INTERVENTIONS, "Interventions that an outcome asked for and that were not made, by reason.");
-    describe_counter!(REFUSED_EPISODES, "Episodes not opened because a customer had too many open.");
+    describe_counter!(DISPLACED_EPISODES, "Episodes that ended because a customer had too many open.");
+    describe_counter!(FORGOTTEN_IDS, "Ids of episodes forgotten early because a customer had too many.");
+    describe_counter!(CONFLICTS, "Touchpoints with the id of another one of another type; they were applied.");
+    describe_counter!(CLOSED_OPENINGS, "Touchpoints that opened nothing because their id had been completed before them.");
     describe_counter!(
         OUT_OF_ORDER,
         "Touchpoints that came out of order within `grace`: the customer's latest story was told anew."
@@ -134,6 +144,10 @@ fn describe() {
         "0 while all is well; by why, how much is not: brokers, disk, worker (1 each), stream_time and parked (partitions), unusable (inputs)."
     );
     describe_gauge!(LOADING, "1 while a history is being loaded and live posts wait.");
+    describe_gauge!(STORE_DAMAGED, "1 once something in the store of the embedded log was found damaged.");
+    describe_gauge!(STATE, "Bytes of memory that the state of the customers takes.");
+    describe_gauge!(STATE_LIMIT, "Bytes that it may take (`state_memory`); at the limit a shard is parked.");
+    describe_gauge!(WAITING, "Bytes of records that wait for their turn, by partition.");
     describe_gauge!(STANDBY, "Customers whose state a standby has read; 0 where the process does not stand by.");
     describe_histogram!(COMMIT_SECONDS, "Seconds that a commit takes.");
     describe_histogram!(
@@ -166,6 +180,16 @@ pub fn loading(is_loading: bool) {
     gauge!(LOADING).set(f64::from(u8::from(is_loading)));
 }
 
+/// The state of the customers takes so many bytes.
+pub fn state(bytes: u64) {
+    gauge!(STATE).set(bytes as f64);
+}
+
+/// The state of the customers may take so many bytes.
+pub fn state_limit(bytes: u64) {
+    gauge!(STATE_LIMIT).set(bytes as f64);
+}
+
 /// So many customers are known to this standby.
 pub fn standing_by(customers: usize) {
     gauge!(STANDBY).set(customers as f64);
@@ -175,6 +199,7 @@ pub fn standing_by(customers: usize) {
 pub struct ShardMeters {
     consumed: Counter,
     armed: Gauge,
+    waiting: Gauge,
     journeys: Vec<Vec<Gauge>>,
     shown: Vec<Vec<i64>>,
 }
@@ -190,7 +215,8 @@ impl ShardMeters {
         let journeys: Vec<Vec<Gauge>> = models.inspect(|model| begin_at_zero(model)).map(stages).collect();
         ShardMeters {
             consumed: counter!(CONSUMED, "partition" => partition.clone()),
-            armed: gauge!(ARMED, "partition" => partition),
+            armed: gauge!(ARMED, "partition" => partition.clone()),
+            waiting: gauge!(WAITING, "partition" => partition),
             shown: journeys.iter().map(|stages| vec![0; stages.len()]).collect(),
             journeys,
         }
@@ -207,11 +233,17 @@ impl ShardMeters {
         self.show(population);
     }
 
+    /// Bytes that wait for their turn.
+    pub fn waiting(&self, bytes: u64) {
+        self.waiting.set(bytes as f64);
+    }
+
     /// The shard has gone: it no longer counts here.
     pub fn gone(&mut self) {
         let nobody: Vec<Vec<i64>> = self.shown.iter().map(|stages| vec![0; stages.len()]).collect();
         self.show(&nobody);
         self.armed.set(0.0);
+        self.waiting.set(0.0);
     }
 
     /// The gauges are sums over all shards, so each shard adds its change.
@@ -235,10 +267,13 @@ pub struct WorkerMeters {
     misrouted: Counter,
     late: Counter,
     dead_letters: Counter,
-    refused_episodes: Counter,
     out_of_order: Counter,
     too_late: Counter,
     applied_again: Counter,
+    displaced_episodes: Counter,
+    forgotten_ids: Counter,
+    closed_openings: Counter,
+    conflicts: Counter,
     erased: Counter,
     expired: Counter,
     stale: Counter,
@@ -264,10 +299,13 @@ impl Default for WorkerMeters {
             misrouted: counter!(MISROUTED),
             late: counter!(LATE),
             dead_letters: counter!(DEAD_LETTERS),
-            refused_episodes: counter!(REFUSED_EPISODES),
             out_of_order: counter!(OUT_OF_ORDER),
             too_late: counter!(TOO_LATE),
             applied_again: counter!(APPLIED_AGAIN),
+            displaced_episodes: counter!(DISPLACED_EPISODES),
+            forgotten_ids: counter!(FORGOTTEN_IDS),
+            closed_openings: counter!(CLOSED_OPENINGS),
+            conflicts: counter!(CONFLICTS),
             erased: counter!(ERASED, "reason" => "asked"),
             expired: counter!(ERASED, "reason" => "expired"),
             stale: counter!(STALE),
@@ -301,11 +339,14 @@ impl WorkerMeters {
         self.ignored.increment(counts.ignored);
         self.duplicate.increment(counts.duplicates);
         self.dead_letters.increment(counts.dead_letters);
-        let StepCounts { refused_episodes, late, out_of_order, applied_again, retractions: _ } = counts.steps;
-        self.refused_episodes.increment(refused_episodes);
+        let StepCounts { noticed, late, out_of_order, applied_again, retractions: _ } = counts.steps;
         self.out_of_order.increment(out_of_order);
         self.too_late.increment(late);
         self.applied_again.increment(applied_again);
+        self.displaced_episodes.increment(noticed.episodes);
+        self.forgotten_ids.increment(noticed.ids);
+        self.closed_openings.increment(noticed.openings);
+        self.conflicts.increment(noticed.conflicts);
         self.erased.increment(counts.erased);
         self.expired.increment(counts.expired);
     }
@@ -444,6 +485,11 @@ fn about(outcome: &Outcome) -> &str {
 pub fn intervention_refused(intervention: &str, reason: Refusal, times: u64) {
     let intervention = intervention.to_owned();
     counter!(REFUSED_INTERVENTIONS, "intervention" => intervention, "reason" => reason.as_str()).increment(times);
+}
+
+/// Whether something in the store of the embedded log was found damaged.
+pub fn store_damaged(is_damaged: bool) {
+    gauge!(STORE_DAMAGED).set(f64::from(u8::from(is_damaged)));
 }
 
 /// How far a partition's position is from its end.

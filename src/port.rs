@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::journey::Outcome;
+use crate::memory::Waiting;
 use crate::shard::{Customers, Progress, Unusable, Written};
 use crate::time::Timestamp;
 use crate::touchpoint::Identity;
@@ -134,8 +135,8 @@ pub trait ShardOwner: Send {
     fn control(&mut self, record: RawRecord<'_>);
     /// A query sent at `at` showed that `position` is the end of this input, and all before it has been handed over (rule 4).
     fn caught_up(&mut self, shard: ShardId, input: usize, position: i64, at: Timestamp);
-    /// Records of this input that wait for their turn; the log should pause an input that has too many.
-    fn buffered(&self, shard: ShardId, input: usize) -> usize;
+    /// What of this input waits for its turn; the log should pause an input that has too much.
+    fn buffered(&self, shard: ShardId, input: usize) -> Waiting;
     /// These shards are about to go: commit or abort now, and forget them.
     fn revoking(&mut self, shards: &[ShardId]);
     /// These shards have gone: forget them without a commit.

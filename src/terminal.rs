@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_are_left_out_whole_and_in_parts() {
+    fn secrets_are_noticed_whole_and_in_parts() {
         keep_secret("org.Login required username=\"kim\" password=\"t0p-hush\";");
         keep_secret("q7");
         keep_secret("true");

@@ -50,6 +50,11 @@ impl Identity {
         Identity { id: id.into(), kind: IdentityKind::Anonymous }
     }
 
+    /// The bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of::<Identity>() + heap(&self.id)
+    }
+
     /// The customer id, when it is known.
     pub fn customer_id(&self) -> Option<&str> {
         (self.kind == IdentityKind::Customer).then_some(self.id.as_str())
@@ -211,6 +216,23 @@ impl Touchpoint {
         Some(&self.properties[at].1)
     }
 
+    /// Roughly the bytes of memory that it takes, with the room that is kept in it for others ([`Touchpoint`]s are filled
+    /// again).
+    pub fn bytes(&self) -> usize {
+        let texts = [&self.id, &self.identity.id, &self.kind];
+        let options = [&self.linked, &self.channel, &self.session];
+        let texts = texts.into_iter().chain(options.into_iter().flatten()).map(heap).sum::<usize>();
+        let property = |(name, value): &(CompactString, Value)| {
+            heap(name)
+                + match value {
+                    Value::Text(text) => heap(text),
+                    Value::Number(_) | Value::Flag(_) => 0,
+                }
+        };
+        let places = self.properties.capacity() * size_of::<(CompactString, Value)>();
+        size_of::<Touchpoint>() + texts + places + self.properties.iter().map(property).sum::<usize>()
+    }
+
     /// The amount in the property `name`, written in this form, in the currency of the property [`CURRENCY`]; where there is
     /// none, in `usual`. Without any currency a number is not money and yields nothing, and so it does beside what is no
     /// currency.
@@ -222,6 +244,11 @@ impl Touchpoint {
         };
         amount.as_money(form, currency?)
     }
+}
+
+/// The bytes that a text has elsewhere.
+fn heap(text: &CompactString) -> usize {
+    if text.is_heap_allocated() { text.capacity() } else { 0 }
 }
 
 /// Puts a text into a place; the room that a long one had there is used again.

@@ -19,6 +19,34 @@ const BETWEEN_MESSAGES: Duration = Duration::from_secs(10);
 pub(super) struct Client {
     agent: ureq::Agent,
     base: String,
+    /// The value of the header that shows the token.
+    authorization: Option<String>,
+}
+
+/// The token to show, if one is given, and the file that holds it.
+const TOKEN: &str = "SILLAGE_TOKEN";
+const TOKEN_FILE: &str = "SILLAGE_TOKEN_FILE";
+
+/// The token that the environment gives: by itself, or by the name of its file.
+fn token() -> Result<Option<String>, Failure> {
+    let text = |name: &str| match std::env::var(name) {
+        Ok(text) => Ok(Some(text)),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(Failure::could_not_run(format!("{name} is not UTF-8"))),
+    };
+    let token =
+        match (text(TOKEN)?, text(TOKEN_FILE)?) {
+            (Some(_), Some(_)) => {
+                return Err(Failure::could_not_run(format!("{TOKEN} and {TOKEN_FILE} are both set; keep one")));
+            }
+            (token, None) => token,
+            (None, Some(file)) => Some(std::fs::read_to_string(file).map_err(|error| {
+                Failure::could_not_run(format!("the file that {TOKEN_FILE} names cannot be read: {error}"))
+            })?),
+        };
+    let token = token.as_deref().and_then(|token| token.split_ascii_whitespace().next()).map(str::to_owned);
+    token.iter().for_each(|token| crate::terminal::keep_secret(token));
+    Ok(token)
 }
 
 /// What to ask for.
@@ -59,7 +87,14 @@ impl Client {
             .timeout_global(Some(Duration::from_secs(120)))
             .build()
             .new_agent();
-        Ok(Client { agent, base: url.trim_end_matches('/').to_owned() })
+        let authorization = token()?.map(|token| format!("Bearer {token}"));
+        Ok(Client { agent, base: url.trim_end_matches('/').to_owned(), authorization })
+    }
+
+    /// The same, showing this token where the environment gives none.
+    pub(super) fn or_with(mut self, token: Option<&str>) -> Self {
+        self.authorization = self.authorization.or(token.map(|token| format!("Bearer {token}")));
+        self
     }
 
     pub(super) fn base(&self) -> &str {
@@ -75,6 +110,9 @@ impl Client {
         let mut asked = ureq::http::Request::builder().method(request.method).uri(uri);
         for (name, value) in request.headers {
             asked = asked.header(*name, *value);
+        }
+        if let Some(authorization) = &self.authorization {
+            asked = asked.header("authorization", authorization);
         }
         let response = match (request.method, request.body) {
             ("POST", body) => self.agent.run(asked.body(body).map_err(|fault| fault.to_string())?),
@@ -164,7 +202,7 @@ impl Waiting {
             )));
         }
         if self.said.is_none_or(|said| said.elapsed() >= BETWEEN_MESSAGES) {
-            eprintln!("sillage: {reason}; trying again");
+            super::say(&format!("sillage: {reason}; trying again"));
             self.said = Some(Instant::now());
         }
         std::thread::sleep(asked.unwrap_or(self.pause).min(LONGEST_PAUSE).min(left));

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::client::{Client, Request};
 use super::{Failure, print};
 use crate::config::Log;
+use crate::http::Scope;
 use crate::kafka::erase::Eraser;
 use crate::touchpoint::{Identity, IdentityKind};
 use crate::wire::erasures;
@@ -36,7 +37,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let who = erasures::identity(kind, &args.id)
         .map_err(|reason| Failure::could_not_run(format!("that is no customer's id: {reason}")))?;
     if let Some(url) = &args.url {
-        return ask_service(url, &who);
+        return ask_service(url, None, &who);
     }
     let config = super::run::configuration(args.config.as_deref())?;
     match config.log {
@@ -44,17 +45,21 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
             let shards = Eraser::new(log.connection).ask(&who).map_err(Failure::could_not_run)?;
             print(&format!("asked {shards} partitions to erase the customer\n"))
         }
-        Log::Embedded(_) => ask_service(&format!("http://{}", reachable(config.listen)), &who),
+        Log::Embedded(_) => {
+            let may = |scope| matches!(scope, Scope::Erase | Scope::Admin);
+            let token = config.tokens.iter().find(|(scope, _)| may(*scope)).map(|(_, token)| token);
+            ask_service(&format!("http://{}", reachable(config.listen)), token, &who)
+        }
     }
 }
 
-fn ask_service(url: &str, who: &Identity) -> Result<(), Failure> {
+fn ask_service(url: &str, token: Option<&str>, who: &Identity) -> Result<(), Failure> {
     let kind = match who.kind {
         IdentityKind::Customer => "",
         IdentityKind::Anonymous => "?kind=anonymous",
     };
     let path = format!("/v1/customers/{}{kind}", encoded(&who.id));
-    let client = Client::new(url)?;
+    let client = Client::new(url)?.or_with(token);
     let answer = client.ask(&Request { method: "DELETE", path: &path, headers: &[], body: b"" });
     let answer = answer
         .map_err(|reason| Failure::could_not_run(format!("{reason}; start the service, or give its address with --url")))?;

@@ -80,7 +80,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     };
     match ended {
         Ok(()) => {
-            eprintln!("{written} touchpoints of {} customers, seed {seed}", args.customers);
+            super::say(&format!("{written} touchpoints of {} customers, seed {seed}", args.customers));
             Ok(())
         }
         // Whoever reads our output has read enough.

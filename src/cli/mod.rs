@@ -3,6 +3,7 @@
 //! Exit codes: 0 fine, 1 the answer is no, 2 could not run, 75 the machine's clock is wrong (restart me). Only this room
 //! writes to standard output.
 
+mod backup;
 mod client;
 mod demo;
 mod dry_run;
@@ -13,6 +14,7 @@ mod files;
 mod generate;
 pub mod ingest;
 mod init;
+pub mod input;
 mod model;
 pub mod ndjson;
 pub mod outcomes;
@@ -20,6 +22,7 @@ mod replay;
 mod reset;
 mod run;
 mod signals;
+mod sort;
 mod state;
 mod table;
 
@@ -50,6 +53,8 @@ enum Command {
     Run(run::Args),
     /// Look at journeys where they are kept, check them, and move them to another log.
     State(state::Args),
+    /// Copy the store of the embedded log into one file, while the service runs or not.
+    Backup(backup::Args),
     /// Set back or forward where a stopped service goes on, keeping its journeys or dropping them.
     Reset(reset::Args),
     /// Run touchpoints from files through models at full speed, without a log.
@@ -75,6 +80,13 @@ fn print(text: &str) -> Result<(), Failure> {
     })
 }
 
+/// Says something on standard error, for people: nothing in it steers their terminal, and no secret is in it. Where standard error
+/// is gone, nobody is there to be told.
+fn say(text: &str) {
+    let text = crate::terminal::plain_lines(&crate::terminal::without_secrets(text));
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Reads the command line and runs the command.
 pub fn main() -> ExitCode {
     let ended = match Cli::parse().command {
@@ -83,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Explain(args) => explain::run(args),
         Command::Run(args) => run::run(args),
         Command::State(args) => state::run(args),
+        Command::Backup(args) => backup::run(args),
         Command::Reset(args) => reset::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Ingest(args) => ingest::run(args),

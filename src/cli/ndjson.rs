@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::Path;
 
-use flate2::bufread::MultiGzDecoder;
+use flate2::bufread::GzDecoder;
 
 const GZIP: &[u8] = &[0x1f, 0x8b];
 const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -38,12 +38,43 @@ pub(super) fn unpacked(mut reader: impl BufRead + Send + 'static) -> io::Result<
     let (gzip, zstd) = (head.starts_with(GZIP), head == ZSTD);
     let whole = Cursor::new(head).chain(reader);
     Ok(if gzip {
-        Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(whole)))
+        Box::new(BufReader::with_capacity(BUFFER, Members(Some(GzDecoder::new(whole)))))
     } else if zstd {
         Box::new(BufReader::with_capacity(BUFFER, zstd::stream::read::Decoder::with_buffer(whole)?))
     } else {
         Box::new(whole)
     })
+}
+
+/// The members of a gzip file, one after the other, and zeros behind the last one as tapes and block devices leave them.
+struct Members<R>(Option<GzDecoder<R>>);
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while let Some(member) = &mut self.0 {
+            let read = member.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            let Some(mut rest) = self.0.take().map(GzDecoder::into_inner) else { break };
+            loop {
+                let chunk = rest.fill_buf()?;
+                let zeros = chunk.iter().take_while(|byte| **byte == 0).count();
+                if zeros == 0 {
+                    break;
+                }
+                rest.consume(zeros);
+            }
+            match rest.fill_buf()?.first() {
+                None => break,
+                Some(first) if *first == GZIP[0] => self.0 = Some(GzDecoder::new(rest)),
+                Some(_) => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "something that is no gzip follows what is"));
+                }
+            }
+        }
+        Ok(0)
+    }
 }
 
 /// A line that is not blank.
@@ -97,6 +128,11 @@ impl Lines {
                 return Ok(Some(Line::Whole { number: self.number, bytes: &self.line }));
             }
         }
+    }
+
+    /// What the line says that was handed out last, if it was within the limit.
+    pub fn current(&self) -> &[u8] {
+        &self.line
     }
 
     /// Reads one line into the buffer and says how long it is; of a line beyond the limit the buffer holds the beginning.
@@ -182,12 +218,21 @@ mod tests {
         gzip.write_all(text.as_bytes()).expect("in memory");
         let gzip = gzip.finish().expect("in memory");
         let zstd = zstd::encode_all(text.as_bytes(), 1).expect("in memory");
-        for packed in [text.clone().into_bytes(), gzip.clone(), zstd.clone(), [gzip.clone(), gzip.clone()].concat()] {
+        for packed in [
+            text.clone().into_bytes(),
+            gzip.clone(),
+            zstd.clone(),
+            [gzip.clone(), gzip.clone()].concat(),
+            [zstd.clone(), zstd.clone()].concat(),
+            [gzip.clone(), vec![0; 100_000]].concat(),
+            [gzip.clone(), vec![0; 512], gzip.clone()].concat(),
+        ] {
             let reader = unpacked(Cursor::new(packed.clone())).expect("a beginning");
             let read = lines(reader, 10).len();
             assert!(read == 2000 || read == 4000, "{read} lines of {} bytes", packed.len());
         }
-        for packed in [&gzip[..gzip.len() / 2], &zstd[..zstd.len() / 2]] {
+        let followed = [gzip.as_slice(), b"more"].concat();
+        for packed in [&gzip[..gzip.len() / 2], &zstd[..zstd.len() / 2], &followed[..]] {
             let mut lines = Lines::new(unpacked(Cursor::new(packed.to_vec())).expect("a beginning"), 10);
             let end = loop {
                 match lines.next_line() {

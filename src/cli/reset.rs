@@ -196,7 +196,7 @@ fn change(args: &Args, group: &Group, shard: ShardId, found: &Found, to: &[i64])
         (Ok(kept), _) => kept.restored,
         // A state that cannot be read can still be dropped.
         (Err(reason), Fate::Drop) => {
-            eprintln!("partition {shard}: {}", crate::terminal::plain_lines(&crate::terminal::without_secrets(&reason)));
+            super::say(&format!("partition {shard}: {reason}"));
             Default::default()
         }
         (Err(reason), Fate::Keep) => return Err(Failure::could_not_run(reason)),

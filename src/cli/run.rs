@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::{Failure, dry_run, files};
 use crate::config::{self, Config, Log, LogFormat, LogLevel, Surroundings};
+use crate::runtime::machine;
 use crate::runtime::service::{self, Ended, Patience, Service};
 use crate::runtime::standby::Standby;
 use crate::terminal;
@@ -39,6 +40,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         return dry_run::run(&config);
     }
     log_to_stderr(&config);
+    machine::give_memory_back();
     let patience = if args.exit_on_unreachable { Patience::None } else { Patience::Endless };
     let standby = match args.standby_of {
         Some(url) => Some(Standby::UntilSilent(url)),
@@ -60,10 +62,12 @@ pub(super) fn configuration(file: Option<&std::path::Path>) -> Result<Config, Fa
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let variables =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    let surroundings = Surroundings { variables: variables.collect(), host: host.trim().to_owned() };
+    let surroundings =
+        Surroundings { variables: variables.collect(), host: host.trim().to_owned(), memory: machine::memory() };
     let file = file.unwrap_or_else(|| std::path::Path::new("(no file)"));
     let (config, faults) = config::load(file, &text, &surroundings);
     files::show(&faults);
+    config.iter().flat_map(|config| config.tokens.iter()).for_each(|(_, token)| terminal::keep_secret(token));
     // The client library quotes values in its errors: what may be a secret is left out wherever they are shown.
     if let Some(Log::Kafka(log)) = config.as_ref().map(|config| &config.log) {
         let secret = log.connection.properties.iter().filter(|(name, _)| !config::is_plain_property(name));

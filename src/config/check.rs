@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::{Config, KafkaLog, Log, LogFormat, LogLevel, Surroundings};
+use super::{Config, KafkaLog, Log, LogFormat, LogLevel, Surroundings, tokens};
 use crate::diagnostic::{Diagnostic, Faults, Place, Spanned};
 use crate::embedded;
 use crate::http::Allowed;
 use crate::kafka::{Connection, Create, Protocol, Stamps, Start};
+use crate::memory::{self, Budget};
 use crate::partitioner::Partitioner;
 use crate::shard::{self, Undo};
 use crate::time::{Span, Timestamp};
@@ -21,12 +22,19 @@ pub const KEYS: &[&str] = &[
     "contacts",
     "retired",
     "workers",
+    "memory",
+    "state_memory",
     "listen",
     "hosts",
     "origins",
     "allow_erase",
     "allow_history",
     "trusted_proxies",
+    "read_token",
+    "write_token",
+    "erase_token",
+    "admin_token",
+    "insecure",
     "brokers",
     "group",
     "group_protocol",
@@ -110,10 +118,13 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let models = file.models(faults);
     let retired = file.retired(faults);
     let limits = file.limits(faults);
-    let log = file.log(surroundings, faults);
-    let shard = file.shard(faults);
-    let commit_interval = file.span("commit_interval", Span::from_millis(100), &(millis(1)..=millis(5_000)), faults);
     let workers = file.number("workers", 1, 1..=256, faults) as usize;
+    let memory = file.size("memory", memory::usual_budget(surroundings.memory), faults);
+    let state_memory = file.size("state_memory", memory::usual_state(surroundings.memory), faults);
+    let budget = Budget { bytes: memory, workers };
+    let log = file.log(budget, surroundings, faults);
+    let shard = file.shard(budget, faults);
+    let commit_interval = file.span("commit_interval", Span::from_millis(100), &(millis(1)..=millis(5_000)), faults);
     let listen = file.listen(faults);
     let hosts = file.names("hosts", host, "a name without a port, such as sillage.example.com", faults);
     let origins = file.names("origins", origin, "scheme and host without a path, such as https://shop.example.com", faults);
@@ -122,6 +133,13 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let is_address = |text: &str| text.parse::<IpAddr>().is_ok();
     let proxies = file.names("trusted_proxies", is_address, "an address without a port, such as 10.0.0.7", faults);
     let trusted_proxies = proxies.iter().filter_map(|proxy| proxy.parse().ok()).collect();
+    let given = tokens::KEYS.iter().filter_map(|(key, scope)| Some((*key, *scope, file.text(key, faults)?)));
+    let given: Vec<_> = given.collect();
+    let tokens = tokens::read(&given, faults);
+    let is_meant = matches!(file.flag("insecure", Flag::No, faults), Flag::Yes) || !given.is_empty();
+    if let Some(value) = file.get("listen").filter(|_| !is_meant) {
+        tokens::check_listen(listen, value.place(), faults);
+    }
     let input_format = file.word("input_format", FORMATS, Format::Json, faults);
     let fields = file.fields(faults);
     let stale_after = file.span("stale_after", Span::from_secs(300), &(millis(1_000)..=Span::from_days(365)), faults);
@@ -138,9 +156,12 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
         contacts,
         retired,
         workers,
+        memory,
+        state_memory,
         listen,
         hosts,
         origins,
+        tokens,
         allow_erase,
         allow_history,
         trusted_proxies,
@@ -184,6 +205,10 @@ impl File<'_> {
 
     fn number(&self, key: &'static str, default: u64, bounds: std::ops::RangeInclusive<u64>, faults: &mut Faults) -> u64 {
         self.get(key).and_then(|value| value.integer(bounds, faults)).map_or(default, |number| number.value)
+    }
+
+    fn size(&self, key: &'static str, default: u64, faults: &mut Faults) -> u64 {
+        self.get(key).and_then(|value| value.size(memory::LEAST..=1 << 44, faults)).map_or(default, |size| size.value)
     }
 
     fn span(&self, key: &'static str, default: Span, bounds: &Bounds, faults: &mut Faults) -> Span {
@@ -272,7 +297,7 @@ impl File<'_> {
         }
     }
 
-    fn shard(&self, faults: &mut Faults) -> shard::Settings {
+    fn shard(&self, budget: Budget, faults: &mut Faults) -> shard::Settings {
         let usual = shard::Settings::default();
         shard::Settings {
             settle: self.settle(faults),
@@ -286,6 +311,7 @@ impl File<'_> {
                 1..=1_000_000,
                 faults,
             ) as usize,
+            transaction_bytes: budget.transaction() as usize,
             forget_after: self.forget_after(faults),
             control: usual.control,
             undo: Undo::Kept,
@@ -321,10 +347,10 @@ impl File<'_> {
         Some(after)
     }
 
-    fn log(&self, surroundings: &Surroundings, faults: &mut Faults) -> Log {
+    fn log(&self, budget: Budget, surroundings: &Surroundings, faults: &mut Faults) -> Log {
         let Some(brokers) = self.get("brokers") else {
             self.without_effect(KAFKA_ONLY, "the embedded log, since there are no `brokers`", faults);
-            return Log::Embedded(self.embedded(faults));
+            return Log::Embedded(self.embedded(budget, faults));
         };
         if let Some(directory) = self.get("directory") {
             faults.push(
@@ -339,7 +365,7 @@ impl File<'_> {
         } else {
             self.without_effect(EMBEDDED_ONLY, "Kafka", faults);
         }
-        Log::Kafka(self.kafka(brokers, surroundings, faults))
+        Log::Kafka(self.kafka(brokers, budget, surroundings, faults))
     }
 
     fn without_effect(&self, keys: &[&'static str], log: &str, faults: &mut Faults) {
@@ -349,7 +375,7 @@ impl File<'_> {
         }
     }
 
-    fn embedded(&self, faults: &mut Faults) -> embedded::Settings {
+    fn embedded(&self, budget: Budget, faults: &mut Faults) -> embedded::Settings {
         let keep = Span::from_secs(60)..=Span::from_days(3_650);
         let directory = self.text("directory", faults).map_or_else(|| "sillage-data".to_owned(), |text| text.value);
         embedded::Settings {
@@ -360,10 +386,11 @@ impl File<'_> {
             // What is wrong with them has been told.
             retired: self.retired(&mut Faults::default()),
             max_bytes: None,
+            waiting_bytes: budget.waiting(),
         }
     }
 
-    fn kafka(&self, brokers: &Value<'_>, surroundings: &Surroundings, faults: &mut Faults) -> KafkaLog {
+    fn kafka(&self, brokers: &Value<'_>, memory: Budget, surroundings: &Surroundings, faults: &mut Faults) -> KafkaLog {
         let brokers = brokers.text(faults).filter(|brokers| check_brokers(brokers, faults));
         let inputs = self.inputs(faults);
         let output = self.topic("output", "sillage", faults);
@@ -392,6 +419,7 @@ impl File<'_> {
             buffered_records: buffered as usize,
             // What is wrong with it has been told.
             settle: self.get("settle").map(|_| self.settle(&mut Faults::default())),
+            memory,
         };
         let create = Create {
             partitions: self.number("partitions", 6, 1..=10_000, faults) as u32,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::check::{KEYS, LISTS, MAPS};
-use super::secrets;
+use super::{secrets, tokens};
 use crate::diagnostic::{Faults, Source, Spanned, did_you_mean, quoted};
 use crate::yaml::{Entry, Node, Shape};
 
@@ -12,6 +12,9 @@ const PREFIX: &str = "SILLAGE_";
 const PROPERTY: &str = "SILLAGE_PROPERTY_";
 /// `SILLAGE_PROPERTY_SASL_PASSWORD_FILE` names the file that holds it.
 const FROM_FILE: &str = "_FILE";
+/// What commands that ask a running service know it by; they mean nothing to the service.
+const CLIENTS: &[&str] = &["SILLAGE_TOKEN", "SILLAGE_TOKEN_FILE"];
+const A_FILE: &str = "name a readable file that holds the value and nothing else, or set the variable without `_FILE`";
 /// A value of a property is no larger; the largest are chains of certificates.
 const MAX_FILE_BYTES: u64 = 256 << 10;
 
@@ -38,8 +41,7 @@ pub(super) fn apply(root: Node, source: &Arc<Source>, variables: &[(String, Stri
                 Some(short) => (short, from_file(value).map_err(|why| format!("the file that {name} names {why}"))),
             };
             let value = value.unwrap_or_else(|cause| {
-                let help = "name a readable file that holds the value and nothing else, or set the variable without `_FILE`";
-                faults.error("C016", &variable.place(0..name.len()), cause, help);
+                faults.error("C016", &variable.place(0..name.len()), cause, A_FILE);
                 String::from("-")
             });
             let property = dotted(property);
@@ -52,6 +54,23 @@ pub(super) fn apply(root: Node, source: &Arc<Source>, variables: &[(String, Stri
                 // Something else than a map is told as a fault of its own.
                 Some(_) => {}
                 None => entries.push(line(&variable, name, "properties", Shape::Map(vec![entry]))),
+            }
+            continue;
+        }
+        if CLIENTS.contains(&name.as_str()) {
+            continue;
+        }
+        let of_a_file = key.strip_suffix("_file").filter(|short| tokens::KEYS.iter().any(|(token, _)| token == short));
+        if let Some(short) = of_a_file {
+            let plain = &name[..name.len() - FROM_FILE.len()];
+            let read = if variables.iter().any(|(other, _)| other == plain) {
+                Err(format!("{plain} and {name} are both set"))
+            } else {
+                from_file(value).map_err(|why| format!("the file that {name} names {why}"))
+            };
+            match read {
+                Ok(text) => replace(&mut entries, line(&variable, name, short, Shape::Scalar { text, quoted: true })),
+                Err(cause) => faults.error("C016", &variable.place(0..name.len()), cause, A_FILE),
             }
             continue;
         }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::check::{KEYS, MAPS};
+use super::tokens;
 use crate::diagnostic::{Faults, Source, nearest};
 use crate::yaml::{self, Node, Shape};
 
@@ -30,7 +31,7 @@ pub fn is_plain_property(name: &str) -> bool {
 
 /// Whether the value of a key of the file is a plain setting.
 pub(super) fn is_plain_key(key: &str) -> bool {
-    KEYS.contains(&key) && key != "properties"
+    KEYS.contains(&key) && key != "properties" && !tokens::KEYS.iter().any(|(token, _)| *token == key)
 }
 
 /// Whether a value that should be a plain setting looks like one: an address with somebody's name in it does not.

@@ -1,21 +1,19 @@
 //! Appending touchpoints: which shard, which stamp, and whether it may enter now (rules 2 and 6).
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use super::books::{Books, key};
+use super::batches::{self, Drafts, Entered};
+use super::books::Books;
 use super::ids::Ids;
 use super::{Appended, Entering, Entry, Refusal};
 use crate::partitioner::Partitioner;
 use crate::port::ShardId;
 use crate::time::Timestamp;
 
-/// In the column `history` of a row that is no touchpoint but asks for somebody to be erased.
-pub(super) const CONTROL: i64 = 2;
-
 /// Appends a batch in the open transaction. The inner result is a refusal that has written nothing.
 pub(super) fn append(
     transaction: &Connection,
-    books: &mut Books,
+    (books, drafts): (&mut Books, &mut Drafts),
     ids: &mut Ids,
     batch: &[Entry],
     entering: Entering,
@@ -24,8 +22,6 @@ pub(super) fn append(
     if let Err(refusal) = admits(books, entering) {
         return Ok(Err(refusal));
     }
-    let mut insert =
-        transaction.prepare_cached("INSERT INTO touchpoints (id, stamped, history, value) VALUES (?1, ?2, ?3, ?4)")?;
     let mut appended = Appended::default();
     for entry in batch {
         if ids.is_repeat(transaction, entry, stamp)? {
@@ -33,16 +29,12 @@ pub(super) fn append(
             continue;
         }
         let shard = home(entry, books.shards.len() as u32);
-        let book = &mut books.shards[shard as usize];
         // A history's touchpoint from the future would take stream time there; it enters as of now.
-        let stamped = match entering {
-            Entering::Live => stamp,
-            Entering::History => entry.event_time.min(stamp).max(book.stamped),
+        let (stamped, entered) = match entering {
+            Entering::Live => (stamp, Entered::Live),
+            Entering::History => (entry.event_time.min(stamp).max(books.shards[shard as usize].stamped), Entered::History),
         };
-        let history = matches!(entering, Entering::History);
-        insert.execute(params![key(shard, book.end), stamped.as_millis(), history, entry.value])?;
-        book.stamped = stamped;
-        book.end += 1;
+        drafts.push(transaction, books, shard, batches::Entry { entered, stamped, value: &entry.value })?;
         appended.accepted += 1;
     }
     Ok(Ok(appended))
@@ -52,19 +44,16 @@ pub(super) fn append(
 /// that stream time stays there; a shard without any has nobody to erase.
 pub(super) fn announce(
     transaction: &Connection,
-    books: &mut Books,
+    (books, drafts): (&mut Books, &mut Drafts),
     record: &[u8],
     stamp: Timestamp,
 ) -> rusqlite::Result<()> {
     let loading = books.loading;
-    let mut insert =
-        transaction.prepare_cached("INSERT INTO touchpoints (id, stamped, history, value) VALUES (?1, ?2, ?3, ?4)")?;
-    for (shard, book) in (0..).zip(&mut books.shards) {
-        let stamped = if loading { book.stamped } else { stamp };
+    for shard in 0..books.shards.len() as ShardId {
+        let stamped = if loading { books.shards[shard as usize].stamped } else { stamp };
         if stamped > Timestamp::MIN {
-            insert.execute(params![key(shard, book.end), stamped.as_millis(), CONTROL, record])?;
-            book.stamped = stamped;
-            book.end += 1;
+            let entry = batches::Entry { entered: Entered::Control, stamped, value: record };
+            drafts.push(transaction, books, shard, entry)?;
         }
     }
     Ok(())

@@ -22,6 +22,8 @@ pub(super) struct Notices {
     at_rest: usize,
     /// Why nothing can be written any more.
     pub(super) broken: Option<String>,
+    /// What a reader found damaged.
+    hurt: Option<String>,
 }
 
 /// The board.
@@ -37,7 +39,8 @@ pub(super) struct Board {
 impl Board {
     pub(super) fn new(books: Books) -> Self {
         let promised = Timestamp::MIN;
-        let notices = Notices { books, in_flight: None, promised, rest: false, workers: 0, at_rest: 0, broken: None };
+        let notices =
+            Notices { books, in_flight: None, promised, rest: false, workers: 0, at_rest: 0, broken: None, hurt: None };
         Board { notices: Mutex::new(notices), news: Condvar::new(), published: Condvar::new(), rested: Condvar::new() }
     }
 
@@ -93,7 +96,23 @@ impl Board {
             Duration::from_millis(notices.in_flight.map_or(0, |begun| now.since(begun).as_millis().unsigned_abs()));
         let hangs = (writing >= still)
             .then(|| format!("a transaction has not come back from the disk for {} s: look at the disk", writing.as_secs()));
-        notices.broken.clone().or(hangs)
+        notices.broken.clone().or_else(|| notices.hurt.clone()).or(hangs)
+    }
+
+    /// A reader found something damaged.
+    pub(super) fn hurt(&self, reason: &str) {
+        let mut notices = self.lock();
+        if notices.hurt.is_none() {
+            tracing::error!(reason, "the store is damaged");
+            crate::metrics::store_damaged(true);
+            notices.hurt = Some(reason.to_owned());
+        }
+    }
+
+    /// What is wrong, if anything is.
+    pub(super) fn health(&self) -> Result<(), String> {
+        let notices = self.lock();
+        notices.broken.clone().or_else(|| notices.hurt.clone()).map_or(Ok(()), Err)
     }
 
     /// Waits up to `wait` for an outcome after `position`.

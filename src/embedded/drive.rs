@@ -4,23 +4,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
-use super::append::CONTROL;
+use super::batches::{self, Entered};
 use super::board::{Notices, Presence};
-use super::books::{Books, ShardBook, key, offset};
+use super::books::{Books, ShardBook};
+use super::seal::Seal;
 use super::sink::Trouble;
-use super::{INPUT, Store, schema};
+use super::{INPUT, Store, people, schema};
+use crate::memory::Waiting;
 use crate::metrics;
 use crate::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner, Stamped};
-use crate::shard::Customers;
 use crate::time::Timestamp;
-use crate::wire::state;
 
 /// How long to wait for touchpoints: deadlines are looked at in between.
 const WAIT: Duration = Duration::from_millis(10);
 /// Touchpoints of a shard handed over between two looks at the time.
-const BATCH: i64 = 500;
+const BATCH: i64 = batches::MOST as i64;
+/// And so many bytes of them, or what lies with them in one row.
+const BATCH_BYTES: usize = 4 << 20;
 /// A shard that has so many touchpoints waiting gets no more.
 const BUFFERED: usize = 2_000;
 /// So many rounds lie between two measurements of the lag.
@@ -86,7 +88,7 @@ impl<'a> Driver<'a> {
         let mut assignments = Vec::with_capacity(books.len());
         for (book, (shard, handed)) in books.iter().zip(self.shards.iter().zip(&mut self.handed)) {
             *handed = book.position.offset;
-            let customers = Known::Restored(restore(&self.reader, *shard)?);
+            let customers = Known::Restored(people::restore(&self.reader, self.store.seal, *shard, book.state)?);
             assignments.push(Assignment { shard: *shard, progress: book.progress(), customers, retain_from: 0 });
         }
         owner(&self.owner).assigned(assignments);
@@ -98,7 +100,10 @@ impl<'a> Driver<'a> {
             let troubled = self.trouble.look();
             let ready: Vec<bool> = {
                 let owner = owner(&self.owner);
-                self.shards.iter().map(|shard| !troubled && owner.buffered(*shard, 0) < BUFFERED).collect()
+                // Nothing waits for another shard, so each may have its part.
+                let part = self.store.settings.waiting_bytes / self.shards.len().max(1) as u64;
+                let has_room = |Waiting { records, bytes }| records < BUFFERED && bytes < part;
+                self.shards.iter().map(|shard| !troubled && has_room(owner.buffered(*shard, 0))).collect()
             };
             let view = self.look(&ready)?;
             if stop.load(Ordering::Acquire) || view.rest {
@@ -131,7 +136,7 @@ impl<'a> Driver<'a> {
         let places = self.shards.iter().zip(&view.ends).zip(&mut self.handed).zip(ready);
         for (((shard, end), handed), ready) in places {
             if *ready && *handed < *end {
-                *handed = hand_over(&self.reader, &mut *owner, *shard, *handed, *end)?;
+                *handed = hand_over(&self.reader, self.store.seal, &mut *owner, *shard, (*handed, *end))?;
             }
             // While a history is loaded, silence means nothing: stream time goes only as far as the touchpoints take it.
             if *handed == *end && !view.loading {
@@ -156,54 +161,34 @@ fn owner(owner: &Mutex<dyn ShardOwner>) -> MutexGuard<'_, dyn ShardOwner + 'stat
 }
 
 /// Reads a shard's next touchpoints, and returns the offset after the last.
-fn hand_over(reader: &Connection, owner: &mut dyn ShardOwner, shard: ShardId, from: i64, end: i64) -> Result<i64, String> {
-    let fault = |error: rusqlite::Error| format!("cannot read touchpoints: {error}; look at the disk");
-    let mut statement = reader
-        .prepare_cached(
-            "SELECT id, stamped, history, value FROM touchpoints WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT ?3",
-        )
-        .map_err(fault)?;
-    let mut rows = statement.query(params![key(shard, from), key(shard, end), BATCH]).map_err(fault)?;
-    let mut next = from;
-    while let Some(row) = rows.next().map_err(fault)? {
-        if next == from {
+fn hand_over(
+    reader: &Connection,
+    seal: Seal,
+    owner: &mut dyn ShardOwner,
+    shard: ShardId,
+    (from, end): (i64, i64),
+) -> Result<i64, String> {
+    let mut bytes = 0;
+    let next = batches::each(reader, seal, shard, (from, end), |batch| {
+        if batch.first <= from {
             // What is read from here on was stamped before.
             owner.begin_batch();
         }
-        let at = offset(row.get(0).map_err(fault)?);
-        if at != next {
-            break;
+        for (at, entry) in (batch.first..).zip(batch.entries()).filter(|(at, _)| *at >= from) {
+            bytes += entry.value.len();
+            let record = RawRecord {
+                origin: Origin { shard, input: 0, offset: at },
+                timestamp: entry.stamped,
+                stamped: if entry.entered == Entered::History { Stamped::History } else { Stamped::OnEntry },
+                key: None,
+                value: Some(entry.value),
+            };
+            match entry.entered {
+                Entered::Live | Entered::History => owner.record(record),
+                Entered::Control => owner.control(record),
+            }
         }
-        let sort: i64 = row.get(2).map_err(fault)?;
-        let value = row.get_ref(3).map_err(fault)?.as_blob().map_err(|error| fault(error.into()))?;
-        let record = RawRecord {
-            origin: Origin { shard, input: 0, offset: at },
-            timestamp: Timestamp::from_millis(row.get(1).map_err(fault)?),
-            stamped: if sort == 1 { Stamped::History } else { Stamped::OnEntry },
-            key: None,
-            value: Some(value),
-        };
-        if sort == CONTROL {
-            owner.control(record);
-        } else {
-            owner.record(record);
-        }
-        next += 1;
-    }
-    if next == end || next == from + BATCH {
-        return Ok(next);
-    }
-    Err(format!("touchpoint {next} of partition {shard} is missing; restore the store from a backup"))
-}
-
-fn restore(reader: &Connection, shard: ShardId) -> Result<Customers, String> {
-    let fault = |error: rusqlite::Error| format!("cannot read the customers: {error}; look at the disk");
-    let mut statement = reader.prepare_cached("SELECT state FROM customers WHERE shard = ?1").map_err(fault)?;
-    let mut rows = statement.query([shard]).map_err(fault)?;
-    let mut customers = Customers::default();
-    while let Some(row) = rows.next().map_err(fault)? {
-        let bytes = row.get_ref(0).map_err(fault)?.as_blob().map_err(|error| fault(error.into()))?;
-        customers.restore(&state::decode(bytes)?);
-    }
-    Ok(customers)
+        batch.end - from < BATCH && bytes < BATCH_BYTES
+    });
+    Ok(next?)
 }

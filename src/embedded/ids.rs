@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Entry;
+use super::books::Books;
+use super::seal::{Seal, Sort, Unread, demand};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::IdentityKind;
 
@@ -19,6 +21,8 @@ const REMEMBERED_FOR: Span = Span::from_days(1);
 const BUCKET: Span = Span::from_secs(6 * 3_600);
 /// So many ids in memory are folded into the table.
 const FOLD: usize = 1 << 17;
+/// So many in this crate's own tests, so that ids are folded there.
+const TEST_FOLD: usize = 300;
 /// At least so many ids are folded along with an append; twice as many as it brings, if that is more.
 const FOLD_SLICE: usize = 1_000;
 const HASH_BYTES: usize = 16;
@@ -29,14 +33,17 @@ struct Folding {
     order: Vec<(i64, u128)>,
     ids: HashMap<u128, Timestamp>,
     done: usize,
-    /// Rows up to this one hold them.
+    /// Rows up to this one hold them; the sum of their checks.
     last_row: i64,
+    sum: u64,
 }
 
 /// What the open transaction changes.
 #[derive(Debug, Default)]
 struct Open {
     added: Vec<u128>,
+    /// The check of the row that holds them.
+    check: u64,
     folded: usize,
     buckets: Vec<i64>,
 }
@@ -44,12 +51,15 @@ struct Open {
 /// The ids.
 #[derive(Debug)]
 pub(super) struct Ids {
-    seed: u64,
+    /// Keeps others from choosing ids whose hashes are the same, too.
+    seal: Seal,
     fresh: HashMap<u128, Timestamp>,
     folding: Option<Folding>,
     /// Buckets in the table, oldest first.
     buckets: Vec<i64>,
     last_row: i64,
+    /// The sum of the checks of the rows that hold `fresh`.
+    sum: u64,
     open: Open,
     /// So many make a fold; smaller in tests.
     fold: usize,
@@ -78,25 +88,43 @@ fn bucket(at: Timestamp) -> i64 {
 }
 
 impl Ids {
-    /// Reads what is not folded yet. `seed` keeps others from choosing ids whose hashes are the same.
-    pub(super) fn load(connection: &Connection, seed: u64) -> rusqlite::Result<Self> {
-        let (mut fresh, mut last_row) = (HashMap::new(), 0);
-        let mut statement = connection.prepare("SELECT row, at, hashes FROM fresh ORDER BY row")?;
+    /// Reads what is not folded yet.
+    pub(super) fn load(connection: &Connection, seal: Seal, books: &Books) -> Result<Self, Unread> {
+        let (mut fresh, mut last_row, mut sum) = (HashMap::new(), 0, 0_u64);
+        let mut statement = connection.prepare("SELECT row, at, sum, hashes FROM fresh ORDER BY row")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            last_row = row.get(0)?;
-            let at = Timestamp::from_millis(row.get(1)?);
-            for hash in row.get_ref(2)?.as_blob()?.as_chunks::<HASH_BYTES>().0 {
-                fresh.insert(u128::from_be_bytes(*hash), at);
+            let (number, at, check): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let hashes = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+            let due = seal.of(Sort::Fresh, &[number, at], hashes);
+            demand(due == check.cast_unsigned(), || format!("row {number} of the latest ids is not what was written"))?;
+            (last_row, sum) = (number, sum.wrapping_add(due));
+            for hash in hashes.as_chunks::<HASH_BYTES>().0 {
+                fresh.insert(u128::from_be_bytes(*hash), Timestamp::from_millis(at));
             }
         }
+        demand(sum == books.fresh, || "the latest ids are not those that were committed".to_owned())?;
         let buckets = buckets(connection)?;
-        Ok(Ids { seed, fresh, folding: None, buckets, last_row, open: Open::default(), fold: FOLD })
+        let fold = if cfg!(test) { TEST_FOLD } else { FOLD };
+        Ok(Ids { seal, fresh, folding: None, buckets, last_row, sum, open: Open::default(), fold })
+    }
+
+    /// Whether the ids that are folded are those that were committed. It takes its time, and only `verify` takes it: an id that
+    /// is not found any more lets a repeat through, which the customer's own latest ids still stop.
+    pub(super) fn check_folded(connection: &Connection, seal: Seal, books: &Books) -> Result<(), Unread> {
+        let mut sum = 0_u64;
+        let mut statement = connection.prepare("SELECT bucket, hash, at FROM seen")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let hash = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+            sum = sum.wrapping_add(seal.of(Sort::Seen, &[row.get(0)?, row.get(2)?], hash));
+        }
+        demand(sum == books.seen, || "the ids of the last day are not those that were committed".to_owned())
     }
 
     /// Says whether this is a repeat, and remembers it if it is none.
     pub(super) fn is_repeat(&mut self, transaction: &Connection, entry: &Entry, stamp: Timestamp) -> rusqlite::Result<bool> {
-        let Some(hash) = hash(entry, self.seed) else { return Ok(false) };
+        let Some(hash) = hash(entry, self.seal.0) else { return Ok(false) };
         let since = stamp - REMEMBERED_FOR;
         let known = |ids: &HashMap<u128, Timestamp>| ids.get(&hash).is_some_and(|at| *at > since);
         if known(&self.fresh) || self.folding.as_ref().is_some_and(|folding| known(&folding.ids)) {
@@ -116,13 +144,16 @@ impl Ids {
     }
 
     /// Writes what the transaction added, and folds a part of what came before.
-    pub(super) fn save(&mut self, transaction: &Connection, stamp: Timestamp) -> rusqlite::Result<()> {
+    pub(super) fn save(&mut self, transaction: &Connection, books: &mut Books, stamp: Timestamp) -> rusqlite::Result<()> {
         if self.open.added.is_empty() {
             return Ok(());
         }
         let bytes: Vec<u8> = self.open.added.iter().flat_map(|hash| hash.to_be_bytes()).collect();
-        let mut note = transaction.prepare_cached("INSERT INTO fresh (row, at, hashes) VALUES (?1, ?2, ?3)")?;
-        note.execute(params![self.last_row + 1, stamp.as_millis(), bytes])?;
+        let (row, at) = (self.last_row + 1, stamp.as_millis());
+        self.open.check = self.seal.of(Sort::Fresh, &[row, at], &bytes);
+        books.fresh = books.fresh.wrapping_add(self.open.check);
+        let mut note = transaction.prepare_cached("INSERT INTO fresh (row, at, sum, hashes) VALUES (?1, ?2, ?3, ?4)")?;
+        note.execute(params![row, at, self.open.check.cast_signed(), bytes])?;
         let Some(folding) = &self.folding else { return Ok(()) };
         let slice = &folding.order[folding.done..];
         let slice = &slice[..slice.len().min(FOLD_SLICE.max(2 * self.open.added.len()))];
@@ -130,7 +161,10 @@ impl Ids {
         let mut fold = transaction.prepare_cached("INSERT OR IGNORE INTO seen (bucket, hash, at) VALUES (?1, ?2, ?3)")?;
         for (bucket, hash) in slice {
             let at = folding.ids.get(hash).map_or(0, |at| at.as_millis());
-            fold.execute(params![bucket, hash.to_be_bytes(), at])?;
+            let hash = hash.to_be_bytes();
+            if fold.execute(params![bucket, hash, at])? > 0 {
+                books.seen = books.seen.wrapping_add(self.seal.of(Sort::Seen, &[*bucket, at], &hash));
+            }
             if self.open.buckets.last() != Some(bucket) {
                 self.open.buckets.push(*bucket);
             }
@@ -138,6 +172,7 @@ impl Ids {
         self.open.folded = slice.len();
         if folding.done + slice.len() == folding.order.len() {
             transaction.execute("DELETE FROM fresh WHERE row <= ?1", [folding.last_row])?;
+            books.fresh = books.fresh.wrapping_sub(folding.sum);
         }
         Ok(())
     }
@@ -146,6 +181,7 @@ impl Ids {
     pub(super) fn committed(&mut self) {
         let open = std::mem::take(&mut self.open);
         self.last_row += i64::from(!open.added.is_empty());
+        self.sum = self.sum.wrapping_add(open.check);
         self.buckets.extend(open.buckets);
         self.buckets.sort_unstable();
         self.buckets.dedup();
@@ -159,7 +195,8 @@ impl Ids {
             let ids = std::mem::take(&mut self.fresh);
             let mut order: Vec<(i64, u128)> = ids.iter().map(|(hash, at)| (bucket(*at), *hash)).collect();
             order.sort_unstable();
-            self.folding = Some(Folding { order, ids, done: 0, last_row: self.last_row });
+            let sum = std::mem::take(&mut self.sum);
+            self.folding = Some(Folding { order, ids, done: 0, last_row: self.last_row, sum });
         }
     }
 
@@ -174,15 +211,23 @@ impl Ids {
     pub(super) fn prune(
         &self,
         transaction: &Connection,
+        books: &mut Books,
         now: Timestamp,
         slice: i64,
     ) -> rusqlite::Result<(i64, Option<i64>)> {
         let oldest = bucket(now - REMEMBERED_FOR);
         let Some(bucket) = self.buckets.first().copied().filter(|bucket| *bucket < oldest) else { return Ok((0, None)) };
         let mut delete = transaction.prepare_cached(
-            "DELETE FROM seen WHERE bucket = ?1 AND hash IN (SELECT hash FROM seen WHERE bucket = ?1 ORDER BY hash LIMIT ?2)",
+            "DELETE FROM seen WHERE bucket = ?1 AND hash IN (SELECT hash FROM seen WHERE bucket = ?1 ORDER BY hash LIMIT ?2) \
+             RETURNING hash, at",
         )?;
-        let count = delete.execute(params![bucket, slice])? as i64;
+        let mut rows = delete.query(params![bucket, slice])?;
+        let mut count = 0;
+        while let Some(row) = rows.next()? {
+            let check = self.seal.of(Sort::Seen, &[bucket, row.get(1)?], row.get_ref(0)?.as_blob()?);
+            books.seen = books.seen.wrapping_sub(check);
+            count += 1;
+        }
         Ok((count, (count < slice).then_some(bucket)))
     }
 
@@ -211,7 +256,8 @@ mod tests {
 
     fn connection() -> Connection {
         let connection = Connection::open_in_memory().expect("opened");
-        connection.execute_batch(super::super::schema::TABLES).expect("made");
+        connection.execute_batch(super::super::tables::TABLES).expect("made");
+        connection.execute_batch(super::super::tables::OLDER_TABLES).expect("made");
         connection
     }
 
@@ -219,8 +265,9 @@ mod tests {
     #[test]
     fn ids_are_known_for_a_day_wherever_they_are_kept() {
         let connection = connection();
-        let load = || Ids { fold: 3_000, ..Ids::load(&connection, 7).expect("loaded") };
-        let (mut ids, mut oracle, mut dice) = (load(), HashMap::<u64, i64>::new(), 1_u64);
+        let load = |books: &Books| Ids { fold: 3_000, ..Ids::load(&connection, Seal(7), books).expect("loaded") };
+        let mut books = Books::default();
+        let (mut ids, mut oracle, mut dice) = (load(&books), HashMap::<u64, i64>::new(), 1_u64);
         let mut roll = |sides: u64| {
             dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (dice >> 33) % sides
@@ -247,10 +294,12 @@ mod tests {
                     after.insert(number, stamp.as_millis());
                 }
             }
-            ids.save(&connection, stamp).expect("saved");
+            let before = books.clone();
+            ids.save(&connection, &mut books, stamp).expect("saved");
             if roll(5) == 0 {
                 connection.execute_batch("ROLLBACK").expect("undone");
                 ids.undone();
+                books = before;
             } else {
                 connection.execute_batch("COMMIT").expect("committed");
                 let folding = ids.folding.is_some();
@@ -258,15 +307,18 @@ mod tests {
                 folds += u32::from(folding && ids.folding.is_none());
                 oracle = after;
             }
-            let (_, emptied) = ids.prune(&connection, stamp, 500).expect("pruned");
+            let (_, emptied) = ids.prune(&connection, &mut books, stamp, 500).expect("pruned");
             emptied.into_iter().for_each(|bucket| ids.emptied(bucket));
             if roll(20) == 0 {
-                ids = load();
+                ids = load(&books);
+                Ids::check_folded(&connection, Seal(7), &books).expect("all that were committed, and no others");
             }
         }
         assert!(folds > 5 && repeats > 1_000, "{folds} folds, {repeats} repeats");
         let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).expect("counted");
         assert!(count("SELECT count(*) FROM fresh") < 100, "folded rows are gone");
+        connection.execute("DELETE FROM seen WHERE hash IN (SELECT hash FROM seen LIMIT 1)", []).expect("deleted");
+        assert!(Ids::check_folded(&connection, Seal(7), &books).is_err(), "one that is gone is missed");
         assert!(hours > 100 && count("SELECT count(DISTINCT bucket) FROM seen") < 8, "past buckets are gone");
     }
 

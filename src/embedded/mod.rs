@@ -8,20 +8,29 @@
 //! Knows nothing of models beyond what is recorded of them, and of touchpoints only whose they are and their ids.
 
 mod append;
+mod backup;
+mod batches;
 mod board;
 mod books;
+mod counter;
 mod disk;
 mod drive;
 mod fault;
 mod ids;
 mod offline;
+mod opened;
+mod outcomes;
+mod people;
 mod retention;
 mod schema;
+mod seal;
 mod sink;
 mod snapshot;
 mod succession;
+mod tables;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod work;
 mod writer;
 
@@ -42,8 +51,10 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 
 use board::Board;
+use seal::Seal;
 use writer::{Job, Writer};
 
+pub use backup::{Backup, NoBackup, backup};
 pub use offline::{Fate, Filling, Offline, Step};
 pub use snapshot::{Findings, Snapshot, Standing};
 
@@ -57,8 +68,6 @@ pub const MAX_PARTITIONS: u32 = 4_096;
 const QUEUE: usize = 256;
 /// How long the beginning of a history waits for the workers to come to rest.
 const REST: Duration = Duration::from_secs(60);
-/// At most so many bytes are handed to a reader of outcomes at once.
-const READ_BYTES: usize = 4 << 20;
 
 /// Where the store lies and what it keeps.
 #[derive(Clone, Debug)]
@@ -75,6 +84,8 @@ pub struct Settings {
     pub retired: Vec<String>,
     /// The store grows to so many bytes; the last eighth is left to the workers' commits. `None`: as far as the disk goes.
     pub max_bytes: Option<u64>,
+    /// Bytes of touchpoints that may wait for their turn in the shards of one worker.
+    pub waiting_bytes: u64,
 }
 
 impl Settings {
@@ -87,6 +98,7 @@ impl Settings {
             keep_outcomes: Span::from_days(30),
             retired: Vec::new(),
             max_bytes: None,
+            waiting_bytes: 256 << 20,
         }
     }
 }
@@ -156,7 +168,9 @@ pub struct Store {
     /// Absent once the store is being closed.
     jobs: Option<SyncSender<Job>>,
     writer: Option<JoinHandle<()>>,
-    outcomes: Mutex<Connection>,
+    /// Absent once the store is being closed.
+    outcomes: Option<Mutex<Connection>>,
+    seal: Seal,
     /// One load is opened or ended at a time.
     loading: Mutex<()>,
     /// Held as long as the store is open.
@@ -171,8 +185,10 @@ impl Store {
     pub fn open(settings: &Settings, models: &[Arc<Model>], now: &Now) -> Result<Arc<Self>, String> {
         let lock = schema::lock(settings)?;
         let mut opened = schema::open(settings, models)?;
-        succession::follow(&mut opened.connection, settings, models)?;
-        let outcomes = schema::reader(settings)?;
+        succession::follow(&mut opened, settings, models)?;
+        let outcomes = Some(Mutex::new(schema::reader(settings)?));
+        crate::metrics::store_damaged(false);
+        let seal = opened.seal;
         let board = Arc::new(Board::new(opened.books.clone()));
         let (jobs, queue) = sync_channel(QUEUE);
         let writer = Writer::new(opened, settings.clone(), Arc::clone(&board), Arc::clone(now));
@@ -183,7 +199,8 @@ impl Store {
             board,
             jobs: Some(jobs),
             writer: Some(thread),
-            outcomes: Mutex::new(outcomes),
+            outcomes,
+            seal,
             loading: Mutex::new(()),
             _lock: lock,
         }))
@@ -209,14 +226,30 @@ impl Store {
         self.ask(|answer| Job::Erase { who: who.clone(), answer }).unwrap_or_else(|| Err(closed()))
     }
 
-    /// Outcomes and dead letters after a position, waiting up to `wait` for the first.
+    /// At most `limit` outcomes and dead letters after a position, waiting up to `wait` for the first. What brings them to
+    /// `bytes` is the last of them.
     ///
     /// # Errors
-    /// A store that cannot be read.
-    pub fn stored_after(&self, position: u64, limit: usize, wait: Duration) -> Result<Vec<Stored>, String> {
+    /// A store that cannot be read, or is damaged there: then [`Store::health`] says so too.
+    pub fn stored_after(&self, position: u64, limit: usize, bytes: usize, wait: Duration) -> Result<Vec<Stored>, String> {
         self.board.wait_published(position, wait);
-        let connection = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        read_outcomes(&connection, position, limit).map_err(|error| format!("cannot read the outcomes: {error}"))
+        // What is in the store and not counted yet is nobody's.
+        let limit = limit.min(usize::try_from(self.last_position().saturating_sub(position)).unwrap_or(usize::MAX));
+        let Some(connection) = self.outcomes.as_ref().filter(|_| limit > 0) else { return Ok(Vec::new()) };
+        let connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes::read_after(&connection, self.seal, position, (limit, bytes)).map_err(|unread| {
+            let reason = unread.to_string();
+            self.board.hurt(&reason);
+            reason
+        })
+    }
+
+    /// Whether all that was read and written so far is as it should be.
+    ///
+    /// # Errors
+    /// What is wrong with the store, and what to do.
+    pub fn health(&self) -> Result<(), String> {
+        self.board.health()
     }
 
     /// Position of the latest outcome or dead letter; 0 before the first.
@@ -288,6 +321,8 @@ impl Drop for Store {
     /// Ends the writer once it has answered what waits, and only then lets go of the directory.
     fn drop(&mut self) {
         self.jobs = None;
+        // Whoever closes the store last takes SQLite's log away, and must be able to write.
+        self.outcomes = None;
         if let Some(writer) = self.writer.take() {
             // A writer that panicked has nothing more to say.
             let _ = writer.join();
@@ -317,23 +352,4 @@ pub fn drive(
 
 fn closed() -> Refusal {
     Refusal::Broken("the store is closed; start Sillage again".to_owned())
-}
-
-fn read_outcomes(connection: &Connection, position: u64, limit: usize) -> rusqlite::Result<Vec<Stored>> {
-    let mut statement = connection.prepare_cached(
-        "SELECT position, topic, value, stale FROM outcomes WHERE position > ?1 ORDER BY position LIMIT ?2",
-    )?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut rows = statement.query((i64::try_from(position).unwrap_or(i64::MAX), limit))?;
-    let (mut outcomes, mut bytes) = (Vec::new(), 0);
-    while let Some(row) = rows.next()? {
-        let position: i64 = row.get(0)?;
-        let value: Vec<u8> = row.get(2)?;
-        bytes += value.len();
-        outcomes.push(Stored { position: position.unsigned_abs(), topic: row.get(1)?, value, stale: row.get(3)? });
-        if bytes >= READ_BYTES {
-            break;
-        }
-    }
-    Ok(outcomes)
 }

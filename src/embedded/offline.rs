@@ -5,22 +5,24 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, params};
 
-use super::books::{Books, ShardBook, key, offset};
-use super::{Settings, schema, succession};
+use super::batches;
+use super::books::{ShardBook, key, offset};
+use super::opened::Opened;
+use super::seal::{Unread, demand};
+use super::{Settings, people, schema, succession};
 use crate::journey::Customer;
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::ShardId;
+use crate::shard::Customers;
 use crate::time::Timestamp;
-use crate::wire::state;
 
 /// A store that this process alone has.
 #[derive(Debug)]
 pub struct Offline {
-    connection: Connection,
-    books: Books,
+    opened: Opened,
     settings: Settings,
     models: Vec<Arc<Model>>,
     /// Held as long as the store is open.
@@ -60,12 +62,12 @@ impl Offline {
         let lock = schema::lock(settings)?;
         let opened = schema::open(settings, models)?;
         let (settings, models) = (settings.clone(), models.to_vec());
-        Ok(Offline { connection: opened.connection, books: opened.books, settings, models, _lock: lock })
+        Ok(Offline { opened, settings, models, _lock: lock })
     }
 
     /// What is in the store is brought over to the models, which what is done next is about.
     fn follow(&mut self) -> Result<(), String> {
-        succession::follow(&mut self.connection, &self.settings, &self.models)
+        succession::follow(&mut self.opened, &self.settings, &self.models)
     }
 
     /// Why the store cannot be filled; `None` where it can.
@@ -74,13 +76,13 @@ impl Offline {
     /// A store that cannot be read.
     pub fn occupied(&self) -> Result<Option<String>, String> {
         let sql = "SELECT 1 FROM customers LIMIT 1";
-        let customer = self.connection.query_row(sql, [], |_| Ok(())).optional().map_err(fault)?;
-        let waiting: u64 = self.books.shards.iter().map(ShardBook::pending).sum();
+        let customer = self.opened.connection.query_row(sql, [], |_| Ok(())).optional().map_err(fault)?;
+        let waiting: u64 = self.opened.books.shards.iter().map(ShardBook::pending).sum();
         Ok(if customer.is_some() {
             Some("the store holds journeys already; begin with an empty directory".to_owned())
         } else if waiting > 0 {
             Some(format!("{waiting} touchpoints wait in the store to be processed; begin with an empty directory"))
-        } else if self.books.loading {
+        } else if self.opened.books.loading {
             Some("a history is being loaded into the store; begin with an empty directory".to_owned())
         } else {
             None
@@ -91,25 +93,26 @@ impl Offline {
     ///
     /// # Errors
     /// What `bring` says, or a store that cannot be written.
-    pub fn fill<T>(&mut self, bring: impl FnOnce(&mut Filling<'_>) -> Result<T, String>) -> Result<T, String> {
+    pub fn fill<T>(&mut self, bring: impl FnOnce(&mut Filling) -> Result<T, String>) -> Result<T, String> {
         self.follow()?;
-        let partitions = self.books.shards.len() as u32;
-        let transaction = self.connection.transaction().map_err(fault)?;
-        let mut filling =
-            Filling { transaction, partitions, state: Vec::new(), stream_times: vec![None; partitions as usize] };
+        let partitions = self.opened.books.shards.len();
+        let mut filling = Filling {
+            shards: (0..partitions).map(|_| Customers::default()).collect(),
+            stream_times: vec![None; partitions],
+        };
         let brought = bring(&mut filling)?;
-        let Filling { transaction, stream_times, .. } = filling;
-        let mut books = self.books.clone();
-        for (book, stream_time) in books.shards.iter_mut().zip(stream_times) {
-            book.sequence += 1;
-            book.stream_time = book.stream_time.max(stream_time);
-            // The log time of what comes is a running maximum, and lies nowhere before what has been decided.
-            book.position.log_time = book.position.log_time.max(stream_time.unwrap_or(Timestamp::MIN));
-        }
-        books.save(&self.books, &transaction).map_err(fault)?;
-        transaction.commit().map_err(fault)?;
-        self.books = books;
-        Ok(brought)
+        let Filling { shards, stream_times } = filling;
+        self.opened.transact(|transaction, seal, books| {
+            let places = (0..).zip(&mut books.shards).zip(shards).zip(stream_times);
+            for (((shard, book), customers), stream_time) in places {
+                book.state = people::replace(transaction, seal, shard, &customers).map_err(fault)?;
+                book.sequence += 1;
+                book.stream_time = book.stream_time.max(stream_time);
+                // The log time of what comes is a running maximum, and lies nowhere before what has been decided.
+                book.position.log_time = book.position.log_time.max(stream_time.unwrap_or(Timestamp::MIN));
+            }
+            Ok(brought)
+        })
     }
 
     /// What a reset to the first touchpoint stamped `since` or later would do, by shard. `Timestamp::MIN` is the oldest that is
@@ -118,19 +121,32 @@ impl Offline {
     /// # Errors
     /// A store that cannot be read, or a history that is being loaded.
     pub fn plan(&self, since: Timestamp) -> Result<Vec<Step>, String> {
-        if self.books.loading {
+        let books = &self.opened.books;
+        if books.loading {
             return Err("a history is being loaded; end that first (`DELETE /v1/history`)".to_owned());
         }
-        self.books.shards.iter().enumerate().map(|(number, book)| self.step(number as ShardId, book, since)).collect()
+        let step = |(number, book): (usize, &ShardBook)| Ok(self.step(number as ShardId, book, since)?);
+        books.shards.iter().enumerate().map(step).collect()
     }
 
-    fn step(&self, shard: ShardId, book: &ShardBook, since: Timestamp) -> Result<Step, String> {
-        let first = "SELECT min(id) FROM touchpoints WHERE id >= ?1 AND id < ?2 AND stamped >= ?3";
-        let bounds = params![key(shard, 0), key(shard, book.end), since.as_millis()];
-        let first: Option<i64> = self.connection.query_row(first, bounds, |row| row.get(0)).map_err(fault)?;
+    fn step(&self, shard: ShardId, book: &ShardBook, since: Timestamp) -> Result<Step, Unread> {
+        let Opened { connection, seal, .. } = &self.opened;
+        // Stamps never decrease, so the first row that ends late enough holds the first touchpoint that is.
+        let first = "SELECT id FROM batches WHERE id >= ?1 AND id < ?2 AND stamped >= ?3 ORDER BY id LIMIT 1";
+        let bounds = params![key(shard, book.kept_from), key(shard, book.end), since.as_millis()];
+        let first: Option<i64> = connection.query_row(first, bounds, |row| row.get(0)).optional()?;
+        let mut to = book.end;
+        if let Some(first) = first.map(offset) {
+            batches::each(connection, *seal, shard, (first, book.end), |batch| {
+                let late = batch.entries().position(|entry| entry.stamped >= since);
+                to = batch.first + late.map_or(0, |place| place as i64);
+                false
+            })?;
+        }
+        let oldest = since > Timestamp::MIN || to == book.kept_from;
+        demand(oldest, || format!("touchpoint {} of partition {shard} is missing", book.kept_from))?;
         let count = "SELECT count(*) FROM customers WHERE shard = ?1";
-        let customers: i64 = self.connection.query_row(count, [shard], |row| row.get(0)).map_err(fault)?;
-        let to = first.map_or(book.end, offset);
+        let customers: i64 = connection.query_row(count, [shard], |row| row.get(0))?;
         Ok(Step { from: book.position.offset, to, customers: customers.unsigned_abs() })
     }
 
@@ -144,58 +160,42 @@ impl Offline {
             // The next start brings nobody over.
             Fate::Drop => {}
         }
-        let transaction = self.connection.transaction().map_err(fault)?;
-        let mut books = self.books.clone();
-        for (book, step) in books.shards.iter_mut().zip(plan) {
-            book.position.offset = step.to;
-            book.sequence += 1;
-            match fate {
-                Fate::Keep => {}
-                Fate::Drop => {
-                    book.position.log_time = Timestamp::MIN;
-                    book.stream_time = None;
+        self.opened.transact(|transaction, seal, books| {
+            for ((shard, book), step) in (0..).zip(&mut books.shards).zip(plan) {
+                book.position.offset = step.to;
+                book.sequence += 1;
+                match fate {
+                    Fate::Keep => {}
+                    Fate::Drop => {
+                        book.position.log_time = Timestamp::MIN;
+                        book.stream_time = None;
+                        book.state = people::replace(transaction, seal, shard, &Customers::default()).map_err(fault)?;
+                    }
                 }
             }
-        }
-        match fate {
-            Fate::Keep => 0,
-            Fate::Drop => transaction.execute("DELETE FROM customers", []).map_err(fault)?,
-        };
-        books.save(&self.books, &transaction).map_err(fault)?;
-        transaction.commit().map_err(fault)?;
-        self.books = books;
-        Ok(())
+            Ok(())
+        })
     }
 }
 
-/// A store being filled.
+/// What a store is going to be filled with.
 #[derive(Debug)]
-pub struct Filling<'a> {
-    transaction: Transaction<'a>,
-    partitions: u32,
-    state: Vec<u8>,
+pub struct Filling {
+    shards: Vec<Customers>,
     stream_times: Vec<Option<Timestamp>>,
 }
 
-impl Filling<'_> {
+impl Filling {
     /// Puts in a customer; says into which shard.
-    ///
-    /// # Errors
-    /// A store that cannot be written.
-    pub fn put(&mut self, customer: &Customer) -> Result<ShardId, String> {
-        let shard = Partitioner::Murmur2.partition(customer.identity.id.as_bytes(), self.partitions).unwrap_or(0);
-        let mut key = Vec::new();
-        state::key(&customer.identity, &mut key);
-        self.state.clear();
-        state::encode(customer, &mut self.state);
-        let insert = "INSERT INTO customers (shard, identity, state) VALUES (?1, ?2, ?3)";
-        let mut insert = self.transaction.prepare_cached(insert).map_err(fault)?;
-        insert.execute(params![shard, key, self.state]).map_err(fault)?;
-        Ok(shard)
+    pub fn put(&mut self, customer: &Customer) -> ShardId {
+        let partitions = self.shards.len() as u32;
+        let shard = Partitioner::Murmur2.partition(customer.identity.id.as_bytes(), partitions).unwrap_or(0);
+        self.shards[shard as usize].restore(customer);
+        shard
     }
 
     /// Sets the stream time of each shard.
     pub fn stream_times(&mut self, at: impl Fn(ShardId) -> Option<Timestamp>) {
-        self.stream_times = (0..self.partitions).map(at).collect();
+        self.stream_times = (0..self.shards.len() as ShardId).map(at).collect();
     }
 }

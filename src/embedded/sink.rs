@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::work::{Publication, Work};
 use super::writer::Job;
 use super::{INPUT, Store};
-use crate::journey::{Customer, Outcome};
+use crate::journey::Outcome;
+use crate::journey::packed::pack_identity;
 use crate::port::{Origin, ShardId, Sink, Verdict};
 use crate::shard::{Progress, Unusable, Written};
 use crate::touchpoint::Identity;
-use crate::wire::state;
 use crate::wire::{self, Format, erasures, outputs};
 
 /// Between two tries at a commit that was undone.
@@ -86,27 +86,20 @@ impl Sink for StoreSink {
     }
 
     fn remember(&mut self, shard: ShardId, written: Written<'_>) -> usize {
-        let Ok(customer) = Customer::image(written.now, written.words) else {
+        if self.work.remember(self.store.seal, shard, written).is_err() {
             self.unwritable = Some("a customer's packed state cannot be read".to_owned());
-            return 0;
-        };
-        self.work.remember(shard, |images| {
-            state::key(&customer.identity, images);
-            let key_ends = images.len();
-            state::encode(&customer, images);
-            key_ends
-        });
+        }
         0
     }
 
-    /// What the store keeps of a customer has its words with it.
-    fn word(&mut self, _shard: ShardId, _number: u32, _text: &str) -> usize {
+    fn word(&mut self, shard: ShardId, number: u32, text: &str) -> usize {
+        self.work.words.push((shard, number, text.to_owned()));
         0
     }
 
     fn forget(&mut self, shard: ShardId, who: &Identity) -> usize {
         let mut key = Vec::new();
-        state::key(who, &mut key);
+        pack_identity(who, &mut key);
         self.work.forgotten.push((shard, key));
         0
     }

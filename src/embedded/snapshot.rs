@@ -1,19 +1,25 @@
 //! Looking at a store from outside, also while a service works on it: everything as of one committed transaction.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use std::path::Path;
 
-use super::books::{Books, key};
-use super::{Settings, schema, succession};
+use rusqlite::Connection;
+
+use super::books::Books;
+use super::counter;
+use super::ids::Ids;
+use super::seal::{REMEDY, Seal, Unread};
+use super::{Settings, batches, outcomes, people, schema, succession, tables};
 use crate::journey::Customer;
 use crate::partitioner::Partitioner;
 use crate::port::ShardId;
-use crate::shard::Progress;
+use crate::shard::{Customers, Progress};
 use crate::touchpoint::Identity;
 use crate::wire::pages::Mark;
-use crate::wire::state;
 
 /// At most so many faults are told of one store.
 const MAX_FAULTS: usize = 20;
+/// So many bytes of outcomes are looked at together.
+const PIECE: usize = 4 << 20;
 
 /// How far a shard is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,26 +44,73 @@ pub struct Findings {
 pub struct Snapshot {
     connection: Connection,
     books: Books,
+    seal: Seal,
     partitions: u32,
-}
-
-fn fault(error: rusqlite::Error) -> String {
-    format!("cannot read the store: {error}; look at the disk, or restore its directory from a backup")
+    /// Why this is less than was acknowledged.
+    lost: Option<String>,
 }
 
 impl Snapshot {
-    /// Opens a store to look at it.
+    /// Opens a store to look at it. One of an earlier version is brought over to this one first, unless a service has it.
+    ///
+    /// # Errors
+    /// A directory without a store, or one that cannot be read or has lost commits.
+    pub fn open(settings: &Settings) -> Result<Self, String> {
+        let snapshot = Self::look(settings)?;
+        snapshot.lost.clone().map_or(Ok(snapshot), Err)
+    }
+
+    /// The same, also where commits were lost: [`Snapshot::verify`] says so.
     ///
     /// # Errors
     /// A directory without a store, or one that cannot be read.
-    pub fn open(settings: &Settings) -> Result<Self, String> {
-        let connection = schema::reader(settings)?;
+    pub fn look(settings: &Settings) -> Result<Self, String> {
+        schema::renew(settings)?;
+        // Read first: a service that runs counts a commit when it is in the store.
+        let counted = counter::read(&settings.dir)?;
+        let mut snapshot = Self::of(schema::reader(settings)?, settings)?;
+        snapshot.lost = schema::check_count(settings, snapshot.seal, counted, &snapshot.books).err();
+        Ok(snapshot)
+    }
+
+    /// Opens a file that holds a store, such as a backup.
+    ///
+    /// # Errors
+    /// A file that is none.
+    pub(super) fn of_file(file: &Path, settings: &Settings) -> Result<Self, String> {
+        Self::of(schema::reader_of(file)?, settings)
+    }
+
+    fn of(connection: Connection, settings: &Settings) -> Result<Self, String> {
         schema::check_version(&connection, settings)?;
         // From the first read on, everything is as of that instant.
-        connection.execute_batch("BEGIN").map_err(fault)?;
-        let books = Books::load(&connection).map_err(fault)?;
-        let partitions = schema::partitions(&connection).map_err(fault)?;
-        Ok(Snapshot { connection, books, partitions })
+        connection.execute_batch("BEGIN").map_err(Unread::from)?;
+        let seal = tables::seal(&connection)?;
+        tables::check_head(&connection, seal)?;
+        let books = Books::load(&connection, seal)?;
+        let partitions = tables::partitions(&connection).map_err(Unread::from)?;
+        if books.shards.len() != partitions as usize {
+            return Err(format!(
+                "the store is damaged: it has {} partitions, and should have {partitions}; {REMEDY}",
+                books.shards.len()
+            ));
+        }
+        Ok(Snapshot { connection, books, seal, partitions, lost: None })
+    }
+
+    /// Writes all of it to a file that is empty.
+    ///
+    /// # Errors
+    /// A file that cannot be written.
+    pub(super) fn copy_to(&self, file: &Path) -> rusqlite::Result<()> {
+        // SQLite copies what it sees when no transaction is open; what was looked at so far may be older.
+        self.connection.execute_batch("COMMIT")?;
+        self.connection.execute("VACUUM INTO ?1", [file.to_string_lossy()]).map(drop)
+    }
+
+    /// Position of the latest outcome.
+    pub(super) fn published(&self) -> u64 {
+        self.books.published
     }
 
     /// How far each shard is.
@@ -74,120 +127,111 @@ impl Snapshot {
         succession::stored(&self.connection)
     }
 
-    /// A customer and where.
+    /// A customer and where. Reads all customers of the partition: that nobody is missing can be seen in no other way.
     ///
     /// # Errors
     /// A store that cannot be read.
     pub fn customer(&self, who: &Identity) -> Result<Option<(ShardId, Customer)>, String> {
-        let mut key = Vec::new();
-        state::key(who, &mut key);
-        let mut statement =
-            self.connection.prepare("SELECT shard, state FROM customers WHERE identity = ?1 LIMIT 1").map_err(fault)?;
-        let found = statement.query_row([key], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?))).optional();
-        let Some((shard, bytes)) = found.map_err(fault)? else { return Ok(None) };
-        Ok(Some((shard, state::decode(&bytes)?)))
+        let shard = Partitioner::Murmur2.partition(who.id.as_bytes(), self.partitions).unwrap_or(0);
+        let sum = self.books.shards[shard as usize].state;
+        let mut customers = people::restore(&self.connection, self.seal, shard, sum)?;
+        Ok(customers.image(who).map(|customer| (shard, customer)))
     }
 
-    /// Hands over every customer, with the bytes of the state.
+    /// Hands over every customer.
     ///
     /// # Errors
     /// A store or a state that cannot be read, or what `take` says.
-    pub fn each(&self, mut take: impl FnMut(ShardId, Customer, &[u8]) -> Result<(), String>) -> Result<(), String> {
-        self.rows(|shard, key, bytes| {
-            let customer = state::decode(bytes).map_err(|reason| format!("{}: {reason}", shown(shard, key)))?;
-            take(shard, customer, bytes)
-        })
-    }
-
-    fn rows(&self, mut take: impl FnMut(ShardId, &[u8], &[u8]) -> Result<(), String>) -> Result<(), String> {
-        let mut statement = self.connection.prepare("SELECT shard, identity, state FROM customers").map_err(fault)?;
-        let mut rows = statement.query([]).map_err(fault)?;
-        while let Some(row) = rows.next().map_err(fault)? {
-            let blob = |at| row.get_ref(at)?.as_blob().map_err(rusqlite::Error::from);
-            take(row.get(0).map_err(fault)?, blob(1).map_err(fault)?, blob(2).map_err(fault)?)?;
+    pub fn each(&self, mut take: impl FnMut(ShardId, Customer) -> Result<(), String>) -> Result<(), String> {
+        for (shard, book) in (0..).zip(&self.books.shards) {
+            let customers = people::restore(&self.connection, self.seal, shard, book.state)?;
+            let mut taken = Ok(());
+            customers.each(|customer| {
+                if taken.is_ok() {
+                    taken = take(shard, customer);
+                }
+            });
+            taken?;
         }
         Ok(())
     }
 
-    /// Checks the file, the numbers, and every customer.
+    /// Reads everything and checks it: the file, the numbers, every touchpoint, customer, outcome and id.
     ///
     /// # Errors
     /// A store that cannot be read at all.
     pub fn verify(&self) -> Result<Findings, String> {
-        let mut found = Findings { shards: vec![(0, 0); self.partitions as usize], faults: Vec::new() };
-        self.check_file(&mut found.faults)?;
-        self.check_books(&mut found.faults)?;
-        self.rows(|shard, key, bytes| {
-            if let Some(place) = found.shards.get_mut(shard as usize) {
-                place.0 += 1;
-                place.1 += bytes.len() as u64;
+        let faults = self.lost.iter().cloned().collect();
+        let mut found = Findings { shards: Vec::with_capacity(self.partitions as usize), faults };
+        self.check_file(&mut found.faults);
+        for (shard, book) in (0..).zip(&self.books.shards) {
+            let (from, end) = (book.kept_from, book.end);
+            if !(from..=end).contains(&book.position.offset) {
+                let at = book.position.offset;
+                found.faults.push(format!("partition {shard} is processed to {at}, and holds {from} to {end}"));
             }
-            if found.faults.len() < MAX_FAULTS
-                && let Some(wrong) = self.wrong_with(shard, key, bytes)
-            {
-                found.faults.push(format!("{}: {wrong}", shown(shard, key)));
+            let touchpoints = batches::each(&self.connection, self.seal, shard, (from, end), |_| true);
+            note(&mut found.faults, touchpoints.map(drop));
+            match people::look(&self.connection, self.seal, shard, book.state) {
+                Ok(seen) => {
+                    found.shards.push((seen.customers.len() as u64, seen.bytes));
+                    if seen.faults.is_empty() {
+                        self.check_homes(shard, &seen.customers, &mut found.faults);
+                    }
+                    found.faults.extend(seen.faults);
+                }
+                Err(unread) => {
+                    found.shards.push((0, 0));
+                    found.faults.push(unread.to_string());
+                }
             }
-            Ok(())
-        })?;
+        }
+        note(&mut found.faults, self.check_outcomes());
+        note(&mut found.faults, Ids::load(&self.connection, self.seal, &self.books).map(drop));
+        note(&mut found.faults, Ids::check_folded(&self.connection, self.seal, &self.books));
+        found.faults.truncate(MAX_FAULTS);
         Ok(found)
     }
 
     /// What SQLite says of its file.
-    fn check_file(&self, faults: &mut Vec<String>) -> Result<(), String> {
-        let mut statement = self.connection.prepare("PRAGMA quick_check(5)").map_err(fault)?;
-        let lines = statement.query_map([], |row| row.get::<_, String>(0)).map_err(fault)?;
-        for line in lines {
-            let line = line.map_err(fault)?;
-            if line != "ok" {
-                faults.push(format!("the file is damaged: {line}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the touchpoints that wait are there, and the numbers fit together.
-    fn check_books(&self, faults: &mut Vec<String>) -> Result<(), String> {
-        if self.books.shards.len() != self.partitions as usize {
-            faults.push(format!(
-                "there are {} partitions, and there should be {}",
-                self.books.shards.len(),
-                self.partitions
-            ));
-        }
-        let count = "SELECT count(*) FROM touchpoints WHERE id >= ?1 AND id < ?2";
-        for (number, book) in self.books.shards.iter().enumerate() {
-            let (shard, from) = (number as ShardId, book.position.offset);
-            if from < 0 || from > book.end {
-                faults.push(format!("partition {number} is processed to {from}, and ends at {}", book.end));
-                continue;
-            }
-            let bounds = params![key(shard, from), key(shard, book.end)];
-            let there: i64 = self.connection.query_row(count, bounds, |row| row.get(0)).map_err(fault)?;
-            if there != book.end - from {
-                let due = book.end - from;
-                faults.push(format!("partition {number}: {due} touchpoints wait, and {there} of them are there"));
-            }
-        }
-        Ok(())
-    }
-
-    fn wrong_with(&self, shard: ShardId, key: &[u8], bytes: &[u8]) -> Option<String> {
-        let customer = match state::decode(bytes) {
-            Ok(customer) => customer,
-            Err(reason) => return Some(reason),
+    fn check_file(&self, faults: &mut Vec<String>) {
+        let check = || -> rusqlite::Result<Vec<String>> {
+            let mut statement = self.connection.prepare("PRAGMA quick_check(5)")?;
+            statement.query_map([], |row| row.get::<_, String>(0))?.collect()
         };
-        let mut own = Vec::new();
-        state::key(&customer.identity, &mut own);
-        if own != key {
-            return Some("the state is another customer's".to_owned());
+        match check() {
+            Ok(lines) => {
+                let bad = lines.into_iter().filter(|line| line != "ok");
+                faults.extend(bad.map(|line| format!("the file is damaged: {line}")));
+            }
+            Err(error) => faults.push(Unread::from(error).to_string()),
         }
-        let home = Partitioner::Murmur2.partition(customer.identity.id.as_bytes(), self.partitions);
-        let stray = home.filter(|home| *home != shard)?;
-        Some(format!("the customer belongs to partition {stray}"))
+    }
+
+    /// Whether customers are where touchpoints would find them.
+    fn check_homes(&self, shard: ShardId, customers: &Customers, faults: &mut Vec<String>) {
+        let mut strays = 0;
+        customers.each_open(|customer| {
+            let home = Partitioner::Murmur2.partition(customer.identity.id.as_bytes(), self.partitions);
+            strays += u64::from(home.is_some_and(|home| home != shard));
+        });
+        if strays > 0 {
+            faults.push(format!("partition {shard}: {strays} customers belong to another partition"));
+        }
+    }
+
+    fn check_outcomes(&self) -> Result<(), Unread> {
+        let mut position = self.books.outcomes_from.saturating_sub(1);
+        while position < self.books.published {
+            let read = outcomes::read(&self.connection, self.seal, &self.books, position, (usize::MAX, PIECE))?;
+            position = read.last().map_or(self.books.published, |last| last.position);
+        }
+        Ok(())
     }
 }
 
-/// Names a row without a customer's id (rule 27).
-fn shown(shard: ShardId, key: &[u8]) -> String {
-    format!("partition {shard}, customer with hash {:016x}", xxhash_rust::xxh3::xxh3_64(key))
+fn note(faults: &mut Vec<String>, checked: Result<(), Unread>) {
+    if let Err(unread) = checked {
+        faults.push(unread.to_string());
+    }
 }

@@ -5,16 +5,15 @@
 
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
-use super::Settings;
+use super::opened::Opened;
+use super::tables::seal_head;
+use super::{Settings, people};
 use crate::journey::Migration;
 use crate::model::Model;
 use crate::wire::pages::Mark;
-use crate::wire::{state, succession};
-
-/// So many customers are in memory at once.
-const BATCH: usize = 500;
+use crate::wire::succession;
 
 /// What a store says of the models that it is written under.
 pub(super) fn text(marks: &[Mark]) -> String {
@@ -23,8 +22,9 @@ pub(super) fn text(marks: &[Mark]) -> String {
 }
 
 /// Sees to it that the store is about these models.
-pub(super) fn follow(connection: &mut Connection, settings: &Settings, models: &[Arc<Model>]) -> Result<(), String> {
+pub(super) fn follow(opened: &mut Opened, settings: &Settings, models: &[Arc<Model>]) -> Result<(), String> {
     let fault = |error: rusqlite::Error| format!("cannot read the store: {error}");
+    let connection = &opened.connection;
     let before = said(connection)?;
     let running = Mark::all(models, &settings.retired);
     let given = text(&running);
@@ -37,7 +37,7 @@ pub(super) fn follow(connection: &mut Connection, settings: &Settings, models: &
         Some(()) => succession::admit(&stored(connection)?, &running)
             .map_err(|reason| format!("{reason} (the store in {})", settings.dir.display()))?,
     };
-    bring_over(connection, migration.as_ref(), &given)
+    bring_over(opened, migration.as_ref(), &given)
         .map_err(|reason| format!("cannot bring the store in {} over to the new models: {reason}", settings.dir.display()))
 }
 
@@ -62,34 +62,19 @@ fn read(stored: &str) -> Result<Vec<Mark>, String> {
     Ok(structures.into_iter().map(mark).collect())
 }
 
-fn bring_over(connection: &mut Connection, migration: Option<&Migration>, given: &str) -> Result<(), String> {
+fn bring_over(opened: &mut Opened, migration: Option<&Migration>, given: &str) -> Result<(), String> {
     let fault = |error: rusqlite::Error| format!("{error}; look at the disk");
-    let transaction = connection.transaction().map_err(fault)?;
-    if let Some(migration) = migration {
-        let mut after = i64::MIN;
-        while let Some(last) = batch(&transaction, migration, after)? {
-            after = last;
+    // Whoever is replaced is overwritten: nobody knows who will be erased later.
+    let overwrite = |opened: &Opened, how| {
+        opened.connection.pragma_update_and_check(None, "secure_delete", how, |_| Ok(())).map_err(fault)
+    };
+    overwrite(opened, "ON")?;
+    opened.transact(|transaction, seal, books| {
+        if let Some(migration) = migration {
+            people::migrate(transaction, seal, books, migration)?;
         }
-    }
-    transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'models'", [given]).map_err(fault)?;
-    transaction.commit().map_err(fault)
-}
-
-/// Brings the next customers over; the last of them.
-fn batch(transaction: &Connection, migration: &Migration, after: i64) -> Result<Option<i64>, String> {
-    let fault = |error: rusqlite::Error| format!("{error}; look at the disk");
-    let select = "SELECT id, state FROM customers WHERE id > ?1 ORDER BY id LIMIT ?2";
-    let mut select = transaction.prepare_cached(select).map_err(fault)?;
-    let mut update = transaction.prepare_cached("UPDATE customers SET state = ?2 WHERE id = ?1").map_err(fault)?;
-    let rows = select.query_map(params![after, BATCH as i64], |row| Ok((row.get(0)?, row.get(1)?))).map_err(fault)?;
-    let rows: Vec<(i64, Vec<u8>)> = rows.collect::<rusqlite::Result<_>>().map_err(fault)?;
-    let mut bytes = Vec::new();
-    for (id, old) in &rows {
-        let mut customer = state::decode(old)?;
-        migration.migrate(&mut customer);
-        bytes.clear();
-        state::encode(&customer, &mut bytes);
-        update.execute(params![id, bytes]).map_err(fault)?;
-    }
-    Ok(rows.last().map(|(id, _)| *id))
+        transaction.execute("UPDATE meta SET value = ?1 WHERE name = 'models'", [given]).map_err(fault)?;
+        seal_head(transaction, seal).map_err(fault)
+    })?;
+    overwrite(opened, "FAST")
 }

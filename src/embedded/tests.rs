@@ -1,5 +1,7 @@
 //! The store and real workers on it, under clocks that the tests move.
 
+mod before;
+mod hurt;
 mod offline;
 mod store;
 mod workers;

@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
+use super::people;
+use super::seal::Seal;
+use crate::journey::packed::{Damaged, identity_bytes};
 use crate::port::ShardId;
-use crate::shard::Progress;
+use crate::shard::{Progress, Written};
 
 /// Something published.
 #[derive(Debug)]
@@ -13,12 +16,12 @@ pub(super) struct Publication {
     pub(super) value: Vec<u8>,
 }
 
-/// Where a customer's key and state lie.
+/// Where a customer's state lies, and in it the key.
 #[derive(Debug)]
 struct Remembered {
     shard: ShardId,
     key: Range<usize>,
-    end: usize,
+    state: Range<usize>,
 }
 
 /// A worker's transaction.
@@ -26,8 +29,12 @@ struct Remembered {
 pub(super) struct Work {
     pub(super) outcomes: Vec<Publication>,
     customers: Vec<Remembered>,
-    /// Keys and states of the customers, one after the other.
+    /// The states of the customers, one after the other.
     images: Vec<u8>,
+    /// By shard: what the sum of the checks of its customers grows by, but for those that are forgotten.
+    pub(super) grown: Vec<(ShardId, u64)>,
+    /// Words that a shard's dictionary has, some of which may be known.
+    pub(super) words: Vec<(ShardId, u32, String)>,
     /// Shard and key of every customer of whom nothing is to be left.
     pub(super) forgotten: Vec<(ShardId, Vec<u8>)>,
     /// Erasures that every shard is to hear of, as records.
@@ -41,15 +48,25 @@ impl Work {
         outcomes + self.images.len()
     }
 
-    /// Takes a customer's state, which `write` appends after the key that it returns the end of.
-    pub(super) fn remember(&mut self, shard: ShardId, write: impl FnOnce(&mut Vec<u8>) -> usize) {
+    /// Takes a customer's state.
+    pub(super) fn remember(&mut self, seal: Seal, shard: ShardId, written: Written<'_>) -> Result<(), Damaged> {
+        let key = identity_bytes(written.now)?.len();
         let begin = self.images.len();
-        let key = begin..write(&mut self.images);
-        self.customers.push(Remembered { shard, key, end: self.images.len() });
+        let share = people::write(seal, shard, written.now, &mut self.images);
+        let before = written.before.map_or(0, |before| people::share(seal, shard, before));
+        if self.grown.last().is_none_or(|(last, _)| *last != shard) {
+            self.grown.push((shard, 0));
+        }
+        if let Some((_, grown)) = self.grown.last_mut() {
+            *grown = grown.wrapping_add(share).wrapping_sub(before);
+        }
+        let packed = begin + people::HEAD;
+        self.customers.push(Remembered { shard, key: packed..packed + key, state: begin..self.images.len() });
+        Ok(())
     }
 
     /// Shard, key and state of every customer that changed.
     pub(super) fn customers(&self) -> impl Iterator<Item = (ShardId, &[u8], &[u8])> {
-        self.customers.iter().map(|at| (at.shard, &self.images[at.key.clone()], &self.images[at.key.end..at.end]))
+        self.customers.iter().map(|at| (at.shard, &self.images[at.key.clone()], &self.images[at.state.clone()]))
     }
 }

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use tracing::{debug, error, warn};
 
 use super::append::{announce, append};
+use super::batches::Drafts;
 use super::board::Board;
 use super::books::Books;
+use super::counter::Counter;
 use super::disk::{Wanted, room};
 use super::fault::Fault;
 use super::ids::Ids;
+use super::opened::Opened;
 use super::retention::{Swept, sweep};
-use super::schema::{Opened, PAGE_BYTES};
+use super::seal::{Seal, Unread};
+use super::tables::PAGE_BYTES;
 use super::work::Work;
-use super::{Appended, Entering, Entry, Refusal, Settings};
+use super::{Appended, Entering, Entry, Refusal, Settings, outcomes, people};
 use crate::port::{Now, ShardId, Verdict};
 use crate::time::Timestamp;
 use crate::touchpoint::Identity;
@@ -73,6 +77,8 @@ pub(super) struct Writer {
     connection: Connection,
     books: Books,
     ids: Ids,
+    seal: Seal,
+    counter: Counter,
     settings: Settings,
     board: Arc<Board>,
     now: Now,
@@ -85,8 +91,20 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(opened: Opened, settings: Settings, board: Arc<Board>, now: Now) -> Self {
-        let Opened { connection, books, ids } = opened;
-        Writer { connection, books, ids, settings, board, now, broken: None, next_sweep: Instant::now(), told: None }
+        let Opened { connection, books, ids, seal, counter } = opened;
+        Writer {
+            connection,
+            books,
+            ids,
+            seal,
+            counter,
+            settings,
+            board,
+            now,
+            broken: None,
+            next_sweep: Instant::now(),
+            told: None,
+        }
     }
 
     /// Writes until nobody can ask for anything any more.
@@ -98,11 +116,16 @@ impl Writer {
                     self.group(group);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(RecvTimeoutError::Disconnected) => break,
             }
             if Instant::now() >= self.next_sweep {
                 self.sweep();
             }
+        }
+        // What is in SQLite's log goes into its file, so that a copy of that alone is whole.
+        if self.broken.is_none() {
+            let moved = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+            debug!(?moved, "the store is closed");
         }
     }
 
@@ -130,9 +153,11 @@ impl Writer {
         self.make_room();
         let stamp = self.board.begin(&self.now);
         let mut books = self.books.clone();
+        books.commits += 1;
         let written = self.write(&mut books, jobs, stamp);
         match written {
             Ok(done) => {
+                self.count(books.commits)?;
                 self.board.durable(&books);
                 self.ids.committed();
                 self.books = books;
@@ -145,14 +170,32 @@ impl Writer {
         }
     }
 
+    /// A transaction is in the store. Until it is counted nobody may be told: whether it is lost later could not be seen.
+    fn count(&mut self, commits: u64) -> Result<(), Fault> {
+        let Err(error) = self.counter.note(commits) else { return Ok(()) };
+        let reason = format!("a commit cannot be counted ({error}); look at the disk, and start Sillage again");
+        Err(self.broken(Fault::Broken(reason)))
+    }
+
+    fn broken(&mut self, fault: Fault) -> Fault {
+        let reason = fault.reason();
+        error!(reason, "nothing is written to the store any more");
+        self.board.broken(reason);
+        self.broken = Some(fault.clone());
+        fault
+    }
+
     fn write(&mut self, books: &mut Books, jobs: &[Job], stamp: Timestamp) -> rusqlite::Result<Vec<Answer>> {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
+        let mut drafts = Drafts::new(self.seal, books.shards.len());
         let mut answers = Vec::with_capacity(jobs.len());
         for job in jobs {
             answers.push(match job {
-                Job::Append { batch, entering, answer: to } => answer(to, self.append(books, batch, *entering, stamp)?),
-                Job::Commit { work, answer: to } => answer(to, self.commit(books, work, stamp)?),
-                Job::Erase { who, answer: to } => answer(to, self.erase(books, who, stamp)?),
+                Job::Append { batch, entering, answer: to } => {
+                    answer(to, self.append((&mut *books, &mut drafts), batch, *entering, stamp)?)
+                }
+                Job::Commit { work, answer: to } => answer(to, self.commit((&mut *books, &mut drafts), work, stamp)?),
+                Job::Erase { who, answer: to } => answer(to, self.erase((&mut *books, &mut drafts), who, stamp)?),
                 Job::BeginHistory { first, answer: to } => answer(to, begin_history(books, *first)),
                 Job::EndHistory { answer: to } => {
                     books.loading = false;
@@ -160,33 +203,39 @@ impl Writer {
                 }
             });
         }
-        books.save(&self.books, &self.connection)?;
-        self.ids.save(&self.connection, stamp)?;
+        drafts.finish(&self.connection)?;
+        self.ids.save(&self.connection, books, stamp)?;
+        books.save(&self.books, &self.connection, self.seal)?;
         self.connection.execute_batch("COMMIT")?;
         Ok(answers)
     }
 
     fn append(
         &mut self,
-        books: &mut Books,
+        open: (&mut Books, &mut Drafts),
         batch: &[Entry],
         entering: Entering,
         stamp: Timestamp,
     ) -> rusqlite::Result<Result<Appended, Refusal>> {
         match self.room() {
-            Ok(()) => append(&self.connection, books, &mut self.ids, batch, entering, stamp),
+            Ok(()) => append(&self.connection, open, &mut self.ids, batch, entering, stamp),
             Err(fault) => Ok(Err(fault.refusal())),
         }
     }
 
-    fn erase(&self, books: &mut Books, who: &Identity, stamp: Timestamp) -> rusqlite::Result<Result<(), Refusal>> {
-        if books.loading {
+    fn erase(
+        &self,
+        open: (&mut Books, &mut Drafts),
+        who: &Identity,
+        stamp: Timestamp,
+    ) -> rusqlite::Result<Result<(), Refusal>> {
+        if open.0.loading {
             return Ok(Err(Refusal::Loading("a history is being loaded; ask again when it has ended".to_owned())));
         }
         if let Err(fault) = room(&self.settings.dir, Wanted::Commit) {
             return Ok(Err(fault.refusal()));
         }
-        announce(&self.connection, books, &erasures::encode(who), stamp).map(Ok)
+        announce(&self.connection, open, &erasures::encode(who), stamp).map(Ok)
     }
 
     /// Undoes a transaction that failed. What cannot even be undone is broken.
@@ -200,11 +249,7 @@ impl Writer {
                 warn!(reason, "a transaction of the store was rolled back");
             }
             Fault::Full(reason) | Fault::Disk(reason) => debug!(reason, "a transaction of the store was rolled back"),
-            Fault::Broken(reason) => {
-                error!(reason, "nothing is written to the store any more");
-                self.board.broken(reason);
-                self.broken = Some(fault.clone());
-            }
+            Fault::Broken(_) => return self.broken(fault),
         }
         fault
     }
@@ -232,7 +277,12 @@ impl Writer {
 
     /// Everything of a worker's transaction: outcomes, states, progress. The inner verdict has written nothing if it is not
     /// `Committed`.
-    fn commit(&self, books: &mut Books, work: &Work, stamp: Timestamp) -> rusqlite::Result<Verdict> {
+    fn commit(
+        &self,
+        (books, drafts): (&mut Books, &mut Drafts),
+        work: &Work,
+        stamp: Timestamp,
+    ) -> rusqlite::Result<Verdict> {
         if let Err(fault) = room(&self.settings.dir, Wanted::Commit) {
             return Ok(fault.verdict());
         }
@@ -244,24 +294,11 @@ impl Writer {
                 )));
             }
         }
-        let mut publish = self
-            .connection
-            .prepare_cached("INSERT INTO outcomes (position, at, topic, stale, value) VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        for outcome in &work.outcomes {
-            books.published += 1;
-            let position = books.published as i64;
-            publish.execute(params![position, stamp.as_millis(), outcome.topic, outcome.stale, outcome.value])?;
-        }
-        let mut remember = self.connection.prepare_cached(
-            "INSERT INTO customers (shard, identity, state) VALUES (?1, ?2, ?3) \
-             ON CONFLICT (shard, identity) DO UPDATE SET state = excluded.state",
-        )?;
-        for (shard, identity, state) in work.customers() {
-            remember.execute(params![shard, identity, state])?;
-        }
-        self.forget(&work.forgotten)?;
+        self.publish(books, work, stamp)?;
+        self.remember(books, work)?;
+        self.forget(books, &work.forgotten)?;
         for record in &work.announced {
-            announce(&self.connection, books, record, stamp)?;
+            announce(&self.connection, (&mut *books, &mut *drafts), record, stamp)?;
         }
         for (shard, progress) in &work.progress {
             let book = &mut books.shards[*shard as usize];
@@ -272,16 +309,57 @@ impl Writer {
         Ok(Verdict::Committed)
     }
 
+    fn publish(&self, books: &mut Books, work: &Work, stamp: Timestamp) -> rusqlite::Result<()> {
+        let mut publish = self.connection.prepare_cached(
+            "INSERT INTO outcomes (position, at, topic, stale, sum, value) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?;
+        for outcome in &work.outcomes {
+            books.published += 1;
+            let (position, at) = (books.published.cast_signed(), stamp.as_millis());
+            let check = outcomes::check(self.seal, position, at, outcome.topic, outcome.stale, &outcome.value);
+            publish.execute(params![position, at, outcome.topic, outcome.stale, check.cast_signed(), outcome.value])?;
+        }
+        Ok(())
+    }
+
+    fn remember(&self, books: &mut Books, work: &Work) -> rusqlite::Result<()> {
+        let mut remember = self.connection.prepare_cached(
+            "INSERT INTO customers (shard, identity, state) VALUES (?1, ?2, ?3) \
+             ON CONFLICT (shard, identity) DO UPDATE SET state = excluded.state",
+        )?;
+        for (shard, identity, state) in work.customers() {
+            remember.execute(params![shard, identity, state])?;
+        }
+        for (shard, grown) in &work.grown {
+            let state = &mut books.shards[*shard as usize].state;
+            *state = state.wrapping_add(*grown);
+        }
+        let mut learn =
+            self.connection.prepare_cached("INSERT OR IGNORE INTO words (shard, number, text) VALUES (?1, ?2, ?3)")?;
+        for (shard, number, text) in &work.words {
+            if learn.execute(params![shard, number, text])? > 0 {
+                let state = &mut books.shards[*shard as usize].state;
+                *state = state.wrapping_add(people::word_check(self.seal, *shard, *number, text));
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes customers so that their bytes are gone from the file too.
-    fn forget(&self, forgotten: &[(ShardId, Vec<u8>)]) -> rusqlite::Result<()> {
+    fn forget(&self, books: &mut Books, forgotten: &[(ShardId, Vec<u8>)]) -> rusqlite::Result<()> {
         if forgotten.is_empty() {
             return Ok(());
         }
         let overwrite = |how| self.connection.pragma_update_and_check(None, "secure_delete", how, |_| Ok(()));
         overwrite("ON")?;
-        let mut forget = self.connection.prepare_cached("DELETE FROM customers WHERE shard = ?1 AND identity = ?2")?;
+        let mut forget =
+            self.connection.prepare_cached("DELETE FROM customers WHERE shard = ?1 AND identity = ?2 RETURNING state")?;
         for (shard, identity) in forgotten {
-            forget.execute(params![shard, identity])?;
+            let state: Option<Vec<u8>> = forget.query_row(params![shard, identity], |row| row.get(0)).optional()?;
+            let book = &mut books.shards[*shard as usize];
+            book.state = book
+                .state
+                .wrapping_sub(state.and_then(|state| people::written_share(self.seal, *shard, &state)).unwrap_or(0));
         }
         overwrite("FAST")
     }
@@ -292,10 +370,19 @@ impl Writer {
         if self.broken.is_some() {
             return;
         }
-        match sweep(&mut self.connection, &self.books, &mut self.ids, &self.settings, (self.now)()) {
-            Ok(Swept::All) => {}
-            Ok(Swept::Slice) => self.next_sweep = Instant::now(),
-            Err(error) => drop(self.roll_back(error)),
+        let mut books = self.books.clone();
+        match sweep(&mut self.connection, self.seal, (&self.books, &mut books), &mut self.ids, &self.settings, (self.now)())
+        {
+            Ok(swept) => {
+                if swept == Swept::Slice {
+                    self.next_sweep = Instant::now();
+                }
+                self.board.durable(&books);
+                self.books = books;
+            }
+            Err(Unread::Sqlite(error)) => drop(self.roll_back(error)),
+            // It stays as it is, and so does what is older.
+            Err(unread @ Unread::Damaged(_)) => self.board.hurt(&unread.to_string()),
         }
     }
 }

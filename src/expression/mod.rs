@@ -10,6 +10,7 @@
 //! what its ANTLR grammar expected instead, leaves all types to the evaluation, and brings 36 crates (half a minute to build
 //! on two idle cores).
 
+mod absent;
 mod check;
 mod code;
 mod parse;
@@ -141,6 +142,15 @@ impl Expression {
         let (code, slots) = compiled?;
         let compiled = Compiled { source: text.value.as_str().into(), code, slots: slots.into() };
         Some(Expression { compiled: Arc::new(compiled) })
+    }
+
+    /// Warns where a condition says what a property of the touchpoint must not be, and does not ask whether there is one.
+    pub fn warn_of_absence(text: &Spanned<String>, faults: &mut Faults) {
+        let mut told = Told::default();
+        if let Some(root) = parse::parse(&text.value, &mut Told::default()) {
+            absent::warn(&text.value, &root, &mut told);
+        }
+        told.hand_over(text, faults);
     }
 
     /// The expression as it is written.

@@ -104,7 +104,7 @@ fn in_full_swing_the_first_day_shows_every_part_of_a_journey() {
 }
 
 #[test]
-fn every_type_is_named_by_the_model_or_left_out_on_purpose() {
+fn every_type_is_named_by_the_model_or_noticed_on_purpose() {
     let (model, diagnostics) = model::load("five-stages.yaml", MODEL);
     let model = model.unwrap_or_else(|| panic!("{diagnostics:?}"));
     let kinds: BTreeSet<&str> = season().iter().map(|touchpoint| touchpoint.kind.as_str()).collect();

@@ -59,7 +59,14 @@ pub(super) struct Batch {
 /// # Errors
 /// A body that cannot be split, or holds what cannot be stored.
 pub(super) fn read(body: &[u8], terms: &Terms<'_>) -> Result<Batch, Problem> {
-    let parts = split(body, terms.shape)?;
+    let mended;
+    let parts = match split(body, terms.shape) {
+        Ok(parts) => parts,
+        Err(problem) => {
+            mended = wire::without_bad_numbers(body).ok_or(problem)?;
+            split(mended.as_bytes(), terms.shape)?
+        }
+    };
     let now = (terms.service.now)();
     let mut batch = Batch { entries: Vec::with_capacity(parts.len()), unusable: 0 };
     let mut faults = Faults::default();
@@ -128,7 +135,9 @@ fn decode(bytes: &[u8], now: Timestamp, service: &Service) -> Result<Decoded, Fa
 
 fn whole(decoded: Decoded, value: Vec<u8>) -> Entry {
     let touchpoint = decoded.touchpoint;
-    Entry { identity: Some(touchpoint.identity), id: Some(touchpoint.id), event_time: touchpoint.event_time, value }
+    // The same id with another type is no repeat (rule 17); no id or type has a line break where a sender meant one.
+    let id = format_compact!("{}\n{}", touchpoint.kind, touchpoint.id);
+    Entry { identity: Some(touchpoint.identity), id: Some(id), event_time: touchpoint.event_time, value }
 }
 
 fn given_id(key: &str, index: usize) -> CompactString {
@@ -138,7 +147,8 @@ fn given_id(key: &str, index: usize) -> CompactString {
 /// The object with an id at a dotted path, objects on the way made where they are missing; `None` where something else is
 /// in the way.
 fn with_id(bytes: &[u8], path: &str, id: &str) -> Option<Vec<u8>> {
-    let mut record: Value = serde_json::from_slice(bytes).ok()?;
+    let record = serde_json::from_slice(bytes).ok();
+    let mut record: Value = record.or_else(|| serde_json::from_str(&wire::without_bad_numbers(bytes)?).ok())?;
     let mut place = &mut record;
     for key in path.split('.') {
         if place.is_null() {
@@ -290,6 +300,7 @@ mod tests {
             (r#"{"meta":null}"#, "meta.id", Some(r#"{"meta":{"id":"k#0"}}"#)),
             (r#"{"meta":3}"#, "meta.id", None),
             (r#"{"meta":{"id":[]}}"#, "meta.id", None),
+            (r#"{"a":NaN}"#, "event_id", Some(r#"{"a":null,"event_id":"k#0"}"#)),
             ("3", "event_id", None),
         ] {
             let bytes = with_id(record.as_bytes(), path, "k#0");

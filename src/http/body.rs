@@ -2,14 +2,13 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::problem::{Kind, Problem};
+use super::room::{Room, Taken};
 
 /// How long a body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,21 +21,23 @@ const DRAINED: usize = 64 << 20;
 /// And for so long.
 const DRAINING: Duration = Duration::from_secs(3);
 
-/// Room for the bodies of all requests together, in kibibytes. A body takes of it what has arrived, not what it announces.
-#[derive(Clone, Debug)]
-pub(super) struct Room(Arc<Semaphore>);
-
-impl Room {
-    pub(super) fn new(kibibytes: usize) -> Self {
-        Room(Arc::new(Semaphore::new(kibibytes)))
-    }
-}
-
 /// A body that has arrived, and its room until it is dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Arrived {
     pub(super) bytes: Vec<u8>,
-    held: Option<OwnedSemaphorePermit>,
+    /// All of its bytes, where that is known before they come.
+    announced: Option<usize>,
+    taken: Taken,
+}
+
+/// What became of a part of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placed {
+    In,
+    /// The body has more bytes than it may have.
+    TooLarge,
+    /// All bodies together have.
+    NoRoom,
 }
 
 enum Fault {
@@ -88,20 +89,20 @@ async fn collect(body: &mut Body, limit: usize, room: &Room) -> Result<Arrived, 
     if body.size_hint().lower() > limit as u64 {
         return Err(Fault::TooLarge);
     }
+    let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
     let begun = Instant::now();
-    let mut arrived = Arrived { bytes: Vec::new(), held: None };
+    let mut arrived = Arrived { announced, ..Arrived::default() };
     loop {
         let due = begun + due(arrived.bytes.len());
         match tokio::time::timeout_at(due, next(body)).await {
             Err(_) => return Err(Fault::TooSlow),
             Ok(Err(reason)) => return Err(Fault::Broken(reason)),
             Ok(Ok(None)) => return Ok(arrived),
-            Ok(Ok(Some(data))) => {
-                if arrived.bytes.len() + data.len() > limit {
-                    return Err(Fault::TooLarge);
-                }
-                arrived.take(&data, room)?;
-            }
+            Ok(Ok(Some(data))) => match arrived.take(&data, limit, room) {
+                Placed::In => {}
+                Placed::TooLarge => return Err(Fault::TooLarge),
+                Placed::NoRoom => return Err(Fault::NoRoom),
+            },
         }
     }
 }
@@ -112,17 +113,27 @@ fn due(bytes: usize) -> Duration {
 }
 
 impl Arrived {
-    fn take(&mut self, data: &Bytes, room: &Room) -> Result<(), Fault> {
-        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = (self.bytes.len() + data.len()).div_ceil(1024).saturating_sub(held);
-        let more = u32::try_from(more).map_err(|_| Fault::TooLarge)?;
-        let more = Arc::clone(&room.0).try_acquire_many_owned(more).map_err(|_| Fault::NoRoom)?;
-        match &mut self.held {
-            Some(held) => held.merge(more),
-            None => self.held = Some(more),
+    /// Lets the bytes go, and keeps their room for what was made of them.
+    pub(super) fn into_room(self) -> Taken {
+        self.taken
+    }
+
+    /// Takes a part in, if the body may have so many bytes and there is room for them.
+    pub(super) fn take(&mut self, data: &[u8], limit: usize, room: &Room) -> Placed {
+        let length = self.bytes.len() + data.len();
+        if length > limit {
+            return Placed::TooLarge;
+        }
+        if !self.taken.hold(length, room) {
+            return Placed::NoRoom;
+        }
+        if length > self.bytes.capacity() {
+            // An eighth more, so that it is not moved for each piece, nor has room that nobody counts.
+            let wanted = (length + length / 8).min(self.announced.unwrap_or(usize::MAX)).max(length);
+            self.bytes.reserve_exact(wanted - self.bytes.len());
         }
         self.bytes.extend_from_slice(data);
-        Ok(())
+        Placed::In
     }
 }
 
@@ -148,18 +159,22 @@ mod tests {
     }
 
     #[test]
-    fn bodies_share_one_room_and_give_it_back() {
-        let room = Room::new(4);
-        let mut first = Arrived { bytes: Vec::new(), held: None };
-        let mut second = Arrived { bytes: Vec::new(), held: None };
-        assert!(first.take(&Bytes::from(vec![b'x'; 1000]), &room).is_ok());
-        assert!(first.take(&Bytes::from(vec![b'x'; 24]), &room).is_ok());
-        assert_eq!(room.0.available_permits(), 3, "a kibibyte is taken once");
-        assert!(second.take(&Bytes::from(vec![b'x'; 3072]), &room).is_ok());
-        assert!(matches!(first.take(&Bytes::from_static(b"x"), &room), Err(Fault::NoRoom)));
-        drop(second);
-        assert!(first.take(&Bytes::from_static(b"x"), &room).is_ok());
-        drop(first);
-        assert_eq!(room.0.available_permits(), 4);
+    fn bodies_share_one_room_and_have_little_to_spare() {
+        let room = Room::new(64 << 10);
+        let mut first = Arrived::default();
+        let mut second = Arrived { announced: Some(30 << 10), ..Arrived::default() };
+        let (piece, limit) = ([b'x'; 10 << 10], 40 << 10);
+        for _ in 0..3 {
+            assert_eq!(first.take(&piece, limit, &room), Placed::In);
+            assert_eq!(second.take(&piece, limit, &room), Placed::In);
+        }
+        assert!(first.bytes.capacity() <= 34 << 10, "{}", first.bytes.capacity());
+        assert_eq!(second.bytes.capacity(), 30 << 10);
+        assert_eq!(first.take(&piece, limit, &room), Placed::NoRoom);
+        let taken = second.into_room();
+        assert_eq!(room.free(), 4 << 10, "what was made of the body takes its room");
+        drop(taken);
+        assert_eq!(first.take(&piece, limit, &room), Placed::In);
+        assert_eq!(first.take(b"x", limit, &room), Placed::TooLarge);
     }
 }

@@ -48,7 +48,7 @@ pub(super) async fn delete(
 ) -> Result<(StatusCode, Json<Value>), Problem> {
     let who = identity(id, query)?;
     let cause = "What is erased cannot be brought back, so this is not allowed by itself";
-    app.service.erasing.demand(cause, "allow_erase")?;
+    app.demand(app.service.erasing, cause, "allow_erase")?;
     let turn = app.turn().await?;
     let asking = tokio::task::spawn_blocking(move || {
         let asked = (app.service.erase)(&who);

@@ -32,6 +32,9 @@ const FROM_ONE: usize = 256;
 /// The head of a request (its first line and its headers) must be there so long after its first byte, and after connecting.
 const HEAD: Duration = Duration::from_secs(10);
 
+/// Bytes read at once: what a connection has of its own is bounded by twice as many.
+const AT_ONCE: usize = 16 << 10;
+
 /// A listener with limits.
 pub(super) struct Door {
     listener: TcpListener,
@@ -194,11 +197,15 @@ impl Line {
 
 impl AsyncRead for Line {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let answer = Pin::new(&mut self.stream).poll_read(context, buffer);
+        // Whoever fills a large buffer is given a larger one.
+        let most = buffer.remaining().min(AT_ONCE);
+        let mut part = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        let answer = Pin::new(&mut self.stream).poll_read(context, &mut part);
+        let read = part.filled().len();
+        buffer.advance(read);
         let count = self.heads.count();
         // Between requests, even a byte is the beginning of a head.
-        if buffer.filled().len() > before && count.is_multiple_of(2) && self.begun != Some(count) {
+        if read > 0 && count.is_multiple_of(2) && self.begun != Some(count) {
             self.begun = Some(count);
             self.head.as_mut().reset(Instant::now() + HEAD);
         }

@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::packed::Encoding;
 use super::problem::{Kind, Problem};
 use super::{App, body};
 
@@ -45,6 +46,7 @@ impl Gate {
         let origin = self.origin(method, &host, headers)?;
         if method == Method::POST {
             content_type(headers)?;
+            Encoding::of(headers)?;
         }
         Ok(origin)
     }
@@ -163,19 +165,31 @@ pub(super) async fn pass(State(app): State<Arc<App>>, request: Request, next: Ne
         return next.run(request).await;
     }
     match app.gate.judge(request.method(), request.uri(), request.headers()) {
-        Ok(None) => next.run(request).await,
+        Ok(None) => with_token(&app, request, next).await,
         Ok(Some(origin)) => {
+            // A browser that asks whether it may ask shows no token yet.
             let asks_first =
                 request.method() == Method::OPTIONS && request.headers().contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-            let mut answer = if asks_first { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+            let mut answer =
+                if asks_first { StatusCode::NO_CONTENT.into_response() } else { with_token(&app, request, next).await };
             welcome(answer.headers_mut(), origin, asks_first);
             answer
         }
-        Err(problem) => {
-            body::drain(request.into_body()).await;
-            problem.into_response()
-        }
+        Err(problem) => refuse(request, problem).await,
     }
+}
+
+/// Lets a request with the right token through.
+async fn with_token(app: &App, request: Request, next: Next) -> Response {
+    match app.service.tokens.judge(request.method(), request.uri().path(), request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => refuse(request, problem).await,
+    }
+}
+
+async fn refuse(request: Request, problem: Problem) -> Response {
+    body::drain(request.into_body()).await;
+    problem.into_response()
 }
 
 /// Tells the browser that a page of this origin may ask and read (CORS).
@@ -187,7 +201,7 @@ fn welcome(headers: &mut HeaderMap, origin: HeaderValue, asks_first: bool) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, DELETE"));
         headers.insert(
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            HeaderValue::from_static("content-type, idempotency-key, authorization"),
+            HeaderValue::from_static("content-type, content-encoding, idempotency-key, authorization, sillage-load"),
         );
         headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
     }

@@ -8,9 +8,13 @@ mod body;
 mod customers;
 mod door;
 mod gate;
+mod load;
 mod outcomes;
+mod packed;
 mod problem;
 mod query;
+mod room;
+mod tokens;
 mod touchpoints;
 
 use std::future::Future;
@@ -29,21 +33,24 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::embedded::{Refusal, Store};
 use crate::lookup::Lookup;
+use crate::memory;
 use crate::model::Model;
 use crate::port::Now;
 use crate::touchpoint::Identity;
 use crate::wire::{Format, Limits, Mapping};
-use body::Room;
 use door::{Door, Heads};
 use gate::Gate;
+use load::Load;
 use problem::{Kind, Problem};
+use room::Room;
+
+pub use load::LoadLimits;
+pub use tokens::{Scope, Tokens};
 
 /// Posts being checked or appended at once, once their bodies are there.
 const APPENDS: usize = 16;
 /// So long a post waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
-/// Kibibytes of bodies at once, of all requests together.
-const ROOM: usize = 256 << 10;
 /// Readers of outcomes at once; each keeps one blocking thread while it waits.
 const READERS: usize = 64;
 /// After `stop`, requests may go on for so long before their connections are cut.
@@ -90,7 +97,9 @@ impl Allowed {
         match self {
             Allowed::Yes => Ok(()),
             Allowed::No => {
-                let detail = format!("{what}; write `{key}: true` in the configuration and start the service again.");
+                let detail = format!(
+                    "{what}; write `{key}: true` in the configuration, or give it tokens, and start the service again."
+                );
                 Err(Problem::new(Kind::NotAllowed, detail))
             }
         }
@@ -119,11 +128,17 @@ pub struct Service {
     pub format: Format,
     /// What a record may hold.
     pub limits: Limits,
+    /// Memory for bodies and answers.
+    pub memory: memory::Http,
     /// The worker clock.
     pub now: Now,
-    /// Whether customers may be erased over HTTP.
+    /// Who may do what; with tokens, these say whether customers are erased and histories loaded.
+    pub tokens: Tokens,
+    /// When the load of a history ends by itself.
+    pub load_limits: LoadLimits,
+    /// Whether customers may be erased over HTTP where there are no tokens.
     pub erasing: Allowed,
-    /// Whether the load of a history may be begun and ended over HTTP.
+    /// Whether the load of a history may be begun and ended over HTTP where there are no tokens.
     pub loading: Allowed,
     /// Names under which the service is asked, beside its own address and those of the loopback; in lower case.
     pub hosts: Vec<String>,
@@ -146,17 +161,22 @@ pub async fn serve(
     let (cut, cutting) = watch::channel(false);
     let gate = Gate::new(listener.local_addr()?, &service.hosts, &service.origins);
     let app = App {
-        service,
         gate,
         stopping: stopping.clone(),
-        room: Room::new(ROOM),
+        room: Room::new(service.memory.bodies),
+        answers: Room::new(service.memory.answers),
+        service,
         appends: Arc::new(Semaphore::new(APPENDS)),
         readers: Arc::new(Semaphore::new(READERS)),
+        load: Load::new(),
     };
     let door = Door::new(listener, cutting, &app.service.trusted_proxies);
-    let service = router(Arc::new(app)).into_make_service_with_connect_info::<Heads>();
+    let app = Arc::new(app);
+    let ending = tokio::spawn(load::end_in_time(Arc::clone(&app)));
+    let service = router(app).into_make_service_with_connect_info::<Heads>();
     let stop = async move {
         stop.await;
+        ending.abort();
         let _ = told.send(true);
     };
     let mut serving = std::pin::pin!(axum::serve(door, service).with_graceful_shutdown(stop).into_future());
@@ -185,8 +205,10 @@ struct App {
     gate: Gate,
     stopping: watch::Receiver<bool>,
     room: Room,
+    answers: Room,
     appends: Arc<Semaphore>,
     readers: Arc<Semaphore>,
+    load: Load,
 }
 
 impl App {
@@ -200,6 +222,11 @@ impl App {
             Ok(Ok(turn)) => Ok(turn),
             Ok(Err(_)) | Err(_) => Err(Problem::new(Kind::Busy, "Too many posts are in flight; send this one again later.")),
         }
+    }
+
+    /// Demands that something be allowed; where there are tokens, the one that was shown allows it.
+    fn demand(&self, allowed: Allowed, what: &str, key: &str) -> Result<(), Problem> {
+        if self.service.tokens.is_empty() { allowed.demand(what, key) } else { Ok(()) }
     }
 
     /// The embedded log, or why there is none.
@@ -230,6 +257,7 @@ fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), gate::pass))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), room::answer))
         .layer(middleware::from_fn(door::attend))
         .with_state(app)
 }

@@ -4,6 +4,9 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
+/// How bodies may be packed.
+const ACCEPTED: &str = "gzip, zstd";
+
 /// The kinds of problems. Their names are part of the interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -11,11 +14,15 @@ pub(super) enum Kind {
     UnknownHost,
     ForeignOrigin,
     ContentType,
+    ContentEncoding,
     NotAllowed,
+    NoToken,
+    Scope,
     Ahead,
     WrongMethod,
     NotEmbedded,
     BadQuery,
+    NoPosition,
     BadBody,
     Unusable,
     BadKey,
@@ -28,6 +35,7 @@ pub(super) enum Kind {
     NoShard,
     Loading,
     NoLoad,
+    OtherLoad,
     TooLate,
     Full,
     Unreachable,
@@ -43,11 +51,17 @@ impl Kind {
             Kind::UnknownHost => (S::MISDIRECTED_REQUEST, "unknown-host", "This service is not known by that name"),
             Kind::ForeignOrigin => (S::FORBIDDEN, "foreign-origin", "A page of another origin asks"),
             Kind::ContentType => (S::UNSUPPORTED_MEDIA_TYPE, "content-type", "The content type is not JSON"),
+            Kind::ContentEncoding => {
+                (S::UNSUPPORTED_MEDIA_TYPE, "content-encoding", "The body is packed in another way than is unpacked here")
+            }
             Kind::NotAllowed => (S::FORBIDDEN, "not-allowed", "This service does not do that"),
+            Kind::NoToken => (S::UNAUTHORIZED, "no-token", "A token is needed"),
+            Kind::Scope => (S::FORBIDDEN, "scope", "The token does not allow this"),
             Kind::Ahead => (S::BAD_REQUEST, "ahead", "The history begins in the future"),
             Kind::WrongMethod => (S::METHOD_NOT_ALLOWED, "wrong-method", "This path is not asked for in this way"),
             Kind::NotEmbedded => (S::NOT_FOUND, "not-embedded", "This service does not run on the embedded log"),
             Kind::BadQuery => (S::BAD_REQUEST, "bad-query", "The query is not understood"),
+            Kind::NoPosition => (S::CONFLICT, "no-position", "There is no outcome of that position yet"),
             Kind::BadBody => (S::BAD_REQUEST, "bad-body", "The body is not understood"),
             Kind::Unusable => (S::BAD_REQUEST, "unusable-touchpoints", "Touchpoints cannot be used; nothing was stored"),
             Kind::BadKey => (S::BAD_REQUEST, "bad-idempotency-key", "The Idempotency-Key is not one"),
@@ -60,6 +74,7 @@ impl Kind {
             Kind::NoShard => (S::SERVICE_UNAVAILABLE, "no-shard", "No shard is readable yet"),
             Kind::Loading => (S::SERVICE_UNAVAILABLE, "loading", "A history is being loaded"),
             Kind::NoLoad => (S::CONFLICT, "no-load", "No load of a history is open"),
+            Kind::OtherLoad => (S::CONFLICT, "other-load", "Somebody else is loading a history"),
             Kind::TooLate => (S::CONFLICT, "too-late", "Stream time has passed the beginning of this history"),
             Kind::Full => (S::INSUFFICIENT_STORAGE, "full", "The disk is full"),
             Kind::Unreachable => (S::SERVICE_UNAVAILABLE, "unreachable", "The brokers do not answer"),
@@ -76,11 +91,15 @@ impl Kind {
             | Kind::UnknownHost
             | Kind::ForeignOrigin
             | Kind::ContentType
+            | Kind::ContentEncoding
             | Kind::NotAllowed
+            | Kind::NoToken
+            | Kind::Scope
             | Kind::Ahead
             | Kind::WrongMethod
             | Kind::NotEmbedded
             | Kind::BadQuery
+            | Kind::NoPosition
             | Kind::BadBody
             | Kind::Unusable
             | Kind::BadKey
@@ -90,6 +109,7 @@ impl Kind {
             | Kind::NotJson
             | Kind::UnknownCustomer
             | Kind::NoLoad
+            | Kind::OtherLoad
             | Kind::TooLate
             | Kind::Full
             | Kind::Broken => None,
@@ -128,6 +148,12 @@ impl IntoResponse for Problem {
         members.extend(self.more);
         let body = Value::Object(members).to_string() + "\n";
         let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        if self.kind == Kind::NoToken {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if self.kind == Kind::ContentEncoding {
+            response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
+        }
         if let Some(seconds) = self.kind.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::batch::{self, OnUnusable, Shape, Terms};
 use super::gate::{self, Content};
+use super::packed::Encoding;
 use super::problem::{Kind, Problem};
 use super::query::{Parameters, Raw};
-use super::{App, body};
+use super::{App, body, load};
 use crate::embedded::{Entering, Refusal, Store};
 use crate::time::Timestamp;
 use crate::wire::Format;
@@ -35,6 +36,7 @@ pub(super) async fn post(
         Err(problem) => return refuse(body, problem).await,
     };
     let arrived = body::read(body, BODY, &app.room).await?;
+    let room = app.room.clone();
     let turn = app.turn().await?;
     blocking(move || {
         let terms = Terms {
@@ -44,10 +46,16 @@ pub(super) async fn post(
             entering: asked.entering,
             key: asked.key.as_deref(),
         };
+        if asked.entering == Entering::History {
+            app.load.demand(&asked.store, asked.owner.as_deref())?;
+            app.load.heard();
+        }
+        let arrived = asked.encoding.unpack(arrived, BODY, &room)?;
         let batch = batch::read(&arrived.bytes, &terms)?;
+        let room = arrived.into_room();
         let appended =
             asked.store.append(batch.entries, asked.entering).map_err(|refusal| refused(refusal, asked.entering))?;
-        drop((arrived, turn));
+        drop((room, turn));
         let mut answer = json!({"accepted": appended.accepted, "duplicates": appended.duplicates});
         if asked.on_unusable == OnUnusable::DeadLetter {
             answer["unusable"] = batch.unusable.into();
@@ -58,13 +66,19 @@ pub(super) async fn post(
 }
 
 /// `POST /v1/history`: opens the load of a history.
-pub(super) async fn begin_history(State(app): State<Arc<App>>, query: Raw, body: Body) -> Result<Json<Value>, Problem> {
+pub(super) async fn begin_history(
+    State(app): State<Arc<App>>,
+    query: Raw,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Value>, Problem> {
     let store = match loading(&app, query) {
         Ok(store) => store,
         Err(problem) => return refuse(body, problem).await,
     };
     let arrived = body::read(body, SMALL_BODY, &app.room).await?;
-    let first = first_instant(&arrived.bytes)?;
+    let arrived = Encoding::of(&headers)?.unpack(arrived, SMALL_BODY, &app.room)?;
+    let Beginning { first, owner } = Beginning::read(&arrived.bytes)?;
     let now = (app.service.now)();
     if first > now {
         let detail = format!(
@@ -73,9 +87,11 @@ pub(super) async fn begin_history(State(app): State<Arc<App>>, query: Raw, body:
         );
         return Err(Problem::new(Kind::Ahead, detail));
     }
-    blocking(move || match store.begin_history(first) {
-        Ok(()) => Ok(json!({"loading": true, "first": first.to_string()})),
-        Err(refusal) => Err(refused(refusal, Entering::History)),
+    blocking(move || {
+        app.load.begin(&store, owner, || match store.begin_history(first) {
+            Ok(()) => Ok(json!({"loading": true, "first": first.to_string()})),
+            Err(refusal) => Err(refused(refusal, Entering::History)),
+        })
     })
     .await
 }
@@ -95,7 +111,7 @@ fn loading(app: &App, query: Raw) -> Result<Arc<Store>, Problem> {
     Parameters::new(query, &[])?;
     let store = app.store(ON_KAFKA)?;
     let cause = "Live posts wait while a history is loaded, so this is not allowed by itself";
-    app.service.loading.demand(cause, "allow_history")?;
+    app.demand(app.service.loading, cause, "allow_history")?;
     Ok(store)
 }
 
@@ -105,7 +121,10 @@ struct Asked {
     shape: Shape,
     on_unusable: OnUnusable,
     entering: Entering,
+    encoding: Encoding,
     key: Option<String>,
+    /// Whose load it belongs to.
+    owner: Option<String>,
 }
 
 impl Asked {
@@ -130,7 +149,9 @@ impl Asked {
             },
             on_unusable: on_unusable.unwrap_or(OnUnusable::Refuse),
             entering: entering.unwrap_or(Entering::Live),
+            encoding: Encoding::of(headers)?,
             key: key(headers)?,
+            owner: load::owner(headers),
         })
     }
 }
@@ -149,18 +170,37 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     }
 }
 
-fn first_instant(body: &[u8]) -> Result<Timestamp, Problem> {
-    let fault = |what: &str| {
-        let detail = format!("{what}; send {{\"first\": \"2026-01-01T00:00:00Z\"}} with the time of the first touchpoint.");
-        Problem::new(Kind::BadBody, detail)
-    };
-    let body: Value = serde_json::from_slice(body).map_err(|_| fault("The body is not JSON"))?;
-    let members = body.as_object().ok_or_else(|| fault("The body is not an object"))?;
-    if members.keys().any(|name| name != "first") {
-        return Err(fault("The body has a member other than `first`"));
+/// How a load begins.
+struct Beginning {
+    first: Timestamp,
+    owner: Option<String>,
+}
+
+impl Beginning {
+    fn read(body: &[u8]) -> Result<Self, Problem> {
+        let fault = |what: &str| {
+            let detail =
+                format!("{what}; send {{\"first\": \"2026-01-01T00:00:00Z\"}} with the time of the first touchpoint.");
+            Problem::new(Kind::BadBody, detail)
+        };
+        let body: Value = serde_json::from_slice(body).map_err(|_| fault("The body is not JSON"))?;
+        let members = body.as_object().ok_or_else(|| fault("The body is not an object"))?;
+        if members.keys().any(|name| name != "first" && name != "owner") {
+            return Err(fault("The body has a member other than `first` and `owner`"));
+        }
+        let first = members.get("first").and_then(Value::as_str).ok_or_else(|| fault("`first` is missing or not a text"))?;
+        let first = Timestamp::parse(first).map_err(|_| fault("`first` is not an instant by RFC 3339"))?;
+        let owner = match members.get("owner") {
+            None => None,
+            Some(owner) => Some(
+                owner
+                    .as_str()
+                    .and_then(load::name)
+                    .ok_or_else(|| fault("`owner` is not 1 to 128 visible ASCII characters without spaces"))?,
+            ),
+        };
+        Ok(Beginning { first, owner })
     }
-    let first = members.get("first").and_then(Value::as_str).ok_or_else(|| fault("`first` is missing or not a text"))?;
-    Timestamp::parse(first).map_err(|_| fault("`first` is not an instant by RFC 3339"))
 }
 
 /// Takes in what the client is sending before saying no: an answer in the middle of it would be lost with the connection.

@@ -1,42 +1,23 @@
 //! Episodes: things inside a journey with their own ids and deadlines, and how a touchpoint finds its own (rules 11–14).
 //!
 //! The correlation chain of a kind is its property names in order, then the session, then the customer. A touchpoint first
-//! speaks through its explicit ids; only without any, or with unknown ones, it falls back along the chain.
-
-use std::collections::VecDeque;
+//! speaks through its explicit ids, the first name of the chain deciding; only without any, or with unknown ones, it falls
+//! back along the chain.
 
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 
+use super::closed::{ClosedIds, EpisodeId, EpisodeIds, MAX_REUSED, add_ids, differ, is_same};
 use super::facts::View;
-use super::outcome::{Abandonment, Cause, OutcomeBuilder, Subject, What};
+use super::outcome::{Abandonment, Cause, OutcomeBuilder, Passed, Subject, What};
 use super::signs::Signs;
 use super::watch::{Belonging, Watch};
-use super::{Arrival, Id, Journey, Moment, TouchpointId};
+use super::{Arrival, Id, Journey, Moment, Noticed, TouchpointId};
 use crate::model::{EpisodeIndex, EpisodeKind, EpisodeRole, Model, TypeRoles};
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 use crate::touchpoint::{Money, Touchpoint};
 
-/// At most so many episodes of one kind are open or remembered for one customer; see [`Journey::make_room`].
-const MAX_EPISODES: usize = 64;
-/// At most so many ids are kept for one episode.
-const MAX_ALIASES: usize = 16;
-/// At most so many ids of completed episodes are remembered per customer and kind; the oldest gives way.
-const MAX_CLOSED_IDS: usize = 256;
-/// For at least so long a completed id stays closed, and an abandoned episode can be reopened (rule 13).
-const REMEMBERED_FOR: Span = Span::from_days(7);
-
-/// An explicit id: which property of the kind's chain carried it, and its value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EpisodeId {
-    /// Position in the kind's list of property names.
-    pub name: u8,
-    /// The id.
-    pub value: Id,
-}
-
-/// The ids of one episode: mostly one or two.
-pub type EpisodeIds = SmallVec<[EpisodeId; 2]>;
+/// At most so many episodes of one kind are open, or abandoned and remembered, for one customer; see [`Journey::make_room`].
+pub(super) const MAX_EPISODES: usize = 64;
 
 /// An episode that is open, or abandoned and still remembered. A completed one leaves only its ids behind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,8 +30,11 @@ pub struct Episode {
     pub ids: EpisodeIds,
     /// The session it was touched in last.
     pub session: Option<Id>,
-    /// The latest worth seen.
+    /// The latest worth (by event time).
     pub value: Option<Money>,
+    /// Event time of the touchpoint that carried it; none where nothing is known of it.
+    #[serde(skip)]
+    pub value_at: Option<Timestamp>,
     /// The customer's touchpoint count when it was touched last; orders episodes by progress.
     pub touched: u64,
     /// What is awaited.
@@ -70,8 +54,11 @@ pub struct EpisodeKindState {
     pub opened: u32,
     /// The latest event time of a completing touchpoint.
     pub last_completion: Option<Timestamp>,
-    /// Ids of completed episodes, and until which log time they stay closed.
-    pub closed: VecDeque<(EpisodeId, Timestamp)>,
+    /// What is remembered by ids: completed episodes above all.
+    pub closed: ClosedIds,
+    /// Ids that turned out to be the same for several episodes, the oldest first: they name none any more.
+    #[serde(skip)]
+    pub reused: Vec<EpisodeId>,
 }
 
 /// Where a fallback looks.
@@ -116,28 +103,29 @@ impl Candidate<'_> {
         self.touchpoint.money(property, self.model.form(property), self.model.currency)
     }
 
-    fn remembered_for(&self) -> Span {
-        self.kind.recovered_within.max(REMEMBERED_FOR)
+    /// Until which log time what ends now is remembered.
+    fn remembered_until(&self) -> Timestamp {
+        self.moment.log_time + self.kind.remembered_for
     }
 }
 
 impl Journey {
-    /// Applies a touchpoint to the episodes of every kind; returns how many openings the limit refused. Deadlines are to be
-    /// armed afterwards.
+    /// Applies a touchpoint to the episodes of every kind. Deadlines are to be armed afterwards.
     pub(super) fn step_episodes(
         &mut self,
         model: &Model,
         roles: &TypeRoles,
         arrival: &Arrival<'_>,
+        noticed: &mut Noticed,
         outcomes: &mut OutcomeBuilder<'_>,
-    ) -> u64 {
-        let mut refused = 0;
-        let Some(touchpoint) = arrival.touchpoint else { return refused };
+    ) {
+        let Some(touchpoint) = arrival.touchpoint else { return };
         for (index, (kind, role)) in model.episodes.iter().zip(&roles.episodes).enumerate() {
             let named = role.belongs || role.completes || role.empties || role.cancels;
             // What the kind does not name is progress at most, and closes what an id that it carries ties to a completed one.
             let idle = self.episodes.is_empty() && self.kinds[index].closed.is_empty();
-            if !named && (!kind.any_progress || (idle && !role.opens)) {
+            let ties = || kind.ids.iter().filter(|id| touchpoint.property(id).is_some()).nth(1).is_some();
+            if !named && (!kind.any_progress || (idle && !ties())) {
                 continue;
             }
             let candidate = Candidate {
@@ -145,7 +133,7 @@ impl Journey {
                 index: index as EpisodeIndex,
                 kind,
                 role: *role,
-                ids: explicit_ids(kind, touchpoint),
+                ids: explicit_ids(kind, &self.kinds[index].reused, touchpoint),
                 touchpoint,
                 id: arrival.id,
                 named_session: arrival.session.as_ref(),
@@ -154,33 +142,30 @@ impl Journey {
             };
             self.forget(&candidate);
             let touched = if role.empties || role.cancels {
-                self.drop_episodes(&candidate);
+                self.drop_episodes(&candidate, noticed);
                 None
             } else if role.completes {
-                self.complete(&candidate, outcomes);
+                self.complete(&candidate, noticed, outcomes);
                 None
-            } else if self.is_closed(&candidate) {
-                self.tie_to_closed(&candidate, outcomes);
+            } else if self.is_over(&candidate) {
+                self.tie_to_closed(&candidate, noticed, outcomes);
                 None
             } else {
-                match self.find_or_open(&candidate) {
+                match self.find_or_open(&candidate, noticed, outcomes) {
                     Found::At(place) => {
-                        self.touch(place, &candidate, outcomes);
+                        self.touch(place, &candidate, noticed, outcomes);
                         Some(place)
                     }
                     Found::Opened(place) => Some(place),
-                    Found::Refused => {
-                        refused += 1;
+                    Found::Nothing => {
+                        // Whatever opens later by one of the ids is known by the others too.
+                        self.kinds[index].closed.pair(&candidate.ids, candidate.remembered_until(), noticed);
                         None
                     }
-                    Found::Nothing => None,
                 }
             };
-            if kind.any_progress {
-                self.progress_others(&candidate, touched);
-            }
+            self.progress_others(&candidate, touched);
         }
-        refused
     }
 
     /// Sets the deadlines of the episodes that the touchpoint stirred, now that the segment is known.
@@ -197,7 +182,8 @@ impl Journey {
             // Only what belongs to the episode says until when it runs: another touchpoint may carry another's instant.
             let until = kind.abandoned_at.as_ref().filter(|_| pending.belongs()).and_then(|at| at.instant(&view));
             let watch = &mut self.episodes[place].watch;
-            watch.arm(quiet, watch.still_to_pass(until), arrival.moment);
+            let until = watch.take_date(until, arrival.at);
+            watch.arm(quiet, until, arrival.moment);
         }
     }
 
@@ -210,14 +196,14 @@ impl Journey {
             index,
             kind,
             role: EpisodeRole::default(),
-            ids: explicit_ids(kind, touchpoint),
+            ids: explicit_ids(kind, &self.kinds[usize::from(index)].reused, touchpoint),
             touchpoint,
             id: &TouchpointId::default(),
             named_session: session.as_ref(),
             moment: Moment { log_time: Timestamp::MIN, counts_from: Timestamp::MIN, stream_time: Timestamp::MIN },
             count: 0,
         };
-        if self.is_closed(&candidate) {
+        if self.is_over(&candidate) {
             return None;
         }
         let place = self
@@ -228,7 +214,7 @@ impl Journey {
 
     /// Drops the episodes that a touchpoint empties or cancels, without a word. What is emptied may be opened again by the
     /// same id; what is cancelled may not.
-    fn drop_episodes(&mut self, candidate: &Candidate<'_>) {
+    fn drop_episodes(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed) {
         let named = self.all_by_id(candidate);
         let places = if !named.is_empty() || self.is_closed(candidate) {
             named
@@ -240,33 +226,42 @@ impl Journey {
         };
         let dropped = self.take(places);
         if candidate.role.cancels {
-            self.keep_closed(&dropped, candidate);
+            self.keep_closed(&dropped, candidate, noticed);
         }
     }
 
     /// Drops what is remembered no longer: abandoned episodes and closed ids past their horizon.
     fn forget(&mut self, candidate: &Candidate<'_>) {
-        let (index, now, keep) = (candidate.index, candidate.moment.log_time, candidate.remembered_for());
+        let (index, now, keep) = (candidate.index, candidate.moment.log_time, candidate.kind.remembered_for);
         self.episodes.retain(|episode| {
             // From when it was left at the earliest: an absolute date can lie long before the touchpoint that carried it.
             let left = |at: Timestamp| at.max(episode.watch.counts_from);
             let gone = episode.abandoned && episode.watch.abandonment.is_some_and(|it| left(it.at) + keep <= now);
             episode.kind != index || !gone
         });
-        self.kinds[usize::from(index)].closed.retain(|(_, until)| *until > now);
+        self.kinds[usize::from(index)].closed.forget(now);
     }
 
     /// The episode that a touchpoint that completes nothing belongs to, or a new one for it.
-    fn find_or_open(&mut self, candidate: &Candidate<'_>) -> Found {
+    fn find_or_open(
+        &mut self,
+        candidate: &Candidate<'_>,
+        noticed: &mut Noticed,
+        outcomes: &mut OutcomeBuilder<'_>,
+    ) -> Found {
         if let Some(place) = self.by_id(candidate) {
             return Found::At(place);
         }
         let role = candidate.role;
         if !candidate.ids.is_empty() {
             if role.opens {
+                // What was bought by then may well be this: the purchase did not know the id. Where it must, it was not.
+                if !candidate.kind.strict && self.is_before_last_completion(candidate) {
+                    return Found::Nothing;
+                }
                 // What was opened without an id has one now.
                 let nameless = self.nearest(candidate, |episode| !episode.abandoned && episode.ids.is_empty());
-                return nameless.map_or_else(|| self.open(candidate), Found::At);
+                return nameless.map_or_else(|| self.open(candidate, noticed, outcomes), Found::At);
             }
             // An id that is new for a name under which the open episode has none yet names the same thing once more.
             let may_alias = role.belongs && (candidate.kind.by_session || candidate.kind.by_customer);
@@ -280,33 +275,46 @@ impl Journey {
         }
         match self.fallback(candidate).filter(|_| role.belongs) {
             Some(place) => Found::At(place),
-            None if role.opens && !self.is_before_last_completion(candidate) => self.open(candidate),
+            None if role.opens && !self.is_before_last_completion(candidate) => self.open(candidate, noticed, outcomes),
             None => Found::Nothing,
         }
     }
 
     fn is_closed(&self, candidate: &Candidate<'_>) -> bool {
-        let closed = &self.kinds[usize::from(candidate.index)].closed;
-        candidate.ids.iter().any(|id| closed.iter().any(|(known, _)| known == id))
+        self.kinds[usize::from(candidate.index)].closed.ended(&candidate.ids).is_some()
     }
 
-    /// An episode known by session or customer only is not opened by a touchpoint older than the last completion (rule 13).
+    /// Whether the touchpoint's ids name what is over and nothing that is not: of a group, others can still be open.
+    fn is_over(&self, candidate: &Candidate<'_>) -> bool {
+        let Some(closed) = self.kinds[usize::from(candidate.index)].closed.ended(&candidate.ids) else { return false };
+        let goes_on = |place: usize| differ(&closed.ids, &self.episodes[place].ids);
+        !self.all_by_id(candidate).into_iter().any(goes_on)
+    }
+
+    /// An episode that nothing was known of is not opened by a touchpoint older than the last completion (rule 13).
     fn is_before_last_completion(&self, candidate: &Candidate<'_>) -> bool {
         self.kinds[usize::from(candidate.index)].last_completion.is_some_and(|last| candidate.touchpoint.event_time < last)
     }
 
-    /// The open or abandoned episode that has one of the touchpoint's ids; the chain's order decides between several.
+    /// The open or abandoned episode that the touchpoint's ids name: by the first name of the chain under which there is any,
+    /// an open one before an abandoned one, and of several (a group's id names all of the group) the one touched last.
     fn by_id(&self, candidate: &Candidate<'_>) -> Option<usize> {
-        candidate.ids.iter().find_map(|id| {
-            self.episodes.iter().position(|episode| episode.kind == candidate.index && episode.ids.contains(id))
-        })
+        let named = self.all_by_id(candidate);
+        let rank = |place: &usize| {
+            let episode = &self.episodes[*place];
+            let name = candidate.ids.iter().find(|id| episode.ids.contains(id)).map_or(0, |id| id.name);
+            (std::cmp::Reverse(name), !episode.abandoned, episode.touched, *place)
+        };
+        named.into_iter().max_by_key(rank)
     }
 
-    /// All episodes that have one of the touchpoint's ids, in the order of their opening.
+    /// All episodes that the touchpoint's ids name, in the order of their opening.
     fn all_by_id(&self, candidate: &Candidate<'_>) -> Vec<usize> {
-        let named = |episode: &Episode| candidate.ids.iter().any(|id| episode.ids.contains(id));
-        let of_kind = |place: &usize| self.episodes[*place].kind == candidate.index;
-        (0..self.episodes.len()).filter(of_kind).filter(|place| named(&self.episodes[*place])).collect()
+        if candidate.ids.is_empty() {
+            return Vec::new();
+        }
+        let named = |episode: &Episode| episode.kind == candidate.index && is_same(&candidate.ids, &episode.ids);
+        (0..self.episodes.len()).filter(|place| named(&self.episodes[*place])).collect()
     }
 
     /// The open episode that progressed last (rule 11).
@@ -328,18 +336,19 @@ impl Journey {
         fitting.max_by_key(|(place, episode)| (episode.touched, *place)).map(|(place, _)| place)
     }
 
-    fn open(&mut self, candidate: &Candidate<'_>) -> Found {
-        if !self.make_room(candidate) {
-            return Found::Refused;
-        }
+    fn open(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) -> Found {
+        self.make_room(candidate, noticed, outcomes);
         let state = &mut self.kinds[usize::from(candidate.index)];
         state.opened += 1;
+        let mut ids = candidate.ids.clone();
+        state.closed.give_pairs(&mut ids, noticed);
         self.episodes.push(Episode {
             kind: candidate.index,
             number: state.opened,
-            ids: candidate.ids.clone(),
+            ids,
             session: candidate.named_session.cloned(),
             value: candidate.worth(),
+            value_at: candidate.worth().map(|_| candidate.touchpoint.event_time),
             touched: candidate.count,
             watch: Watch::open(candidate.id, candidate.touchpoint.event_time, candidate.moment),
             abandoned: false,
@@ -349,29 +358,43 @@ impl Journey {
         Found::Opened(self.episodes.len() - 1)
     }
 
-    /// Keeps the number of episodes of a kind within its limit: the oldest abandoned one is forgotten first; where nothing
-    /// is awaited, the one untouched longest. Open episodes with a deadline are never dropped: the new one is refused.
-    fn make_room(&mut self, candidate: &Candidate<'_>) -> bool {
+    /// Keeps the number of episodes of a kind within its limit: the oldest abandoned one is forgotten first; where all are
+    /// open, the one untouched longest ends, which is told. Its ids stay closed: a purchase of it must not complete others.
+    fn make_room(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
         let places = || (0..self.episodes.len()).filter(|place| self.episodes[*place].kind == candidate.index);
         if places().count() < MAX_EPISODES {
-            return true;
+            return;
         }
-        let victim = places().find(|place| self.episodes[*place].abandoned).or_else(|| {
-            (candidate.kind.abandoned_after.is_none() && candidate.kind.abandoned_at.is_none())
-                .then(|| places().min_by_key(|place| self.episodes[*place].touched))
-                .flatten()
-        });
-        victim.inspect(|place| drop(self.episodes.remove(*place))).is_some()
+        let abandoned = places().find(|place| self.episodes[*place].abandoned);
+        let victim = abandoned.or_else(|| places().min_by_key(|place| self.episodes[*place].touched));
+        let Some(mut episode) = victim.map(|place| self.episodes.remove(place)) else { return };
+        if episode.abandoned {
+            noticed.ids += episode.ids.len() as u64;
+            return;
+        }
+        noticed.episodes += 1;
+        let at = candidate.touchpoint.event_time;
+        let what = What::Abandonment { about: about(candidate.kind, &episode), passed: Passed::Room };
+        outcomes.emit(self, at, Cause::Touchpoint(&candidate.id.id), episode.value, what);
+        let state = &mut self.kinds[usize::from(candidate.index)];
+        episode.ids.retain(|id| !state.reused.contains(id));
+        state.closed.end(&episode.ids, at, candidate.remembered_until(), noticed);
     }
 
     /// A touchpoint that belongs to an episode and does not complete it.
-    fn touch(&mut self, place: usize, candidate: &Candidate<'_>, outcomes: &mut OutcomeBuilder<'_>) {
+    fn touch(&mut self, place: usize, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
         let episode = &mut self.episodes[place];
-        adopt(episode, &candidate.ids);
+        add_ids(&mut episode.ids, &candidate.ids, noticed);
+        if !candidate.ids.is_empty() {
+            self.kinds[usize::from(candidate.index)].closed.give_pairs(&mut episode.ids, noticed);
+        }
         if candidate.named_session.is_some() {
             episode.session = candidate.named_session.cloned();
         }
-        episode.value = candidate.worth().or(episode.value);
+        let at = candidate.touchpoint.event_time;
+        if let Some(worth) = candidate.worth().filter(|_| episode.value_at.is_none_or(|known| known <= at)) {
+            (episode.value, episode.value_at) = (Some(worth), Some(at));
+        }
         episode.touched = candidate.count;
         if !episode.abandoned {
             episode.watch.progress(candidate.id, candidate.touchpoint.event_time, candidate.moment, Belonging::Yes);
@@ -387,28 +410,50 @@ impl Journey {
         }
     }
 
-    /// Where any touchpoint is progress, it puts off the deadlines of all other open episodes of the kind (rule 12).
+    /// Where any touchpoint is progress, it puts off the deadlines of all other open episodes of the kind (rule 12). What
+    /// belongs to one of a group by the group's id alone is progress in all of the group.
     fn progress_others(&mut self, candidate: &Candidate<'_>, touched: Option<usize>) {
+        if !candidate.kind.any_progress && (touched.is_none() || candidate.ids.is_empty()) {
+            return;
+        }
         for (place, episode) in self.episodes.iter_mut().enumerate() {
-            if episode.kind == candidate.index && !episode.abandoned && Some(place) != touched {
+            let concerned = candidate.kind.any_progress || is_same(&candidate.ids, &episode.ids);
+            if episode.kind == candidate.index && !episode.abandoned && Some(place) != touched && concerned {
                 episode.watch.progress(candidate.id, candidate.touchpoint.event_time, candidate.moment, Belonging::No);
             }
         }
     }
 
-    fn complete(&mut self, candidate: &Candidate<'_>, outcomes: &mut OutcomeBuilder<'_>) {
+    fn complete(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
         let places = self.completed_by(candidate);
+        let again = places.is_empty() && self.is_closed(candidate);
         let state = &mut self.kinds[usize::from(candidate.index)];
         let at = candidate.touchpoint.event_time;
-        state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
-        self.close(places, candidate, outcomes);
+        if again && !candidate.kind.strict {
+            // Told once more, as by a confirmation page that is opened again, unless another purchase has the same id.
+            let reused = state.closed.reused(&candidate.ids, at);
+            if !reused.is_empty() {
+                let surplus = (state.reused.len() + reused.len()).saturating_sub(MAX_REUSED).min(state.reused.len());
+                state.reused.drain(..surplus);
+                state.reused.extend(reused.into_iter().take(MAX_REUSED));
+                state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
+            }
+        } else if !again {
+            state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
+        }
+        self.close(places, candidate, noticed, outcomes);
     }
 
     /// A touchpoint that completes nothing itself, but says that a completed id and its other ids are one thing: the
     /// completing touchpoint came first, so what is open under the other ids is completed, and none of them opens again
     /// (rule 13: in every order of arrival).
-    fn tie_to_closed(&mut self, candidate: &Candidate<'_>, outcomes: &mut OutcomeBuilder<'_>) {
-        self.close(self.all_by_id(candidate), candidate, outcomes);
+    fn tie_to_closed(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
+        let places = self.all_by_id(candidate);
+        if candidate.role.opens && places.is_empty() {
+            let closed = &mut self.kinds[usize::from(candidate.index)].closed;
+            noticed.openings += u64::from(closed.would_open(&candidate.ids, candidate.touchpoint.event_time));
+        }
+        self.close(places, candidate, noticed, outcomes);
     }
 
     /// Which episodes a completing touchpoint completes.
@@ -430,11 +475,14 @@ impl Journey {
         };
         let open = |episode: &Episode| episode.kind == candidate.index && !episode.abandoned && scope.holds(episode);
         let open: Vec<usize> = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place])).collect();
-        if open.is_empty() {
-            self.latest(candidate, &scope, |episode| self.is_awaited(episode, candidate)).into_iter().collect()
-        } else {
-            open
+        if !open.is_empty() {
+            return open;
         }
+        // Coming back from where one pays can begin another session: then one of the customer's is meant.
+        let awaits = |episode: &Episode| self.is_awaited(episode, candidate);
+        let elsewhere = self.latest(candidate, &Scope::Customer, |episode| !episode.abandoned);
+        let left = || self.latest(candidate, &scope, awaits).or_else(|| self.latest(candidate, &Scope::Customer, awaits));
+        elsewhere.or_else(left).into_iter().collect()
     }
 
     /// Whether completing the abandoned episode without a known id recovers it now, or shows that it never was abandoned.
@@ -455,26 +503,32 @@ impl Journey {
 
     /// Takes out the completed episodes and remembers all ids by which they or the touchpoint knew the thing, even when no
     /// episode was open, so that a late opening touchpoint opens nothing after the purchase (rule 13).
-    fn close(&mut self, places: Vec<usize>, candidate: &Candidate<'_>, outcomes: &mut OutcomeBuilder<'_>) {
+    fn close(
+        &mut self,
+        places: Vec<usize>,
+        candidate: &Candidate<'_>,
+        noticed: &mut Noticed,
+        outcomes: &mut OutcomeBuilder<'_>,
+    ) {
         let mut completed = self.take(places);
-        self.keep_closed(&completed, candidate);
+        self.keep_closed(&completed, candidate, noticed);
         // One thing can have been opened twice, under ids that were tied to each other only later.
-        let tied = self.take(self.all_closed(candidate.index));
-        self.keep_closed(&tied, candidate);
+        let tied = self.take(self.all_ended(candidate.index));
+        self.keep_closed(&tied, candidate, noticed);
         completed.extend(tied);
         for episode in completed {
             self.tell_completion(candidate, episode, outcomes);
         }
     }
 
-    /// Episodes of a kind whose ids are all closed.
-    fn all_closed(&self, index: EpisodeIndex) -> Vec<usize> {
+    /// Episodes of a kind that are over by their ids.
+    fn all_ended(&self, index: EpisodeIndex) -> Vec<usize> {
         let closed = &self.kinds[usize::from(index)].closed;
-        let is_closed = |id: &EpisodeId| closed.iter().any(|(known, _)| known == id);
-        let all_are = |episode: &Episode| !episode.ids.is_empty() && episode.ids.iter().all(is_closed);
-        (0..self.episodes.len())
-            .filter(|place| self.episodes[*place].kind == index && all_are(&self.episodes[*place]))
-            .collect()
+        let is_over = |place: &usize| {
+            let episode = &self.episodes[*place];
+            episode.kind == index && closed.ended(&episode.ids).is_some()
+        };
+        (0..self.episodes.len()).filter(is_over).collect()
     }
 
     /// Takes episodes out, from the back so that places stay right; they come in the order of opening.
@@ -484,23 +538,28 @@ impl Journey {
         taken
     }
 
-    /// Remembers all ids by which the episodes or the touchpoint knew the thing.
-    fn keep_closed(&mut self, episodes: &[Episode], candidate: &Candidate<'_>) {
-        let until = candidate.moment.log_time + candidate.remembered_for();
-        let closed = &mut self.kinds[usize::from(candidate.index)].closed;
-        for id in episodes.iter().flat_map(|episode| &episode.ids).chain(&candidate.ids) {
-            if closed.iter().any(|(known, _)| known == id) {
-                continue;
+    /// Remembers all ids by which the episodes or the touchpoint knew the thing, each episode's by themselves.
+    fn keep_closed(&mut self, episodes: &[Episode], candidate: &Candidate<'_>, noticed: &mut Noticed) {
+        let (at, until) = (candidate.touchpoint.event_time, candidate.remembered_until());
+        let EpisodeKindState { closed, reused, .. } = &mut self.kinds[usize::from(candidate.index)];
+        for episode in episodes {
+            let mut ids = episode.ids.clone();
+            add_ids(&mut ids, &candidate.ids, noticed);
+            ids.retain(|id| !reused.contains(id));
+            closed.end(&ids, at, until, noticed);
+        }
+        if episodes.is_empty() {
+            let ids: EpisodeIds = candidate.ids.iter().filter(|id| !reused.contains(id)).cloned().collect();
+            if candidate.role.completes || candidate.role.cancels {
+                closed.end(&ids, at, until, noticed);
+            } else {
+                closed.tie(&ids, until, noticed);
             }
-            if closed.len() == MAX_CLOSED_IDS {
-                closed.pop_front();
-            }
-            closed.push_back((id.clone(), until));
         }
     }
 
     fn tell_completion(&mut self, candidate: &Candidate<'_>, mut episode: Episode, outcomes: &mut OutcomeBuilder<'_>) {
-        adopt(&mut episode, &candidate.ids);
+        add_ids(&mut episode.ids, &candidate.ids, &mut Noticed::default());
         let value = candidate.worth().or(episode.value);
         let (at, cause) = (candidate.touchpoint.event_time, Cause::Touchpoint(&candidate.id.id));
         let about = about(candidate.kind, &episode);
@@ -539,19 +598,18 @@ impl Journey {
 enum Found {
     At(usize),
     Opened(usize),
-    Refused,
     Nothing,
 }
 
-fn explicit_ids(kind: &EpisodeKind, touchpoint: &Touchpoint) -> EpisodeIds {
+/// The ids that a touchpoint carries, in the order of the chain; what names no single episode is none.
+fn explicit_ids(kind: &EpisodeKind, reused: &[EpisodeId], touchpoint: &Touchpoint) -> EpisodeIds {
     if touchpoint.properties.is_empty() {
         return EpisodeIds::new();
     }
-    let ids = kind.ids.iter().enumerate();
-    ids.filter_map(|(name, property)| {
+    let ids = kind.ids.iter().enumerate().filter_map(|(name, property)| {
         Some(EpisodeId { name: name as u8, value: Id::of(&touchpoint.property(property)?.as_id()?) })
-    })
-    .collect()
+    });
+    ids.filter(|id| reused.is_empty() || !reused.contains(id)).collect()
 }
 
 /// Whether the episode was open when the completing touchpoint happened, before it was abandoned.
@@ -563,15 +621,6 @@ fn was_bought_before(episode: &Episode, candidate: &Candidate<'_>) -> bool {
 /// An id that is new for a name under which the episode has none yet may name the same thing once more.
 fn could_be_named(episode: &Episode, ids: &[EpisodeId]) -> bool {
     ids.iter().all(|id| episode.ids.iter().all(|known| known.name != id.name))
-}
-
-/// Takes the ids that the episode does not know yet as aliases.
-fn adopt(episode: &mut Episode, ids: &[EpisodeId]) {
-    for id in ids {
-        if episode.ids.len() < MAX_ALIASES && !episode.ids.contains(id) {
-            episode.ids.push(id.clone());
-        }
-    }
 }
 
 pub(super) fn about(kind: &EpisodeKind, episode: &Episode) -> super::About {

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 use crate::touchpoint::{Money, Touchpoint};
 
 /// Evidence of so many sessions of one customer is kept at once; the one untouched longest gives way.
-const MAX_SESSIONS: usize = 4;
+pub(super) const MAX_SESSIONS: usize = 4;
 
 /// The evidence of one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -308,6 +308,7 @@ impl Journey {
                 last_progress: last.id.id.clone(),
                 last_progress_at: last.at,
                 progress_count: fired.evidence.len() as u32,
+                abandonments: 0,
             })
         };
         match fired.spot {

@@ -6,7 +6,10 @@
 
 use compact_str::CompactString;
 
-use super::{Counted, Customer, Episode, EpisodeId, EpisodeKindState, Journey, SessionSigns, Signs, Standing, TallyState};
+use super::{
+    Closed, ClosedIds, Counted, Customer, Episode, EpisodeId, EpisodeIds, EpisodeKindState, Journey, LatestAt, SessionSigns,
+    Signs, Standing, TallyState,
+};
 use crate::model::{
     EpisodeIndex, KindShape, RuleIndex, Section, SegmentIndex, StageIndex, Structure, SumShape, Way, demands, same_evidence,
 };
@@ -234,8 +237,11 @@ impl Passage {
         let mut kinds = vec![EpisodeKindState::default(); self.new_kinds];
         for (kind, state) in self.kinds.iter().zip(old) {
             let Some(kind) = kind else { continue };
-            let closed = state.closed.into_iter().filter_map(|(id, until)| Some((kind.id(id)?, until))).collect();
-            kinds[usize::from(kind.index)] = EpisodeKindState { closed, ..state };
+            let ids = |ids: EpisodeIds| -> EpisodeIds { ids.into_iter().filter_map(|id| kind.id(id)).collect() };
+            let closed = state.closed.0.into_iter().map(|closed| Closed { ids: ids(closed.ids), ..closed });
+            let closed = ClosedIds(closed.filter(|closed| !closed.ids.is_empty()).collect());
+            let reused = state.reused.into_iter().filter_map(|id| kind.id(id)).collect();
+            kinds[usize::from(kind.index)] = EpisodeKindState { closed, reused, ..state };
         }
         kinds
     }
@@ -251,13 +257,18 @@ impl Passage {
 
     fn tally(&self, state: TallyState) -> TallyState {
         match state {
-            TallyState::Last { customer, journey, stages } => {
+            TallyState::Last { customer, journey, stages, at } => {
                 let goes_on = |stage: StageIndex| match self.stages.get(usize::from(stage))? {
                     Goes::On(to, _) => Some(*to),
                     Goes::Into(_) | Goes::Nowhere => None,
                 };
-                let stages = stages.into_iter().filter_map(|(stage, value)| Some((goes_on(stage)?, value))).collect();
-                TallyState::Last { customer, journey, stages }
+                let times = at.stages.into_iter().chain(std::iter::repeat(Timestamp::MIN));
+                let (stages, times) = stages
+                    .into_iter()
+                    .zip(times)
+                    .filter_map(|((stage, value), at)| Some(((goes_on(stage)?, value), at)))
+                    .unzip();
+                TallyState::Last { customer, journey, stages, at: LatestAt { stages: times, ..at } }
             }
             TallyState::Count { .. } | TallyState::Number { .. } | TallyState::Money { .. } | TallyState::Visits { .. } => {
                 state

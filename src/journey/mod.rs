@@ -4,6 +4,7 @@
 //! append the outcomes. Nothing here knows other customers, logs, clocks or topics.
 
 pub mod arm;
+mod closed;
 mod contacts;
 mod decision;
 mod entries;
@@ -11,7 +12,9 @@ mod episodes;
 mod facts;
 mod friction;
 mod id;
+pub mod limits;
 mod migrate;
+mod noticed;
 mod offering;
 mod outcome;
 pub mod packed;
@@ -37,25 +40,29 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint, put_text};
 
 pub use arm::Arm;
+pub use closed::{Closed, ClosedIds, EpisodeId, EpisodeIds};
 pub use contacts::Contacts;
 pub use decision::Influence;
 pub use entries::Counted;
-pub use episodes::{Episode, EpisodeId, EpisodeIds, EpisodeKindState};
+pub use episodes::{Episode, EpisodeKindState};
 pub use friction::SessionSigns;
 pub use id::{Id, TouchpointId};
 pub use migrate::Migration;
+pub use noticed::Noticed;
 pub use offering::{Refusal, Refusals};
 pub use outcome::{Abandonment, About, Decision, Movement, Offer, Outcome, Passed, Reason, Subject, What};
 pub use recent::{PastTouchpoint, Recent};
 pub use rewind::{Received, Retelling, Rules, StepCounts};
 pub use signs::Signs;
 pub use stages::Standing;
-pub use tallies::TallyState;
+pub use tallies::{LatestAt, TallyState};
 pub use version2::{ChangeV2, CustomerV2};
 pub use watch::Watch;
 pub use window::Window;
 
 use outcome::{Cause, OutcomeBuilder};
+use packed::Words;
+use recent::SeenBefore;
 
 /// At most so many anonymous ids are kept as links of one customer; the oldest gives way.
 const MAX_LINKS: usize = 8;
@@ -235,19 +242,25 @@ impl Journey {
 
     /// What a touchpoint does, in this order: sums, episodes, the segment, friction, the stage, and the segment again, which
     /// can depend on the stage. Spans are computed when everything that they can depend on is known. Returns whether the
-    /// model names the type, and refused openings.
-    fn step(&mut self, model: &Model, arrival: &Arrival<'_>, outcomes: &mut OutcomeBuilder<'_>) -> (bool, u64) {
-        let Some(touchpoint) = arrival.touchpoint else { return (false, 0) };
+    /// model names the type.
+    fn step(
+        &mut self,
+        model: &Model,
+        arrival: &Arrival<'_>,
+        noticed: &mut Noticed,
+        outcomes: &mut OutcomeBuilder<'_>,
+    ) -> bool {
+        let Some(touchpoint) = arrival.touchpoint else { return false };
         let (roles, named) = model.types.roles(&touchpoint.kind, &self.view(model, Some(touchpoint)));
         self.tally(model, roles, touchpoint);
-        let refused = self.step_episodes(model, roles, arrival, outcomes);
+        self.step_episodes(model, roles, arrival, noticed, outcomes);
         self.segment = self.find_segment(model);
         self.arm_episodes(model, arrival);
         let friction = self.step_friction(model, roles, arrival, outcomes);
         self.step_stage(model, roles, arrival, &friction, outcomes);
         self.note_influence(model, roles, arrival);
         outcomes.set_segment(self.segment);
-        (named, refused)
+        named
     }
 
     /// Fires everything that is due exactly at `deadline`: episodes, friction, the stage (rule 7).
@@ -297,6 +310,13 @@ impl Customer {
         self.window.reset();
     }
 
+    /// Prepares a customer in hand for a touchpoint: where the history has its id, the type there decides whether it is a repeat.
+    pub fn show_namesakes(&mut self, touchpoint: &Touchpoint, words: &Words) {
+        if touchpoint.id_given {
+            self.recent.reveal(&Id::of(&touchpoint.id), words);
+        }
+    }
+
     /// Applies a touchpoint to the common state and to every model's journey, and appends the outcomes: per model first the
     /// episodes in model order, then friction, then the stage (rule 16).
     pub fn apply(
@@ -305,15 +325,19 @@ impl Customer {
         touchpoint: &Touchpoint,
         moment: Moment,
         history: usize,
-        refused: &mut u64,
+        noticed: &mut Noticed,
         outcomes: &mut Vec<Outcome>,
     ) -> Applied {
         let id = Id::of(&touchpoint.id);
-        if touchpoint.id_given && self.recent.has_seen(&id, moment.log_time, Span::ZERO) {
-            return Applied::Duplicate;
+        if touchpoint.id_given {
+            match self.recent.has_seen(&id, &touchpoint.kind, moment.log_time, Span::ZERO) {
+                SeenBefore::Yes => return Applied::Duplicate,
+                SeenBefore::AsAnother => noticed.conflicts += 1,
+                SeenBefore::No => {}
+            }
         }
         let rules = Rules { grace: Span::ZERO, max_delay: Span::ZERO, history, stale_after: Span::ZERO };
-        self.step(models, touchpoint, id, moment, &rules, refused, outcomes)
+        self.step(models, touchpoint, id, moment, &rules, noticed, outcomes)
     }
 
     /// Applies a touchpoint that is no repeat.
@@ -325,7 +349,7 @@ impl Customer {
         id: Id,
         moment: Moment,
         rules: &Rules,
-        refused: &mut u64,
+        noticed: &mut Noticed,
         outcomes: &mut Vec<Outcome>,
     ) -> Applied {
         self.keep(touchpoint, &id, moment.log_time, rules);
@@ -341,9 +365,7 @@ impl Customer {
                 *journey = Journey::new(model, touchpoint.event_time);
             }
             let mut builder = OutcomeBuilder::new(model, &self.identity, outcomes);
-            let (named, refused_here) = journey.step(model, &arrival, &mut builder);
-            *refused += refused_here;
-            if named {
+            if journey.step(model, &arrival, noticed, &mut builder) {
                 applied = Applied::Counted;
             }
         }

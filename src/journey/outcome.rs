@@ -198,6 +198,8 @@ pub enum Passed {
     Silence,
     /// The instant that a touchpoint had carried.
     Date,
+    /// Nothing: too many were open, and another one opened.
+    Room,
 }
 
 /// The decision moment: the last touchpoint before a purchase that was not itself part of buying.
@@ -264,6 +266,8 @@ pub struct About {
     pub last_progress_at: Timestamp,
     /// Touchpoints of progress, the opening one included, a completing one not.
     pub progress_count: u32,
+    /// How often it had been abandoned before.
+    pub abandonments: u32,
 }
 
 /// A stage or an episode.

@@ -8,20 +8,31 @@ use std::collections::VecDeque;
 use compact_str::CompactString;
 
 use super::Id;
-use super::packed::bytes::{Bytes, Damaged, push_id, push_number, push_signed, push_text};
+use super::packed::bytes::{Bytes, Damaged, push_id, push_number, push_signed, push_text, skip_id};
 use super::packed::words::Words;
 use crate::time::{Span, Timestamp};
 
 /// So many touchpoint ids are remembered per customer against repeats (rule 17).
-const MAX_SEEN: usize = 64;
+pub(super) const MAX_SEEN: usize = 64;
 /// For so long a touchpoint id is remembered against repeats (rule 17).
 const SEEN_FOR: Span = Span::from_days(1);
 
 /// Of so many of the latest touchpoints the event times are at hand.
 pub(super) const LATEST: usize = 8;
 
-/// Of a touchpoint that is kept no longer, the hash of its id and its log time are remembered in so many bytes.
+/// Of a touchpoint that is kept no longer, hashes of its id and type and its log time are remembered in so many bytes.
 const TRACE: usize = 14;
+
+/// Whether a touchpoint came before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SeenBefore {
+    /// Not as far as is remembered.
+    No,
+    /// It did: the same id and the same type.
+    Yes,
+    /// Another one did, with the same id and another type.
+    AsAnother,
+}
 
 /// A touchpoint as the history keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,11 +52,19 @@ pub struct PastTouchpoint {
 /// What is remembered of a touchpoint that is kept no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trace {
-    /// The hash of its id.
+    /// The first half of the hash of its id, and the first half of its type's; of states before version 4 the hash of its id.
     pub(super) hash: u64,
     /// Its log time.
     pub(super) seen_at: Timestamp,
 }
+
+impl Trace {
+    fn of(id: &Id, kind: &str, seen_at: Timestamp) -> Self {
+        Trace { hash: id.hash() >> HALF << HALF | xxhash_rust::xxh3::xxh3_64(kind.as_bytes()) >> HALF, seen_at }
+    }
+}
+
+const HALF: u32 = 32;
 
 /// The latest touchpoints.
 #[derive(Clone, Default, PartialEq)]
@@ -59,6 +78,8 @@ pub struct Recent {
     latest: Vec<Timestamp>,
     /// Touchpoints that came since, or all of them where they were expanded.
     fresh: VecDeque<PastTouchpoint>,
+    /// The type of the oldest one that is packed: the next that goes, and then only its hash is remembered.
+    oldest: Option<CompactString>,
     /// What instants are counted from where they are packed.
     base: i64,
 }
@@ -70,7 +91,7 @@ struct Mark {
     end: u32,
 }
 
-const GIVEN: u8 = 1;
+pub(super) const GIVEN: u8 = 1;
 const CHANNEL: u8 = 2;
 const LAG: u8 = 4;
 
@@ -135,29 +156,51 @@ impl Recent {
         seen_at.or(traced).max(kept)
     }
 
-    /// Whether a touchpoint of this id came within the horizon before `log_time`, which is `grace` at least.
-    pub(super) fn has_seen(&self, id: &Id, log_time: Timestamp, grace: Span) -> bool {
+    /// Takes the touchpoints apart where one of them has this id: only then its type can be told. Where they cannot be, they
+    /// stay as they are.
+    pub(super) fn reveal(&mut self, id: &Id, words: &Words) {
+        if self.marks.iter().any(|mark| Packed::of(&self.packed, *mark).is(id)) {
+            // It can only fail as a whole.
+            let _ = self.expand(words);
+        }
+    }
+
+    /// Whether a touchpoint of this id and type came within the horizon before `log_time`, which is
+    /// `grace` at least. One that is still packed counts as
+    /// of the same type: see [`Recent::reveal`].
+    pub(super) fn has_seen(&self, id: &Id, kind: &str, log_time: Timestamp, grace: Span) -> SeenBefore {
         let remembered = |seen_at: Timestamp| seen_at + SEEN_FOR.max(grace) > log_time;
-        let mut kept = 0;
+        let (mut kept, mut seen) = (0, SeenBefore::No);
         // The ids are looked at first: almost none is the same.
         for past in self.fresh.iter().rev() {
             if kept < MAX_SEEN && past.id == *id && past.seen_at.is_some_and(remembered) {
-                return true;
+                if past.kind == kind {
+                    return SeenBefore::Yes;
+                }
+                seen = SeenBefore::AsAnother;
             }
             kept += usize::from(past.seen_at.is_some());
         }
         for mark in self.marks.iter().rev() {
             let past = Packed::of(&self.packed, *mark);
             if kept < MAX_SEEN && past.is(id) && past.seen_at(self.base).is_some_and(remembered) {
-                return true;
+                return SeenBefore::Yes;
             }
             kept += usize::from(past.is_given());
         }
         if self.traces.is_empty() || kept >= MAX_SEEN {
-            return false;
+            return seen;
         }
-        let hash = id.hash();
-        self.traced().rev().take(MAX_SEEN - kept).any(|trace| trace.hash == hash && remembered(trace.seen_at))
+        let (whole, hash) = (id.hash(), Trace::of(id, kind, log_time).hash);
+        for trace in self.traced().rev().take(MAX_SEEN - kept).filter(|trace| trace.hash >> HALF == whole >> HALF) {
+            if remembered(trace.seen_at) {
+                if trace.hash == hash || trace.hash == whole {
+                    return SeenBefore::Yes;
+                }
+                seen = SeenBefore::AsAnother;
+            }
+        }
+        seen
     }
 
     /// Keeps a touchpoint that entered the log at `log_time` among the `most` latest.
@@ -178,15 +221,18 @@ impl Recent {
     fn drop_first(&mut self) {
         let trace = if self.marks.is_empty() {
             let Some(past) = self.fresh.pop_front() else { return };
-            past.seen_at.map(|seen_at| Trace { hash: past.id.hash(), seen_at })
+            past.seen_at.map(|seen_at| Trace::of(&past.id, &past.kind, seen_at))
         } else {
             let mark = self.marks.remove(0);
             if self.latest.len() > self.marks.len() {
                 self.latest.remove(0);
             }
             let mut past = Packed::of(&self.packed, mark);
-            let seen_at = past.seen_at(self.base);
-            seen_at.zip(past.bytes.id().ok()).map(|(seen_at, id)| Trace { hash: id.hash(), seen_at })
+            let (seen_at, kind) = (past.seen_at(self.base), self.oldest.take());
+            seen_at.zip(past.bytes.id().ok()).map(|(seen_at, id)| match kind {
+                Some(kind) => Trace::of(&id, &kind, seen_at),
+                None => Trace { hash: id.hash(), seen_at },
+            })
         };
         if let Some(trace) = trace {
             self.push_trace(trace);
@@ -229,11 +275,14 @@ impl Recent {
 
     /// Takes all touchpoints apart, so that they can be read without the dictionary.
     pub(super) fn expand(&mut self, words: &Words) -> Result<(), Damaged> {
-        for mark in std::mem::take(&mut self.marks).into_iter().rev() {
-            self.fresh.push_front(Packed::of(&self.packed, mark).read(self.base, words)?);
-        }
+        let read = |mark: &Mark| Packed::of(&self.packed, *mark).read(self.base, words);
+        let mut all: VecDeque<PastTouchpoint> = self.marks.iter().map(read).collect::<Result<_, _>>()?;
+        all.append(&mut self.fresh);
+        self.fresh = all;
+        self.marks.clear();
         self.packed.clear();
         self.latest.clear();
+        self.oldest = None;
         Ok(())
     }
 
@@ -248,6 +297,7 @@ impl Recent {
         self.marks.clear();
         self.latest.clear();
         self.fresh.clear();
+        self.oldest = None;
         self.base = base;
     }
 
@@ -270,26 +320,25 @@ impl Recent {
             out.extend_from_slice(&self.packed[first.begin as usize - length_of_length(*first)..]);
         }
         for past in &self.fresh {
-            let begin = out.len();
-            out.push(0);
-            let lag = past.seen_at.map_or(0, |seen_at| seen_at.as_millis().wrapping_sub(past.at.as_millis()));
-            let given = if past.seen_at.is_some() { GIVEN } else { 0 };
-            let channel = if past.channel.is_some() { CHANNEL } else { 0 };
-            out.push(given | channel | if lag == 0 { 0 } else { LAG });
-            push_id(out, &past.id);
-            push_signed(out, past.at.as_millis().wrapping_sub(self.base));
-            push_word(out, words, &past.kind);
-            if let Some(channel) = &past.channel {
-                push_word(out, words, channel);
-            }
-            if lag != 0 {
-                push_signed(out, lag);
-            }
-            set_length(out, begin);
+            pack_past(past, self.base, words, out);
         }
     }
 
-    pub(super) fn open(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
+    /// Appends the one at this place as it is packed, with its length.
+    pub(super) fn pack_one(&self, place: usize, words: &mut Words, out: &mut Vec<u8>) {
+        match self.marks.get(place) {
+            Some(mark) => {
+                out.extend_from_slice(&self.packed[mark.begin as usize - length_of_length(*mark)..mark.end as usize])
+            }
+            None => {
+                if let Some(past) = self.fresh.get(place - self.marks.len()) {
+                    pack_past(past, self.base, words, out);
+                }
+            }
+        }
+    }
+
+    pub(super) fn open(&mut self, bytes: &[u8], words: &Words) -> Result<(), Damaged> {
         self.packed.extend_from_slice(bytes);
         let mut left = Bytes(bytes);
         while !left.is_empty() {
@@ -301,6 +350,7 @@ impl Recent {
             }
             self.marks.push(Mark { begin: begin as u32, end: (begin + length) as u32 });
         }
+        self.oldest = self.marks.first().and_then(|mark| Packed::of(&self.packed, *mark).kind(words).ok());
         for mark in &self.marks[self.marks.len().saturating_sub(LATEST)..] {
             self.latest.push(Packed::of(&self.packed, *mark).at(self.base).ok_or(Damaged)?);
         }
@@ -311,6 +361,38 @@ impl Recent {
     pub(super) fn check(&self) -> Result<(), Damaged> {
         self.marks.iter().try_for_each(|mark| Packed::of(&self.packed, *mark).check())
     }
+}
+
+/// Appends a touchpoint: its length, marks, id, event time, and what the marks say.
+pub(super) fn pack_past(past: &PastTouchpoint, base: i64, words: &mut Words, out: &mut Vec<u8>) {
+    let begin = out.len();
+    out.push(0);
+    let lag = past.seen_at.map_or(0, |seen_at| seen_at.as_millis().wrapping_sub(past.at.as_millis()));
+    let given = if past.seen_at.is_some() { GIVEN } else { 0 };
+    let channel = if past.channel.is_some() { CHANNEL } else { 0 };
+    out.push(given | channel | if lag == 0 { 0 } else { LAG });
+    push_id(out, &past.id);
+    push_signed(out, past.at.as_millis().wrapping_sub(base));
+    push_word(out, words, &past.kind);
+    if let Some(channel) = &past.channel {
+        push_word(out, words, channel);
+    }
+    if lag != 0 {
+        push_signed(out, lag);
+    }
+    set_length(out, begin);
+}
+
+/// The touchpoint that the bytes behind its length are.
+pub(super) fn read_past(bytes: &[u8], base: i64, words: &Words) -> Result<PastTouchpoint, Damaged> {
+    let (flags, rest) = bytes.split_first().ok_or(Damaged)?;
+    Packed { flags: *flags, bytes: Bytes(rest) }.read(base, words)
+}
+
+/// When it happened.
+pub(super) fn past_at(bytes: &[u8], base: i64) -> Result<Timestamp, Damaged> {
+    let (flags, rest) = bytes.split_first().ok_or(Damaged)?;
+    Packed { flags: *flags, bytes: Bytes(rest) }.at(base).ok_or(Damaged)
 }
 
 /// How many bytes say how long the touchpoint at the mark is.
@@ -353,12 +435,6 @@ pub(super) fn read_word(bytes: &mut Bytes<'_>, words: &Words) -> Result<CompactS
         0 => bytes.text().map(CompactString::from),
         number => words.text(number).filter(|text| !text.is_empty()).cloned().ok_or(Damaged),
     }
-}
-
-fn skip_id(bytes: &mut Bytes<'_>) -> Result<(), Damaged> {
-    let head = bytes.number()?;
-    let length = if head == 1 { 16 } else { usize::try_from(head >> 1).map_err(|_| Damaged)? };
-    bytes.take(length).map(|_| ())
 }
 
 /// A touchpoint as packed.
@@ -412,6 +488,12 @@ impl<'a> Packed<'a> {
             skip_word(&mut left).ok()?;
         }
         left.signed().ok().map(|lag| Timestamp::from_millis(at.as_millis().wrapping_add(lag)))
+    }
+
+    fn kind(mut self, words: &Words) -> Result<CompactString, Damaged> {
+        skip_id(&mut self.bytes)?;
+        self.bytes.signed()?;
+        read_word(&mut self.bytes, words)
     }
 
     fn check(mut self) -> Result<(), Damaged> {

@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use super::offering::{Refusals, Step};
 use super::packed::Words;
-use super::window::{Entry, MAX_TOUCHPOINTS};
-use super::{Applied, Customer, Id, Moment, Outcome, Subject, What};
+use super::recent::SeenBefore;
+use super::window::{Beside, Entry, MAX_TOUCHPOINTS};
+use super::{Applied, Customer, Id, Moment, Noticed, Outcome, Subject, What};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Touchpoint;
@@ -36,8 +37,8 @@ pub struct Rules {
 /// What is counted while touchpoints are applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepCounts {
-    /// Episodes not opened because of the limit.
-    pub refused_episodes: u64,
+    /// What no outcome tells.
+    pub noticed: Noticed,
     /// Touchpoints that came later than the grace, and were applied as they came.
     pub late: u64,
     /// Touchpoints that came out of order within the grace.
@@ -108,7 +109,7 @@ impl Customer {
         let counted = &mut retelling.counted;
         if rules.grace == Span::ZERO {
             let moment = Moment::of(touchpoint, log_time, stream_time, rules.max_delay);
-            return self.apply(models, touchpoint, moment, rules.history, &mut counted.refused_episodes, outcomes);
+            return self.apply(models, touchpoint, moment, rules.history, &mut counted.noticed, outcomes);
         }
         if self.window.is_over(stream_time, rules.grace) {
             self.window.close();
@@ -117,18 +118,32 @@ impl Customer {
         let is_late = log_time.since(happened) > rules.grace || happened < self.window.reaches_to();
         let at = if is_late { stream_time } else { happened };
         let id = Id::of(&touchpoint.id);
-        if touchpoint.id_given && self.has_seen(&id, at, rules.grace) {
-            return Applied::Duplicate;
+        if touchpoint.id_given {
+            self.show_namesakes(touchpoint, words);
+            match self.has_seen(&id, &touchpoint.kind, at, rules.grace, words) {
+                SeenBefore::Yes => return Applied::Duplicate,
+                SeenBefore::AsAnother => counted.noticed.conflicts += 1,
+                SeenBefore::No => {}
+            }
         }
         counted.late += u64::from(is_late);
         if at < self.window.last() {
             counted.out_of_order += 1;
             return self.retell(models, Newcomer { touchpoint, at, stream_time }, rules, words, retelling, outcomes);
         }
-        self.window.begin_step(at, stream_time, rules.grace);
-        self.window.push(touchpoint, at, models, words);
+        let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+        self.window.begin_step(at, stream_time, rules.grace, beside);
+        // What the history loses with this touchpoint: one, unless it has become shorter.
+        for listed in 0..(self.recent.len() + 1).saturating_sub(rules.history).min(self.recent.len()) {
+            self.window.keep_listed(listed, beside, words);
+        }
+        let base = match self.recent.base().as_millis() {
+            0 => touchpoint.event_time.as_millis(),
+            base => base,
+        };
+        self.window.push(touchpoint, at, models, base, rules.history > 0, words);
         let moment = Moment::at(at);
-        self.step(models, touchpoint, id, moment, rules, &mut counted.refused_episodes, outcomes)
+        self.step(models, touchpoint, id, moment, rules, &mut counted.noticed, outcomes)
     }
 
     /// Fires everything that is due exactly at `deadline`, and keeps the state of before where touchpoints may still come that
@@ -149,7 +164,8 @@ impl Customer {
             if self.window.is_over(now, rules.grace) {
                 self.window.close();
             }
-            self.window.begin_step(deadline.max(self.window.last()), now, rules.grace);
+            let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+            self.window.begin_step(deadline.max(self.window.last()), now, rules.grace, beside);
         }
         self.fire(models, deadline, outcomes);
         let now = deadline.max(stream_time);
@@ -157,8 +173,13 @@ impl Customer {
         self.offer(models, step, refusals, outcomes);
     }
 
-    fn has_seen(&self, id: &Id, at: Timestamp, grace: Span) -> bool {
-        self.recent.has_seen(id, at, grace) || (self.window.len() >= MAX_TOUCHPOINTS / 4 && self.window.has(id))
+    fn has_seen(&self, id: &Id, kind: &str, at: Timestamp, grace: Span, words: &Words) -> SeenBefore {
+        let seen = self.recent.has_seen(id, kind, at, grace);
+        // The history and what is remembered behind it hold so many.
+        if seen == SeenBefore::No && self.window.len() >= MAX_TOUCHPOINTS / 4 {
+            return self.window.has(id, kind, self.recent.base().as_millis(), words);
+        }
+        seen
     }
 
     /// Tells the story of the window anew with a newcomer in it, up to stream time.
@@ -178,9 +199,10 @@ impl Customer {
         let Retelling { without, with, said, says, counted, refusals: _ } = retelling;
         said.clear();
         says.clear();
-        let mut entries = self.window.entries(words).unwrap_or_else(|_| unreachable!("a window is read as it was written"));
+        let mut entries =
+            self.window.entries(self.beside(), words).unwrap_or_else(|_| unreachable!("a window is read as it was written"));
         without.go_back(self, words);
-        without.tell(models, &entries, stream_time, rules, said);
+        let first = without.tell(models, &entries, stream_time, rules, said);
         debug_assert!(without.is_as(self, words), "the story without the newcomer is what was told");
         let place = entries.partition_point(|entry| entry.at <= at);
         entries.insert(place, Entry { touchpoint: as_read(touchpoint, models), at });
@@ -194,15 +216,17 @@ impl Customer {
             (image, count, told.last.max(self.window.reaches_to()))
         });
         let rest = with.tell(models, after, stream_time, rules, says);
-        told = Told { last: told.last.max(rest.last), refused: told.refused + rest.refused };
+        told = Told { last: told.last.max(rest.last), noticed: told.noticed.plus_beyond(rest.noticed, Noticed::default()) };
         counted.applied_again += entries.len() as u64 * 2;
-        counted.refused_episodes += told.refused;
+        // What was noticed in the first telling was counted when it was told.
+        counted.noticed = counted.noticed.plus_beyond(told.noticed, first.noticed);
         let sequences = self.journeys.iter().map(|journey| journey.sequence).collect();
         std::mem::swap(&mut self.links, &mut with.links);
         std::mem::swap(&mut self.recent, &mut with.recent);
         std::mem::swap(&mut self.journeys, &mut with.journeys);
         self.touchpoints = with.touchpoints;
-        self.window.retell(&entries, told.last, younger, words);
+        let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+        self.window.retell(&entries, told.last, younger, beside, words);
         counted.retractions += self.put_right(models, sequences, said, says, outcomes);
         let named = models.iter().any(|model| model.types.names(&touchpoint.kind));
         if named { Applied::Counted } else { Applied::Ignored }
@@ -213,7 +237,9 @@ impl Customer {
         self.begin(&present.identity);
         let anchor = present.window.anchor();
         if !anchor.is_empty() {
-            self.open_rest(anchor, words).unwrap_or_else(|_| unreachable!("an anchor is read as it was written"));
+            // Of more than one touchpoint that the history loses in a telling, the type is to be known.
+            let opened = self.open_rest(anchor, words).and_then(|()| self.recent.expand(words));
+            opened.unwrap_or_else(|_| unreachable!("an anchor is read as it was written"));
         }
     }
 
@@ -226,11 +252,11 @@ impl Customer {
         rules: &Rules,
         outcomes: &mut Vec<Outcome>,
     ) -> Told {
-        let mut told = Told { last: Timestamp::MIN, refused: 0 };
+        let mut told = Told { last: Timestamp::MIN, noticed: Noticed::default() };
         for Entry { touchpoint, at } in entries {
             self.fire_until(models, *at, &mut told, outcomes);
             let id = Id::of(&touchpoint.id);
-            self.step(models, touchpoint, id, Moment::at(*at), rules, &mut told.refused, outcomes);
+            self.step(models, touchpoint, id, Moment::at(*at), rules, &mut told.noticed, outcomes);
             told.last = told.last.max(*at);
         }
         self.fire_until(models, until, &mut told, outcomes);
@@ -341,7 +367,7 @@ struct Newcomer<'a> {
 struct Told {
     /// The instant of the last step.
     last: Timestamp,
-    refused: u64,
+    noticed: Noticed,
 }
 
 /// Of all that name an id the last one holds, unless it is a retraction.

@@ -37,6 +37,7 @@ impl Outcome {
                 match passed {
                     Passed::Silence => write!(f, " after {}", self.at.since(about.last_progress_at)),
                     Passed::Date => f.write_str(" at its date"),
+                    Passed::Room => f.write_str(", as too many were open"),
                 }
             }
             What::Resumption { about, .. } => self.write(f, &["resumes"], about),

@@ -12,9 +12,9 @@ use crate::model::{MAX_ADDED, RuleIndex};
 use crate::time::{Span, Timestamp};
 
 /// At most so many questions of one rule wait for their answers in one place; further ones are not waited for.
-const MAX_QUESTIONS: usize = 16;
+pub(super) const MAX_QUESTIONS: usize = 16;
 /// At most so many touchpoints are listed as evidence of one friction outcome; the latest stay.
-const MAX_EVIDENCE: usize = 32;
+pub(super) const MAX_EVIDENCE: usize = 32;
 
 /// The evidence gathered in one place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

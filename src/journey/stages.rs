@@ -235,7 +235,8 @@ impl Journey {
         let quiet = stage.quiet.as_ref().and_then(|wait| wait.span(&view, self.segment));
         let until = stage.abandoned_at.as_ref().filter(|_| pending.belongs()).and_then(|at| at.instant(&view));
         if let Some(standing) = &mut self.standing {
-            standing.watch.arm(quiet, standing.watch.still_to_pass(until), arrival.moment);
+            let until = standing.watch.take_date(until, arrival.at);
+            standing.watch.arm(quiet, until, arrival.moment);
         }
     }
 

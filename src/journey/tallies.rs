@@ -9,11 +9,11 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Currency, Money, Touchpoint, Value};
 
 /// At most so many currencies are kept apart in one sum; amounts in further ones are left out.
-const MAX_CURRENCIES: usize = 8;
+pub(super) const MAX_CURRENCIES: usize = 8;
 /// Without session ids, a gap of this length begins a new visit.
 const VISIT_GAP: Span = Span::from_secs(30 * 60);
 /// So many sessions are told apart when they mix (two devices at once).
-const MAX_SESSIONS: usize = 4;
+pub(super) const MAX_SESSIONS: usize = 4;
 
 /// One tally's state: over all journeys, and in the present one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub enum TallyState {
         journey: Option<Value>,
         /// By the stage that the journey stood in when it came, in this journey.
         stages: Vec<(StageIndex, Value)>,
+        /// When each of them happened.
+        #[serde(skip)]
+        at: LatestAt,
     },
     /// How many visits.
     Visits {
@@ -59,6 +62,23 @@ pub enum TallyState {
         /// The latest touchpoint without a session.
         latest: Option<Timestamp>,
     },
+}
+
+/// When the latest values happened (event time); [`Timestamp::MIN`] where nobody knows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LatestAt {
+    /// That in all journeys.
+    pub customer: Timestamp,
+    /// That in this one.
+    pub journey: Timestamp,
+    /// Those by stage, in their order.
+    pub stages: Vec<Timestamp>,
+}
+
+impl Default for LatestAt {
+    fn default() -> Self {
+        LatestAt { customer: Timestamp::MIN, journey: Timestamp::MIN, stages: Vec::new() }
+    }
 }
 
 /// Over what a tally is asked for.
@@ -85,7 +105,9 @@ impl TallyState {
             SumShape::Count => TallyState::Count { customer: 0, journey: 0 },
             SumShape::Number => TallyState::Number { customer: 0.0, journey: 0.0 },
             SumShape::Money => TallyState::Money { customer: Vec::new(), journey: Vec::new() },
-            SumShape::Last => TallyState::Last { customer: None, journey: None, stages: Vec::new() },
+            SumShape::Last => {
+                TallyState::Last { customer: None, journey: None, stages: Vec::new(), at: LatestAt::default() }
+            }
             SumShape::Visits => TallyState::Visits { customer: 0, journey: 0, sessions: Vec::new(), latest: None },
         }
     }
@@ -130,9 +152,11 @@ impl TallyState {
             TallyState::Visits { customer, journey, .. } => *journey = (*customer).min(1),
             TallyState::Number { journey, .. } => *journey = 0.0,
             TallyState::Money { journey, .. } => journey.clear(),
-            TallyState::Last { journey, stages, .. } => {
+            TallyState::Last { journey, stages, at, .. } => {
                 *journey = None;
                 stages.clear();
+                at.journey = Timestamp::MIN;
+                at.stages.clear();
             }
         }
     }
@@ -177,15 +201,25 @@ fn add(model: &Model, sum: &Sum, state: &mut TallyState, stage: Option<StageInde
                 add_money(journey, money);
             }
         }
-        (Sum::Last(property, kind), TallyState::Last { customer, journey, stages }) => {
+        (Sum::Last(property, kind), TallyState::Last { customer, journey, stages, at }) => {
             let value = touchpoint.property(property).and_then(|value| converted(model, property, *kind, value));
-            let Some(value) = value else { return };
-            *customer = Some(value.clone());
-            *journey = Some(value.clone());
+            let (Some(value), now) = (value, touchpoint.event_time) else { return };
+            // The latest is what happened last, whatever arrives last.
+            if at.customer <= now {
+                (*customer, at.customer) = (Some(value.clone()), now);
+            }
+            if at.journey <= now {
+                (*journey, at.journey) = (Some(value.clone()), now);
+            }
             let Some(stage) = stage else { return };
-            match stages.iter_mut().find(|(at, _)| *at == stage) {
-                Some((_, known)) => *known = value,
-                None => stages.push((stage, value)),
+            at.stages.resize(stages.len(), Timestamp::MIN);
+            match stages.iter().position(|(known, _)| *known == stage) {
+                Some(place) if at.stages[place] <= now => (stages[place].1, at.stages[place]) = (value.clone(), now),
+                Some(_) => {}
+                None => {
+                    stages.push((stage, value.clone()));
+                    at.stages.push(now);
+                }
             }
         }
         (Sum::Visits, TallyState::Visits { customer, journey, sessions, latest }) => {

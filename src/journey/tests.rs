@@ -26,11 +26,11 @@ fn touchpoint(kind: &str, minute: i64, properties: &[(&str, &str)]) -> Touchpoin
 
 /// Applies touchpoints of one type, a minute apart; returns what was said.
 fn apply(customer: &mut Customer, model: &Arc<Model>, touchpoints: &[Touchpoint]) -> Vec<String> {
-    let (mut outcomes, mut refused) = (Vec::new(), 0);
+    let (mut outcomes, mut noticed) = (Vec::new(), Noticed::default());
     for touchpoint in touchpoints {
         let at = touchpoint.event_time;
         let moment = Moment { log_time: at, counts_from: at, stream_time: at };
-        customer.apply(std::slice::from_ref(model), touchpoint, moment, 0, &mut refused, &mut outcomes);
+        customer.apply(std::slice::from_ref(model), touchpoint, moment, 0, &mut noticed, &mut outcomes);
     }
     outcomes.iter().map(Outcome::to_string).collect()
 }

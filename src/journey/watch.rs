@@ -28,8 +28,11 @@ pub struct Watch {
     /// When it is abandoned if nothing comes; [`Timestamp::MAX`] when nothing is awaited. Kept, not computed, so that a
     /// changed model leaves armed deadlines alone (rule 25).
     pub deadline: Timestamp,
-    /// When it is abandoned whatever progress comes: the instant that a touchpoint carried last.
+    /// When it is abandoned whatever progress comes: the instant that the latest touchpoint (by event time) carried.
     pub until: Option<Timestamp>,
+    /// Event time of the touchpoint that carried a date last (by event time); none where none has.
+    #[serde(skip)]
+    pub until_at: Option<Timestamp>,
     /// The latest abandonment, resumed or not.
     pub abandonment: Option<Abandonment>,
     /// How often it was abandoned.
@@ -77,6 +80,7 @@ impl Watch {
             counts_from: moment.counts_from,
             deadline: Timestamp::MAX,
             until: None,
+            until_at: None,
             abandonment: None,
             abandonments: 0,
             pending: PendingArm::Anew(Belonging::Yes),
@@ -123,9 +127,12 @@ impl Watch {
         };
     }
 
-    /// A date that a touchpoint carries, unless the latest abandonment has told it already: nothing passes twice.
-    pub(super) fn still_to_pass(&self, date: Option<Timestamp>) -> Option<Timestamp> {
-        date.filter(|date| self.abandonment.is_none_or(|told| *date > told.at))
+    /// Takes the date that a touchpoint of `at` carries as the latest; none where a later touchpoint has carried one already,
+    /// or where the latest abandonment has told it: nothing passes twice.
+    pub(super) fn take_date(&mut self, date: Option<Timestamp>, at: Timestamp) -> Option<Timestamp> {
+        let date = date.filter(|_| self.until_at.is_none_or(|known| known <= at))?;
+        self.until_at = Some(at);
+        Some(date).filter(|date| self.abandonment.is_none_or(|told| *date > told.at))
     }
 
     /// What passes at the deadline. A date that had passed when a touchpoint carried it is due at once, later than it says.
@@ -160,6 +167,7 @@ impl Watch {
             last_progress: self.last_progress.id.clone(),
             last_progress_at: self.last_progress_at,
             progress_count: self.progress_count,
+            abandonments: self.abandonments,
         }
     }
 }

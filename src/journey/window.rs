@@ -3,13 +3,16 @@
 //! A customer who was active within the grace has a window: an *anchor*, the packed state before the first touchpoint or fired
 //! deadline in it, and the touchpoints since, reduced to what was read of them. So that steady activity never costs a second
 //! telling, there is a *younger* image on the way: once it is older than the grace it becomes the anchor.
+//!
+//! A touchpoint that stands in the history is not kept twice: of it the window only has what the history has not.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use super::packed::bytes::{Bytes, Damaged, push_id, push_number, push_signed};
+use super::packed::bytes::{Bytes, Damaged, push_id, push_number, push_signed, skip_id};
 use super::packed::words::Words;
-use super::recent::{push_word, read_word, set_length};
-use super::{Customer, Id};
+use super::recent::{Recent, SeenBefore, push_word, read_word, set_length};
+use super::{Customer, Id, PastTouchpoint};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Touchpoint, Value};
@@ -28,13 +31,13 @@ pub struct Window {
     /// The last instant that the anchor knows. A touchpoint of before is too old.
     anchored_at: Timestamp,
     younger: Option<Younger>,
-    /// The instant of the first step; those of touchpoints are counted from it.
-    begun: Timestamp,
     /// The instant of the last step.
     last: Timestamp,
     count: usize,
     /// The touchpoints as packed, in the order of their instants.
     entries: Vec<u8>,
+    /// Where in there the session of the last touchpoint stands, if it has one.
+    session: Option<Range<usize>>,
     /// The same taken apart, so that it can be read without the dictionary.
     whole: Option<Box<Whole>>,
     /// The state as it was opened: what an anchor is made of.
@@ -77,6 +80,14 @@ pub(super) struct Entry {
     pub(super) at: Timestamp,
 }
 
+/// What a window needs of the customer whose it is.
+#[derive(Clone, Copy)]
+pub(super) struct Beside<'a> {
+    pub(super) recent: &'a Recent,
+    /// How many touchpoints were applied.
+    pub(super) touchpoints: u64,
+}
+
 impl Default for Window {
     fn default() -> Self {
         Window {
@@ -84,10 +95,10 @@ impl Default for Window {
             anchor: Vec::new(),
             anchored_at: Timestamp::MIN,
             younger: None,
-            begun: Timestamp::MIN,
             last: Timestamp::MIN,
             count: 0,
             entries: Vec::new(),
+            session: None,
             whole: None,
             was: Vec::new(),
         }
@@ -97,12 +108,12 @@ impl Default for Window {
 /// What is kept between touchpoints.
 impl PartialEq for Window {
     fn eq(&self, other: &Self) -> bool {
-        let Window { kind, anchor, anchored_at, younger, begun, last, count, entries, whole, was: _ } = self;
+        let Window { kind, anchor, anchored_at, younger, last, count, entries, session: _, whole, was: _ } = self;
         if *kind != other.kind {
             return false;
         }
         *kind == Kind::Closed
-            || (anchor, anchored_at, younger, begun) == (&other.anchor, &other.anchored_at, &other.younger, &other.begun)
+            || (anchor, anchored_at, younger) == (&other.anchor, &other.anchored_at, &other.younger)
                 && (last, count, entries, whole) == (&other.last, &other.count, &other.entries, &other.whole)
     }
 }
@@ -148,15 +159,15 @@ impl Window {
         self.younger = None;
         self.count = 0;
         self.entries.clear();
+        self.session = None;
         self.whole = None;
     }
 
     /// The models have changed: what came before can be told no more.
     pub(super) fn seal(&mut self) {
         if !self.is_closed() {
-            let last = self.last;
             self.close();
-            (self.kind, self.begun, self.last) = (Kind::Sealed, last, last);
+            self.kind = Kind::Sealed;
         }
     }
 
@@ -173,67 +184,212 @@ impl Window {
     }
 
     /// A step at `at` is about to be made, later than all others: sees to it that there is a window that it can be in.
-    pub(super) fn begin_step(&mut self, at: Timestamp, stream_time: Timestamp, grace: Span) {
+    pub(super) fn begin_step(&mut self, at: Timestamp, stream_time: Timestamp, grace: Span, beside: Beside<'_>) {
         match self.kind {
-            Kind::Open => self.roll(stream_time, grace),
+            Kind::Open => self.roll(stream_time, grace, beside),
             Kind::Closed | Kind::Sealed => {
                 self.anchored_at = self.reaches_to();
                 self.kind = Kind::Open;
                 std::mem::swap(&mut self.anchor, &mut self.was);
-                self.begun = at;
             }
         }
         self.last = at;
     }
 
-    fn roll(&mut self, stream_time: Timestamp, grace: Span) {
+    fn roll(&mut self, stream_time: Timestamp, grace: Span, beside: Beside<'_>) {
         let is_full = |count: usize, bytes: usize| count >= MAX_TOUCHPOINTS || bytes >= MAX_BYTES;
+        let begun = if self.younger.is_none() { self.begun(beside) } else { Timestamp::MIN };
         match &mut self.younger {
-            None if self.begun + grace < stream_time || is_full(self.count, self.entries.len()) => {
+            None if begun + grace < stream_time || is_full(self.count, self.entries.len()) => {
                 let image = std::mem::take(&mut self.was);
                 self.younger = Some(Younger { image, count: self.count, at: self.last });
             }
             Some(younger) if younger.at + grace < stream_time || is_full(self.count / 2, self.entries.len() / 2) => {
-                let image = std::mem::replace(&mut younger.image, std::mem::take(&mut self.was));
-                self.anchor = image;
+                self.anchor = std::mem::replace(&mut younger.image, std::mem::take(&mut self.was));
                 self.anchored_at = younger.at;
-                let gone = skip(&self.entries, younger.count);
-                self.entries.drain(..gone);
-                self.count -= younger.count;
-                (younger.count, younger.at) = (self.count, self.last);
+                let gone = younger.count;
+                (younger.count, younger.at) = (self.count - gone, self.last);
+                self.drop_first(gone);
             }
             None | Some(_) => {}
         }
     }
 
-    /// Appends a touchpoint that is applied at `at`.
-    pub(super) fn push(&mut self, touchpoint: &Touchpoint, at: Timestamp, models: &[Arc<Model>], words: &mut Words) {
+    /// The instant of the first touchpoint; of a window without any, that of the last step.
+    fn begun(&self, beside: Beside<'_>) -> Timestamp {
+        let first = self.raw().next().and_then(|first| first.applied_at(beside, self.number(0, beside)).ok());
+        first.unwrap_or(self.last)
+    }
+
+    /// The number among the customer's touchpoints of the one at this place.
+    fn number(&self, place: usize, beside: Beside<'_>) -> u64 {
+        beside.touchpoints - (self.count - place) as u64 + 1
+    }
+
+    fn raw(&self) -> impl Iterator<Item = Raw<'_>> {
+        let mut left = Bytes(&self.entries);
+        std::iter::from_fn(move || {
+            let begin = left.0;
+            let length: usize = left.small().ok()?;
+            let bytes = left.take(length).ok()?;
+            Raw::of(&begin[..begin.len() - left.0.len()], bytes).ok()
+        })
+    }
+
+    fn drop_first(&mut self, count: usize) {
+        let mut session: &[u8] = &[];
+        let mut gone = 0;
+        for raw in self.raw().take(count) {
+            session = raw.session_after(session);
+            gone += raw.whole.len();
+        }
+        let session = session.to_vec();
+        self.entries.drain(..gone);
+        self.count -= count;
+        // The first one has its session of itself.
+        let first = self.raw().next().filter(|raw| raw.flags & SAME_SESSION != 0).map(|raw| {
+            let mut first = vec![0, raw.flags & !SAME_SESSION | SESSION];
+            first.extend_from_slice(&session);
+            first.extend_from_slice(raw.rest.0);
+            set_length(&mut first, 0);
+            (raw.whole.len(), first)
+        });
+        if let Some((length, first)) = first {
+            self.entries.splice(..length, first);
+        }
+        self.find_session();
+    }
+
+    /// Notes where the session of the last touchpoint stands.
+    fn find_session(&mut self) {
+        let base = self.entries.as_ptr() as usize;
+        let session = self.raw().fold(&self.entries[..0], |session, raw| raw.session_after(session));
+        let place = || {
+            let begin = session.as_ptr() as usize - base;
+            begin..begin + session.len()
+        };
+        self.session = (!session.is_empty()).then(place);
+    }
+
+    /// The history is about to lose the touchpoint at this place: if the window refers to it, it is kept here from now on.
+    pub(super) fn keep_listed(&mut self, listed: usize, beside: Beside<'_>, words: &mut Words) {
+        let number = beside.touchpoints - beside.recent.len() as u64 + 1 + listed as u64;
+        let first = self.number(0, beside);
+        let Some(place) = number.checked_sub(first).map(|place| place as usize).filter(|place| *place < self.count) else {
+            return;
+        };
+        let Some(raw) = self.raw().nth(place).filter(|raw| raw.flags & LISTED != 0) else { return };
+        let begin = raw.whole.as_ptr() as usize - self.entries.as_ptr() as usize;
+        let end = begin + raw.whole.len();
+        let mut kept = vec![0, raw.flags & !LISTED];
+        kept.extend_from_slice(raw.before_listed());
+        beside.recent.pack_one(listed, words, &mut kept);
+        kept.extend_from_slice(raw.properties());
+        set_length(&mut kept, 0);
+        self.entries.splice(begin..end, kept);
+        self.find_session();
+    }
+
+    /// Appends a touchpoint that is applied at `at`. It is the next in the history, where that keeps any.
+    pub(super) fn push(
+        &mut self,
+        touchpoint: &Touchpoint,
+        at: Timestamp,
+        models: &[Arc<Model>],
+        base: i64,
+        listed: bool,
+        words: &mut Words,
+    ) {
         let read = |name: &str| models.iter().any(|model| model.reads(name));
-        pack_entry(touchpoint, at, self.begun, read, words, &mut self.entries);
+        self.append(touchpoint, at, base, listed, read, words);
         self.count += 1;
     }
 
-    /// Whether a touchpoint of this id is in it.
-    pub(super) fn has(&self, id: &Id) -> bool {
-        let mut left = Bytes(&self.entries);
-        while let Ok(length) = left.small()
-            && let Ok(entry) = left.take(length)
-        {
-            let mut entry = Bytes(entry);
-            if entry.byte().is_ok_and(|flags| flags & GIVEN != 0) && entry.id().is_ok_and(|known| known == *id) {
-                return true;
+    /// Packs one: its length, what it has, and what the history has not.
+    fn append(
+        &mut self,
+        touchpoint: &Touchpoint,
+        at: Timestamp,
+        base: i64,
+        listed: bool,
+        read: impl Fn(&str) -> bool,
+        words: &mut Words,
+    ) {
+        let out = &mut self.entries;
+        let begin = out.len();
+        let flag = |bit: u8, set: bool| if set { bit } else { 0 };
+        out.push(0);
+        out.push(flag(LISTED, listed) | flag(LINKED, touchpoint.linked.is_some()) | flag(LATE, touchpoint.event_time != at));
+        if let Some(session) = &touchpoint.session {
+            let place = out.len();
+            push_id(out, &Id::of(session));
+            if self.session.clone().is_some_and(|known| out[known] == out[place..]) {
+                out.truncate(place);
+                out[begin + 1] |= SAME_SESSION;
+            } else {
+                out[begin + 1] |= SESSION;
+                self.session = Some(place..out.len());
+            }
+        } else {
+            self.session = None;
+        }
+        if let Some(linked) = &touchpoint.linked {
+            push_id(out, &Id::of(linked));
+        }
+        if touchpoint.event_time != at {
+            push_signed(out, at.as_millis().wrapping_sub(touchpoint.event_time.as_millis()));
+        }
+        if !listed {
+            super::recent::pack_past(&past(touchpoint, at), base, words, out);
+        }
+        for (name, value) in touchpoint.properties.iter().filter(|(name, _)| read(name)) {
+            push_word(out, words, name);
+            match value {
+                Value::Text(text) => {
+                    out.push(value::TEXT);
+                    push_id(out, &Id::of(text));
+                }
+                Value::Number(number) => {
+                    out.push(value::NUMBER);
+                    out.extend_from_slice(&number.to_le_bytes());
+                }
+                Value::Flag(false) => out.push(value::FALSE),
+                Value::Flag(true) => out.push(value::TRUE),
             }
         }
-        false
+        let before = out.len() - begin;
+        set_length(out, begin);
+        // A long one begins later by what its length takes.
+        let moved = out.len() - begin - before;
+        if let Some(session) = self.session.as_mut().filter(|session| session.start > begin) {
+            *session = session.start + moved..session.end + moved;
+        }
+    }
+
+    /// Whether a touchpoint of this id is in it that does not stand in the history any more, and of which type.
+    pub(super) fn has(&self, id: &Id, kind: &str, base: i64, words: &Words) -> SeenBefore {
+        let mut seen = SeenBefore::No;
+        for raw in self.raw().filter(|raw| raw.flags & LISTED == 0) {
+            let mut left = Bytes(raw.after);
+            let past = left.small().and_then(|length| left.take(length));
+            let Ok(past) = past.and_then(|past| super::recent::read_past(past, base, words)) else { continue };
+            if past.seen_at.is_some() && past.id == *id {
+                if past.kind == kind {
+                    return SeenBefore::Yes;
+                }
+                seen = SeenBefore::AsAnother;
+            }
+        }
+        seen
     }
 
     /// The touchpoints, in order.
-    pub(super) fn entries(&self, words: &Words) -> Result<Vec<Entry>, Damaged> {
+    pub(super) fn entries(&self, beside: Beside<'_>, words: &Words) -> Result<Vec<Entry>, Damaged> {
         let mut entries = Vec::with_capacity(self.count + 1);
-        let mut left = Bytes(&self.entries);
-        while !left.is_empty() {
-            let length = left.small()?;
-            entries.push(open_entry(Bytes(left.take(length)?), self.begun, words)?);
+        let mut session: &[u8] = &[];
+        for (place, raw) in self.raw().enumerate() {
+            session = raw.session_after(session);
+            entries.push(raw.read(session, beside, self.number(place, beside), words)?);
         }
         if entries.len() == self.count { Ok(entries) } else { Err(Damaged) }
     }
@@ -249,59 +405,77 @@ impl Window {
         entries: &[Entry],
         last: Timestamp,
         younger: Option<(Vec<u8>, usize, Timestamp)>,
+        beside: Beside<'_>,
         words: &mut Words,
     ) {
-        self.begun = entries.first().map_or(self.begun, |first| first.at.min(self.begun));
-        self.entries.clear();
-        for entry in entries {
-            pack_entry(&entry.touchpoint, entry.at, self.begun, |_| true, words, &mut self.entries);
-        }
-        self.count = entries.len();
         self.last = last;
         self.younger = younger.map(|(image, count, at)| Younger { image, count, at });
+        self.pack_all(entries, beside, words);
+    }
+
+    fn pack_all(&mut self, entries: &[Entry], beside: Beside<'_>, words: &mut Words) {
+        self.entries.clear();
+        self.session = None;
+        self.count = entries.len();
+        let listed = beside.recent.len().min(entries.len());
+        for (place, entry) in entries.iter().enumerate() {
+            let listed = place >= entries.len() - listed;
+            self.append(&entry.touchpoint, entry.at, beside.recent.base().as_millis(), listed, |_| true, words);
+        }
     }
 }
 
-/// How many bytes the first `count` of packed touchpoints take.
-fn skip(entries: &[u8], count: usize) -> usize {
-    let mut left = Bytes(entries);
-    for _ in 0..count {
-        if left.small().and_then(|length| left.take(length)).is_err() {
-            break;
-        }
+/// A touchpoint as the history has it.
+fn past(touchpoint: &Touchpoint, at: Timestamp) -> PastTouchpoint {
+    PastTouchpoint {
+        id: Id::of(&touchpoint.id),
+        kind: touchpoint.kind.clone(),
+        channel: touchpoint.channel.clone(),
+        at: touchpoint.event_time,
+        seen_at: touchpoint.id_given.then_some(at),
     }
-    entries.len() - left.0.len()
 }
 
 /// Numbers of sections, after those of the state itself.
 pub(super) mod section {
-    /// What kind of window there is, and its instants.
+    /// What is unusual about the window.
     pub(crate) const WINDOW: u8 = 5;
-    /// The touchpoints.
-    pub(crate) const ENTRIES: u8 = 6;
-    /// The state before them.
-    pub(crate) const ANCHOR: u8 = 7;
-    /// The state after some of them.
-    pub(crate) const YOUNGER: u8 = 8;
+    /// The state before it.
+    pub(crate) const ANCHOR: u8 = 6;
+    /// The state after some of the touchpoints.
+    pub(crate) const YOUNGER: u8 = 7;
+    /// The touchpoints: all the rest, without a length, so that one more only adds to the end.
+    pub(crate) const ENTRIES: u8 = 8;
 }
 
-const OPEN: u8 = 1;
-const HAS_YOUNGER: u8 = 2;
-const UNANCHORED: u8 = 4;
+/// What is unusual about a window.
+mod has {
+    pub(super) const SEALED: u8 = 1;
+    pub(super) const YOUNGER: u8 = 2;
+    pub(super) const ANCHORED: u8 = 4;
+    /// Its last step is not the latest touchpoint of the history.
+    pub(super) const LAST: u8 = 8;
+}
 
 impl Window {
-    /// The head: all but touchpoints and images.
-    pub(super) fn pack_head(&self, out: &mut Vec<u8>) {
-        let since = |at: Timestamp| at.as_millis().wrapping_sub(self.begun.as_millis());
-        let unanchored = self.anchored_at == Timestamp::MIN;
+    /// All but touchpoints and images; nothing where all is as usual.
+    pub(super) fn pack_head(&self, recent: &Recent, out: &mut Vec<u8>) {
         let flag = |bit: u8, set: bool| if set { bit } else { 0 };
-        out.push(
-            flag(OPEN, self.kind == Kind::Open) | flag(HAS_YOUNGER, self.younger.is_some()) | flag(UNANCHORED, unanchored),
-        );
-        push_signed(out, self.begun.as_millis());
-        push_signed(out, since(self.last));
-        push_number(out, self.count as u64);
-        if !unanchored {
+        let since = |at: Timestamp| at.as_millis().wrapping_sub(recent.base().as_millis());
+        let anchored = self.anchored_at != Timestamp::MIN;
+        let last = latest(recent) != Some(self.last);
+        let flags = flag(has::SEALED, self.kind == Kind::Sealed)
+            | flag(has::YOUNGER, self.younger.is_some())
+            | flag(has::ANCHORED, anchored)
+            | flag(has::LAST, last);
+        if flags == 0 {
+            return;
+        }
+        out.push(flags);
+        if last {
+            push_signed(out, since(self.last));
+        }
+        if anchored {
             push_signed(out, since(self.anchored_at));
         }
         if let Some(younger) = &self.younger {
@@ -310,34 +484,51 @@ impl Window {
         }
     }
 
-    pub(super) fn open_head(&mut self, mut bytes: Bytes<'_>) -> Result<(), Damaged> {
+    pub(super) fn open_head(&mut self, mut bytes: Bytes<'_>, recent: &Recent) -> Result<(), Damaged> {
         let flags = bytes.byte()?;
-        self.kind = if flags & OPEN != 0 { Kind::Open } else { Kind::Sealed };
-        self.begun = Timestamp::from_millis(bytes.signed()?);
-        let begun = self.begun.as_millis();
-        let since = |bytes: &mut Bytes<'_>| bytes.signed().map(|since| Timestamp::from_millis(begun.wrapping_add(since)));
-        self.last = since(&mut bytes)?;
-        self.count = bytes.small()?;
-        self.anchored_at = if flags & UNANCHORED != 0 { Timestamp::MIN } else { since(&mut bytes)? };
-        if flags & HAS_YOUNGER != 0 {
+        let base = recent.base().as_millis();
+        let since = |bytes: &mut Bytes<'_>| bytes.signed().map(|since| Timestamp::from_millis(base.wrapping_add(since)));
+        self.kind = if flags & has::SEALED != 0 { Kind::Sealed } else { Kind::Open };
+        self.last = match flags & has::LAST {
+            0 => latest(recent).ok_or(Damaged)?,
+            _ => since(&mut bytes)?,
+        };
+        if flags & has::ANCHORED != 0 {
+            self.anchored_at = since(&mut bytes)?;
+        }
+        if flags & has::YOUNGER != 0 {
             self.younger = Some(Younger { image: Vec::new(), count: bytes.small()?, at: since(&mut bytes)? });
         }
         if bytes.is_empty() { Ok(()) } else { Err(Damaged) }
     }
 
-    /// The last step of the window whose head these bytes are.
-    pub(super) fn last_of_head(mut bytes: Bytes<'_>) -> Result<Timestamp, Damaged> {
-        bytes.byte()?;
-        let begun = bytes.signed()?;
-        Ok(Timestamp::from_millis(begun.wrapping_add(bytes.signed()?)))
+    /// The last step of a window by its head, counted from the customer's base; `None`: it is the latest touchpoint's.
+    pub(super) fn last_of_head(mut bytes: Bytes<'_>) -> Result<Option<i64>, Damaged> {
+        if bytes.byte()? & has::LAST == 0 { Ok(None) } else { bytes.signed().map(Some) }
     }
 
-    pub(super) fn open_entries(&mut self, bytes: &[u8]) {
+    /// There is a window, and nothing unusual about it unless its head has said so.
+    fn is_there(&mut self, recent: &Recent) -> Result<(), Damaged> {
+        if self.kind == Kind::Closed {
+            self.kind = Kind::Open;
+            self.last = latest(recent).ok_or(Damaged)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_entries(&mut self, bytes: &[u8], recent: &Recent) -> Result<(), Damaged> {
+        self.is_there(recent)?;
         self.entries.extend_from_slice(bytes);
+        self.count = self.raw().count();
+        let length: usize = self.raw().map(|raw| raw.whole.len()).sum();
+        self.find_session();
+        if length == bytes.len() { Ok(()) } else { Err(Damaged) }
     }
 
-    pub(super) fn open_anchor(&mut self, bytes: &[u8]) {
+    pub(super) fn open_anchor(&mut self, bytes: &[u8], recent: &Recent) -> Result<(), Damaged> {
+        self.is_there(recent)?;
         self.anchor.extend_from_slice(bytes);
+        Ok(())
     }
 
     pub(super) fn open_younger(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
@@ -345,12 +536,12 @@ impl Window {
         Ok(())
     }
 
-    pub(super) fn pack_entries(&self, words: &mut Words, out: &mut Vec<u8>) {
+    pub(super) fn pack_entries(&self, beside: Beside<'_>, words: &mut Words, out: &mut Vec<u8>) {
         match &self.whole {
             Some(whole) => {
-                for entry in &whole.entries {
-                    pack_entry(&entry.touchpoint, entry.at, self.begun, |_| true, words, out);
-                }
+                let mut packed = Window::default();
+                packed.pack_all(&whole.entries, beside, words);
+                out.extend_from_slice(&packed.entries);
             }
             None => out.extend_from_slice(&self.entries),
         }
@@ -374,7 +565,7 @@ impl Window {
     }
 
     /// Takes all of it apart, so that it can be read and packed without the dictionary that it was packed with.
-    pub(super) fn expand(&mut self, words: &Words) -> Result<(), Damaged> {
+    pub(super) fn expand(&mut self, beside: Beside<'_>, words: &Words) -> Result<(), Damaged> {
         self.was = Vec::new();
         if self.kind != Kind::Open {
             return Ok(());
@@ -388,10 +579,11 @@ impl Window {
             Ok(customer)
         };
         let younger = self.younger.as_ref().map(|younger| image(&younger.image)).transpose()?;
-        let entries = self.entries(words)?;
+        let entries = self.entries(beside, words)?;
         self.whole = Some(Box::new(Whole { anchor: image(&self.anchor)?, younger, entries }));
         self.anchor = Vec::new();
         self.entries = Vec::new();
+        self.session = None;
         if let Some(younger) = &mut self.younger {
             younger.image = Vec::new();
         }
@@ -399,14 +591,21 @@ impl Window {
     }
 
     /// Whether all that is packed can be read.
-    pub(super) fn check(&self, words: &Words) -> Result<(), Damaged> {
-        self.clone().expand(words)
+    pub(super) fn check(&self, beside: Beside<'_>, words: &Words) -> Result<(), Damaged> {
+        self.clone().expand(beside, words)
     }
 }
 
-const GIVEN: u8 = 1;
-const CHANNEL: u8 = 2;
-const SESSION: u8 = 4;
+/// When the latest touchpoint of the history happened.
+fn latest(recent: &Recent) -> Option<Timestamp> {
+    recent.at(recent.len().checked_sub(1)?)
+}
+
+/// It stands in the history, which has its id, type, channel and event time.
+const LISTED: u8 = 1;
+const SESSION: u8 = 2;
+/// It has the session of the touchpoint before.
+const SAME_SESSION: u8 = 4;
 const LINKED: u8 = 8;
 /// It is applied at another instant than that at which it happened.
 const LATE: u8 = 16;
@@ -419,88 +618,124 @@ mod value {
     pub(super) const TRUE: u8 = 3;
 }
 
-/// One touchpoint: its length, what it has, its id, its instant, and what the models read of it.
-fn pack_entry(
-    touchpoint: &Touchpoint,
-    at: Timestamp,
-    begun: Timestamp,
-    read: impl Fn(&str) -> bool,
-    words: &mut Words,
-    out: &mut Vec<u8>,
-) {
-    let Touchpoint { id, id_given, identity: _, linked, event_time, kind, channel, session, properties } = touchpoint;
-    let begin = out.len();
-    out.push(0);
-    let flag = |bit: u8, set: bool| if set { bit } else { 0 };
-    out.push(
-        flag(GIVEN, *id_given)
-            | flag(CHANNEL, channel.is_some())
-            | flag(SESSION, session.is_some())
-            | flag(LINKED, linked.is_some())
-            | flag(LATE, *event_time != at),
-    );
-    push_id(out, &Id::of(id));
-    push_signed(out, at.as_millis().wrapping_sub(begun.as_millis()));
-    push_word(out, words, kind);
-    if let Some(channel) = channel {
-        push_word(out, words, channel);
-    }
-    if let Some(session) = session {
-        push_id(out, &Id::of(session));
-    }
-    if let Some(linked) = linked {
-        push_id(out, &Id::of(linked));
-    }
-    if *event_time != at {
-        push_signed(out, event_time.as_millis().wrapping_sub(at.as_millis()));
-    }
-    for (name, value) in properties.iter().filter(|(name, _)| read(name)) {
-        push_word(out, words, name);
-        match value {
-            Value::Text(text) => {
-                out.push(value::TEXT);
-                push_id(out, &Id::of(text));
-            }
-            Value::Number(number) => {
-                out.push(value::NUMBER);
-                out.extend_from_slice(&number.to_le_bytes());
-            }
-            Value::Flag(false) => out.push(value::FALSE),
-            Value::Flag(true) => out.push(value::TRUE),
-        }
-    }
-    set_length(out, begin);
+/// A packed touchpoint of a window.
+#[derive(Clone, Copy)]
+struct Raw<'a> {
+    /// With its length.
+    whole: &'a [u8],
+    flags: u8,
+    session: &'a [u8],
+    /// What follows the session.
+    rest: Bytes<'a>,
+    /// What follows the delay.
+    after: &'a [u8],
 }
 
-fn open_entry(mut bytes: Bytes<'_>, begun: Timestamp, words: &Words) -> Result<Entry, Damaged> {
-    let flags = bytes.byte()?;
-    let mut touchpoint = Touchpoint { id_given: flags & GIVEN != 0, ..Touchpoint::default() };
-    touchpoint.id = bytes.id()?.to_text();
-    let at = Timestamp::from_millis(begun.as_millis().wrapping_add(bytes.signed()?));
-    touchpoint.kind = read_word(&mut bytes, words)?;
-    if flags & CHANNEL != 0 {
-        touchpoint.channel = Some(read_word(&mut bytes, words)?);
+impl<'a> Raw<'a> {
+    fn of(whole: &'a [u8], bytes: &'a [u8]) -> Result<Self, Damaged> {
+        let mut left = Bytes(bytes);
+        let flags = left.byte()?;
+        let begin = left.0;
+        if flags & SESSION != 0 {
+            skip_id(&mut left)?;
+        }
+        let session = &begin[..begin.len() - left.0.len()];
+        let rest = left;
+        if flags & LINKED != 0 {
+            skip_id(&mut left)?;
+        }
+        if flags & LATE != 0 {
+            left.signed()?;
+        }
+        Ok(Raw { whole, flags, session, rest, after: left.0 })
     }
-    if flags & SESSION != 0 {
-        touchpoint.session = Some(bytes.id()?.to_text());
+
+    /// The session that it has, as packed, behind one that has this.
+    fn session_after<'b>(&self, before: &'b [u8]) -> &'b [u8]
+    where
+        'a: 'b,
+    {
+        match self.flags & (SESSION | SAME_SESSION) {
+            SESSION => self.session,
+            SAME_SESSION => before,
+            _ => &[],
+        }
     }
-    if flags & LINKED != 0 {
-        touchpoint.linked = Some(bytes.id()?.to_text());
+
+    /// What stands before that which the history has.
+    fn before_listed(&self) -> &'a [u8] {
+        let session = self.whole.len() - self.rest.0.len() - self.session.len();
+        &self.whole[session..self.whole.len() - self.after.len()]
     }
-    touchpoint.event_time = match flags & LATE {
-        0 => at,
-        _ => Timestamp::from_millis(at.as_millis().wrapping_add(bytes.signed()?)),
-    };
-    while !bytes.is_empty() {
-        let name = read_word(&mut bytes, words)?;
-        let value = match bytes.byte()? {
-            value::TEXT => Value::Text(bytes.id()?.to_text()),
-            value::NUMBER => Value::Number(f64::from_le_bytes(bytes.array()?)),
-            value::FALSE => Value::Flag(false),
-            value::TRUE => Value::Flag(true),
-            _ => return Err(Damaged),
+
+    fn properties(&self) -> &'a [u8] {
+        self.after
+    }
+
+    fn late(&self) -> Result<(Option<Id>, i64), Damaged> {
+        let mut left = self.rest;
+        let linked = if self.flags & LINKED != 0 { Some(left.id()?) } else { None };
+        Ok((linked, if self.flags & LATE != 0 { left.signed()? } else { 0 }))
+    }
+
+    /// What the history has of it, and what is left behind.
+    fn past(&self, beside: Beside<'_>, number: u64, words: &Words) -> Result<(PastTouchpoint, Bytes<'a>), Damaged> {
+        let mut left = Bytes(self.after);
+        if self.flags & LISTED == 0 {
+            let length = left.small()?;
+            let past = super::recent::read_past(left.take(length)?, beside.recent.base().as_millis(), words)?;
+            return Ok((past, left));
+        }
+        Ok((beside.recent.get(listed(beside, number)?, words)?, left))
+    }
+
+    /// When it is applied.
+    fn applied_at(&self, beside: Beside<'_>, number: u64) -> Result<Timestamp, Damaged> {
+        let (_, late) = self.late()?;
+        let happened = if self.flags & LISTED == 0 {
+            let mut left = Bytes(self.after);
+            let length = left.small()?;
+            super::recent::past_at(left.take(length)?, beside.recent.base().as_millis())?
+        } else {
+            beside.recent.at(listed(beside, number)?).ok_or(Damaged)?
         };
-        touchpoint.properties.push((name, value));
+        Ok(Timestamp::from_millis(happened.as_millis().wrapping_add(late)))
     }
-    Ok(Entry { touchpoint, at })
+
+    fn read(&self, session: &[u8], beside: Beside<'_>, number: u64, words: &Words) -> Result<Entry, Damaged> {
+        let (linked, late) = self.late()?;
+        let (past, mut left) = self.past(beside, number, words)?;
+        let mut touchpoint = Touchpoint {
+            id: past.id.to_text(),
+            id_given: past.seen_at.is_some(),
+            linked: linked.map(|linked| linked.to_text()),
+            event_time: past.at,
+            kind: past.kind,
+            channel: past.channel,
+            ..Touchpoint::default()
+        };
+        if !session.is_empty() {
+            touchpoint.session = Some(Bytes(session).id()?.to_text());
+        }
+        while !left.is_empty() {
+            let name = read_word(&mut left, words)?;
+            let value = match left.byte()? {
+                value::TEXT => Value::Text(left.id()?.to_text()),
+                value::NUMBER => Value::Number(f64::from_le_bytes(left.array()?)),
+                value::FALSE => Value::Flag(false),
+                value::TRUE => Value::Flag(true),
+                _ => return Err(Damaged),
+            };
+            touchpoint.properties.push((name, value));
+        }
+        let at = Timestamp::from_millis(past.at.as_millis().wrapping_add(late));
+        Ok(Entry { touchpoint, at })
+    }
+}
+
+/// The place in the history of the touchpoint of this number.
+fn listed(beside: Beside<'_>, number: u64) -> Result<usize, Damaged> {
+    let before = beside.touchpoints.saturating_sub(beside.recent.len() as u64);
+    let place = number.checked_sub(before + 1).and_then(|place| usize::try_from(place).ok());
+    place.filter(|place| *place < beside.recent.len()).ok_or(Damaged)
 }

@@ -14,6 +14,7 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use tracing::{debug, warn};
 
 use super::{Connection, Protocol};
+use crate::memory::Fetching;
 
 /// How long a transaction of somebody from outside may take: Kafka's own default for the most that a broker allows.
 pub(super) const OFFLINE_TRANSACTION: Duration = Duration::from_secs(900);
@@ -29,6 +30,11 @@ const ASKED_AGAIN_AFTER_MILLIS: u32 = 1_500;
 pub(super) fn id(connection: &Connection) -> String {
     connection.properties.get("client.id").cloned().unwrap_or_else(|| format!("sillage-{}", connection.instance))
 }
+
+/// What an answer has beside the records, with room to spare.
+const FRAMING: u64 = 64 << 10;
+/// What a producer holds at the most, in bytes: librdkafka's own default.
+const LARGEST_QUEUE: u64 = 1 << 30;
 
 /// What all clients have in common.
 pub(super) fn base(connection: &Connection) -> ClientConfig {
@@ -48,22 +54,31 @@ fn member(connection: &Connection, worker: usize) -> String {
     format!("{}-{worker}", connection.instance)
 }
 
-pub(super) fn consumer(connection: &Connection, worker: usize) -> ClientConfig {
+/// `largest` bytes must fit into an answer: a batch comes whole, however little is asked for.
+pub(super) fn consumer(connection: &Connection, worker: usize, largest: usize) -> ClientConfig {
     let mut config = base(connection);
+    let Fetching { queue, records, fetch, batch } = connection.memory.fetching();
+    let given = connection.properties.get("fetch.max.bytes").and_then(|bytes| bytes.parse::<u64>().ok());
+    let answer = batch.max(largest as u64 + FRAMING).max(given.unwrap_or(fetch) + FRAMING);
     let defaults = [
-        // Small fetches and a short back-off: a full queue otherwise stalls fetching for a second.
-        ("fetch.message.max.bytes", "2097152"),
-        ("fetch.max.bytes", "8388608"),
-        ("fetch.queue.backoff.ms", "10"),
-        ("fetch.wait.max.ms", "100"),
-        ("queued.max.messages.kbytes", "65536"),
-        ("statistics.interval.ms", "1000"),
+        // Small fetches, because all that an answer holds is decompressed at once; and a short back-off: a full queue otherwise
+        // stalls fetching for a second.
+        ("fetch.message.max.bytes", fetch.to_string()),
+        ("fetch.max.bytes", fetch.to_string()),
+        ("receive.message.max.bytes", answer.to_string()),
+        ("fetch.queue.backoff.ms", "10".to_owned()),
+        ("fetch.wait.max.ms", "100".to_owned()),
+        ("queued.max.messages.kbytes", (queue >> 10).max(1).to_string()),
+        ("queued.min.messages", records.to_string()),
+        ("statistics.interval.ms", "1000".to_owned()),
     ];
     unless_given(&mut config, connection, &defaults);
+    // Of a consumer it says only what `fetch.max.bytes` may not be less than.
+    config.set("message.max.bytes", fetch.min(1_000_000).to_string());
     // Either way all inputs' partitions of one number go to one member, which nothing but `range` promises.
     match connection.protocol {
         Protocol::Classic => {
-            unless_given(&mut config, connection, &[("session.timeout.ms", "45000")]);
+            unless_given(&mut config, connection, &[("session.timeout.ms", "45000".to_owned())]);
             // Static membership: whoever comes back within the session time-out moves nobody's shards.
             config.set("partition.assignment.strategy", "range").set("group.instance.id", member(connection, worker));
         }
@@ -84,15 +99,21 @@ pub(super) fn consumer(connection: &Connection, worker: usize) -> ClientConfig {
     config
 }
 
-fn unless_given(config: &mut ClientConfig, connection: &Connection, defaults: &[(&str, &str)]) {
+fn unless_given(config: &mut ClientConfig, connection: &Connection, defaults: &[(&str, String)]) {
     for (name, value) in defaults.iter().filter(|(name, _)| !connection.properties.contains_key(*name)) {
-        config.set(*name, *value);
+        config.set(*name, value);
     }
 }
 
 pub(super) fn producer(connection: &Connection, worker: usize, max_bytes: usize) -> ClientConfig {
     let mut config = base(connection);
-    unless_given(&mut config, connection, &[("linger.ms", "20"), ("compression.type", "lz4")]);
+    let queue = connection.memory.producing(max_bytes as u64).min(LARGEST_QUEUE);
+    let defaults = [
+        ("linger.ms", "20".to_owned()),
+        ("compression.type", "lz4".to_owned()),
+        ("queue.buffering.max.kbytes", (queue >> 10).to_string()),
+    ];
+    unless_given(&mut config, connection, &defaults);
     config
         .set("transactional.id", format!("{}-{}", connection.group, member(connection, worker)))
         .set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MILLIS.to_string())
@@ -116,6 +137,8 @@ pub(super) fn state_reader(connection: &Connection) -> Result<BaseConsumer<Plain
     config.set("group.id", format!("{}-restore", connection.group));
     config.set("auto.offset.reset", "earliest").set("enable.auto.offset.store", "false");
     config.set("fetch.message.max.bytes", "4194304").set("enable.partition.eof", "true");
+    // Pages are large, and taken at once.
+    config.set("queued.max.messages.kbytes", "16384");
     // The end of a log is noticed after so long.
     config.set("fetch.wait.max.ms", "20");
     config.create_with_context(Plain::default()).map_err(|error| format!("cannot make a client: {error}"))
@@ -153,6 +176,8 @@ fn passes(error: &KafkaError) -> bool {
         Some(
             Code::PartitionEOF
                 | Code::Fatal
+                | Code::FencedInstanceId
+                | Code::InvalidTransactionalState
                 | Code::BrokerTransportFailure
                 | Code::AllBrokersDown
                 | Code::BrokerDestroy
@@ -262,6 +287,7 @@ impl ProducerContext for Plain {
 mod tests {
     use super::*;
     use crate::kafka::Start;
+    use crate::memory::Budget;
     use crate::wire::Format;
 
     fn connection(protocol: Protocol) -> Connection {
@@ -284,6 +310,7 @@ mod tests {
             .into(),
             buffered_records: 1,
             settle: None,
+            memory: Budget { bytes: 512 << 20, workers: 1 },
         }
     }
 
@@ -295,7 +322,7 @@ mod tests {
         let ids = [0, 1, 0].map(|worker| producer(&connection, worker, 9).get("transactional.id").map(ToOwned::to_owned));
         assert_eq!(ids[0], ids[2]);
         assert!(ids[0].is_some() && ids[0] != ids[1], "{ids:?}");
-        let (written, read) = (producer(&connection, 0, 9), consumer(&connection, 0));
+        let (written, read) = (producer(&connection, 0, 9), consumer(&connection, 0, 9));
         // As all other clients choose partitions.
         assert_eq!(written.get("partitioner"), Some("murmur2_random"));
         assert_eq!(written.get("message.max.bytes"), Some("9"));

@@ -30,6 +30,8 @@ const CALL: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(250);
 /// How many replicas there are is asked at least so often, where that matters.
 const REPLICAS: Duration = Duration::from_secs(30);
+/// So many reports of a client are taken at once.
+const REPORTS: usize = 100;
 /// How often it is told that an end is unknown.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -224,6 +226,8 @@ impl Asker {
             return;
         }
         self.looked = Some(Instant::now());
+        // What the client reports waits to be taken, and would pile up.
+        (0..REPORTS).for_each(|_| drop(self.client.poll(Duration::ZERO)));
         for input in inputs {
             if let Err(error) = self.client.fetch_metadata(Some(&connection.inputs[input]), CALL) {
                 debug!(%error, "looking for the leaders of an input");

@@ -134,12 +134,9 @@ impl Leaders {
         if self.security.is_err() {
             return;
         }
-        let known = |partition: &Partition| {
-            self.led.get(partition).is_some_and(|led| match led.copies {
-                Copies::One | Copies::Several => led.leader.is_some(),
-                Copies::OneInSync => false,
-            })
-        };
+        // What can change at any time is asked anew.
+        self.led.retain(|_, led| led.copies != Copies::OneInSync);
+        let known = |partition: &Partition| self.led.get(partition).is_some_and(|led| led.leader.is_some());
         if !wanted.iter().all(known) || self.looked.is_none_or(|looked| looked.elapsed() > LOOK) {
             self.look(wanted);
         }
@@ -169,10 +166,7 @@ impl Leaders {
         for Asked { broker, number, until, about } in std::mem::take(&mut self.asked) {
             // Others may have taken their time meanwhile; what has come by now is not thrown away.
             let until = until.max(Instant::now() + AT_HAND);
-            let answer = self.with_link(broker, until, |link| {
-                let answer = link.receive(number, until)?;
-                Ok(Answer::of(&answer).log_ends()?)
-            });
+            let answer = self.hear(broker, number, until, |answer| Ok(Answer::of(answer).log_ends()?));
             for end in answer.unwrap_or_default() {
                 let Some(partition) = self.partition(&end.topic, end.number) else { continue };
                 let Some(by) = about.get(&partition).copied() else { continue };
@@ -255,10 +249,7 @@ impl Leaders {
         }
         let mut seen = Vec::new();
         for (broker, number) in asked {
-            let answer = self.with_link(broker, until, |link| {
-                let answer = link.receive(number, until)?;
-                Ok((answer.len(), Answer::of(&answer).metadata()?))
-            });
+            let answer = self.hear(broker, number, until, |answer| Ok((answer.len(), Answer::of(answer).metadata()?)));
             self.bytes += answer.as_ref().map_or(0, |(bytes, _)| *bytes);
             seen.extend(answer.map(|(_, metadata)| (broker, metadata)));
         }
@@ -348,22 +339,41 @@ impl Leaders {
             Err(_) => self.brokers.get_mut(&id),
         };
         let broker = broker.filter(|broker| !broker.rests())?;
-        match broker.link(self.security.as_ref().ok()?, &self.client, until).and_then(use_it) {
-            Ok(used) => {
-                broker.failed = None;
-                Some(used)
-            }
-            Err(fault) => {
-                let (host, port) = &broker.address;
-                debug!(broker = id, host, port, reason = fault.words(), "a broker does not say what it is asked");
-                (broker.link, broker.failed) = (None, Some((Instant::now(), fault)));
-                None
-            }
-        }
+        let used = broker.link(self.security.as_ref().ok()?, &self.client, until).and_then(use_it);
+        broker.judged(id, used)
+    }
+
+    /// Reads the answer to what a broker was asked under this number.
+    fn hear<T>(
+        &mut self,
+        id: BrokerId,
+        number: i32,
+        until: Instant,
+        read: impl FnOnce(&[u8]) -> Result<T, Fault>,
+    ) -> Option<T> {
+        let broker = self.brokers.get_mut(&id)?;
+        let heard = broker.link.as_mut()?.receive(number, until).and_then(|answer| read(&answer));
+        broker.judged(id, heard)
     }
 }
 
 impl Broker {
+    /// Remembers whether the broker said what it was asked; a fault ends the connection.
+    fn judged<T>(&mut self, id: BrokerId, said: Result<T, Fault>) -> Option<T> {
+        match said {
+            Ok(said) => {
+                self.failed = None;
+                Some(said)
+            }
+            Err(fault) => {
+                let (host, port) = &self.address;
+                debug!(broker = id, host, port, reason = fault.words(), "a broker does not say what it is asked");
+                (self.link, self.failed) = (None, Some((Instant::now(), fault)));
+                None
+            }
+        }
+    }
+
     /// Whether it is to be left alone for now.
     fn rests(&self) -> bool {
         self.failed.as_ref().is_some_and(|(at, fault)| {

@@ -29,12 +29,16 @@ mod transactions;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
+use tracing::info;
+
+use source::Over;
 
 use self::stalls::Unproven;
 use crate::ledger::{Ledger, LedgerSink};
+use crate::memory::Budget;
 use crate::port::{Now, ShardOwner, Sink};
 use crate::shard::Settings;
 use crate::time::Span;
@@ -49,6 +53,9 @@ pub use promises::{Promise, Silence, promises};
 pub use pulse::feel_pulse;
 pub use topics::{Create, Facts, Stamps, Standing, Trouble, prepare, remove};
 
+/// Of brokers that were away so recently, being fenced says little; so often in that time a member joins anew.
+const MENDING: Duration = Duration::from_secs(300);
+const MENDED: usize = 3;
 /// Between two looks at the entrance.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -78,6 +85,8 @@ pub struct Connection {
     pub buffered_records: usize,
     /// How far stream time stays behind the present in silence, where somebody has set it.
     pub settle: Option<Span>,
+    /// What the process may take in memory for what passes through it.
+    pub memory: Budget,
 }
 
 /// What a worker waits for before it takes a place in its group: at once, or when a standby is to take over.
@@ -123,9 +132,12 @@ pub fn drive(
     let membership = Arc::new(transactions::Membership::default());
     let mut log =
         transactions::KafkaTransactions::connect(Arc::clone(connection), facts, worker, Arc::clone(&membership), stop)?;
-    let restorer = restore::Restorer::start(Arc::clone(connection), Arc::clone(ledger), Arc::clone(entrance), stop)?;
     let unproven = connection.unproven(facts);
-    let consumer = source::connect(connection, unproven, worker, restorer, ledger, stop)?;
+    let connect = || {
+        let restorer = restore::Restorer::start(Arc::clone(connection), Arc::clone(ledger), Arc::clone(entrance), stop)?;
+        source::connect(connection, unproven, facts, worker, restorer, ledger, stop)
+    };
+    let mut consumer = connect()?;
     membership.set(&consumer);
     entrance.pass(stop);
     if stop.load(Ordering::Acquire) {
@@ -136,8 +148,26 @@ pub fn drive(
     // Names this process's attempts to commit among those of all that ever used the transactional id.
     let name = uuid::Uuid::new_v4().simple().to_string();
     let sink = LedgerSink::new(Arc::clone(ledger), log, name).with_compacted(facts.compacted.clone());
-    consumer.context().set_owner(make_owner(Box::new(sink)));
-    source::drive(connection, unproven, &consumer, now, stop)
+    let owner = make_owner(Box::new(sink));
+    let mut mended = Vec::new();
+    loop {
+        consumer.context().set_owner(Arc::clone(&owner));
+        let reason = match source::drive(connection, unproven, &consumer, now, stop) {
+            Ok(()) => return Ok(()),
+            Err(Over::Unable(reason)) => return Err(reason),
+            Err(Over::Fenced(reason)) => reason,
+        };
+        // After an outage the brokers may take one member for two, and fence it. Otherwise somebody has taken its place.
+        mended.retain(|mended: &Instant| mended.elapsed() < MENDING);
+        if !consumer.context().were_brokers_away(MENDING) || mended.len() >= MENDED {
+            return Err(reason);
+        }
+        mended.push(Instant::now());
+        info!(reason, "the brokers were away and have fenced this member: it joins its group anew");
+        drop(consumer);
+        consumer = connect()?;
+        membership.set(&consumer);
+    }
 }
 
 impl Connection {

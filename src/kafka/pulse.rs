@@ -33,9 +33,8 @@ pub fn feel_pulse(connection: &Connection, vitals: &Arc<Vitals>, stop: Arc<Atomi
                 Ok(_) => vitals.brokers_answered(),
                 Err(error) => vitals.brokers_are_silent(&client.context().last_error().unwrap_or_else(|| error.to_string())),
             }
-            // What it reports waits to be asked for.
-            while client.poll(Duration::ZERO).is_some() {}
-            std::thread::sleep(INTERVAL);
+            // What it reports waits to be taken, and would pile up.
+            let _ = client.poll(INTERVAL);
         }
     };
     let thread = std::thread::Builder::new().name("sillage-pulse".to_owned()).spawn(ask);

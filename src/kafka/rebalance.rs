@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
@@ -23,6 +23,7 @@ use super::restore::Restorer;
 use super::{Connection, Protocol, batch, client};
 use crate::ledger::Ledger;
 use crate::ledger::group::{Ask, End, Event, Member, Notice, Partition, Terms};
+use crate::memory::Waiting;
 use crate::metrics;
 use crate::port::{ShardId, ShardOwner};
 use crate::time::Span;
@@ -49,6 +50,8 @@ pub(super) struct RebalanceHandler {
     stop: Arc<AtomicBool>,
     /// Whether partitions came since this was last asked for: what they fetch waits with them.
     came: AtomicBool,
+    /// When it was last heard that no broker can be reached.
+    away: Mutex<Option<Instant>>,
     held: Mutex<Held>,
 }
 
@@ -68,12 +71,18 @@ impl RebalanceHandler {
         ledger: Arc<Ledger>,
         stop: Arc<AtomicBool>,
     ) -> Self {
-        let (protocol, start, buffered_records) = (connection.protocol, connection.start, connection.buffered_records);
-        let member = Member::new(Arc::clone(&ledger), Terms { protocol, start, buffered_records, unproven_silence });
+        let terms = Terms {
+            protocol: connection.protocol,
+            start: connection.start,
+            buffered_records: connection.buffered_records,
+            waiting_bytes: connection.memory.waiting(),
+            unproven_silence,
+        };
+        let member = Member::new(Arc::clone(&ledger), terms);
         let held = Mutex::new(Held { member, restorer, ends: None });
         let (topics, owner, begun) = (ledger.topics(), OnceLock::new(), Instant::now());
-        let came = AtomicBool::new(false);
-        RebalanceHandler { connection, ledger, topics, owner, begun, stop, came, held }
+        let (came, away) = (AtomicBool::new(false), Mutex::new(None));
+        RebalanceHandler { connection, ledger, topics, owner, begun, stop, came, away, held }
     }
 
     /// The worker that is told; once.
@@ -115,6 +124,19 @@ impl RebalanceHandler {
         self.held().member.failure(self.begun.elapsed()).map(ToOwned::to_owned)
     }
 
+    /// Whether no broker could be reached at some time of so long.
+    pub(super) fn were_brokers_away(&self, within: Duration) -> bool {
+        let away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        away.is_some_and(|away| away.elapsed() < within)
+    }
+
+    /// Gives up everything without a commit, because it is somebody else's.
+    pub(super) fn abandon(&self, consumer: &GroupConsumer) {
+        let held = self.held().member.held();
+        // The client can do nothing more, and need not.
+        let _ = self.tell(consumer, Event::Lost(held));
+    }
+
     /// Gives up everything, with a commit, because the worker ends.
     pub(super) fn release(&self, consumer: &GroupConsumer) -> Result<(), String> {
         self.tell(consumer, Event::Stopping)?;
@@ -139,8 +161,8 @@ impl RebalanceHandler {
         self.held().ends.as_ref().map_or_else(Vec::new, Ends::answers)
     }
 
-    /// How many records wait for their turn, of each partition of the shards that are owned.
-    pub(super) fn buffered(&self) -> Vec<(Partition, usize)> {
+    /// What waits for its turn, of each partition of the shards that are owned.
+    pub(super) fn buffered(&self) -> Vec<(Partition, Waiting)> {
         let owned = self.held().member.owned().clone();
         let (owner, topics) = (self.owner(), 0..self.topics.len());
         let partitions = owned.into_iter().flat_map(|shard| topics.clone().map(move |input| (input, shard)));
@@ -273,6 +295,9 @@ impl ClientContext for RebalanceHandler {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.away.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         client::report(&error, reason);
     }
 

@@ -2,29 +2,34 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::batch::{Batch, Place, Record, Records};
+use super::batch::{Batch, Fault, Place, Record, Records};
 use super::ends::Ends;
 use super::rebalance::{GroupConsumer, RebalanceHandler};
 use super::restore::Restorer;
 use super::stalls::Unproven;
-use super::{Connection, Protocol, client};
+use super::{Connection, Facts, Protocol, client};
 use crate::ledger::Ledger;
-use crate::ledger::group::Event;
+use crate::ledger::group::{Event, Partition};
 use crate::port::{Now, Origin, RawRecord, ShardOwner, Stamped};
 use crate::time::Timestamp;
 
 /// How long to wait for a first record: deadlines are looked at in between.
 const WAIT: Duration = Duration::from_millis(10);
+/// A worker that has not served its group for so long was kept by something.
+const KEPT: Duration = Duration::from_secs(1);
+/// It has taken in all that waits when nothing is left for so long.
+const CATCHING_UP: Duration = Duration::from_millis(100);
 
 /// A consumer that knows the brokers, but takes no part in its group yet.
 pub(super) fn connect(
     connection: &Arc<Connection>,
     unproven: Unproven,
+    facts: &Facts,
     worker: usize,
     restorer: Restorer,
     ledger: &Arc<Ledger>,
@@ -32,8 +37,22 @@ pub(super) fn connect(
 ) -> Result<Arc<GroupConsumer>, String> {
     let (stop, ledger) = (Arc::clone(stop), Arc::clone(ledger));
     let handler = RebalanceHandler::new(Arc::clone(connection), unproven.silence, restorer, ledger, stop);
-    let made = client::consumer(connection, worker).create_with_context(handler);
+    let made = client::consumer(connection, worker, facts.producer_bytes).create_with_context(handler);
     made.map(Arc::new).map_err(|error| format!("cannot make a consumer: {error}"))
+}
+
+/// Why a consumer cannot go on.
+pub(super) enum Over {
+    /// Somebody has its name in the group. Nothing of what it was given is its own any more.
+    Fenced(String),
+    /// Something else.
+    Unable(String),
+}
+
+impl From<String> for Over {
+    fn from(reason: String) -> Self {
+        Over::Unable(reason)
+    }
 }
 
 pub(super) fn drive(
@@ -42,19 +61,24 @@ pub(super) fn drive(
     consumer: &Arc<GroupConsumer>,
     now: &Now,
     stop: &Arc<AtomicBool>,
-) -> Result<(), String> {
+) -> Result<(), Over> {
     let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(|error| format!("cannot subscribe: {error}"))?;
     consumer.context().watch(Ends::start(connection, unproven, now)?);
     let records = Records::new(consumer, consumer.context().topics())?;
     let batch = records.batch();
-    let mut source = Source { connection, consumer, records, batch };
+    let mut source = Source { connection, consumer, records, batch, served: Instant::now() };
     let ended = loop {
         if stop.load(Ordering::Acquire) {
             break Ok(());
         }
-        if let Err(reason) = source.round() {
-            break Err(reason);
+        match source.round() {
+            Ok(()) => {}
+            Err(Over::Fenced(reason)) => {
+                consumer.context().abandon(consumer);
+                return Err(Over::Fenced(reason));
+            }
+            Err(Over::Unable(reason)) => break Err(reason),
         }
     };
     let released = consumer.context().release(consumer);
@@ -64,7 +88,7 @@ pub(super) fn drive(
         Protocol::Classic => {}
         Protocol::Consumer => consumer.unsubscribe(),
     }
-    ended.and(released)
+    Ok(ended.and(released)?)
 }
 
 struct Source<'a> {
@@ -72,32 +96,49 @@ struct Source<'a> {
     consumer: &'a Arc<GroupConsumer>,
     records: Records<'a, RebalanceHandler>,
     batch: Batch<'a>,
+    /// When the group was served last.
+    served: Instant,
 }
 
 impl Source<'_> {
-    fn round(&mut self) -> Result<(), String> {
+    fn round(&mut self) -> Result<(), Over> {
         self.serve_group()?;
         self.records.take(WAIT, &mut self.batch);
         self.hand_over()?;
         let handler = self.consumer.context();
         if let Some(reason) = handler.failure() {
-            return Err(reason);
+            return Err(reason.into());
         }
         handler.seat_restored(self.consumer)?;
         self.tell_ends()?;
         handler.owner().turn()?;
         handler.set_parked_aside(self.consumer)?;
-        handler.tell(self.consumer, Event::Buffered(handler.buffered()))
+        Ok(handler.tell(self.consumer, Event::Buffered(handler.buffered()))?)
     }
 
     /// Lets partitions come and go: between two batches, so that none holds what has gone.
-    fn serve_group(&self) -> Result<(), String> {
-        match self.consumer.poll(Duration::ZERO) {
-            None => {}
-            Some(Err(error)) => self.judge(&error)?,
-            // It is in nobody's hands then; it is read again from where the shard stands.
-            Some(Ok(_)) => return Err("a record came outside of a batch".to_owned()),
+    ///
+    /// What the client reports waits in one queue with what the group says, several reports a second while brokers are away. A worker
+    /// that was kept by a commit for long takes in all of it at once: one report a round, it would hear for minutes that it owns
+    /// what the group has long taken away.
+    fn serve_group(&mut self) -> Result<(), Over> {
+        let (begun, kept) = (Instant::now(), self.served.elapsed() > KEPT);
+        let patience = if kept { CATCHING_UP } else { Duration::ZERO };
+        loop {
+            let asked = Instant::now();
+            match self.consumer.poll(patience) {
+                // Something else than an error may have been taken: a poll that has found nothing has waited.
+                None if asked.elapsed() >= patience => break,
+                None => {}
+                Some(Err(error)) => self.judge(&error)?,
+                // It is in nobody's hands then; it is read again from where the shard stands.
+                Some(Ok(_)) => return Err("a record came outside of a batch".to_owned().into()),
+            }
+            if begun.elapsed() > KEPT {
+                break;
+            }
         }
+        self.served = Instant::now();
         if self.consumer.context().have_partitions_come() {
             let assigned = self.consumer.assignment();
             self.records.forward(&assigned.map_err(|error| format!("cannot read the assignment: {error}"))?)?;
@@ -105,17 +146,21 @@ impl Source<'_> {
         Ok(())
     }
 
-    fn hand_over(&self) -> Result<(), String> {
+    fn hand_over(&self) -> Result<(), Over> {
         let handler = self.consumer.context();
         // Within a batch no partition comes or goes.
         let mut taken: Option<(i32, bool)> = None;
+        let mut refused = Vec::new();
         let mut owner = handler.owner();
         owner.begin_batch();
         for message in self.batch.iter() {
             let record = match message {
                 Ok(record) => record,
                 Err(fault) => {
-                    self.judge(&fault.error)?;
+                    match self.refusal(&fault) {
+                        Some(refusal) => refused.push(refusal),
+                        None => self.judge(&fault.error)?,
+                    }
                     continue;
                 }
             };
@@ -129,6 +174,9 @@ impl Source<'_> {
             }
         }
         drop(owner);
+        for (partition, reason) in refused {
+            handler.tell(self.consumer, Event::Refused(partition, reason))?;
+        }
         for Place { topic, partition, offset } in self.batch.interruptions() {
             handler.tell(self.consumer, Event::Interrupted((topic, partition.unsigned_abs()), offset))?;
         }
@@ -148,16 +196,41 @@ impl Source<'_> {
         }
     }
 
+    /// A batch that the client cannot read now or ever: the partition, and what to do.
+    fn refusal(&self, fault: &Fault) -> Option<(Partition, String)> {
+        let KafkaError::MessageConsumption(code) = fault.error else { return None };
+        let Place { topic, partition, offset } = fault.place?;
+        let hopeless = [
+            RDKafkaErrorCode::BadCompression,
+            RDKafkaErrorCode::BadMessage,
+            RDKafkaErrorCode::InvalidMessage,
+            RDKafkaErrorCode::MessageSizeTooLarge,
+            RDKafkaErrorCode::NotImplemented,
+        ];
+        let name = &self.consumer.context().topics()[topic];
+        hopeless.contains(&code).then(|| {
+            let reason = format!(
+                "the client cannot read the batch at offset {offset} of {name}, partition {partition} ({code}): it is damaged, \
+                 or larger than `receive.message.max.bytes` when it is decompressed; see docs/kafka.md, \"A batch that cannot be \
+                 read\""
+            );
+            ((topic, partition.unsigned_abs()), reason)
+        })
+    }
+
     /// What the client cannot mend by itself ends the worker.
-    fn judge(&self, error: &KafkaError) -> Result<(), String> {
+    fn judge(&self, error: &KafkaError) -> Result<(), Over> {
         match error {
-            KafkaError::MessageConsumptionFatal(_) => Err(format!("the consumer cannot go on: {error}")),
+            KafkaError::MessageConsumptionFatal(code) => {
+                let reason = format!("the consumer cannot go on: {error}");
+                Err(if *code == RDKafkaErrorCode::FencedInstanceId { Over::Fenced(reason) } else { Over::Unable(reason) })
+            }
             KafkaError::MessageConsumption(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
                 // At the next start it is known which shard that is: it is parked then, and the others go on.
-                Err(format!(
+                Err(Over::Unable(format!(
                     "a position lies outside what an input still holds (retention has deleted it?): {error}; start again, and \
                      see docs/kafka.md, \"When the state log does not fit\""
-                ))
+                )))
             }
             _ => {
                 client::report(error, "the consumer");

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::channel;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -35,18 +35,17 @@ const NEVER: Duration = Duration::from_secs(5);
 /// Between two tries at something that failed.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The consumer whose group the offsets are committed for; set once it exists.
+/// The consumer whose group the offsets are committed for; set once it exists, and again with each that takes its place.
 #[derive(Default)]
-pub(super) struct Membership(OnceLock<Weak<GroupConsumer>>);
+pub(super) struct Membership(Mutex<Weak<GroupConsumer>>);
 
 impl Membership {
     pub(super) fn set(&self, consumer: &Arc<GroupConsumer>) {
-        // Set once, by `drive`; a second consumer would be a second worker.
-        let _ = self.0.set(Arc::downgrade(consumer));
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(consumer);
     }
 
     fn consumer(&self) -> Option<Arc<GroupConsumer>> {
-        self.0.get().and_then(Weak::upgrade)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).upgrade()
     }
 }
 

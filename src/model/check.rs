@@ -27,6 +27,8 @@ use crate::model::written::{self, Name, Recovery, Wait, Written};
 use crate::time::Span;
 use crate::yaml;
 
+pub use imports::MAX_IMPORTS;
+
 use conditions::Conditions;
 use groups::Groups;
 use segments::Segments;

@@ -131,6 +131,8 @@ pub struct EpisodeKind {
     pub abandoned_at: Option<Expression>,
     /// For so long after an abandonment, completing recovers it.
     pub recovered_within: Span,
+    /// For so long ids of what ended are remembered, and what was abandoned can be taken up again.
+    pub remembered_for: Span,
     /// A completing touchpoint with an unknown id completes nothing.
     pub strict: bool,
     /// Every touchpoint of the customer is progress, not only the listed types (rule 12).

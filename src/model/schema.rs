@@ -213,6 +213,11 @@ static EPISODE: Closed = Closed {
         key("abandoned after", Holds::Wait, "After so long without progress it is abandoned. Without it, never."),
         key("abandoned at", Holds::Line, "Abandoned at this instant, whatever progress comes."),
         key("recovered within", Holds::Span, "So long after an abandonment, completing it is a recovery. By default 7d."),
+        key(
+            "remembered for",
+            Holds::Span,
+            "So long its ids are remembered after it ended, and an abandoned one can be taken up again. By default 30d, or the recovery window where that is longer.",
+        ),
         key("strict", Holds::Flag, "A completing touchpoint whose id is unknown completes nothing."),
     ],
     required: &["known by", "opens"],

@@ -262,6 +262,7 @@ impl Judge {
         if still.is_empty() {
             return None;
         }
+        still.sort_unstable();
         let seconds = longest.as_secs();
         let named: Vec<String> = still.iter().take(NAMED).map(ToString::to_string).collect();
         let more = match still.len().saturating_sub(NAMED) {

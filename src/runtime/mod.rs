@@ -4,5 +4,6 @@ pub mod clock;
 pub mod crew;
 pub mod hangup;
 mod health;
+pub mod machine;
 pub mod service;
 pub mod standby;

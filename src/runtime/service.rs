@@ -116,6 +116,10 @@ impl Life {
             std::fs::write(&file, address.to_string())
                 .map_err(|error| unable(&format!("cannot write {}", file.display()), error))?;
         }
+        let lookup = Arc::new(Lookup::limited(config.state_memory));
+        metrics::state_limit(config.state_memory);
+        let budget = config.budget().bytes >> 20;
+        info!(budget_mib = budget, state_mib = config.state_memory >> 20, "memory");
         let stop = Stop::default();
         let signals = heed_signals(&runtime, &stop)?;
         Ok(Life {
@@ -129,7 +133,7 @@ impl Life {
             metrics,
             signals,
             stop,
-            lookup: Arc::new(Lookup::default()),
+            lookup,
             entrance: Arc::default(),
             standing: Standing::default(),
         })
@@ -316,10 +320,16 @@ impl Life {
             mapping: self.mapping(),
             format: self.config.input_format,
             limits: self.config.limits,
+            memory: match &self.config.log {
+                Log::Embedded(_) => self.config.budget().http_with_touchpoints(),
+                Log::Kafka(_) => self.config.budget().http_for_questions(),
+            },
             now: self.clock.handle(),
             hosts: self.config.hosts.clone(),
             origins: self.config.origins.clone(),
             trusted_proxies: self.config.trusted_proxies.clone(),
+            tokens: self.config.tokens.clone(),
+            load_limits: http::LoadLimits::default(),
             erasing: self.config.allow_erase,
             loading: self.config.allow_history,
         };

@@ -68,6 +68,8 @@ pub(super) struct Arena {
     /// By class: chunks that have room.
     roomy: Vec<Vec<u32>>,
     free: Vec<u32>,
+    /// Of all chunks.
+    bytes: usize,
 }
 
 impl std::fmt::Debug for Arena {
@@ -148,6 +150,7 @@ impl Arena {
     }
 
     fn add(&mut self, chunk: Chunk) -> usize {
+        self.bytes += chunk.bytes.len();
         match self.free.pop() {
             Some(number) => {
                 self.chunks[number as usize] = chunk;
@@ -190,7 +193,7 @@ impl Arena {
         let size = chunk.size as usize;
         chunk.used -= 1;
         if chunk.used == 0 {
-            chunk.bytes = Box::default();
+            self.bytes -= std::mem::take(&mut chunk.bytes).len();
             if std::mem::take(&mut chunk.listed) {
                 self.roomy[class(size).0].retain(|roomy| *roomy as usize != number);
             }
@@ -207,9 +210,8 @@ impl Arena {
     }
 
     /// Bytes of all chunks.
-    #[cfg(test)]
-    fn bytes(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 }
 

@@ -146,8 +146,8 @@ impl Customers {
         true
     }
 
-    /// Puts in the image of a customer that the open transaction changes.
-    pub(super) fn put(&mut self, slot: Slot, customer: &Customer, undo: super::Undo) {
+    /// Puts in the image of a customer that the open transaction changes. Returns its bytes.
+    pub(super) fn put(&mut self, slot: Slot, customer: &Customer, undo: super::Undo) -> usize {
         self.packed.clear();
         let known = self.rows[slot.index()].image;
         match (!known.is_none()).then(|| identity_bytes(self.arena.get(known))) {
@@ -158,6 +158,7 @@ impl Customers {
         customer.pack_rest(&mut self.words, &mut self.packed);
         let image = self.arena.insert(&self.packed);
         self.replace(slot, image, undo);
+        self.packed.len()
     }
 
     /// The last step of a customer's window, where there is one.
@@ -341,6 +342,12 @@ impl Customers {
     /// How many customers there are, as last committed.
     pub fn len(&self) -> usize {
         self.committed
+    }
+
+    /// The bytes of memory that they take, what the open transaction adds included. The dictionary, which is small, is not
+    /// counted.
+    pub fn bytes(&self) -> usize {
+        self.arena.bytes() + self.rows.capacity() * size_of::<Row>() + self.index.allocation_size()
     }
 
     /// Whether there is nobody.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use std::collections::VecDeque;
 
+use crate::memory::Waiting;
 use crate::time::Timestamp;
 use crate::touchpoint::{Identity, Touchpoint};
 
@@ -16,6 +17,29 @@ pub struct Buffered {
     pub log_time: Timestamp,
     /// What it holds.
     pub body: Body,
+}
+
+impl Buffered {
+    /// Roughly the bytes of memory that it takes while it waits.
+    pub fn bytes(&self) -> usize {
+        let texts = |texts: &Unusable| {
+            let length = |bytes: &Option<Vec<u8>>| bytes.as_ref().map_or(0, Vec::len);
+            texts.reason.len() + length(&texts.key) + length(&texts.value)
+        };
+        let body = match &self.body {
+            Body::Touchpoint(touchpoint) => touchpoint.bytes(),
+            Body::Unusable(unusable) => size_of::<Unusable>() + texts(unusable),
+            Body::Erasure(erasure) => size_of::<Erasure>() + erasure.who.iter().map(Identity::bytes).sum::<usize>(),
+        };
+        size_of::<Held>() + body
+    }
+}
+
+/// A record with the bytes that it takes.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) record: Buffered,
+    pub(super) bytes: usize,
 }
 
 /// What a record holds.
@@ -78,7 +102,9 @@ pub(super) enum Reach {
 }
 
 struct One {
-    buffer: VecDeque<Buffered>,
+    buffer: VecDeque<Held>,
+    /// What is in `buffer` takes so many bytes.
+    bytes: usize,
     applied: Position,
     /// The offset after the last record that was handed over.
     received: i64,
@@ -104,7 +130,7 @@ impl One {
     /// input: whoever asks for an erasure is not waited for.
     fn frontier(&self) -> Timestamp {
         match (self.buffer.front(), self.holds) {
-            (Some(record), _) => record.log_time,
+            (Some(next), _) => next.record.log_time,
             (None, Holds::StreamTime) => self.proven.max(self.applied.log_time),
             (None, Holds::Nothing) => Timestamp::MAX,
         }
@@ -126,6 +152,7 @@ impl Inputs {
     pub(super) fn new(positions: &[Position], control: Control) -> Self {
         let one = |applied: &Position| One {
             buffer: VecDeque::new(),
+            bytes: 0,
             applied: *applied,
             received: i64::MIN,
             latest: applied.log_time,
@@ -153,14 +180,17 @@ impl Inputs {
         let one = &mut self.0[input];
         if record.offset >= one.received {
             one.received = record.offset + 1;
-            one.buffer.push_back(record);
+            let bytes = record.bytes();
+            one.bytes += bytes;
+            one.buffer.push_back(Held { record, bytes });
         }
     }
 
     /// Puts an undone record back where it came from: before everything that waits.
-    pub(super) fn put_back(&mut self, input: usize, record: Buffered) {
+    pub(super) fn put_back(&mut self, input: usize, held: Held) {
         let one = &mut self.0[input];
-        one.buffer.push_front(record);
+        one.bytes += held.bytes;
+        one.buffer.push_front(held);
         one.looked_at = 0;
     }
 
@@ -179,8 +209,13 @@ impl Inputs {
         }
     }
 
-    pub(super) fn buffered(&self, input: usize) -> usize {
-        self.0[input].buffer.len()
+    pub(super) fn buffered(&self, input: usize) -> Waiting {
+        let one = &self.0[input];
+        Waiting { records: one.buffer.len(), bytes: one.bytes as u64 }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.iter().map(|one| one.bytes as u64).sum()
     }
 
     pub(super) fn positions(&self) -> Vec<Position> {
@@ -209,7 +244,7 @@ impl Inputs {
 
     /// The input of the record that [`Inputs::reach`] spoke of.
     fn next_input(&self) -> Option<usize> {
-        let heads = self.0.iter().enumerate().filter_map(|(index, one)| Some((one.buffer.front()?.log_time, index)));
+        let heads = self.0.iter().enumerate().filter_map(|(index, one)| Some((one.buffer.front()?.record.log_time, index)));
         heads.min().map(|(_, index)| index)
     }
 
@@ -219,18 +254,20 @@ impl Inputs {
         let ahead = self.next_input().filter(|index| self.0[*index].looked_at == 0).map(|index| {
             let one = &mut self.0[index];
             one.looked_at = one.buffer.len().min(most);
-            one.buffer.iter().take(one.looked_at)
+            one.buffer.iter().take(one.looked_at).map(|held| &held.record)
         });
         ahead.into_iter().flatten()
     }
 
     /// Takes the record that [`Inputs::reach`] spoke of.
-    pub(super) fn pop(&mut self) -> Option<(usize, Buffered)> {
+    pub(super) fn pop(&mut self) -> Option<(usize, Held)> {
         let index = self.next_input()?;
         let one = &mut self.0[index];
-        let record = one.buffer.pop_front()?;
+        let held = one.buffer.pop_front()?;
+        let record = &held.record;
+        one.bytes -= held.bytes;
         one.looked_at = one.looked_at.saturating_sub(1);
         one.applied = Position { offset: record.offset + 1, log_time: record.log_time };
-        Some((index, record))
+        Some((index, held))
     }
 }

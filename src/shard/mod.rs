@@ -21,6 +21,7 @@ use smallvec::SmallVec;
 
 use crate::journey::packed::Words;
 use crate::journey::{Applied, Customer, Outcome, Received, Refusals, Retelling, Rules, StepCounts};
+use crate::memory::Waiting;
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
@@ -30,7 +31,7 @@ pub use frontier::{Body, Buffered, Control, Erasure, ErasureScope, Position, Unu
 pub use slot::Slot;
 
 use census::Census;
-use frontier::{Inputs, Reach};
+use frontier::{Held, Inputs, Reach};
 use refresh::RefreshCycle;
 use wheel::Wheel;
 
@@ -54,6 +55,8 @@ pub struct Settings {
     pub control: Control,
     /// Records applied and deadlines fired that say something, per transaction before a commit is asked for.
     pub decisions_per_transaction: usize,
+    /// Bytes of records and of customers' states that a transaction may hold before a commit is asked for.
+    pub transaction_bytes: usize,
     /// Whether transactions can be aborted.
     pub undo: Undo,
     /// Whether the log holds every change of the state, so that it must be written anew in turn.
@@ -62,6 +65,8 @@ pub struct Settings {
 
 /// At most so many touchpoints that are over are kept, to be filled again: as many as a transaction has by default.
 const MAX_SPARE: usize = 20_000;
+/// One that takes more bytes is not kept.
+const LARGEST_SPARE: usize = 2 << 10;
 
 /// So many records are looked ahead at once: as many cache misses as a core has in flight, and not so many that what was
 /// fetched is gone again before it is used.
@@ -96,6 +101,7 @@ impl Default for Settings {
             forget_after: None,
             control: Control::AmongTouchpoints,
             decisions_per_transaction: 20_000,
+            transaction_bytes: 64 << 20,
             undo: Undo::Kept,
             state_log: StateLog::Latest,
         }
@@ -243,13 +249,15 @@ pub struct Shard {
     committed: Progress,
     phase: Phase,
     /// Records applied in the open transaction, to be applied again if it is undone.
-    applied: Vec<(usize, Buffered)>,
+    applied: Vec<(usize, Held)>,
     /// Touchpoints that are over, until somebody reclaims them.
     #[expect(clippy::vec_box, reason = "records that wait hold boxes")]
     spare: Vec<Box<Touchpoint>>,
     /// The customer being worked on, one after the other.
     hand: Customer,
     decisions: usize,
+    /// Bytes of what they hold: records, and states.
+    open_bytes: usize,
     counts: Counts,
     /// The record being applied: input and offset.
     applying: Option<(usize, i64)>,
@@ -291,6 +299,7 @@ impl Shard {
             spare: Vec::new(),
             hand: Customer::default(),
             decisions: 0,
+            open_bytes: 0,
             counts: Counts::default(),
             applying: None,
             leaving: 0,
@@ -417,12 +426,28 @@ impl Shard {
 
     /// Whether the open transaction is full: nothing more is decided until it is committed.
     pub fn is_full(&self) -> bool {
-        self.decisions >= self.settings.decisions_per_transaction
+        self.decisions >= self.settings.decisions_per_transaction || self.is_heavy()
     }
 
-    /// Records received and not applied yet, of one input.
-    pub fn buffered(&self, input: usize) -> usize {
+    /// Whether the open transaction holds as many bytes as it may. Where nothing is undone, nothing is held.
+    fn is_heavy(&self) -> bool {
+        let heavy = self.open_bytes >= self.settings.transaction_bytes;
+        heavy && self.settings.undo == Undo::Kept && self.is_dirty()
+    }
+
+    /// Bytes of what the open transaction holds: records applied, and the states of customers that it changed.
+    pub fn open_bytes(&self) -> usize {
+        self.open_bytes
+    }
+
+    /// What was received and is not applied yet, of one input.
+    pub fn buffered(&self, input: usize) -> Waiting {
         self.inputs.buffered(input)
+    }
+
+    /// Bytes of what was received and is not applied yet, of all inputs.
+    pub fn waiting_bytes(&self) -> u64 {
+        self.inputs.bytes()
     }
 
     /// Decided up to this instant.
@@ -491,8 +516,8 @@ impl Shard {
                         return;
                     }
                     self.warm_up();
-                    if let Some((input, record)) = self.inputs.pop() {
-                        self.apply(input, record, actions);
+                    if let Some((input, held)) = self.inputs.pop() {
+                        self.apply(input, held, actions);
                     }
                 }
             }
@@ -564,7 +589,7 @@ impl Shard {
             }
             let awaited = hand.next_deadline();
             self.moved.add(&hand, awaited);
-            self.customers.put(slot, &hand, undo);
+            self.open_bytes += self.customers.put(slot, &hand, undo);
             if !self.scratch.is_empty() {
                 self.decided_at(deadline);
             }
@@ -580,9 +605,11 @@ impl Shard {
         self.stream_time = Some(self.stream_time.map_or(deadline, |now| now.max(deadline)));
     }
 
-    fn apply(&mut self, input: usize, record: Buffered, actions: &mut Vec<Action>) {
+    fn apply(&mut self, input: usize, held: Held, actions: &mut Vec<Action>) {
+        let record = &held.record;
         self.applying = Some((input, record.offset));
         self.decisions += 1;
+        self.open_bytes += held.bytes;
         self.counts.applied += 1;
         match &record.body {
             Body::Touchpoint(touchpoint) => self.apply_touchpoint(touchpoint, record.log_time, actions),
@@ -593,14 +620,15 @@ impl Shard {
             Body::Erasure(erasure) => self.erase(erasure, actions),
         }
         match self.settings.undo {
-            Undo::Kept => self.applied.push((input, record)),
-            Undo::Never => self.spare(record),
+            Undo::Kept => self.applied.push((input, held)),
+            Undo::Never => self.spare(held),
         }
     }
 
     /// Keeps the memory of a record that is over.
-    fn spare(&mut self, record: Buffered) {
-        if let Body::Touchpoint(touchpoint) = record.body
+    fn spare(&mut self, held: Held) {
+        if let Body::Touchpoint(touchpoint) = held.record.body
+            && held.bytes <= LARGEST_SPARE
             && self.spare.len() < MAX_SPARE
         {
             self.spare.push(touchpoint);
@@ -614,6 +642,7 @@ impl Shard {
         if self.customers.open(slot, &mut hand) {
             let awaited = hand.next_deadline();
             self.moved.subtract(&hand, awaited);
+            hand.show_namesakes(touchpoint, self.customers.words());
         } else {
             hand.begin(&touchpoint.identity);
         }
@@ -637,7 +666,7 @@ impl Shard {
             Applied::Duplicate => self.counts.duplicates += 1,
         }
         if applied != Applied::Duplicate {
-            self.customers.put(slot, &hand, self.settings.undo);
+            self.open_bytes += self.customers.put(slot, &hand, self.settings.undo);
             self.publish(log_time, actions);
         }
         if joined && self.settings.state_log == StateLog::Changes {
@@ -725,9 +754,10 @@ impl Shard {
         }
         self.leaving = 0;
         let mut applied = std::mem::take(&mut self.applied);
-        applied.drain(..).for_each(|(_, record)| self.spare(record));
+        applied.drain(..).for_each(|(_, held)| self.spare(held));
         self.applied = applied;
         self.decisions = 0;
+        self.open_bytes = 0;
     }
 
     fn settle_aborted(&mut self) {
@@ -752,8 +782,8 @@ impl Shard {
         }
         self.moved.clear();
         self.leaving = 0;
-        for (input, record) in self.applied.drain(..).rev() {
-            self.inputs.put_back(input, record);
+        for (input, held) in self.applied.drain(..).rev() {
+            self.inputs.put_back(input, held);
         }
         self.inputs.rewind(&self.committed.positions);
         self.stream_time = self.committed.stream_time;
@@ -761,6 +791,7 @@ impl Shard {
         self.retelling.counted = StepCounts::default();
         self.retelling.refusals.clear();
         self.decisions = 0;
+        self.open_bytes = 0;
     }
 }
 

@@ -5,14 +5,10 @@
 
 use compact_str::CompactString;
 
-use super::written::{Scalar, cut};
 use crate::model::written::Kind;
 use crate::model::{Declared, Model};
 use crate::time::Zone;
 use crate::touchpoint::{Currency, Decimal, Value};
-
-/// What an example shows of a text, in bytes.
-const EXAMPLE_BYTES: usize = 40;
 
 /// A part of a record that was lost, or mended so that the rest is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,20 +181,6 @@ impl Expected {
             Expected::ID => Some("an id"),
             other => other.misses_by_trying(&Value::Text("[]".into())).or(Some("a value")),
         }
-    }
-}
-
-/// How a value is written, so that somebody finds it again.
-pub(super) fn example(value: &Scalar<'_>) -> CompactString {
-    match value {
-        Scalar::Text(text) => {
-            let shown = cut(text, EXAMPLE_BYTES);
-            compact_str::format_compact!("{shown:?}{}", if shown.len() < text.len() { "…" } else { "" })
-        }
-        Scalar::Whole(number) => compact_str::format_compact!("{number}"),
-        Scalar::Number(number) => compact_str::format_compact!("{number}"),
-        Scalar::Flag(flag) => compact_str::format_compact!("{flag}"),
-        Scalar::Null | Scalar::Object | Scalar::List => value.what().into(),
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) fn mend(bytes: &[u8]) -> Option<Mended> {
     let marked = bytes;
     let bytes = marked.strip_prefix(b"\xef\xbb\xbf").unwrap_or(marked);
     // UTF-16, or no text at all.
-    if bytes.contains(&0) || !bytes.trim_ascii_start().starts_with(b"{") {
+    if bytes.contains(&0) || !matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[')) {
         return None;
     }
     let text = String::from_utf8_lossy(bytes);

@@ -171,6 +171,12 @@ pub fn decode_into(
     Ok(Told { clamped, losses })
 }
 
+/// JSON with nothing in place of numbers that are none (`NaN`), which some writers put there; `None` where there are none, or where
+/// texts are broken as well. Those are for [`decode`] to judge, value by value.
+pub fn without_bad_numbers(bytes: &[u8]) -> Option<String> {
+    mend::mend(bytes).filter(|mended| mended.texts == 0 && mended.numbers > 0).map(|mended| mended.text)
+}
+
 /// Appends an outcome's bytes: in JSON one object without a line end. What does not apply is null in both formats.
 pub fn encode_outcome(format: Format, outcome: &Outcome, bytes: &mut Vec<u8>) {
     match format {

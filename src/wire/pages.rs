@@ -21,7 +21,8 @@ use crate::touchpoint::Identity;
 /// the dictionary by its number. Since version 6 a customer can have a window.
 const VERSION: u8 = 6;
 /// The oldest version that is read. In version 3 an entry of a customer was the whole state always; until version 4 a state and
-/// a change stood in postcard, and there was no dictionary.
+/// a change stood in postcard, and there was no dictionary; until version 5 packed customers ended without what came to be kept
+/// later.
 const OLDEST: u8 = 2;
 /// From this version on customers are packed.
 const PACKED: u8 = 5;

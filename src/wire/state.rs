@@ -7,9 +7,10 @@ use crate::journey::packed::{Damaged, Words};
 use crate::journey::{Customer, CustomerV2};
 use crate::touchpoint::{Identity, IdentityKind};
 
-/// Since version 4 a customer can have a window.
+/// Since version 4 a customer can have a window; version 3 remembered each id that was over by itself, and not when latest values
+/// came.
 const VERSION: u8 = 4;
-/// The version before: the state in postcard.
+/// The oldest version that is read: the state in postcard.
 const POSTCARD: u8 = 2;
 /// Version and checksum stand before the state.
 const HEAD: usize = 5;

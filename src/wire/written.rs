@@ -8,7 +8,7 @@ use std::fmt::{Display, Write};
 
 use compact_str::{CompactString, ToCompactString};
 
-use super::losses::{Expected, Loss, Lost, Misfit, example, lose};
+use super::losses::{Expected, Loss, Lost, Misfit, lose};
 use super::mend::Mended;
 use super::wanted::{Interest, Wanted};
 use super::{Arrival, Limits};
@@ -23,6 +23,9 @@ const LATEST: Timestamp = Timestamp::from_millis(253_402_128_000_000);
 const MAX_AHEAD: Span = Span::from_days(1);
 /// Whole numbers from here on are kept in digits: as a 64-bit float they would become another number.
 const INEXACT: i128 = 1_000_000_000_000_000;
+
+/// What an example shows of a text, in bytes.
+const EXAMPLE_BYTES: usize = 40;
 
 /// Dotted names have at most so many parts; objects further down are dropped.
 pub(super) const MAX_DEPTH: usize = 4;
@@ -46,7 +49,7 @@ pub(super) enum Scalar<'a> {
 }
 
 impl Scalar<'_> {
-    pub(super) fn what(&self) -> &'static str {
+    fn what(&self) -> &'static str {
         match self {
             Scalar::Null => "null",
             Scalar::Text(_) => "a text",
@@ -486,7 +489,21 @@ impl From<Part<'_>> for Value {
     }
 }
 
+/// How a value is written, so that somebody finds it again.
+fn example(value: &Scalar<'_>) -> CompactString {
+    match value {
+        Scalar::Text(text) => {
+            let shown = cut(text, EXAMPLE_BYTES);
+            compact_str::format_compact!("{shown:?}{}", if shown.len() < text.len() { "…" } else { "" })
+        }
+        Scalar::Whole(number) => compact_str::format_compact!("{number}"),
+        Scalar::Number(number) => compact_str::format_compact!("{number}"),
+        Scalar::Flag(flag) => compact_str::format_compact!("{flag}"),
+        Scalar::Null | Scalar::Object | Scalar::List => value.what().into(),
+    }
+}
+
 /// The beginning of a text, of at most so many bytes.
-pub(super) fn cut(text: &str, bytes: usize) -> &str {
+fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }

@@ -10,7 +10,8 @@ use compact_str::CompactString;
 use tracing::{debug, error, warn};
 
 use crate::journey::Outcome;
-use crate::lookup::{Lookup, Missing, SharedShard};
+use crate::lookup::{Lookup, Missing, SharedShard, TooMuch};
+use crate::memory::Waiting;
 use crate::metrics::{self, ShardMeters, WorkerMeters};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
@@ -76,6 +77,8 @@ pub struct Job {
 
 struct OwnedShard {
     shard: SharedShard,
+    /// Bytes of its customers' state, as counted last.
+    state: u64,
     meters: ShardMeters,
 }
 
@@ -124,6 +127,8 @@ pub struct Worker {
     round: usize,
     /// Whether a round since the last commit has emptied the log.
     caught_up: bool,
+    /// Bytes that the shards' open transactions hold.
+    open_bytes: usize,
     last_step: Timestamp,
     was_assigned: bool,
     meters: WorkerMeters,
@@ -160,6 +165,7 @@ impl Worker {
             commit_ended: last_commit,
             round: 0,
             caught_up: true,
+            open_bytes: 0,
             last_step: last_commit,
             was_assigned: false,
             meters: WorkerMeters::default(),
@@ -191,8 +197,14 @@ impl Worker {
         self.mend();
         if full {
             // One that does not go through is not tried again here: the log may have to tell first that the shard is gone.
-            while self.shards.get(&shard).is_some_and(|owned| owned.shard.lock().is_full()) && self.commit(&[]) {}
+            while self.is_full(shard) && self.commit(&[]) {}
         }
+    }
+
+    /// Whether the transaction is full: that of this shard, or that of all shards together, which share the memory for it.
+    fn is_full(&self, shard: ShardId) -> bool {
+        self.open_bytes >= self.job.settings.transaction_bytes
+            || self.shards.get(&shard).is_some_and(|owned| owned.shard.lock().is_full())
     }
 
     /// Hands an input to a shard and obeys. A shard that breaks an invariant is out from then on, so that a record on which it
@@ -203,8 +215,10 @@ impl Worker {
         let went = catch_unwind(AssertUnwindSafe(|| {
             let Some(owned) = self.shards.get_mut(&shard) else { return };
             let mut state = owned.shard.lock();
+            let held = state.open_bytes();
             state.handle(input, &mut self.actions);
-            full = state.is_full();
+            self.open_bytes = (self.open_bytes + state.open_bytes()).saturating_sub(held);
+            full = state.is_full() || self.open_bytes >= self.job.settings.transaction_bytes;
             drop(state);
             self.obey(shard);
         }));
@@ -403,6 +417,7 @@ impl Worker {
             }
         }
         self.keep(leaving);
+        self.count_state(dirty);
         self.finish(dirty, || Input::Committed);
         self.mend();
         for id in dirty {
@@ -425,6 +440,8 @@ impl Worker {
         for id in shards {
             self.job.lookup.remove(*id);
             if let Some(mut owned) = self.shards.remove(id) {
+                let _ = self.job.lookup.count_state(owned.state, 0);
+                self.open_bytes = self.open_bytes.saturating_sub(owned.shard.lock().open_bytes());
                 owned.meters.gone();
                 self.meters.assigned(-1);
             }
@@ -448,9 +465,30 @@ impl Worker {
         self.forget(shards);
     }
 
+    /// Counts the state of shards of which everything is committed. One whose state grows where there is no room for it is given
+    /// up: all that it has is in the log.
+    fn count_state(&mut self, shards: &[ShardId]) {
+        for id in shards {
+            let Some(owned) = self.shards.get_mut(id) else { continue };
+            let bytes = owned.shard.lock().customers().bytes() as u64;
+            let before = std::mem::replace(&mut owned.state, bytes);
+            if let Err(too_much) = self.job.lookup.count_state(before, bytes) {
+                self.forget(&[*id]);
+                self.parked.push(*id);
+                self.park(*id, no_room(too_much));
+            }
+        }
+        metrics::state(self.job.lookup.state());
+    }
+
     /// Tells what was given to this process and does not run.
     fn shortfall(&self) {
         metrics::missing(&self.job.lookup.missing());
+    }
+
+    /// Tells what waits for its turn.
+    fn tell_waiting(&self) {
+        self.shards.values().for_each(|owned| owned.meters.waiting(owned.shard.lock().waiting_bytes()));
     }
 
     /// Shards whose stream time was ahead of this worker's clock go on once the clock has come there (rule 5).
@@ -459,6 +497,16 @@ impl Worker {
         let held: Vec<ShardId> = self.shards.iter().filter_map(held).collect();
         held.into_iter().for_each(|id| self.handle(id, Input::Clock(now)));
     }
+}
+
+/// Why a shard is parked whose state has no room, and what to do.
+fn no_room(TooMuch { bytes, limit }: TooMuch) -> String {
+    format!(
+        "the state of the customers takes {} MiB and may take {} (`state_memory`): raise it, or let another process take a part of \
+         the partitions; then start again",
+        bytes >> 20,
+        limit >> 20
+    )
 }
 
 /// What a record holds.
@@ -554,10 +602,19 @@ impl ShardOwner for Worker {
             let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress);
             shard.retains_from(retain_from);
             meters.standing(shard.population(), shard.armed());
+            let state = shard.customers().bytes() as u64;
             let shard = SharedShard::new(shard);
             self.job.lookup.add(id, shard.clone());
-            if self.shards.insert(id, OwnedShard { shard, meters }).is_none() {
+            if let Some(before) = self.shards.insert(id, OwnedShard { shard, state, meters }) {
+                let _ = self.job.lookup.count_state(before.state, 0);
+            } else {
                 self.meters.assigned(1);
+            }
+            if let Err(too_much) = self.job.lookup.count_state(0, state) {
+                self.forget(&[id]);
+                self.parked.push(id);
+                self.park(id, no_room(too_much));
+                continue;
             }
             // What the owner before left overdue is decided now: it is obeyed like everything else, or the next commit would
             // hold its consequences without its outcomes.
@@ -639,8 +696,8 @@ impl ShardOwner for Worker {
         self.handle(shard, Input::CaughtUp { input, position, at });
     }
 
-    fn buffered(&self, shard: ShardId, input: usize) -> usize {
-        self.shards.get(&shard).map_or(0, |owned| owned.shard.lock().buffered(input))
+    fn buffered(&self, shard: ShardId, input: usize) -> Waiting {
+        self.shards.get(&shard).map_or_else(Waiting::default, |owned| owned.shard.lock().buffered(input))
     }
 
     fn revoking(&mut self, shards: &[ShardId]) {
@@ -649,6 +706,9 @@ impl ShardOwner for Worker {
     }
 
     fn lost(&mut self, shards: &[ShardId]) {
+        if !shards.is_empty() && std::mem::replace(&mut self.was_assigned, false) {
+            self.job.lookup.worker_waits();
+        }
         // Part of the open transaction may be theirs, so all of it is undone.
         self.abort(shards, "shards were lost");
     }
@@ -662,6 +722,7 @@ impl ShardOwner for Worker {
         self.kept.retain(|_, kept| now.since(kept.since) < KEPT);
         self.caught_up |= std::mem::take(&mut self.round) < FEW;
         if self.is_commit_due(now) {
+            self.tell_waiting();
             self.commit(&[]);
         }
         for (input, taken) in self.job.topics.iter().zip(&mut self.taken).filter(|(_, taken)| taken.records > 0) {

@@ -234,6 +234,41 @@ fn a_record_that_breaks_an_invariant_parks_its_shard_and_the_others_go_on() {
     assert!(worker.job.lookup.customer(&Identity::customer("bert")).is_none());
 }
 
+/// All of it is in the log, so that it can be read again where there is more room.
+#[test]
+fn a_shard_whose_state_has_no_room_is_committed_and_parked_and_the_others_go_on() {
+    let lookup = Arc::new(Lookup::limited(100 << 10));
+    let commits = Arc::new(Mutex::new(Vec::new()));
+    let sink = Changes { commits: Arc::clone(&commits), ..Changes::default() };
+    let mut worker = Worker::new(Job { lookup: Arc::clone(&lookup), ..job("") }, Box::new(sink));
+    worker.assigned(assigned(0..2));
+    for (offset, customer) in (0..).zip(["anna", "bert", "carl"]) {
+        touch(&mut worker, (0, offset), customer, "page.viewed", NOW);
+        worker.turn().expect("the worker goes on");
+        assert_eq!(worker.take_parked(), Vec::<ShardId>::new());
+    }
+    let alone = lookup.state();
+    touch(&mut worker, (1, 0), "dora", "page.viewed", NOW);
+    worker.turn().expect("the worker goes on");
+    assert_eq!(worker.take_parked(), [1]);
+    let missing = lookup.missing();
+    let Some(Missing::Parked(reason)) = missing.get(&1) else { panic!("{missing:?}") };
+    assert!(reason.contains("`state_memory`"), "{reason}");
+    assert_eq!(commits.lock().expect("one thread").len(), 5, "dora's first touchpoint is committed");
+    assert_eq!(lookup.state(), alone, "its memory is free");
+    touch(&mut worker, (0, 3), "emil", "page.viewed", NOW);
+    touch(&mut worker, (1, 1), "dora", "page.viewed", NOW);
+    worker.turn().expect("the worker goes on");
+    assert_eq!(worker.take_parked(), Vec::<ShardId>::new());
+    assert!(lookup.customer(&Identity::customer("emil")).is_some());
+    let alone = lookup.state();
+    // Whoever is given it again reads as much, and has no more room.
+    let mut again = assigned(1..2);
+    again[0].customers = Known::Restored(Customers::from_iter([Customer::new(Identity::customer("dora"))]));
+    worker.assigned(again);
+    assert_eq!((worker.take_parked(), lookup.state()), (vec![1], alone));
+}
+
 /// A shard that breaks while it is told that a commit went through has not undone that commit for those who are told after it.
 #[test]
 fn a_shard_that_breaks_after_a_commit_undoes_nothing_of_it_for_the_others() {

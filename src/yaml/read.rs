@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::{Entry, Node, Shape};
 use crate::diagnostic::{Faults, Place, Spanned, did_you_mean, quoted};
+use crate::memory;
 use crate::time::Span;
 
 /// The shortest and the longest duration allowed at some place.
@@ -231,6 +232,22 @@ impl<'a> Value<'a> {
                 None
             }
         }
+    }
+
+    /// A number of bytes within bounds, with a unit or without.
+    pub fn size(&self, bounds: RangeInclusive<u64>, faults: &mut Faults) -> Option<Spanned<u64>> {
+        const HELP: &str = "write bytes, or a number with a unit, such as 512MiB or 2GiB";
+        let (text, _) = self.scalar("a size", HELP, faults)?;
+        let Some(size) = memory::parse_size(text) else {
+            let cause = format!("{} must be a size, found {}", self.label, self.shown(text));
+            faults.error("Y013", self.place(), cause, HELP);
+            return None;
+        };
+        if !bounds.contains(&size) {
+            self.outside(text, &memory::show_size(*bounds.start()), &memory::show_size(*bounds.end()), faults);
+            return None;
+        }
+        Some(self.spanned(size))
     }
 
     /// `true` or `false`.

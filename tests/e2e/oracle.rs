@@ -331,7 +331,8 @@ impl Story {
     }
 
     /// A purchase completes the episodes that it names; without a known name, all open ones of its session, or of the customer
-    /// where it has no session; where none is open, the abandoned one there that it recovers.
+    /// where it has no session; where its session has none, the customer's latest; where none is open, the abandoned one there
+    /// that it recovers.
     fn complete(&mut self, kind: usize, act: &Act, ids: &BTreeSet<String>) {
         let mut numbers = self.all_named(kind, ids);
         if numbers.is_empty() && ids.is_disjoint(&self.closed[kind]) {
@@ -339,9 +340,14 @@ impl Story {
             let all_here = || self.episodes.iter().filter(here);
             numbers.extend(all_here().filter(|one| !one.watched.abandoned).map(|one| one.number));
             if numbers.is_empty() {
-                let recovers = |one: &&Episode| one.watched.abandoned && self.recovered(one, act.at).is_some();
+                numbers.extend(self.latest_open(kind, None));
+            }
+            if numbers.is_empty() {
+                let recovers =
+                    |one: &&Episode| one.kind == kind && one.watched.abandoned && self.recovered(one, act.at).is_some();
                 let latest = all_here().filter(recovers).max_by_key(|one| (one.touched, one.number));
-                numbers.extend(latest.map(|one| one.number));
+                let anywhere = self.episodes.iter().filter(recovers).max_by_key(|one| (one.touched, one.number));
+                numbers.extend(latest.or(anywhere).map(|one| one.number));
             }
         }
         self.close(kind, numbers, act, ids);

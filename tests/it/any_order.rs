@@ -204,6 +204,37 @@ fn whoever_bought_within_the_grace_was_not_left_behind() {
     }
 }
 
+/// Somebody who never rests: the anchor moves on under way, and what comes late is put in place all the same.
+#[test]
+fn steady_activity_is_told_in_order_with_a_bounded_window() {
+    for (seed, grace, most_late) in [(1, 600, 100), (2, 60, 60), (3, 86_400, 200)] {
+        let grace = Span::from_secs(grace);
+        let mut dice = Dice::new(seed);
+        let kinds = ["cart.added", "cart.viewed", "page.viewed", "product.viewed", "checkout.started", "order.completed"];
+        let story: Vec<Entered> = (0..1_200)
+            .map(|number| {
+                let at = START + Span::from_secs(number);
+                let kind = kinds[dice.between(0, 5) as usize];
+                let made = touchpoint("a", kind, at, &format!("t{number}"));
+                (with_id(made, "cart_id", &dice.between(0, 3).to_string()), at)
+            })
+            .collect();
+        let delays: Vec<i64> = story.iter().map(|_| dice.between(0, 1) * dice.between(0, most_late * 1_000)).collect();
+        let end = START + Span::from_secs(1_200) + grace + Span::from_secs(1);
+        let comes = with_end(delayed(&story, &delays), end);
+        let models = [baskets(), five_stages()];
+        let settings = Settings { settle: Span::ZERO, grace, ..Settings::default() };
+        let run = |story: &[Entered]| {
+            let (outcomes, mut world) = decide_with(settings.clone(), &models, story, &[Fate::Nothing, Fate::Commit]);
+            let steps = world.shard.take_counts().steps;
+            ((net(&outcomes), unnumbered(world.customers())), steps)
+        };
+        let ((came, steps), (expected, _)) = (run(&comes), run(&with_end(story.clone(), end)));
+        assert!(steps.out_of_order > 100 && steps.late == 0, "{steps:?}");
+        assert!(came == expected, "grace {grace}: {steps:?}");
+    }
+}
+
 /// A few numbers that are the same in each run.
 pub(crate) struct Dice(u64);
 

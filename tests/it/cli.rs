@@ -5,6 +5,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
+use sillage::embedded::{Entering, Entry, Settings, Store};
+use sillage::model;
+use sillage::runtime::clock::Clock;
+use sillage::touchpoint::Identity;
 
 fn sillage() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
@@ -95,6 +99,25 @@ fn replay_maps_fields_and_merges_files_by_time() {
 }
 
 #[test]
+fn a_basket_that_is_left_every_day_is_left_behind_once_and_what_is_noticed_is_told() {
+    let line = |day: u32, id: &str, kind: &str, cart: &str| {
+        format!(
+            "{{\"event_id\":\"{id}\",\"customer_id\":\"anna\",\"occurred_at\":\"2026-01-0{day}T10:00:00Z\",\"type\":\"{kind}\",\
+             \"properties\":{{\"cart_id\":\"{cart}\",\"value\":100,\"currency\":\"EUR\"}}}}\n"
+        )
+    };
+    let mut story: String = (1..=7).map(|day| line(day, &format!("e{day}"), "cart.added", "A")).collect();
+    // Bought under the id of another touchpoint, and then filled once more under an id that is bought.
+    story += &line(7, "e7", "order.completed", "A");
+    story += &line(8, "e8", "cart.added", "A");
+    let mut command = sillage();
+    let told = fed(command.args(["replay", "-", "--model", "tests/models/plain-five-stages.yaml"]), &story);
+    let told = text(&told.stderr);
+    assert!(told.contains("1 with the id of another of another type, 1 openings left out"), "{told}");
+    assert!(told.contains("100.00 EUR") && !told.contains("600.00 EUR") && !told.contains("700.00 EUR"), "{told}");
+}
+
+#[test]
 fn what_cannot_run_says_why_and_ends_with_two() {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("sillage.yaml");
@@ -105,7 +128,7 @@ fn what_cannot_run_says_why_and_ends_with_two() {
         ("models: [nowhere.yaml]".to_owned(), "cannot read"),
         (format!("models: [{model}]\ndirectory: /proc/none"), "/proc/none"),
         (format!("models: [{model}, {model}]"), "is listed twice"),
-        (format!("models: [{model}]\nlisten: 192.0.2.1:80"), "cannot listen on 192.0.2.1:80"),
+        (format!("models: [{model}]\nlisten: 192.0.2.1:80\ninsecure: true"), "cannot listen on 192.0.2.1:80"),
     ] {
         std::fs::write(&config, &lines).expect("written");
         let ended = sillage().args(["run", "-c"]).arg(&config).output().expect("sillage runs");
@@ -127,4 +150,43 @@ fn the_demo_shows_its_main_job_on_the_embedded_log() {
     assert!(figure("transitions") > 20 && figure("abandonments") > 0, "{told}");
     assert!(told.contains("abandons "), "the latest abandonments are told: {told}");
     assert!(!told.contains('\u{1b}'), "plain lines where there is no terminal");
+}
+
+#[test]
+fn a_backup_is_one_file_that_is_put_back_by_copying_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let configured = |directory: &str| {
+        let path = folder.path().join(format!("{directory}.yaml"));
+        let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/plain-five-stages.yaml");
+        let lines = format!("models: [{:?}]\ndirectory: {:?}\n", model, folder.path().join(directory));
+        std::fs::write(&path, lines).expect("written");
+        path
+    };
+    let (from, to, file) = (configured("from"), configured("to"), folder.path().join("backup.db"));
+    let run = |arguments: &[&str], config: &Path, more: &[&Path]| {
+        sillage().args(arguments).arg("-c").arg(config).args(more).output().expect("it ends")
+    };
+    let refused = run(&["backup"], &from, &[&file]);
+    assert_eq!(refused.status.code(), Some(2), "there is no store yet: {}", text(&refused.stderr));
+    assert!(!file.exists());
+    let settings = Settings::new(folder.path().join("from"));
+    let (model, _) = model::load("five", &std::fs::read_to_string("tests/models/plain-five-stages.yaml").expect("there"));
+    let now = Clock::starting_now(1.0).handle();
+    let store = Store::open(&settings, &[model.expect("a model").into()], &now).expect("opened");
+    let entry =
+        Entry { identity: Some(Identity::customer("anna")), id: Some("1".into()), event_time: now(), value: b"{}".to_vec() };
+    store.append(vec![entry], Entering::Live).expect("appended");
+    // Somebody is at work on it.
+    let made = run(&["backup"], &from, &[&file]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert!(text(&made.stdout).contains("0 customers, outcomes up to position 0"), "{}", text(&made.stdout));
+    let again = run(&["backup"], &from, &[&file]);
+    assert!(text(&again.stderr).contains("is there already"), "{}", text(&again.stderr));
+    drop(store);
+    std::fs::create_dir(folder.path().join("to")).expect("made");
+    std::fs::copy(&file, folder.path().join("to/sillage.db")).expect("copied");
+    let verified = run(&["state", "verify"], &to, &[]);
+    assert!(text(&verified.stdout).contains("all is well"), "{}", text(&verified.stdout));
+    let on_kafka = sillage().args(["backup", "-c", "tests/configs/good-kafka.yaml"]).arg(&file).output().expect("it ends");
+    assert_eq!(on_kafka.status.code(), Some(2), "{}", text(&on_kafka.stderr));
 }

@@ -22,7 +22,7 @@ fn load(file: &Path) -> (Option<Config>, Vec<Diagnostic>) {
     let variables = text.lines().filter_map(|line| line.strip_prefix("# env ")?.split_once('='));
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let name = Path::new("etc").join(file.file_name().expect("a name"));
-    config::load(&name, &text, &Surroundings { variables, host: "shop-1".to_owned() })
+    config::load(&name, &text, &Surroundings { variables, host: "shop-1".to_owned(), memory: 0 })
 }
 
 #[test]
@@ -56,6 +56,11 @@ fn variables_win_over_the_file_and_paths_count_from_it() {
     assert_eq!(faults, []);
     let config = config.expect("good");
     assert_eq!(config.models, [Path::new("etc/five-stages.yaml")]);
+    assert_eq!(
+        (config.memory, config.state_memory),
+        (2 << 30, 2 << 30),
+        "the latter is half of a machine that says nothing"
+    );
     let Log::Kafka(kafka) = config.log else { panic!("brokers mean Kafka") };
     assert_eq!(kafka.connection.brokers, "kafka-1:9092,kafka-2:9092");
     assert_eq!(kafka.connection.inputs, ["store", "web"], "sorted by name");

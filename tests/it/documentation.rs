@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use sillage::config::{self, Config, KEYS, Surroundings};
+use sillage::journey::limits;
 use sillage::time::{Span, Timestamp};
 use sillage::wire::{self, Arrival, Format, Limits};
 use sillage::{diagnostic, model};
@@ -47,7 +48,7 @@ fn first_column(page: &str) -> Vec<String> {
 
 /// Reads a configuration that must be without a fault.
 fn configuration(text: &str) -> Config {
-    let surroundings = Surroundings { variables: Vec::new(), host: "shop-1".to_owned() };
+    let surroundings = Surroundings { variables: Vec::new(), host: "shop-1".to_owned(), memory: 0 };
     let (config, faults) = config::load(Path::new("sillage.yaml"), text, &surroundings);
     assert!(faults.is_empty(), "{}", diagnostic::render(&faults, diagnostic::Style::Plain));
     config.expect("no fault")
@@ -83,24 +84,37 @@ fn the_defaults_are_what_the_page_says() {
         let (needed, _) = block.split_once("# From here on").expect("the mark");
         assert_eq!(format!("{:?}", configuration(&block)), format!("{:?}", configuration(needed)));
         // What must be given, what belongs to the other log, and what has no default to write.
-        let left_out = |key: &&&str| !block.lines().any(|line| line.starts_with(&format!("{key}:")));
-        let left_out: Vec<&str> = KEYS.iter().filter(left_out).copied().collect();
+        let noticed = |key: &&&str| !block.lines().any(|line| line.starts_with(&format!("{key}:")));
+        let noticed: Vec<&str> = KEYS.iter().filter(noticed).copied().collect();
         let expected: &[&str] = if block.contains("brokers:") {
             &[
                 "contacts",
                 "retired",
+                "memory",
+                "state_memory",
                 "allow_history",
+                "read_token",
+                "write_token",
+                "erase_token",
+                "admin_token",
                 "instance",
                 "directory",
                 "keep_touchpoints",
                 "keep_outcomes",
                 "fields",
+                "settle",
                 "erase_on",
             ]
         } else {
             &[
                 "contacts",
                 "retired",
+                "read_token",
+                "write_token",
+                "erase_token",
+                "admin_token",
+                "memory",
+                "state_memory",
                 "brokers",
                 "group",
                 "group_protocol",
@@ -118,7 +132,7 @@ fn the_defaults_are_what_the_page_says() {
                 "buffered_records",
             ]
         };
-        assert_eq!(left_out, expected);
+        assert_eq!(noticed, expected);
     }
 }
 
@@ -161,6 +175,21 @@ fn every_metric_stands_in_the_table_and_no_other() {
     let code = names(&text("src/metrics.rs"), "\"sillage_");
     assert!(code.len() > 15, "{code:?}");
     assert_eq!(names(&text("docs/metrics.md"), "| `sillage_"), code);
+}
+
+/// `SILLAGE_BLESS=1` writes the page anew.
+#[test]
+fn the_page_of_limits_is_what_the_code_says() {
+    let page = limits::page();
+    if std::env::var_os("SILLAGE_BLESS").is_some() {
+        std::fs::write(root().join("docs/limits.md"), &page).expect("docs can be written");
+    }
+    assert_eq!(text("docs/limits.md"), page);
+    let metrics = text("src/metrics.rs");
+    let counted = [limits::OF_MODELS, limits::OF_CUSTOMERS, limits::OF_TOUCHPOINTS].concat();
+    for metric in counted.iter().filter_map(|limit| limit.metric) {
+        assert!(metrics.contains(&format!("\"{metric}\"")), "{metric} is no metric");
+    }
 }
 
 #[test]
@@ -219,9 +248,8 @@ fn spans(model: &str) -> Vec<(usize, i64)> {
     model[stages..].lines().enumerate().flat_map(spans).collect()
 }
 
-/// What the page about traps names is there: a test by that name, or a deliberate defect of the simulation.
-#[test]
-fn every_trap_is_held_by_a_test_that_exists() {
+/// All code of the project.
+fn all_code() -> String {
     let mut code = String::new();
     let mut folders = vec![root().join("tests"), root().join("src")];
     while let Some(folder) = folders.pop() {
@@ -234,7 +262,31 @@ fn every_trap_is_held_by_a_test_that_exists() {
             }
         }
     }
-    let page = text("docs/traps.md");
+    code
+}
+
+/// What is promised is held by tests that exist.
+#[test]
+fn every_promise_is_held_by_a_test_that_exists() {
+    let (page, code) = (text("docs/reliability.md"), all_code());
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.ends_with("held by |") && !line.contains("---"));
+    let mut names = 0;
+    for row in rows {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let held: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
+        assert!(!held.is_empty(), "nothing holds {row}");
+        for name in &held {
+            assert!(code.contains(&format!("fn {name}(")), "there is no test {name}");
+        }
+        names += held.len();
+    }
+    assert!(names > 40, "only {names} names");
+}
+
+/// What the page about traps names is there: a test by that name, or a deliberate defect of the simulation.
+#[test]
+fn every_trap_is_held_by_a_test_that_exists() {
+    let (page, code) = (text("docs/traps.md"), all_code());
     let held = page.lines().filter(|line| line.starts_with("| ")).filter_map(|line| line.split(" | ").nth(1));
     let mut names = 0;
     for name in held.flat_map(|cell| cell.split('`').skip(1).step_by(2)) {

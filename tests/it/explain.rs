@@ -90,7 +90,7 @@ fn faults(code: &str, example: &Example) -> Vec<Diagnostic> {
                 let (name, value) = line.strip_prefix("# with ")?.strip_suffix(" in the environment")?.split_once('=')?;
                 Some((name.to_owned(), value.to_owned()))
             });
-            let surroundings = Surroundings { variables: variables.collect(), host: "shop-1".to_owned() };
+            let surroundings = Surroundings { variables: variables.collect(), host: "shop-1".to_owned(), memory: 0 };
             config::load(Path::new("sillage.yaml"), &example.text, &surroundings).1
         }
         Some('D') => {

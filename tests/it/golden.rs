@@ -27,7 +27,7 @@ const STATE: u8 = 4;
 const PAGE: u8 = 6;
 
 /// The typical customer takes no more than this in the log.
-const TYPICAL_BYTES: usize = 1_000;
+const TYPICAL_BYTES: usize = 1_100;
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")

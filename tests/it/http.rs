@@ -5,9 +5,11 @@ mod client;
 mod commands;
 mod foreign;
 mod history;
+mod memory;
 mod shop;
 mod slow;
 mod stopping;
+mod tokens;
 
 use serde_json::{Value, json};
 
@@ -78,6 +80,36 @@ fn objects_arrays_and_lines_are_taken_and_repeats_are_not_counted() {
     assert_eq!(told.len(), expected.len(), "{told:?}");
 }
 
+#[test]
+fn packed_bodies_are_unpacked_and_other_encodings_refused() {
+    let shop = Shop::open();
+    let gzip = |text: &str| {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut gzip, text.as_bytes()).expect("in memory");
+        gzip.finish().expect("in memory")
+    };
+    let send = |encoding: &str, body: &[u8]| shop.call("POST", "/v1/touchpoints", &[("content-encoding", encoding)], body);
+    let of = |id: &str| touchpoint("ada", id, "ad.seen").to_string();
+    for (encoding, body) in [
+        ("gzip", gzip(&of("1"))),
+        ("zstd", zstd::encode_all(of("2").as_bytes(), 1).expect("in memory")),
+        ("identity", of("3").into_bytes()),
+    ] {
+        let reply = send(encoding, &body);
+        assert_eq!((reply.status, reply.json()), (200, json!({"accepted": 1, "duplicates": 0})), "{encoding}");
+    }
+    let refused = send("br", of("4").as_bytes());
+    assert_problem(&refused, 415, "content-encoding", "another encoding");
+    assert_eq!(refused.header("accept-encoding"), Some("gzip, zstd"));
+    assert_problem(&send("gzip", of("5").as_bytes()), 400, "bad-body", "what is not packed so");
+    assert_problem(&send("gzip", &gzip(&of("6"))[..20]), 400, "bad-body", "what was cut off");
+    let bomb = gzip(&" ".repeat(17 << 20));
+    assert!(bomb.len() < 1 << 20);
+    assert_problem(&send("gzip", &bomb), 413, "too-large", "what unpacks to more than may be sent");
+    let delete = shop.call("POST", "/v1/history", &[("content-encoding", "br")], b"{}");
+    assert_problem(&delete, 415, "content-encoding", "another request");
+}
+
 /// A field of the outcome in a line, wherever it stands.
 fn text(line: &Value, name: &str) -> String {
     fn find<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
@@ -110,11 +142,17 @@ fn what_cannot_be_used_is_named_and_nothing_is_stored() {
         ("a text", "\"touchpoint\"".to_owned(), "unusable-touchpoints"),
         ("a good one and a bad one", format!("{good}\n{no_customer}"), "unusable-touchpoints"),
         ("10 MB in one line", format!("{good}\n{long}"), "unusable-touchpoints"),
-        ("10,000 properties", laden.to_string(), "unusable-touchpoints"),
         ("no id and no key", format!("[{good},{no_id}]"), "no-idempotency-key"),
     ] {
         assert_problem(&post(&shop, "/v1/touchpoints", &body), 400, name, what);
     }
+    assert_eq!(post(&shop, "/v1/touchpoints", &laden.to_string()).json()["accepted"], 1, "what nobody reads costs nothing");
+    let nan = laden.to_string().replace(":9999", ":NaN").replace(r#""2""#, r#""3""#);
+    assert_eq!(
+        post(&shop, "/v1/touchpoints", &format!("[{nan}]")).json()["accepted"],
+        1,
+        "a number that is none costs itself"
+    );
     let faults = post(&shop, "/v1/touchpoints", &format!("{good}\n{no_customer}\n{no_id}")).json()["faults"].clone();
     assert_eq!((&faults[0]["index"], &faults[1]["index"]), (&json!(1), &json!(2)), "{faults}");
     let many = post(&shop, "/v1/touchpoints", &"{}\n".repeat(150)).json();
@@ -248,7 +286,32 @@ fn outcomes_are_read_from_any_position_on() {
     assert!(filtered.lines().iter().all(|line| line["topic"] == "completions" && line["stale"] == false));
     assert_eq!(filtered.header("sillage-position"), Some(after.to_string().as_str()), "what is left out counts as read");
     assert!(shop.get("/v1/outcomes?limit=0").lines().is_empty());
-    assert!(shop.get(&format!("/v1/outcomes?after={}", i64::MAX)).lines().is_empty());
+    assert!(shop.get(&format!("/v1/outcomes?after={after}")).lines().is_empty());
+    let beyond = shop.get(&format!("/v1/outcomes?after={}", i64::MAX));
+    assert_eq!(beyond.status, 409);
+    let detail = beyond.json()["detail"].to_string();
+    assert!(detail.contains(&format!("has position {after}")) && detail.contains("backup"), "{detail}");
+}
+
+#[test]
+fn a_damaged_outcome_is_not_served_and_readiness_follows() {
+    let shop = Shop::open();
+    for customer in ["ada", "bob", "cid"] {
+        assert_eq!(post(&shop, "/v1/touchpoints", &touchpoint(customer, "1", "ad.seen").to_string()).status, 200);
+    }
+    assert_eq!(shop.outcomes("", 3).len(), 3);
+    assert_eq!(shop.get("/readyz").status, 200);
+    let damage =
+        "UPDATE outcomes SET value = CAST(replace(CAST(value AS TEXT), 'stage', 'stagf') AS BLOB) WHERE position = 2";
+    assert_eq!(shop.raw().execute(damage, []).expect("damaged"), 1);
+    let refused = shop.get("/v1/outcomes");
+    assert_eq!(refused.status, 500);
+    let detail = refused.json()["detail"].to_string();
+    assert!(detail.contains("outcome 2 is not what was written") && detail.contains("backup"), "{detail}");
+    assert_eq!(shop.get("/v1/outcomes?after=2").lines().len(), 1, "what lies behind it is");
+    let ready = shop.get("/readyz");
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("outcome 2"), "{}", ready.text());
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod documentation;
 mod erasure;
 mod explain;
 mod expressions;
+mod files;
 mod golden;
 mod graph;
 mod http;

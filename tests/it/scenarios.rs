@@ -12,7 +12,7 @@ use sillage::journey::{About, Movement, Outcome, Subject, What};
 use sillage::model::{self, Friction, Model, RuleIndex, Scope, Segment, Sign, Threshold, TypeRoles, Types};
 use sillage::scenario::{self, Coverage, Models, Row, START, Suite};
 use sillage::time::{Span, Timestamp};
-use sillage::touchpoint::{Identity, Value};
+use sillage::touchpoint::{Form, Identity, Value};
 
 const SHOP: &str = "sillage: 1
 model: shop
@@ -119,7 +119,7 @@ fn some_words_are_not_properties() {
     assert_eq!((made.id.as_str(), made.session.as_deref(), made.channel.as_deref()), ("T1", Some("S1"), Some("store")));
     let names: Vec<&str> = made.properties.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["currency", "tax", "total"], "sorted, as a touchpoint wants them");
-    assert_eq!(made.money("total", sillage::touchpoint::Form::default(), None).expect("money").to_string(), "19.90 EUR");
+    assert_eq!(made.money("total", Form::default(), None).expect("money").to_string(), "19.90 EUR");
     assert_eq!(touchpoint("a.b on=app").channel.as_deref(), Some("app"));
     assert_eq!(touchpoint("a.b").identity, Identity::customer("Anna"));
 }
@@ -483,6 +483,7 @@ fn about() -> About {
         last_progress: "T1".into(),
         last_progress_at: START,
         progress_count: 1,
+        abandonments: 0,
     }
 }
 

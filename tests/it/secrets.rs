@@ -13,7 +13,7 @@ const GOOD: &str = "models: [five-stages.yaml]\nbrokers: localhost:9092\nstart: 
 fn told(file: &str, variables: &[(&str, &str)]) -> String {
     let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let (_, faults) =
-        config::load(Path::new("etc/sillage.yaml"), file, &Surroundings { variables, host: "shop-1".to_owned() });
+        config::load(Path::new("etc/sillage.yaml"), file, &Surroundings { variables, host: "shop-1".to_owned(), memory: 0 });
     render(&faults, Style::Plain) + &render(&faults, Style::Coloured)
 }
 
@@ -40,6 +40,8 @@ fn no_file_makes_a_diagnostic_show_a_secret() {
         "group.id",
         "enable.auto.commit",
         "credentials",
+        "write_token",
+        "admin_token",
         "x",
     ];
     // `NAME` is each of the names, `SECRET` the secret; what is wrong stands on its line or near it.
@@ -119,6 +121,9 @@ fn no_variable_makes_a_diagnostic_show_a_secret() {
         "SILLAGE_FIELDS",
         "SILLAGE_",
         "SILLAGE_TOKEN",
+        "SILLAGE_WRITE_TOKEN",
+        "SILLAGE_ADMIN_TOKEN_FILE",
+        "SILLAGE_WRITE_TOKN",
         "SILLAGE_MODLES",
         "SILLAGE_PROPERTY_SSL_KEY_PEM",
     ] {
@@ -148,7 +153,7 @@ fn a_property_comes_from_a_file_without_its_last_newline() {
         let name = "SILLAGE_PROPERTY_SASL_PASSWORD_FILE".to_owned();
         let variables = vec![(name, file.display().to_string())];
         let (config, faults) =
-            config::load(Path::new("etc/s.yaml"), GOOD, &Surroundings { variables, host: "shop-1".to_owned() });
+            config::load(Path::new("etc/s.yaml"), GOOD, &Surroundings { variables, host: "shop-1".to_owned(), memory: 0 });
         assert_eq!(faults, []);
         let config::Log::Kafka(kafka) = config.expect("good").log else { panic!("brokers mean Kafka") };
         assert_eq!(kafka.connection.properties.get("sasl.password").map(String::as_str), Some(read));

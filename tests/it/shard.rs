@@ -188,6 +188,33 @@ fn a_full_transaction_waits_for_its_commit() {
 }
 
 #[test]
+fn a_transaction_is_full_as_well_by_what_it_holds_in_memory() {
+    let settings = Settings { settle: Span::ZERO, transaction_bytes: 4_000, ..Settings::default() };
+    let mut world = World::new(&[baskets("30m")], settings, 2);
+    for (number, at) in (0..).zip(["0m", "1m", "2m", "3m"]) {
+        let who = "x".repeat(3_000) + &number.to_string();
+        world.give(1, touchpoint(&who, "cart.added", after(at), "1"), after(at));
+    }
+    let waiting = world.shard.buffered(1);
+    assert!(waiting.records == 4 && (12_000..16_000).contains(&waiting.bytes), "{waiting:?}");
+    assert_eq!(world.shard.waiting_bytes(), waiting.bytes);
+    // The records wait for the other input. Each is applied with a state as large, and that is enough for a transaction.
+    let mut left = Vec::new();
+    world.quiet_until(0, after("4m"));
+    while world.shard.is_dirty() {
+        assert!(world.shard.is_full() && world.shard.open_bytes() >= 4_000);
+        left.push(world.shard.buffered(1).records);
+        if left.len() == 2 {
+            world.tell(Input::Aborted);
+            assert_eq!(world.shard.buffered(1).records, 2, "put back, and applied again");
+        }
+        world.commit();
+    }
+    assert_eq!(left, [3, 2, 1, 0]);
+    assert_eq!((world.shard.waiting_bytes(), world.shard.open_bytes()), (0, 0));
+}
+
+#[test]
 fn what_cannot_be_used_goes_to_the_dead_letters_once_per_attempt_and_counts() {
     let mut world = world(1);
     let unusable = Unusable { reason: "not JSON".to_owned(), key: None, value: Some(vec![1]) };
@@ -203,7 +230,7 @@ fn what_cannot_be_used_goes_to_the_dead_letters_once_per_attempt_and_counts() {
         })
         .collect();
     assert_eq!(letters, [(0, 7, unusable.clone()), (0, 7, unusable)]);
-    assert_eq!((world.shard.take_counts().dead_letters, world.shard.buffered(0)), (1, 0));
+    assert_eq!((world.shard.take_counts().dead_letters, world.shard.buffered(0).records), (1, 0));
     world.commit();
     assert_eq!(world.shard.committed().positions, [Position { offset: 8, log_time: after("1m") }]);
 }
@@ -294,18 +321,25 @@ fn a_stage_is_reached_when_something_first_belongs_to_it_or_a_way_back_leads_the
 }
 
 #[test]
-fn the_number_of_episodes_is_bounded_and_what_is_awaited_is_never_dropped() {
+fn the_number_of_episodes_is_bounded_and_whatever_gives_way_is_told() {
     let mut world = world(1);
     for number in 0..70 {
         let added = touchpoint("a", "cart.added", after("0m"), &format!("t{number}"));
         world.give(0, with_id(added, "cart_id", &format!("c{number}")), after("0m"));
     }
-    assert_eq!(world.shard.take_counts().steps.refused_episodes, 6);
-    world.take_outcomes();
+    assert_eq!(world.shard.take_counts().steps.noticed.episodes, 6);
+    let mut told = world.take_outcomes();
+    told.retain(|outcome| matches!(outcome.what, What::Abandonment { .. }));
+    let displaced = |number: usize| format!("abandons basket c{number}, as too many were open");
+    assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), (0..6).map(displaced).collect::<Vec<_>>());
+    assert!(told.iter().zip(64..).all(|(one, number)| one.cause.as_ref().is_some_and(|id| id.is(&format!("t{number}")))));
+    // What has given way is over: a purchase of it is not taken for one of the others.
+    world.give(0, with_id(touchpoint("a", "order.completed", after("1m"), "o"), "cart_id", "c3"), after("1m"));
+    assert!(!world.take_outcomes().iter().any(|outcome| matches!(outcome.what, What::Completion { .. })));
     world.quiet_until(0, after("1h"));
     assert_eq!(world.take_outcomes().len(), 64);
     world.give(0, with_id(touchpoint("a", "cart.added", after("1h"), "x"), "cart_id", "new"), after("1h"));
-    assert_eq!((world.shard.take_counts().steps.refused_episodes, world.customers()[0].journeys[0].episodes.len()), (0, 64));
+    assert_eq!((world.shard.take_counts().steps.noticed.episodes, world.customers()[0].journeys[0].episodes.len()), (0, 64));
 }
 
 #[test]

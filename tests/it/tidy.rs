@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The rooms in the order of the arrow: each may use itself and what stands on an earlier line. Rooms of one line do not
 /// know each other.
 const ARROW: &[&[&str]] = &[
-    &["time", "partitioner", "terminal"],
+    &["time", "partitioner", "terminal", "memory"],
     &["diagnostic"],
     &["yaml", "expression"],
     &["touchpoint"],
@@ -30,8 +30,19 @@ const ARROW: &[&[&str]] = &[
 ];
 
 /// The rooms that are functions of state, input and time.
-const PURE: &[&str] =
-    &["time", "partitioner", "expression", "touchpoint", "model", "journey", "shard", "scenario", "wire", "generate"];
+const PURE: &[&str] = &[
+    "time",
+    "memory",
+    "partitioner",
+    "expression",
+    "touchpoint",
+    "model",
+    "journey",
+    "shard",
+    "scenario",
+    "wire",
+    "generate",
+];
 
 /// The same, within rooms that are not.
 const PURE_PARTS: &[&str] = &["ledger/group/"];

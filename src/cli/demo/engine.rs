@@ -15,6 +15,7 @@ use crate::journey::Outcome;
 use crate::kafka::produce::Feed;
 use crate::kafka::{self, Connection, Create, Facts, Stamps, Start, Trouble};
 use crate::lookup::Lookup;
+use crate::memory::Budget;
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Now, Origin, ShardId, Sink, Verdict};
@@ -30,6 +31,8 @@ const PARTITIONS: u32 = 4;
 const WORKERS: usize = 2;
 /// The generator looks so often at what has become due.
 const LOOK: Duration = Duration::from_millis(20);
+/// What the demo may take for what passes through it.
+const MEMORY: u64 = 1 << 30;
 /// Touchpoints appended at once.
 const BATCH: usize = 1_000;
 
@@ -76,6 +79,7 @@ impl Log {
             properties: BTreeMap::new(),
             buffered_records: 10_000,
             settle: None,
+            memory: Budget { bytes: MEMORY, workers: WORKERS },
         };
         // Touchpoints are stamped by the demo's clock, which runs ahead of the brokers' unless they run alike.
         let stamps = if plan.speed == 1.0 { Stamps::Brokers } else { Stamps::Producers };

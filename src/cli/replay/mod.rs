@@ -1,8 +1,9 @@
 //! `sillage replay`: touchpoints from files through the same core at full speed, without a log.
 //!
-//! Log time is event time (rule 2). Several files are merged by time, each in its own order. Ends at the last touchpoint
-//! unless `--until` says otherwise.
+//! Log time is event time (rule 2): touchpoints of all files are sorted by it, in memory or in temporary files. Ends at the last
+//! touchpoint unless `--until` says otherwise.
 
+mod files;
 mod journeys;
 mod source;
 mod summary;
@@ -13,17 +14,20 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Failure, files};
+use super::Failure;
+use super::files as read;
 use crate::journey::Outcome;
 use crate::model::Model;
+use crate::runtime::clock::Clock;
 use crate::shard::{Action, Body, Buffered, Customers, Input, Progress, Settings, Shard, Undo};
 use crate::terminal::plain;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Touchpoint;
 use crate::wire::{self, Format, Mapping, Wanted};
 
+use files::{Files, Heard, Unusable};
 use journeys::Stories;
-use source::{Source, Unusable};
+use source::{Order, Source};
 use summary::Summary;
 
 /// The most unusable lines that are shown one by one.
@@ -32,12 +36,16 @@ const SHOWN_FAULTS: u64 = 10;
 /// Run touchpoints from files through models, without Kafka.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// NDJSON files: plain, gzip or zstd; `-` is standard input. Several are merged by time.
+    /// Files of touchpoints in any order: JSON one a line or in an array, or CSV with a header; plain, gzip or zstd. `-` is
+    /// standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The model's file; several models run side by side.
     #[arg(short, long = "model", required = true, value_name = "FILE")]
     models: Vec<PathBuf>,
+    /// Each file is by time: decide while reading, without sorting. One that is not is refused.
+    #[arg(long)]
+    sorted: bool,
     /// Let time pass until this instant (RFC 3339); by default it ends at the last touchpoint.
     #[arg(long, value_name = "INSTANT", value_parser = instant)]
     until: Option<Timestamp>,
@@ -80,10 +88,12 @@ fn field(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let models = files::models(&args.models)?;
+    let models = read::models(&args.models)?;
     let mapping = Mapping::for_models(mapping(&args)?.as_ref(), models.iter().map(Arc::as_ref));
     let wanted = Wanted::of(models.iter().map(Arc::as_ref));
-    let mut source = Source::open(&args.files, mapping, wanted)?;
+    let now = Clock::starting_now(1.0).now();
+    let order = if args.sorted { Order::ByTime } else { Order::Any };
+    let mut source = Source::new(Files::open(&args.files, mapping, wanted, now)?, order, args.until);
     let mut results = Results {
         outcomes: outcomes(&args)?,
         dead_letters: args.dead_letters.as_deref().map(create).transpose()?,
@@ -109,8 +119,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         replay.wait(until);
     }
     results.take(&mut replay)?;
-    source.finish();
-    results.finish(args, &models, replay)
+    results.finish(args, &models, replay, source.finish())
 }
 
 /// Touchpoints that are decided on together.
@@ -150,7 +159,7 @@ impl Replay {
         self.touchpoints += 1;
         self.last = Some(log_time);
         self.shard.receive(0, record);
-        self.shard.buffered(0) >= BATCH
+        self.shard.buffered(0).records >= BATCH
     }
 
     fn decide(&mut self, source: &mut Source) {
@@ -199,7 +208,7 @@ impl Results {
         if self.unusable <= SHOWN_FAULTS {
             eprintln!("{}:{}: {}", plain(&unusable.file), unusable.line, plain(&unusable.reason));
         } else if self.unusable == SHOWN_FAULTS + 1 {
-            eprintln!("… further lines that cannot be used are counted; --dead-letters FILE keeps them all");
+            eprintln!("… further ones that cannot be used are counted; --dead-letters FILE keeps them all");
         }
         match &mut self.dead_letters {
             Some(output) => serde_json::to_writer(&mut *output, unusable)
@@ -210,7 +219,7 @@ impl Results {
         }
     }
 
-    fn finish(mut self, args: Args, models: &[Arc<Model>], mut replay: Replay) -> Result<(), Failure> {
+    fn finish(mut self, args: Args, models: &[Arc<Model>], mut replay: Replay, heard: Heard) -> Result<(), Failure> {
         for output in [&mut self.outcomes, &mut self.dead_letters].into_iter().flatten() {
             output.flush().map_err(written)?;
         }
@@ -219,12 +228,26 @@ impl Results {
             stories.write(models, customers, &mut create(path)?).map_err(written)?;
         }
         let counts = replay.shard.take_counts();
-        self.summary.finish(models, replay.shard.customers(), counts, self.unusable, replay.last);
+        let touchpoints = replay.touchpoints;
+        self.summary.finish(models, replay.shard.customers(), counts, (self.unusable, heard), replay.last);
         match args.summary {
             Shape::Text => eprintln!("{}", self.summary.text(models)),
             Shape::Json => println(&self.summary.json(models).to_string())?,
         }
-        Ok(())
+        match touchpoints {
+            0 => Err(Failure::answer_is_no(nothing(self.unusable))),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What to do where no touchpoint was found.
+fn nothing(unusable: u64) -> String {
+    match unusable {
+        0 => "the files hold no touchpoint".to_owned(),
+        _ => "nothing in the files can be used as a touchpoint; the reasons are above. If the source names things otherwise, say \
+              how: --field customer_id=user.id --field occurred_at=timestamp --field type=event"
+            .to_owned(),
     }
 }
 
@@ -260,7 +283,7 @@ fn create(path: &Path) -> Result<Output, Failure> {
 fn mapping(args: &Args) -> Result<Option<Mapping>, Failure> {
     let mut pairs: BTreeMap<String, String> = BTreeMap::new();
     if let Some(file) = &args.fields_file {
-        for (number, line) in (1..).zip(files::text(file)?.lines()) {
+        for (number, line) in (1..).zip(read::text(file)?.lines()) {
             let line = line.split('#').next().unwrap_or_default().trim();
             if line.is_empty() {
                 continue;

@@ -1,145 +1,199 @@
-//! Touchpoints from files, merged by time.
+//! Touchpoints of all files by time: sorted here, or trusted to be in order and then held to it.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::io;
 
-use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use indicatif::ProgressStyle;
 
-use super::is_watched;
+use super::files::{Files, Heard, Origin, Unusable, arrival};
 use crate::cli::Failure;
-use crate::cli::ndjson::{self, Line, Lines};
+use crate::cli::sort::{Sorted, Sorter, temporary};
 use crate::time::Timestamp;
 use crate::touchpoint::Touchpoint;
-use crate::wire::{self, Arrival, Format, Limits, Mapping, Wanted};
+use crate::wire::{self, Format, Limits, Wanted};
 
-/// A line that is no touchpoint.
-#[derive(Debug, Serialize)]
-pub(super) struct Unusable {
-    /// The file.
-    pub(super) file: String,
-    /// Its line, from 1.
-    pub(super) line: u64,
-    /// Why.
-    pub(super) reason: String,
-    /// The line itself, unless it is too long.
-    value: Option<String>,
+/// Whether the files are in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// They may be in any: they are read to the end and sorted before anything is decided.
+    Any,
+    /// Each is by time, as its owner says.
+    ByTime,
 }
 
-struct OneFile {
-    name: String,
-    lines: Lines,
-    /// The file's touchpoint whose turn has not come.
-    next: Option<Box<Touchpoint>>,
-    /// Running maximum of event times: the file's log time.
-    latest: Timestamp,
-}
-
-/// All files.
+/// All files as one.
 pub(super) struct Source {
-    files: Vec<OneFile>,
-    /// Files with a touchpoint, by its log time, then the file's place on the command line.
-    heads: BinaryHeap<Reverse<(Timestamp, usize)>>,
-    /// Files that have to be read before the next touchpoint is known.
-    unread: Vec<usize>,
-    mapping: Option<Mapping>,
-    /// Which properties the models read.
-    wanted: Wanted,
-    limits: Limits,
+    files: Files,
+    state: State,
+    /// Time does not pass further than this, if it was said.
+    until: Option<Timestamp>,
     /// Touchpoints that are over, to be filled again.
     #[expect(clippy::vec_box, reason = "they go in boxes to the shard, and come back in them")]
     pub(super) spare: Vec<Box<Touchpoint>>,
-    bar: ProgressBar,
+}
+
+enum State {
+    /// Files are being read, this one at present.
+    TakingIn(Sorter, usize),
+    HandingOut(Sorted),
+    Merging(Heads),
+}
+
+/// Files in order, each with the touchpoint whose turn has not come.
+struct Heads {
+    next: Vec<Option<Box<Touchpoint>>>,
+    /// Files with a touchpoint, by its time, then the file's place on the command line.
+    heads: BinaryHeap<Reverse<(Timestamp, usize)>>,
+    /// Files that have to be read before the next touchpoint is known.
+    unread: Vec<usize>,
+    /// By file: the time of what came last.
+    latest: Vec<Timestamp>,
 }
 
 impl Source {
-    pub(super) fn open(paths: &[PathBuf], mapping: Option<Mapping>, wanted: Wanted) -> Result<Self, Failure> {
-        let limits = Limits::default();
-        let bar = bar(paths);
-        let mut files = Vec::new();
-        for path in paths {
-            let lines = Lines::new(open(path, &bar).map_err(Failure::could_not_run)?, limits.bytes);
-            files.push(OneFile { name: path.display().to_string(), lines, next: None, latest: Timestamp::MIN });
-        }
-        let unread = (0..files.len()).rev().collect();
-        Ok(Source { files, heads: BinaryHeap::new(), unread, mapping, wanted, limits, spare: Vec::new(), bar })
+    pub(super) fn new(files: Files, order: Order, until: Option<Timestamp>) -> Self {
+        let state = match order {
+            Order::Any => State::TakingIn(Sorter::default(), 0),
+            Order::ByTime => State::Merging(Heads {
+                next: (0..files.len()).map(|_| None).collect(),
+                heads: BinaryHeap::new(),
+                unread: (0..files.len()).rev().collect(),
+                latest: vec![Timestamp::MIN; files.len()],
+            }),
+        };
+        Source { files, state, until, spare: Vec::new() }
     }
 
-    /// The next touchpoint of all files in the order of log time, or a line that cannot be used.
+    /// The next touchpoint of all files in the order of event time, or a value that cannot be used.
+    ///
+    /// # Errors
+    /// Files that cannot be read, that are not in the order that was promised, or that go on after the end that was given.
     pub(super) fn next_touchpoint(&mut self) -> Result<Option<Result<Box<Touchpoint>, Unusable>>, Failure> {
-        while let Some(index) = self.unread.last().copied() {
-            match self.read(index)? {
-                Some(Ok(touchpoint)) => {
-                    let file = &mut self.files[index];
-                    file.latest = file.latest.max(touchpoint.event_time);
-                    file.next = Some(touchpoint);
-                    self.heads.push(Reverse((file.latest, index)));
+        loop {
+            match &mut self.state {
+                State::TakingIn(_, file) if *file == self.files.len() => self.turn()?,
+                State::TakingIn(..) => {
+                    if let Some(unusable) = self.take_in()? {
+                        return Ok(Some(Err(unusable)));
+                    }
+                }
+                State::HandingOut(_) => return self.hand_out(),
+                State::Merging(_) => return self.merge(),
+            }
+        }
+    }
+
+    /// Takes the bar away, and says what the files held.
+    pub(super) fn finish(self) -> Heard {
+        self.files.bar.finish_and_clear();
+        self.files.heard
+    }
+
+    /// Takes touchpoints of the present file in, up to its end or to one that cannot be used.
+    fn take_in(&mut self) -> Result<Option<Unusable>, Failure> {
+        let State::TakingIn(sorter, file) = &mut self.state else { return Ok(None) };
+        let mut touchpoint = self.spare.pop().unwrap_or_default();
+        let ended = loop {
+            match self.files.read(*file, &mut touchpoint)? {
+                None => break None,
+                Some(Err(unusable)) => break Some(unusable),
+                Some(Ok(origin)) => {
+                    let write = |bytes: &mut Vec<u8>| pack(&touchpoint, origin, bytes);
+                    sorter.push(touchpoint.event_time, write).map_err(temporary)?;
+                }
+            }
+        };
+        self.spare.push(touchpoint);
+        *file += usize::from(ended.is_none());
+        Ok(ended)
+    }
+
+    /// All files are read: begins to hand out.
+    fn turn(&mut self) -> Result<(), Failure> {
+        let State::TakingIn(sorter, _) = &mut self.state else { return Ok(()) };
+        let sorter = std::mem::take(sorter);
+        if let (Some(until), Some(latest)) = (self.until, sorter.latest()) {
+            check_end(until, latest)?;
+        }
+        let bar = &self.files.bar;
+        if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len} touchpoints, {eta} left") {
+            bar.set_style(style);
+        }
+        bar.set_length(sorter.count());
+        bar.set_position(0);
+        bar.reset_eta();
+        self.state = State::HandingOut(sorter.sorted().map_err(temporary)?);
+        Ok(())
+    }
+
+    fn hand_out(&mut self) -> Result<Option<Result<Box<Touchpoint>, Unusable>>, Failure> {
+        let State::HandingOut(sorted) = &mut self.state else { return Ok(None) };
+        let Some((_, bytes)) = sorted.next_one().map_err(temporary)? else { return Ok(None) };
+        let mut touchpoint = self.spare.pop().unwrap_or_default();
+        unpack(bytes, &self.files, &mut touchpoint).map_err(|reason| temporary(io::Error::other(reason)))?;
+        self.files.bar.inc(1);
+        Ok(Some(Ok(touchpoint)))
+    }
+
+    fn merge(&mut self) -> Result<Option<Result<Box<Touchpoint>, Unusable>>, Failure> {
+        let State::Merging(heads) = &mut self.state else { return Ok(None) };
+        while let Some(file) = heads.unread.last().copied() {
+            let mut touchpoint = self.spare.pop().unwrap_or_default();
+            match self.files.read(file, &mut touchpoint)? {
+                Some(Ok(origin)) => {
+                    let at = touchpoint.event_time;
+                    if at < heads.latest[file] {
+                        return Err(unsorted(self.files.name(file), origin, at, heads.latest[file]));
+                    }
+                    heads.latest[file] = at;
+                    heads.next[file] = Some(touchpoint);
+                    heads.heads.push(Reverse((at, file)));
                 }
                 Some(Err(unusable)) => return Ok(Some(Err(unusable))),
                 None => {}
             }
-            self.unread.pop();
+            heads.unread.pop();
         }
-        let Some(Reverse((_, index))) = self.heads.pop() else { return Ok(None) };
-        self.unread.push(index);
-        Ok(self.files[index].next.take().map(Ok))
-    }
-
-    /// Takes the bar away.
-    pub(super) fn finish(&self) {
-        self.bar.finish_and_clear();
-    }
-
-    fn read(&mut self, index: usize) -> Result<Option<Result<Box<Touchpoint>, Unusable>>, Failure> {
-        let file = &mut self.files[index];
-        let name = &file.name;
-        let line = file.lines.next_line();
-        let line = line.map_err(|error| Failure::could_not_run(format!("cannot read {name} further: {error}")))?;
-        let unusable = |line, reason, value| Unusable { file: name.clone(), line, reason, value };
-        let (number, bytes) = match line {
-            None => return Ok(None),
-            Some(Line::TooLong { number, length }) => {
-                let reason = format!("the line has {length} bytes, more than {}", self.limits.bytes);
-                return Ok(Some(Err(unusable(number, reason, None))));
-            }
-            Some(Line::Whole { number, bytes }) => (number, bytes),
-        };
-        // Log time is event time here, so no event time lies ahead of it.
-        let arrival = Arrival {
-            log_time: Timestamp::MAX,
-            topic: name,
-            partition: 0,
-            offset: i64::try_from(number).unwrap_or(i64::MAX),
-            limits: self.limits,
-        };
-        let mut touchpoint = self.spare.pop().unwrap_or_default();
-        let (mapping, wanted) = (self.mapping.as_ref(), &self.wanted);
-        Ok(Some(match wire::decode_into(Format::Json, mapping, wanted, bytes, &arrival, &mut touchpoint) {
-            Ok(_) => Ok(touchpoint),
-            Err(reason) => Err(unusable(number, reason, Some(String::from_utf8_lossy(bytes).into_owned()))),
-        }))
+        let Some(Reverse((at, file))) = heads.heads.pop() else { return Ok(None) };
+        if let Some(until) = self.until {
+            check_end(until, at)?;
+        }
+        heads.unread.push(file);
+        Ok(heads.next[file].take().map(Ok))
     }
 }
 
-fn open(path: &Path, bar: &ProgressBar) -> Result<Box<dyn std::io::BufRead + Send>, String> {
-    if path.as_os_str() == "-" {
-        return ndjson::open(path);
-    }
-    let fault = |error| format!("cannot read {}: {error}", path.display());
-    let file = File::open(path).map_err(fault)?;
-    ndjson::unpacked(BufReader::with_capacity(1 << 18, bar.wrap_read(file))).map_err(fault)
+/// A touchpoint as it waits: what the models read of it, and where it stood.
+fn pack(touchpoint: &Touchpoint, origin: Origin, bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&(origin.file as u32).to_le_bytes());
+    bytes.extend_from_slice(&origin.count.to_le_bytes());
+    wire::encode_touchpoint(Format::Avro, touchpoint, bytes);
 }
 
-/// A bar over the bytes of all files, where somebody looks.
-fn bar(paths: &[PathBuf]) -> ProgressBar {
-    if !is_watched() {
-        return ProgressBar::hidden();
+fn unpack(bytes: &[u8], files: &Files, touchpoint: &mut Touchpoint) -> Result<(), String> {
+    let short = || "a part of it is missing".to_owned();
+    let (file, rest) = bytes.split_first_chunk::<4>().ok_or_else(short)?;
+    let (count, datum) = rest.split_first_chunk::<8>().ok_or_else(short)?;
+    // It was within the limits when it was read.
+    let limits = Limits { bytes: usize::MAX, properties: usize::MAX };
+    let arrival = arrival(files.name(u32::from_le_bytes(*file) as usize), i64::from_le_bytes(*count), limits);
+    wire::decode_into(Format::Avro, None, &Wanted::All, datum, &arrival, touchpoint).map(drop)
+}
+
+fn check_end(until: Timestamp, at: Timestamp) -> Result<(), Failure> {
+    if at <= until {
+        return Ok(());
     }
-    let size = |path: &PathBuf| std::fs::metadata(path).map_or(0, |data| data.len());
-    let bar = ProgressBar::new(paths.iter().map(size).sum());
-    let style = ProgressStyle::with_template("{wide_bar} {bytes}/{total_bytes}, {eta} left");
-    bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let message = format!(
+        "the files go on after --until: there is a touchpoint of {at}; give a later instant, or cut the files off at {until}"
+    );
+    Err(Failure::could_not_run(message))
+}
+
+fn unsorted(name: &str, origin: Origin, at: Timestamp, before: Timestamp) -> Failure {
+    let line = origin.line;
+    Failure::could_not_run(format!(
+        "{name}:{line}: {at} lies before {before}, which came earlier in this file, so it is not sorted; leave --sorted out"
+    ))
 }

@@ -1,19 +1,25 @@
 //! What a replay came to: the funnel, time in stage, abandonments and their value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use comfy_table::Table;
 use compact_str::CompactString;
 use serde_json::{Value, json};
 
+use super::files::Heard;
 use crate::cli::table::table;
-use crate::journey::{Outcome, Subject, What};
+use crate::diagnostic::nearest;
+use crate::journey::{About, Outcome, Subject, What};
 use crate::model::Model;
 use crate::shard::{Counts, Customers};
 use crate::terminal::{plain, plain_lines};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Currency, Money};
+use crate::wire::Loss;
+
+/// So many types are named in one line.
+const SHOWN_TYPES: usize = 12;
 
 /// The figures of all models.
 pub(super) struct Summary {
@@ -21,6 +27,7 @@ pub(super) struct Summary {
     counts: Counts,
     customers: u64,
     unusable: u64,
+    heard: Heard,
     until: Option<Timestamp>,
 }
 
@@ -43,9 +50,57 @@ struct Happened {
     resumed: i64,
     recovered: i64,
     friction: i64,
-    /// Value at stake when abandoned, and recovered, by currency, in millionths.
-    at_stake: BTreeMap<Currency, i128>,
-    won_back: BTreeMap<Currency, i128>,
+    /// Value at stake when abandoned, and recovered.
+    at_stake: Worth,
+    won_back: Worth,
+}
+
+/// What things are worth together, each counted once with what it was worth last: what is abandoned twice is lost once.
+#[derive(Default)]
+struct Worth {
+    /// By currency, in millionths.
+    sums: BTreeMap<Currency, i128>,
+    /// By a hash of what it is.
+    of: HashMap<u128, Option<Money>, foldhash::fast::FixedState>,
+}
+
+impl Worth {
+    fn add(&mut self, what: u128, value: Option<Money>) {
+        let known = self.of.entry(what).or_default();
+        let Some(value) = value else { return };
+        if let Some(before) = known.replace(value) {
+            *self.sums.entry(before.currency).or_default() -= i128::from(before.micros);
+        }
+        *self.sums.entry(value.currency).or_default() += i128::from(value.micros);
+    }
+
+    /// What is retracted is worth nothing, unless it is told again.
+    fn take_back(&mut self, what: u128) {
+        if let Some(value) = self.of.remove(&what).flatten() {
+            *self.sums.entry(value.currency).or_default() -= i128::from(value.micros);
+        }
+    }
+
+    fn change(&mut self, by: i64, what: u128, value: Option<Money>) {
+        if by < 0 { self.take_back(what) } else { self.add(what, value) }
+    }
+
+    /// How many things there are.
+    fn count(&self) -> u64 {
+        self.of.len() as u64
+    }
+}
+
+/// What an outcome is about, whatever happens to it: the same basket of the same customer, the same stay in a stage.
+fn identity(outcome: &Outcome, about: &About) -> u128 {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    let mut bytes = vec![u8::from(outcome.identity.customer_id().is_some())];
+    for part in [outcome.identity.id.as_str(), about.opened_by.text(&mut buffer)] {
+        bytes.extend_from_slice(part.as_bytes());
+        bytes.push(0);
+    }
+    bytes.extend_from_slice(&about.opened_at.as_millis().to_le_bytes());
+    xxhash_rust::xxh3::xxh3_128(&bytes)
 }
 
 impl Summary {
@@ -59,6 +114,7 @@ impl Summary {
             counts: Counts::default(),
             customers: 0,
             unusable: 0,
+            heard: Heard::default(),
             until: None,
         }
     }
@@ -88,12 +144,12 @@ impl Summary {
             What::Completion { .. } => happened.completed += by,
             What::Abandonment { .. } => {
                 happened.abandoned += by;
-                add(&mut happened.at_stake, outcome.value, by);
+                happened.at_stake.change(by, identity(outcome, about), outcome.value);
             }
             What::Resumption { .. } => happened.resumed += by,
             What::Recovery { .. } => {
                 happened.recovered += by;
-                add(&mut happened.won_back, outcome.value, by);
+                happened.won_back.change(by, identity(outcome, about), outcome.value);
             }
             What::Friction { .. } => happened.friction += by,
             What::Intervention { .. } | What::Withdrawal { .. } => {}
@@ -107,10 +163,10 @@ impl Summary {
         models: &[Arc<Model>],
         customers: &Customers,
         counts: Counts,
-        unusable: u64,
+        (unusable, heard): (u64, Heard),
         until: Option<Timestamp>,
     ) {
-        (self.counts, self.unusable, self.until) = (counts, unusable, until);
+        (self.counts, self.unusable, self.heard, self.until) = (counts, unusable, heard, until);
         customers.each_open(|customer| {
             self.customers += 1;
             for (model, journey) in models.iter().zip(&customer.journeys) {
@@ -131,12 +187,26 @@ impl Summary {
     /// Tables for people.
     pub(super) fn text(&self, models: &[Arc<Model>]) -> String {
         let mut parts = vec![self.head()];
+        parts.extend(self.losses());
+        parts.extend(self.unknown_types(models).map(|unknown| {
+            let all = unknown.iter().take(SHOWN_TYPES).map(Unknown::told);
+            let more = unknown.len().saturating_sub(SHOWN_TYPES);
+            let more = if more > 0 { format!("; and {more} more types") } else { String::new() };
+            format!("types that no model names: {}{more}", all.collect::<Vec<_>>().join(", "))
+        }));
         for model in models {
             let Some(figures) = self.models.get(&model.name) else { continue };
             parts.push(format!("model {} version {}: {} outcomes", model.name, model.version, figures.outcomes));
             parts.push(figures.funnel(model, self.customers).to_string());
             if !figures.subjects.is_empty() {
                 parts.push(figures.absences().to_string());
+            }
+            let absent = self.absent_types(model);
+            if !absent.is_empty() {
+                let names: Vec<String> = absent.iter().take(SHOWN_TYPES).map(|name| plain(name).into_owned()).collect();
+                let more = absent.len().saturating_sub(SHOWN_TYPES);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                parts.push(format!("types that {} names and that never came: {}{more}", model.name, names.join(", ")));
             }
         }
         plain_lines(&parts.join("\n"))
@@ -153,7 +223,10 @@ impl Summary {
             (duplicates, "repeats"),
             (steps.out_of_order, "out of order"),
             (steps.late, "too late to be put in order"),
-            (steps.refused_episodes, "episodes refused (too many open)"),
+            (steps.noticed.conflicts, "with the id of another of another type"),
+            (steps.noticed.episodes, "episodes ended early (too many open)"),
+            (steps.noticed.ids, "ids forgotten (too many of one customer)"),
+            (steps.noticed.openings, "openings left out (their id had been completed before)"),
             (self.unusable, "lines that cannot be used"),
         ] {
             if count > 0 {
@@ -163,9 +236,57 @@ impl Summary {
         head
     }
 
+    /// What was lost of touchpoints that were used, and what models could not use.
+    fn losses(&self) -> Vec<String> {
+        let misfits = self.heard.misfits.values().map(|(count, misfit)| {
+            let (property, example) = (plain(&misfit.property), plain(&misfit.example));
+            format!("{count} values of {property} are not {}, such as {example}: they count as absent", misfit.expected)
+        });
+        let lost: Vec<String> = self.lost().map(|(reason, count)| format!("{reason} {count}")).collect();
+        let lost = (!lost.is_empty()).then(|| format!("parts of touchpoints that were lost or mended: {}", lost.join(", ")));
+        misfits.chain(lost).collect()
+    }
+
+    fn lost(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = Loss::ALL.into_iter().zip(self.heard.lost).filter(|(_, count)| *count > 0);
+        all.map(|(loss, count)| (loss.word(), count))
+    }
+
+    /// The types that came and that no model names, the most frequent first.
+    fn unknown_types(&self, models: &[Arc<Model>]) -> Option<Vec<Unknown<'_>>> {
+        let known: Vec<&str> = models.iter().flat_map(|model| model.types.named()).collect();
+        let is_known = |kind: &str| models.iter().any(|model| model.types.names(kind));
+        let mut unknown: Vec<Unknown<'_>> = (self.heard.types.iter())
+            .filter(|(kind, _)| !is_known(kind))
+            .map(|(kind, count)| Unknown { kind, count: *count, meant: None })
+            .collect();
+        unknown.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.kind.cmp(other.kind)));
+        for unknown in unknown.iter_mut().take(SHOWN_TYPES) {
+            unknown.meant = nearest(unknown.kind, known.iter().copied()).map(str::to_owned);
+        }
+        (!unknown.is_empty()).then_some(unknown)
+    }
+
+    /// The types that a model names and that never came.
+    fn absent_types<'m>(&self, model: &'m Model) -> Vec<&'m str> {
+        model.types.named().into_iter().filter(|kind| !self.heard.types.contains_key(*kind)).collect()
+    }
+
     /// The same for machines.
     pub(super) fn json(&self, models: &[Arc<Model>]) -> Value {
-        let models: Vec<Value> = models.iter().filter_map(|model| Some(self.models.get(&model.name)?.json(model))).collect();
+        let unknown: Vec<Value> = self.unknown_types(models).iter().flatten().take(SHOWN_TYPES).map(Unknown::json).collect();
+        let misfits: Vec<Value> = (self.heard.misfits.values())
+            .map(|(count, misfit)| {
+                let (property, expected, example) = (misfit.property.as_str(), misfit.expected, misfit.example.as_str());
+                json!({"property": property, "count": count, "expected": expected, "example": example})
+            })
+            .collect();
+        let of_models = models.iter().filter_map(|model| {
+            let mut told = self.models.get(&model.name)?.json(model);
+            told["absent_types"] = json!(self.absent_types(model));
+            Some(told)
+        });
+        let models: Vec<Value> = of_models.collect();
         json!({
             "touchpoints": self.counts.applied,
             "customers": self.customers,
@@ -173,11 +294,36 @@ impl Summary {
             "duplicates": self.counts.duplicates,
             "out_of_order": self.counts.steps.out_of_order,
             "late": self.counts.steps.late,
-            "refused_episodes": self.counts.steps.refused_episodes,
+            "conflicting": self.counts.steps.noticed.conflicts,
+            "displaced_episodes": self.counts.steps.noticed.episodes,
+            "forgotten_ids": self.counts.steps.noticed.ids,
+            "openings_of_completed": self.counts.steps.noticed.openings,
             "unusable": self.unusable,
+            "unknown_types": unknown,
+            "misfits": misfits,
+            "lost": self.lost().map(|(reason, count)| (reason.to_owned(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "until": self.until.map(|until| until.to_string()),
             "models": models,
         })
+    }
+}
+
+/// A type that no model names.
+struct Unknown<'a> {
+    kind: &'a str,
+    count: u64,
+    /// One that a model names and that is written much like it.
+    meant: Option<String>,
+}
+
+impl Unknown<'_> {
+    fn told(&self) -> String {
+        let meant = self.meant.as_ref().map_or(String::new(), |meant| format!(", did you mean {}?", plain(meant)));
+        format!("{} ({}{meant})", plain(self.kind), self.count)
+    }
+
+    fn json(&self) -> Value {
+        json!({"type": self.kind, "count": self.count, "did_you_mean": self.meant})
     }
 }
 
@@ -202,17 +348,29 @@ impl Figures {
     }
 
     fn absences(&self) -> Table {
-        let mut table =
-            table(&["about", "completed", "abandoned", "at stake", "resumed", "recovered", "won back", "friction"]);
+        let mut table = table(&[
+            "about",
+            "completed",
+            "abandoned",
+            "left behind",
+            "at stake",
+            "resumed",
+            "recovered",
+            "won back",
+            "friction",
+        ]);
         for ((sort, name), happened) in &self.subjects {
             table.add_row([
                 format!("{sort} {}", plain(name)),
                 happened.completed.to_string(),
-                happened.abandoned.to_string(),
-                sums(&happened.at_stake),
+                match happened.at_stake.count() {
+                    once if once.cast_signed() == happened.abandoned => once.to_string(),
+                    distinct => format!("{} ({distinct} distinct)", happened.abandoned),
+                },
+                sums(&happened.at_stake.sums),
                 happened.resumed.to_string(),
                 happened.recovered.to_string(),
-                sums(&happened.won_back),
+                sums(&happened.won_back.sums),
                 happened.friction.to_string(),
             ]);
         }
@@ -244,11 +402,12 @@ impl Figures {
                     *sort: name.as_str(),
                     "completed": happened.completed,
                     "abandoned": happened.abandoned,
+                    "abandoned_distinct": happened.at_stake.count(),
                     "resumed": happened.resumed,
                     "recovered": happened.recovered,
                     "friction": happened.friction,
-                    "at_stake": amounts(&happened.at_stake),
-                    "won_back": amounts(&happened.won_back),
+                    "at_stake": amounts(&happened.at_stake.sums),
+                    "won_back": amounts(&happened.won_back.sums),
                 })
             })
             .collect();
@@ -266,12 +425,6 @@ impl Figures {
 fn percentile(sorted: &[Span], percent: usize) -> Option<Span> {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied()
-}
-
-fn add(sums: &mut BTreeMap<Currency, i128>, value: Option<Money>, by: i64) {
-    if let Some(value) = value {
-        *sums.entry(value.currency).or_default() += i128::from(value.micros) * i128::from(by);
-    }
 }
 
 fn sums(sums: &BTreeMap<Currency, i128>) -> String {

@@ -36,9 +36,9 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Log::Embedded(settings) => from_store(&setting, settings, output)?,
     };
     let Exported { customers, shards, waiting } = done;
-    eprintln!("{customers} customers of {shards} partitions");
+    crate::cli::say(&format!("{customers} customers of {shards} partitions"));
     if waiting > 0 {
-        eprintln!("{waiting} records of the inputs are not in it: they had not been processed");
+        crate::cli::say(&format!("{waiting} records of the inputs are not in it: they had not been processed"));
     }
     Ok(())
 }
@@ -67,15 +67,12 @@ fn from_store(setting: &Setting, settings: &embedded::Settings, output: impl Wri
         shards: shards.map(|shard| Shard { progress: shard.progress, waiting: shard.waiting }).collect(),
     };
     let mut writer = Writer::begin(output, &header).map_err(unwritten).map_err(Failure::could_not_run)?;
-    let mut brought_over = Vec::new();
-    let each = snapshot.each(|shard, mut customer, bytes| {
-        let Some(migration) = &migration else {
-            return writer.customer(shard, &customer.identity, bytes).map_err(unwritten);
-        };
-        migration.migrate(&mut customer);
-        brought_over.clear();
-        state::encode(&customer, &mut brought_over);
-        writer.customer(shard, &customer.identity, &brought_over).map_err(unwritten)
+    let mut encoded = Vec::new();
+    let each = snapshot.each(|shard, mut customer| {
+        migration.iter().for_each(|migration| migration.migrate(&mut customer));
+        encoded.clear();
+        state::encode(&customer, &mut encoded);
+        writer.customer(shard, &customer.identity, &encoded).map_err(unwritten)
     });
     each.map_err(Failure::could_not_run)?;
     Ok(Exported { customers: writer.end().map_err(unwritten).map_err(Failure::could_not_run)?, ..Exported::of(&header) })

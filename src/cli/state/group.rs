@@ -48,11 +48,11 @@ impl Group {
                 )));
             }
             if !std::mem::replace(&mut told, true) {
-                eprintln!(
+                crate::cli::say(&format!(
                     "group {} has {members} members; waiting up to {} s: the places of stopped services are kept so long",
                     self.name,
                     longest.as_secs()
-                );
+                ));
             }
             std::thread::sleep(LOOK);
         }

@@ -41,7 +41,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Log::Kafka(log) => into_group(&setting, log, incoming)?,
         Log::Embedded(settings) => into_store(&setting, settings, incoming)?,
     };
-    eprintln!("{told}");
+    crate::cli::say(&told);
     Ok(())
 }
 
@@ -107,7 +107,7 @@ fn into_store(setting: &Setting, settings: &embedded::Settings, incoming: Incomi
         return Err(Failure::answer_is_no(reason));
     }
     let customers = store.fill(|filling| {
-        let (customers, times) = incoming.each(|moved| filling.put(&moved.customer))?;
+        let (customers, times) = incoming.each(|moved| Ok(filling.put(&moved.customer)))?;
         filling.stream_times(|shard| times.at(shard));
         Ok(customers)
     });

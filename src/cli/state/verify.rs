@@ -42,7 +42,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn of_store(setting: &Setting, settings: &embedded::Settings) -> Result<Vec<String>, Failure> {
-    let snapshot = embedded::Snapshot::open(settings).map_err(Failure::could_not_run)?;
+    let snapshot = embedded::Snapshot::look(settings).map_err(Failure::could_not_run)?;
     let found = snapshot.verify().map_err(Failure::could_not_run)?;
     let mut rows =
         table(&["partition", "customers", "bytes of state", "processed to", "waiting", "commits", "decided until"]);

@@ -10,6 +10,7 @@ use super::super::{Appended, Entering, Entry, MAX_PARTITIONS, Refusal, Settings,
 use super::{BEGIN, Clock, at, entry, model, open, settings, shop, wait_until};
 use crate::journey::Customer;
 use crate::journey::packed::Words;
+use crate::memory::Waiting;
 use crate::port::{Assignment, Origin, RawRecord, ShardId, ShardOwner, Sink, Verdict};
 use crate::shard::{Position, Progress, Unusable, Written};
 use crate::time::{Span, Timestamp};
@@ -108,27 +109,12 @@ fn models_go_on_once_journeys_run_or_are_refused_with_the_remedy() {
 }
 
 #[test]
-fn a_store_from_before_journeys_could_go_on_under_other_models_is_read() {
-    let (dir, clock) = (dir(), Clock::at(at(0)));
-    assert_eq!(process_everything(&open(&settings(&dir), &clock.now())), Verdict::Committed);
-    let before = "[\"shop: stages looking, buying; episodes basket\"]";
-    let raw = rusqlite::Connection::open(settings(&dir).dir.join("sillage.db")).expect("opened");
-    raw.execute("UPDATE meta SET value = ?1 WHERE name = 'models'", [before]).expect("as it was");
-    drop(raw);
-    drop(open(&settings(&dir), &clock.now()));
-    let raw = rusqlite::Connection::open(settings(&dir).dir.join("sillage.db")).expect("opened");
-    let now: String =
-        raw.query_row("SELECT value FROM meta WHERE name = 'models'", [], |row| row.get(0)).expect("the models");
-    assert!(now.contains("\"version\":1"), "{now}");
-}
-
-#[test]
 fn a_store_of_another_version_is_left_alone() {
     let (dir, clock) = (dir(), Clock::at(at(0)));
     drop(open(&settings(&dir), &clock.now()));
     let file = settings(&dir).dir.join("sillage.db");
     let raw = rusqlite::Connection::open(file).expect("opened");
-    raw.pragma_update(None, "user_version", 2).expect("set");
+    raw.pragma_update(None, "user_version", 3).expect("set");
     drop(raw);
     let refused = Store::open(&settings(&dir), &[shop()], &clock.now()).expect_err("a newer version");
     assert!(refused.contains("use the Sillage that made it"), "{refused}");
@@ -176,7 +162,7 @@ fn stamps_never_go_back_even_if_the_clock_does() {
     drop(store);
     let raw = rusqlite::Connection::open(settings(&dir).dir.join("sillage.db")).expect("opened");
     let mut statement =
-        raw.prepare("SELECT stamped, count(*) FROM touchpoints GROUP BY stamped ORDER BY stamped").expect("read");
+        raw.prepare("SELECT stamped, sum(count) FROM batches GROUP BY stamped ORDER BY stamped").expect("read");
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).expect("read");
     let stamps: Vec<(i64, i64)> = rows.collect::<Result<_, _>>().expect("read");
     assert_eq!(stamps, [(BEGIN + 100_000, 20), (BEGIN + 120_000, 10)]);
@@ -187,23 +173,23 @@ fn outcomes_have_contiguous_positions_and_readers_wait_for_them() {
     let (dir, clock) = (dir(), Clock::at(at(0)));
     let settings = Settings { keep_outcomes: Span::from_secs(60), ..settings(&dir) };
     let store = open(&settings, &clock.now());
-    assert_eq!(store.stored_after(0, 10, Duration::ZERO), Ok(vec![]));
+    assert_eq!(store.stored_after(0, 10, usize::MAX, Duration::ZERO), Ok(vec![]));
     let waiting = Arc::clone(&store);
-    let reader = std::thread::Builder::new().spawn(move || waiting.stored_after(0, 3, Duration::from_secs(30)));
+    let reader = std::thread::Builder::new().spawn(move || waiting.stored_after(0, 3, usize::MAX, Duration::from_secs(30)));
     assert_eq!(process_everything(&store), Verdict::Committed);
     let read = reader.expect("started").join().expect("no panic").expect("read");
     assert_eq!(read.iter().map(|stored| stored.position).collect::<Vec<_>>(), [1, 2, 3]);
     let expected = r#"{"topic":"touchpoints","partition":0,"offset":0,"reason":"a test","value_hex":"ff00","size":2}"#;
     assert_eq!((read[0].topic.as_str(), std::str::from_utf8(&read[0].value)), ("dead-letters", Ok(expected)));
-    assert_eq!(store.stored_after(3, 10, Duration::ZERO).expect("read").len(), 1);
+    assert_eq!(store.stored_after(3, 10, usize::MAX, Duration::ZERO).expect("read").len(), 1);
 
     // What is old enough goes; positions go on, also after a restart.
     clock.set(at(61));
-    wait_until("outcomes are deleted", || store.stored_after(0, 10, Duration::ZERO) == Ok(vec![]));
+    wait_until("outcomes are deleted", || store.stored_after(0, 10, usize::MAX, Duration::ZERO) == Ok(vec![]));
     drop(store);
     let store = open(&settings, &clock.now());
     assert_eq!((store.last_position(), process_everything(&store)), (4, Verdict::Committed));
-    assert_eq!(store.stored_after(0, 1, Duration::ZERO).expect("read")[0].position, 5);
+    assert_eq!(store.stored_after(0, 1, usize::MAX, Duration::ZERO).expect("read")[0].position, 5);
 }
 
 #[test]
@@ -286,7 +272,7 @@ fn processed_touchpoints_are_deleted_when_old_and_offsets_go_on() {
     append(&store, clicks(1_000..1_100));
     clock.set(at(61));
     let raw = rusqlite::Connection::open(settings.dir.join("sillage.db")).expect("opened");
-    let count = || raw.query_row("SELECT count(*) FROM touchpoints", [], |row| row.get::<_, i64>(0)).expect("counted");
+    let count = || raw.query_row("SELECT sum(count) FROM batches", [], |row| row.get::<_, i64>(0)).expect("counted");
     wait_until("old ones are deleted", || count() == 100);
     clock.set(at(10_000));
     assert_eq!(store.pending(), 100, "whatever their age, these are not processed");
@@ -376,8 +362,8 @@ impl ShardOwner for Witness {
         (seen.promised, seen.caught_up_to) = (Some(at), position);
     }
 
-    fn buffered(&self, _shard: ShardId, _input: usize) -> usize {
-        0
+    fn buffered(&self, _shard: ShardId, _input: usize) -> Waiting {
+        Waiting::default()
     }
 
     fn revoking(&mut self, _shards: &[ShardId]) {}

@@ -48,6 +48,13 @@ pub(in crate::journey) fn push_id(out: &mut Vec<u8>, id: &Id) {
     }
 }
 
+/// Goes over an id.
+pub(in crate::journey) fn skip_id(bytes: &mut Bytes<'_>) -> Result<(), Damaged> {
+    let head = bytes.number()?;
+    let length = if head == 1 { 16 } else { usize::try_from(head >> 1).map_err(|_| Damaged)? };
+    bytes.take(length).map(|_| ())
+}
+
 /// Reads bytes from the front.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::journey) struct Bytes<'a>(pub(in crate::journey) &'a [u8]);

@@ -9,6 +9,7 @@
 use super::bytes::{Bytes, Damaged, push_number};
 use super::{CONTACTS, RECENT, identity_bytes, is_of_state, rank, window};
 use crate::journey::Window;
+use crate::journey::recent::past_at;
 use crate::time::Timestamp;
 
 /// A run of equal bytes that is shorter is not worth a step.
@@ -141,12 +142,34 @@ fn is_image(number: u8) -> bool {
 /// Bytes that are no packed customer.
 pub(crate) fn window_of(packed: &[u8]) -> Result<Option<Timestamp>, Damaged> {
     let mut parts = Parts::of(packed)?;
+    let mut latest: &[u8] = &[];
     while let Some(part) = parts.next()? {
-        if part.number == window::WINDOW {
-            return Window::last_of_head(Bytes(part.bytes)).map(Some);
+        let since = match part.number {
+            RECENT => {
+                latest = part.bytes;
+                continue;
+            }
+            CONTACTS => continue,
+            window::WINDOW => Window::last_of_head(Bytes(part.bytes))?,
+            number if number > window::WINDOW => None,
+            _ => continue,
+        };
+        if let Some(since) = since {
+            return Ok(Some(Timestamp::from_millis(parts.base.wrapping_add(since))));
         }
+        return last_in(latest, parts.base).map(Some);
     }
     Ok(None)
+}
+
+/// When the latest touchpoint of a packed history happened.
+fn last_in(history: &[u8], base: i64) -> Result<Timestamp, Damaged> {
+    let (mut left, mut last) = (Bytes(history), history);
+    while !left.is_empty() {
+        let length = left.small()?;
+        last = left.take(length)?;
+    }
+    past_at(last, base)
 }
 
 /// What an image in a window can be made of.
@@ -194,6 +217,7 @@ fn gone_in_front(before: &[u8], now: &[u8]) -> usize {
 struct Parts<'a> {
     head: &'a [u8],
     left: Bytes<'a>,
+    base: i64,
 }
 
 #[derive(Clone, Copy)]
@@ -208,8 +232,8 @@ impl<'a> Parts<'a> {
         let whose = identity_bytes(packed)?;
         let mut left = Bytes(&packed[whose.len()..]);
         left.number()?;
-        left.signed()?;
-        Ok(Parts { head: &packed[..packed.len() - left.0.len()], left })
+        let base = left.signed()?;
+        Ok(Parts { head: &packed[..packed.len() - left.0.len()], left, base })
     }
 
     fn next(&mut self) -> Result<Option<Part<'a>>, Damaged> {
@@ -218,7 +242,7 @@ impl<'a> Parts<'a> {
         }
         let begin = self.left.0;
         let number = self.left.byte()?;
-        let length = self.left.small()?;
+        let length = if number == window::ENTRIES { self.left.0.len() } else { self.left.small()? };
         let bytes = self.left.take(length)?;
         Ok(Some(Part { number, whole: &begin[..begin.len() - self.left.0.len()], bytes }))
     }

@@ -9,8 +9,8 @@ use super::{Opener, Packer};
 use crate::journey::signs::{Added, Gathered, Question, Seen};
 use crate::journey::watch::PendingArm;
 use crate::journey::{
-    Abandonment, Counted, Episode, EpisodeId, EpisodeKindState, Influence, Journey, SessionSigns, Signs, Standing,
-    TallyState, TouchpointId, Watch,
+    Abandonment, Closed, Counted, Episode, EpisodeId, EpisodeIds, EpisodeKindState, Influence, Journey, LatestAt,
+    SessionSigns, Signs, Standing, TallyState, TouchpointId, Watch,
 };
 use crate::model::StageIndex;
 use crate::time::Timestamp;
@@ -28,6 +28,16 @@ mod has {
     pub(super) const SESSIONS: u64 = 1 << 7;
     pub(super) const SIGNS: u64 = 1 << 8;
     pub(super) const FRICTIONS: u64 = 1 << 9;
+    /// What came to be kept later, at the end; see [`super::more`].
+    pub(super) const MORE: u64 = 1 << 10;
+}
+
+/// What stands at the end of a journey, as bits.
+mod more {
+    /// What each kind of episodes remembers by ids.
+    pub(super) const CLOSED: u64 = 1;
+    /// Of episodes whose worth did not come with the latest progress: when it came.
+    pub(super) const VALUED: u64 = 1 << 1;
 }
 
 fn flag(bit: u64, set: bool) -> u64 {
@@ -36,7 +46,10 @@ fn flag(bit: u64, set: bool) -> u64 {
 
 impl Journey {
     pub(super) fn pack(&self, to: &mut Packer<'_>) {
-        let kinds = self.kinds.iter().any(|kind| *kind != EpisodeKindState::default());
+        let kinds = self.kinds.iter().any(|kind| kind.opened > 0 || kind.last_completion.is_some());
+        let closed = self.kinds.iter().any(|kind| !kind.closed.is_empty() || !kind.reused.is_empty());
+        let valued = self.episodes.iter().filter(|episode| is_valued_apart(episode)).count() as u64;
+        let more = flag(more::CLOSED, closed) | flag(more::VALUED, valued > 0);
         to.number(
             flag(has::STANDING, self.standing.is_some())
                 | flag(has::EPISODES, !self.episodes.is_empty())
@@ -47,7 +60,8 @@ impl Journey {
                 | flag(has::COUNTED, !self.counted.is_empty())
                 | flag(has::SESSIONS, !self.sessions.is_empty())
                 | flag(has::SIGNS, !self.signs.is_empty())
-                | flag(has::FRICTIONS, self.frictions > 0),
+                | flag(has::FRICTIONS, self.frictions > 0)
+                | flag(has::MORE, more > 0),
         );
         to.number(self.number);
         to.time(self.started_at);
@@ -81,6 +95,20 @@ impl Journey {
         if self.frictions > 0 {
             to.number(self.frictions);
         }
+        if more > 0 {
+            to.number(more);
+        }
+        if closed {
+            self.kinds.iter().for_each(|kind| pack_closed(kind, to));
+        }
+        if valued > 0 {
+            to.number(valued);
+            for (place, episode) in (0_u64..).zip(&self.episodes).filter(|(_, episode)| is_valued_apart(episode)) {
+                to.number(place);
+                // Where nothing is known of it, that is long ago.
+                to.moment(episode.value_at.unwrap_or(Timestamp::MIN));
+            }
+        }
     }
 
     pub(super) fn unpack(&mut self, from: &mut Opener<'_>) -> Result<(), Damaged> {
@@ -99,8 +127,9 @@ impl Journey {
             } else {
                 kind.opened = 0;
                 kind.last_completion = None;
-                kind.closed.clear();
+                kind.closed.0.clear();
             }
+            kind.reused.clear();
         }
         self.standing = None;
         if has(has::STANDING) {
@@ -124,6 +153,17 @@ impl Journey {
         })?;
         self.signs = if has(has::SIGNS) { open_signs(from)? } else { Signs::default() };
         self.frictions = if has(has::FRICTIONS) { from.bytes.small()? } else { 0 };
+        let more = if has(has::MORE) { from.bytes.number()? } else { 0 };
+        if more & more::CLOSED != 0 {
+            self.kinds.iter_mut().try_for_each(|kind| open_closed(kind, from))?;
+        }
+        if more & more::VALUED != 0 {
+            for _ in 0..from.bytes.count()? {
+                let place: u32 = from.bytes.small()?;
+                let episode = self.episodes.get_mut(place as usize).ok_or(Damaged)?;
+                episode.value_at = Some(from.moment()?);
+            }
+        }
         Ok(())
     }
 
@@ -181,12 +221,15 @@ mod watch {
     pub(super) const DEADLINE: u8 = 1 << 4;
     pub(super) const UNTIL: u8 = 1 << 5;
     pub(super) const ABANDONMENT: u8 = 1 << 6;
+    /// The latest date was not carried by the latest progress, or has passed.
+    pub(super) const DATED_APART: u8 = 1 << 7;
 }
 
 fn pack_watch(watch: &Watch, to: &mut Packer<'_>) {
     let opened = to.listed(&watch.opened_by, Some(watch.opened_at));
     let one = watch.opened_by == watch.last_progress && watch.opened_at == watch.last_progress_at;
     let last = if one { None } else { to.listed(&watch.last_progress, Some(watch.last_progress_at)) };
+    let dated = watch.until_at.filter(|at| watch.until.is_none() || *at != watch.last_progress_at);
     let bit = |bit: u8, set: bool| if set { bit } else { 0 };
     to.out.push(
         bit(watch::OPENED_LISTED, opened.is_some())
@@ -195,7 +238,8 @@ fn pack_watch(watch: &Watch, to: &mut Packer<'_>) {
             | bit(watch::COUNTS_FROM_LAST, watch.counts_from == watch.last_progress_at)
             | bit(watch::DEADLINE, watch.deadline != Timestamp::MAX)
             | bit(watch::UNTIL, watch.until.is_some())
-            | bit(watch::ABANDONMENT, watch.abandonment.is_some() || watch.abandonments > 0),
+            | bit(watch::ABANDONMENT, watch.abandonment.is_some() || watch.abandonments > 0)
+            | bit(watch::DATED_APART, dated.is_some()),
     );
     pack_touchpoint(opened, &watch.opened_by, watch.opened_at, to);
     if !one {
@@ -217,6 +261,9 @@ fn pack_watch(watch: &Watch, to: &mut Packer<'_>) {
             to.out.extend_from_slice(id.as_bytes());
             to.time(at);
         }
+    }
+    if let Some(dated) = dated {
+        to.moment(dated);
     }
 }
 
@@ -261,6 +308,7 @@ fn open_watch(from: &mut Opener<'_>) -> Result<Watch, Damaged> {
             abandonment = Some(Abandonment { id: Uuid::from_bytes(from.bytes.array()?), at: from.time()? });
         }
     }
+    let until_at = if has(watch::DATED_APART) { Some(from.moment()?) } else { until.map(|_| last_progress_at) };
     Ok(Watch {
         opened_by,
         opened_at,
@@ -270,6 +318,7 @@ fn open_watch(from: &mut Opener<'_>) -> Result<Watch, Damaged> {
         counts_from,
         deadline,
         until,
+        until_at,
         abandonment,
         abandonments,
         pending: PendingArm::None,
@@ -286,8 +335,7 @@ fn pack_episode(episode: &Episode, to: &mut Packer<'_>) {
             | flag(16, !episode.signs.is_empty()),
     );
     to.number(episode.number);
-    to.number(episode.ids.len() as u64);
-    episode.ids.iter().for_each(|id| pack_episode_id(id, to));
+    pack_ids(&episode.ids, to);
     if let Some(session) = &episode.session {
         to.id(session);
     }
@@ -306,15 +354,19 @@ fn open_episode(from: &mut Opener<'_>) -> Result<Episode, Damaged> {
     let head = from.bytes.number()?;
     let has = |bit: u64| head & bit != 0;
     let number = from.bytes.small()?;
-    let ids = (0..from.bytes.count()?).map(|_| open_episode_id(from)).collect::<Result<_, _>>()?;
+    let ids = open_ids(from)?;
+    let session = if has(2) { Some(from.bytes.id()?) } else { None };
+    let value = if has(4) { Some(open_money(from)?) } else { None };
+    let (touched, watch) = (from.bytes.number()?, open_watch(from)?);
     Ok(Episode {
         kind: u16::try_from(head >> 5).map_err(|_| Damaged)?,
         number,
         ids,
-        session: if has(2) { Some(from.bytes.id()?) } else { None },
-        value: if has(4) { Some(open_money(from)?) } else { None },
-        touched: from.bytes.number()?,
-        watch: open_watch(from)?,
+        session,
+        value,
+        value_at: value.map(|_| watch.last_progress_at),
+        touched,
+        watch,
         abandoned: has(1),
         latest_then: if has(8) { from.bytes.small()? } else { 0 },
         signs: if has(16) { open_signs(from)? } else { Signs::default() },
@@ -330,28 +382,70 @@ fn open_episode_id(from: &mut Opener<'_>) -> Result<EpisodeId, Damaged> {
     Ok(EpisodeId { name: from.bytes.byte()?, value: from.bytes.id()? })
 }
 
+fn pack_ids(ids: &[EpisodeId], to: &mut Packer<'_>) {
+    to.number(ids.len() as u64);
+    ids.iter().for_each(|id| pack_episode_id(id, to));
+}
+
+fn open_ids(from: &mut Opener<'_>) -> Result<EpisodeIds, Damaged> {
+    (0..from.bytes.count()?).map(|_| open_episode_id(from)).collect()
+}
+
+/// Whether the worth did not come with the latest progress, as it mostly does.
+fn is_valued_apart(episode: &Episode) -> bool {
+    episode.value.is_some() && episode.value_at != Some(episode.watch.last_progress_at)
+}
+
+/// With the bit of 2, ids that are over follow, each by itself: so they were kept until version 3.
 fn pack_kind(kind: &EpisodeKindState, to: &mut Packer<'_>) {
-    to.number(u64::from(kind.opened) << 2 | flag(1, kind.last_completion.is_some()) | flag(2, !kind.closed.is_empty()));
+    to.number(u64::from(kind.opened) << 2 | flag(1, kind.last_completion.is_some()));
     if let Some(at) = kind.last_completion {
         to.time(at);
     }
-    if !kind.closed.is_empty() {
-        to.number(kind.closed.len() as u64);
-        for (id, until) in &kind.closed {
-            pack_episode_id(id, to);
-            to.time(*until);
+}
+
+fn pack_closed(kind: &EpisodeKindState, to: &mut Packer<'_>) {
+    to.number((kind.closed.0.len() as u64) << 1 | flag(1, !kind.reused.is_empty()));
+    for closed in &kind.closed.0 {
+        to.number((closed.ids.len() as u64) << 2 | flag(1, closed.ended.is_some()) | flag(2, closed.again.is_some()));
+        closed.ids.iter().for_each(|id| pack_episode_id(id, to));
+        to.time(closed.until);
+        for at in [closed.ended, closed.again].into_iter().flatten() {
+            to.moment(at);
         }
     }
+    if !kind.reused.is_empty() {
+        pack_ids(&kind.reused, to);
+    }
+}
+
+fn open_closed(kind: &mut EpisodeKindState, from: &mut Opener<'_>) -> Result<(), Damaged> {
+    let head = from.bytes.number()?;
+    for _ in 0..head >> 1 {
+        let head = from.bytes.number()?;
+        let mut ids = EpisodeIds::new();
+        for _ in 0..head >> 2 {
+            ids.push(open_episode_id(from)?);
+        }
+        let until = from.time()?;
+        let ended = if head & 1 != 0 { Some(from.moment()?) } else { None };
+        let again = if head & 2 != 0 { Some(from.moment()?) } else { None };
+        kind.closed.0.push_back(Closed { ids, ended, until, again });
+    }
+    if head & 1 != 0 {
+        kind.reused.extend(open_ids(from)?);
+    }
+    Ok(())
 }
 
 fn open_kind(kind: &mut EpisodeKindState, from: &mut Opener<'_>) -> Result<(), Damaged> {
     let head = from.bytes.number()?;
     kind.opened = u32::try_from(head >> 2).map_err(|_| Damaged)?;
     kind.last_completion = if head & 1 != 0 { Some(from.time()?) } else { None };
-    kind.closed.clear();
+    kind.closed.0.clear();
     if head & 2 != 0 {
         for _ in 0..from.bytes.count()? {
-            kind.closed.push_back((open_episode_id(from)?, from.time()?));
+            kind.closed.0.push_back(Closed::single(open_episode_id(from)?, from.time()?));
         }
     }
     Ok(())
@@ -397,6 +491,8 @@ mod tally {
     pub(super) const MONEY: u8 = 2;
     pub(super) const LAST: u8 = 3;
     pub(super) const VISITS: u8 = 4;
+    /// As [`LAST`], and then when each value happened.
+    pub(super) const LAST_AT: u8 = 5;
     pub(super) const SAME: u8 = 8;
 }
 
@@ -426,9 +522,10 @@ fn pack_tally(state: &TallyState, to: &mut Packer<'_>) {
                 sums.iter().for_each(|money| pack_money(*money, to));
             }
         }
-        TallyState::Last { customer, journey, stages } => {
+        TallyState::Last { customer, journey, stages, at } => {
             let same = customer == journey;
-            to.out.push(head(tally::LAST, same));
+            let timed = *at != LatestAt::default();
+            to.out.push(head(if timed { tally::LAST_AT } else { tally::LAST }, same));
             for value in [Some(customer), Some(journey).filter(|_| !same)].into_iter().flatten() {
                 to.out.push(u8::from(value.is_some()));
                 value.iter().for_each(|value| pack_value(value, to));
@@ -437,6 +534,10 @@ fn pack_tally(state: &TallyState, to: &mut Packer<'_>) {
             for (stage, value) in stages {
                 to.number(*stage);
                 pack_value(value, to);
+            }
+            if timed {
+                let times = at.stages.iter().copied().chain(std::iter::repeat(Timestamp::MIN));
+                [at.customer, at.journey].into_iter().chain(times.take(stages.len())).for_each(|at| to.moment(at));
             }
         }
         TallyState::Visits { customer, journey, sessions, latest } => {
@@ -474,7 +575,7 @@ fn open_tally(from: &mut Opener<'_>) -> Result<TallyState, Damaged> {
             let journey = if same { customer.clone() } else { sums(from)? };
             Ok(TallyState::Money { customer, journey })
         }
-        tally::LAST => {
+        sort @ (tally::LAST | tally::LAST_AT) => {
             let value = |from: &mut Opener<'_>| match from.bytes.byte()? {
                 0 => Ok(None),
                 _ => open_value(from).map(Some),
@@ -482,8 +583,13 @@ fn open_tally(from: &mut Opener<'_>) -> Result<TallyState, Damaged> {
             let customer = value(from)?;
             let journey = if same { customer.clone() } else { value(from)? };
             let stage = |from: &mut Opener<'_>| Ok((from.bytes.small()?, open_value(from)?));
-            let stages = (0..from.bytes.count()?).map(|_| stage(from)).collect::<Result<_, _>>()?;
-            Ok(TallyState::Last { customer, journey, stages })
+            let stages = (0..from.bytes.count()?).map(|_| stage(from)).collect::<Result<Vec<_>, _>>()?;
+            let mut at = LatestAt::default();
+            if sort == tally::LAST_AT {
+                (at.customer, at.journey) = (from.moment()?, from.moment()?);
+                at.stages = stages.iter().map(|_| from.moment()).collect::<Result<_, _>>()?;
+            }
+            Ok(TallyState::Last { customer, journey, stages, at })
         }
         tally::VISITS => {
             let customer = from.bytes.number()?;

@@ -35,7 +35,7 @@ const TRACES: u8 = 1;
 const RECENT: u8 = 2;
 const LINKS: u8 = 3;
 const JOURNEY: u8 = 4;
-use super::window::section as window;
+use super::window::{Beside, section as window};
 /// It stands between the journeys and the window, as the last part of what is left once the window is dropped.
 const CONTACTS: u8 = 10;
 
@@ -116,10 +116,14 @@ impl Customer {
         self.pack_state(words, out);
         section(out, CONTACTS, |out| self.contacts.pack(words, out));
         if !self.window.is_closed() {
-            section(out, window::WINDOW, |out| self.window.pack_head(out));
-            section(out, window::ENTRIES, |out| self.window.pack_entries(words, out));
+            section(out, window::WINDOW, |out| self.window.pack_head(&self.recent, out));
             section(out, window::ANCHOR, |out| self.window.pack_anchor(words, out));
             section(out, window::YOUNGER, |out| self.window.pack_younger(words, out));
+            // It has no length: one more touchpoint only adds to the end.
+            if self.window.len() > 0 {
+                out.push(window::ENTRIES);
+                self.window.pack_entries(self.beside(), words, out);
+            }
         }
     }
 
@@ -166,11 +170,11 @@ impl Customer {
             if !is_of_state(number) {
                 state = state.min(before);
             }
-            let length = bytes.small()?;
+            let length = if number == window::ENTRIES { bytes.0.len() } else { bytes.small()? };
             let mut section = Bytes(bytes.take(length)?);
             match number {
                 TRACES => self.recent.open_traces(section.0)?,
-                RECENT => self.recent.open(section.0)?,
+                RECENT => self.recent.open(section.0, words)?,
                 LINKS => {
                     while !section.is_empty() {
                         self.links.push(section.id()?.to_text());
@@ -188,9 +192,9 @@ impl Customer {
                     journeys += 1;
                 }
                 CONTACTS => self.contacts.open(section, words)?,
-                window::WINDOW => self.window.open_head(section)?,
-                window::ENTRIES => self.window.open_entries(section.0),
-                window::ANCHOR => self.window.open_anchor(section.0),
+                window::WINDOW => self.window.open_head(section, &self.recent)?,
+                window::ENTRIES => self.window.open_entries(section.0, &self.recent)?,
+                window::ANCHOR => self.window.open_anchor(section.0, &self.recent)?,
                 window::YOUNGER => self.window.open_younger(section.0)?,
                 // Nothing that is known; whoever wrote it has a later layout.
                 _ => return Err(Damaged),
@@ -207,7 +211,7 @@ impl Customer {
     /// Bytes that are no packed customer.
     pub fn check(&self, words: &Words) -> Result<(), Damaged> {
         self.recent.check()?;
-        self.window.check(words)
+        self.window.check(self.beside(), words)
     }
 
     /// The customer that the bytes are, whole and without reference to the dictionary, for readers.
@@ -223,8 +227,14 @@ impl Customer {
 
     /// Takes all that stays packed apart.
     pub(in crate::journey) fn expand(&mut self, words: &Words) -> Result<(), Damaged> {
-        self.recent.expand(words)?;
-        self.window.expand(words)
+        let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+        self.window.expand(beside, words)?;
+        self.recent.expand(words)
+    }
+
+    /// What the window needs of its customer.
+    pub(in crate::journey) fn beside(&self) -> Beside<'_> {
+        Beside { recent: &self.recent, touchpoints: self.touchpoints }
     }
 }
 

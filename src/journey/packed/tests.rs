@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::journey::{Moment, Outcome};
+use crate::journey::{Moment, Noticed, Outcome};
 use crate::model::{self, Model};
 use crate::time::Span;
 use crate::touchpoint::{Money, Touchpoint, Value};
@@ -52,7 +52,7 @@ fn profile() -> Vec<Touchpoint> {
 }
 
 fn apply(customer: &mut Customer, model: &Arc<Model>, touchpoint: &Touchpoint, history: usize) -> Vec<Outcome> {
-    let (mut outcomes, mut refused) = (Vec::new(), 0);
+    let (mut outcomes, mut noticed) = (Vec::new(), Noticed::default());
     let models = std::slice::from_ref(model);
     let now = touchpoint.event_time + Span::from_millis(40);
     while customer.next_deadline() <= now {
@@ -60,7 +60,7 @@ fn apply(customer: &mut Customer, model: &Arc<Model>, touchpoint: &Touchpoint, h
         customer.fire(models, deadline, &mut outcomes);
     }
     let moment = Moment::of(touchpoint, now, now, Span::from_secs(60));
-    customer.apply(models, touchpoint, moment, history, &mut refused, &mut outcomes);
+    customer.apply(models, touchpoint, moment, history, &mut noticed, &mut outcomes);
     outcomes
 }
 
@@ -108,6 +108,7 @@ fn a_customer_who_rests_packed_goes_on_as_one_who_does_not() {
             let given =
                 touchpoint(number - u64::from(number % 10 == 9), kind, (number * number * 40) as i64, &cart(number / 9));
             hand.open(&packed, &words).expect("packed");
+            hand.show_namesakes(&given, &words);
             let said = apply(&mut awake, &model, &given, history);
             assert_eq!(apply(&mut hand, &model, &given, history), said, "touchpoint {number}, history of {history}");
             let before = std::mem::take(&mut packed);

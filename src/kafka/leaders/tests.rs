@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::*;
 use crate::kafka::{Protocol, Start};
+use crate::memory::Budget;
 use crate::wire::Format;
 
 /// What a broker says: of who leads partition 0, and of the end of its log.
@@ -72,6 +73,7 @@ impl Played {
             properties: BTreeMap::new(),
             buffered_records: 1,
             settle: None,
+            memory: Budget { bytes: 512 << 20, workers: 1 },
         };
         Leaders::of(&connection)
     }

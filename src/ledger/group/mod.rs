@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use self::plan::{Next, Plan, Purpose, Reading};
 use super::{Found, Ledger, Restored, Seating, seating};
+use crate::memory::{Sharing, Waiting};
 use crate::port::{Assignment, Known, ShardId};
 use crate::shard::Progress;
 use crate::time::{Span, Timestamp};
@@ -58,6 +59,8 @@ pub struct Terms {
     pub buffered_records: usize,
     /// Where nobody says where the leader's log ends, silence must have lasted so much longer, beyond `settle`.
     pub unproven_silence: Span,
+    /// Bytes that may wait in all shards of the worker ([`Sharing`]).
+    pub waiting_bytes: u64,
 }
 
 /// What happened. Times are counted from any one instant on, by a clock that never jumps.
@@ -91,10 +94,12 @@ pub enum Event {
         /// Up to where the client has handed over, by its own count, which counts control records. Absent where it has none.
         positions: BTreeMap<Partition, i64>,
     },
+    /// The client cannot read what stands next in a partition, and never will: why, and what to do.
+    Refused(Partition, String),
     /// A fault came instead of the record at this offset, which is to be read again.
     Interrupted(Partition, i64),
-    /// So many records wait for their turn, of each partition of the shards that are owned.
-    Buffered(Vec<(Partition, usize)>),
+    /// So much waits for its turn, of each partition of the shards that are owned.
+    Buffered(Vec<(Partition, Waiting)>),
     /// The worker ends.
     Stopping,
 }
@@ -287,6 +292,7 @@ impl Member {
                 self.owned.retain(|shard| !shards.contains(shard));
                 pause(self.partitions_of(&shards), asks);
             }
+            Event::Refused((_, shard), reason) => self.refused(shard, reason, asks),
             Event::Ends { ends, positions } => self.caught_up(&ends, &positions, asks),
             Event::Interrupted(partition, offset) => self.read_again(partition, offset, asks),
             Event::Buffered(waiting) => self.steer(&waiting, asks),
@@ -306,6 +312,11 @@ impl Member {
     /// The shards that run.
     pub fn owned(&self) -> &BTreeSet<ShardId> {
         &self.owned
+    }
+
+    /// The partitions of the inputs that the group has given this member.
+    pub fn held(&self) -> Vec<Partition> {
+        self.begins.keys().copied().filter(|(input, _)| *input < self.ledger.inputs.len()).collect()
     }
 
     /// Why this worker cannot go on, once there is no more hope that it will.
@@ -450,6 +461,14 @@ impl Member {
         asks.push(Ask::GiveBack(back));
     }
 
+    /// A shard that cannot read on is given up where it stands: what was decided is committed, and the others go on.
+    fn refused(&mut self, shard: ShardId, reason: String, asks: &mut Vec<Ask>) {
+        if self.owned.remove(&shard) {
+            asks.extend([Ask::Revoke(vec![shard]), Ask::Park(shard, reason)]);
+            pause(self.partitions_of(&[shard]), asks);
+        }
+    }
+
     /// The client counts what comes in place of a record as read: from there it would skip one.
     fn read_again(&mut self, partition: Partition, offset: i64, asks: &mut Vec<Ask>) {
         if let Some(begins) = self.begins.get_mut(&partition) {
@@ -471,17 +490,20 @@ impl Member {
     }
 
     /// Asks for the ends of what has run dry, and pauses what has too much.
-    fn steer(&mut self, waiting: &[(Partition, usize)], asks: &mut Vec<Ask>) {
+    fn steer(&mut self, waiting: &[(Partition, Waiting)], asks: &mut Vec<Ask>) {
         let (mut dry, mut full, mut low) = (Vec::new(), Vec::new(), Vec::new());
         let most = self.terms.buffered_records;
-        for (partition, waiting) in waiting {
+        let total = waiting.iter().map(|(_, waiting)| waiting.bytes).sum();
+        let sharing = Sharing { limit: self.terms.waiting_bytes, total, partitions: waiting.len() };
+        for (partition, Waiting { records, bytes }) in waiting {
             // The end of the control topic proves nothing, and nobody waits for it.
-            if *waiting == 0 && partition.0 < self.ledger.inputs.len() {
+            if *records == 0 && partition.0 < self.ledger.inputs.len() {
                 dry.push(*partition);
             }
-            if *waiting > most && self.paused.insert(*partition) {
+            let (too_many, few) = (*records > most, *records <= most / 2);
+            if (too_many || sharing.is_too_much(*bytes)) && self.paused.insert(*partition) {
                 full.push(*partition);
-            } else if *waiting <= most / 2 && self.paused.remove(partition) {
+            } else if few && sharing.is_little(*bytes) && self.paused.remove(partition) {
                 low.push(*partition);
             }
         }

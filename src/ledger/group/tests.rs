@@ -10,7 +10,8 @@ const NOON: Duration = Duration::from_secs(43_200);
 
 fn member(protocol: Protocol, start: Start) -> Member {
     let inputs = vec!["app".to_owned(), "web".to_owned()];
-    let terms = Terms { protocol, start, buffered_records: 10, unproven_silence: Span::from_millis(400) };
+    let unproven_silence = Span::from_millis(400);
+    let terms = Terms { protocol, start, buffered_records: 10, waiting_bytes: 1_000, unproven_silence };
     Member::new(Arc::new(Ledger { inputs, ..Ledger::sample(4) }), terms)
 }
 
@@ -341,17 +342,51 @@ fn a_replicated_input_is_at_its_end_when_its_leader_says_so_and_another_broker_k
 fn what_has_too_much_is_paused_until_half_of_it_is_gone_and_what_is_dry_is_watched() {
     let mut member = member(Protocol::Classic, Start::Latest);
     running(&mut member, 0);
-    for (waiting, asks) in [
+    for (counts, asks) in [
         ([0, 11, 0], ["WatchEnds([(0, 0)])", "Pause([(1, 0)])"].as_slice()),
         ([1, 12, 0], &["WatchEnds([])"]),
         ([1, 6, 0], &["WatchEnds([])"]),
         ([1, 5, 11], &["WatchEnds([])", "Pause([(2, 0)])", "Resume([(1, 0)])"]),
     ] {
-        let waiting = waiting.into_iter().enumerate().map(|(input, waiting)| ((input, 0), waiting));
-        assert_eq!(told(&mut member, Event::Buffered(waiting.collect())), *asks);
+        let waiting = |records| Waiting { records, bytes: 0 };
+        assert_eq!(told(&mut member, buffered(counts.map(waiting))), *asks);
     }
     assert_eq!(told(&mut member, Event::Parked(vec![0])), ["Pause([(0, 0), (1, 0), (2, 0)])"]);
     assert!(!member.takes(0));
+}
+
+/// What waits of each topic of shard 0.
+fn buffered(waiting: [Waiting; 3]) -> Event {
+    Event::Buffered(waiting.into_iter().enumerate().map(|(input, waiting)| ((input, 0), waiting)).collect())
+}
+
+#[test]
+fn few_records_with_many_bytes_are_paused_and_never_the_input_that_is_waited_for() {
+    let mut member = member(Protocol::Classic, Start::Latest);
+    running(&mut member, 0);
+    for (bytes, asks) in [
+        // Of 1,000 bytes, half is for whoever needs it.
+        ([0, 500, 0], ["WatchEnds([(0, 0)])"].as_slice()),
+        ([0, 501, 0], &["WatchEnds([(0, 0)])", "Pause([(1, 0)])"]),
+        ([0, 5_000, 0], &["WatchEnds([(0, 0)])"]),
+        ([400, 260, 0], &["WatchEnds([])", "Pause([(0, 0)])"]),
+        ([0, 260, 0], &["WatchEnds([(0, 0)])", "Resume([(0, 0)])"]),
+        ([0, 83, 0], &["WatchEnds([(0, 0)])", "Resume([(1, 0)])"]),
+    ] {
+        let waiting = |bytes| Waiting { records: usize::from(bytes > 0), bytes };
+        assert_eq!(told(&mut member, buffered(bytes.map(waiting))), *asks, "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_shard_whose_client_refuses_a_batch_is_committed_and_parked() {
+    let mut member = member(Protocol::Classic, Start::Latest);
+    running(&mut member, 0);
+    let asks = told(&mut member, Event::Refused((1, 0), "too large".to_owned()));
+    assert_eq!(asks, ["Revoke([0])", "Park(0, \"too large\")", "Pause([(0, 0), (1, 0), (2, 0)])"]);
+    assert!(!member.takes(0));
+    // Told once: what comes again is of nobody.
+    assert_eq!(told(&mut member, Event::Refused((1, 0), "too large".to_owned())), Vec::<String>::new());
 }
 
 #[test]

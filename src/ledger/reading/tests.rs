@@ -85,7 +85,7 @@ fn a_log_that_is_cut_within_its_first_commit_is_whole() {
 }
 
 #[test]
-fn a_customer_who_fills_pages_is_put_together_and_one_that_is_cut_is_left_out() {
+fn a_customer_who_fills_pages_is_put_together_and_one_that_is_cut_is_noticed() {
     let mut draft = Draft::default();
     let name = "x".repeat(2 * pages::FULL);
     draft.add(&packed(&Customer::new(Identity::customer(name.as_str())))).expect("added");
@@ -254,7 +254,7 @@ fn commit(sequence: u64, version: usize, who: &str, does: &str) -> Vec<u8> {
     };
     let at = touchpoint.event_time;
     let moment = crate::journey::Moment { log_time: at, counts_from: at, stream_time: at };
-    customer.apply(&[shop(version)], &touchpoint, moment, 0, &mut 0, &mut Vec::new());
+    customer.apply(&[shop(version)], &touchpoint, moment, 0, &mut crate::journey::Noticed::default(), &mut Vec::new());
     let head = Head { models: vec![Mark::of(&shop(version))], ..head(0, Some(sequence), 0) };
     let mut draft = Draft::default();
     draft.add(&packed(&customer)).expect("added");

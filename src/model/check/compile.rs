@@ -14,7 +14,11 @@ use crate::model::{
     Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Friction, Intervention, Model, RuleIndex, Segment, Sign,
     Stage, StageIndex, Sum, TypeRoles, Types,
 };
+use crate::time::Span;
 use crate::touchpoint::{CURRENCY, Form};
+
+/// For so long an episode that ended is remembered, unless the model says otherwise or its recovery window is longer.
+const REMEMBERED_FOR: Span = Span::from_days(30);
 
 /// What the rooms have resolved.
 pub(super) struct Parts<'a> {
@@ -300,6 +304,10 @@ fn episode(checked: &episodes::Checked<'_>) -> EpisodeKind {
         abandoned_after: checked.abandoned_after.clone(),
         abandoned_at: checked.abandoned_at.clone(),
         recovered_within: written.recovered.within,
+        remembered_for: match &written.remembered_for {
+            Some(written) => written.value,
+            None => written.recovered.within.max(REMEMBERED_FOR),
+        },
         strict: written.strict.as_ref().is_some_and(|strict| strict.value),
         any_progress: checked.progresses.is_none(),
     }

@@ -189,6 +189,9 @@ impl<'a> Conditions<'a> {
 
     pub(super) fn flag(&mut self, line: &Name, faults: &mut Faults) -> Option<Expression> {
         let compiled = Expression::compile(line, &self.everywhere, Type::Flag, faults);
+        if compiled.is_some() {
+            Expression::warn_of_absence(line, faults);
+        }
         self.note(compiled, &line.place, faults)
     }
 

@@ -6,7 +6,7 @@ use crate::model::written::{self, Fragment, Name, Written};
 use crate::yaml;
 
 /// The most shared files behind a model.
-const MAX_IMPORTS: usize = 16;
+pub const MAX_IMPORTS: usize = 16;
 
 /// Reads what the model imports, and adds it to what the model says itself; `file_name` is the model's. Returns whether all
 /// of it is there: where a file is missing, nobody knows what its words would have meant.

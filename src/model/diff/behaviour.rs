@@ -70,6 +70,7 @@ fn episodes(before: &EpisodeKind, after: &EpisodeKind, words: &(Words<'_>, Words
         otherwise("abandoned after", wait(&words.0, &before.abandoned_after), wait(&words.1, &after.abandoned_after)),
         otherwise("abandoned at", line(before.abandoned_at.as_ref()), line(after.abandoned_at.as_ref())),
         otherwise("recovered within", before.recovered_within.to_string(), after.recovered_within.to_string()),
+        otherwise("remembered for", before.remembered_for.to_string(), after.remembered_for.to_string()),
         otherwise("worth", worth(before), worth(after)),
         otherwise("strict", strict(before), strict(after)),
     ]

@@ -1,7 +1,8 @@
 //! An episode kind as it is written.
 
-use super::{Name, Progress, Recovery, Wait, listed_names, progress, text, types};
+use super::{Name, Progress, Recovery, Wait, duration, listed_names, progress, text, types};
 use crate::diagnostic::{Faults, Place, Spanned, quoted};
+use crate::time::Span;
 use crate::yaml::{Entry, Value};
 
 /// An episode kind.
@@ -29,6 +30,8 @@ pub struct Episode {
     pub abandoned_at: Option<Name>,
     /// The recovery window.
     pub recovered: Recovery,
+    /// For how long what ended is remembered.
+    pub remembered_for: Option<Spanned<Span>>,
     /// No fallback for completions with an unknown id.
     pub strict: Option<Spanned<bool>>,
 }
@@ -48,6 +51,7 @@ impl Episode {
             abandoned_after: None,
             abandoned_at: None,
             recovered: Recovery::read(None, faults),
+            remembered_for: None,
             strict: None,
         };
         let what = format!("episode {}", quoted(&entry.key.value));
@@ -67,6 +71,7 @@ impl Episode {
         episode.abandoned_after = Wait::read(reader.optional("abandoned after"), faults);
         episode.abandoned_at = text(reader.optional("abandoned at"), faults);
         episode.recovered = Recovery::read(reader.optional("recovered within"), faults);
+        episode.remembered_for = duration(reader.optional("remembered for"), faults);
         episode.strict = reader.optional("strict").and_then(|value| value.flag(faults));
         reader.finish(faults);
         episode

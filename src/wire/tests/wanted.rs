@@ -12,7 +12,7 @@ use proptest::strategy::ValueTree;
 use super::laws::touchpoint;
 use super::*;
 use crate::generate::{Load, Opening, Settings};
-use crate::journey::{Customer, Moment};
+use crate::journey::{Customer, Moment, Noticed};
 use crate::time::Span;
 use crate::touchpoint::Identity;
 
@@ -315,7 +315,7 @@ fn journeys_are_the_same_whether_models_are_given_all_or_what_they_read() {
                 customer.fire(&models, deadline, &mut told[at]);
             }
             let moment = Moment { log_time: time, counts_from: time, stream_time: time };
-            customer.apply(&models, &read, moment, 20, &mut 0, &mut told[at]);
+            customer.apply(&models, &read, moment, 20, &mut Noticed::default(), &mut told[at]);
         }
         assert_eq!(told[0], told[1]);
         outcomes += told[0].len();

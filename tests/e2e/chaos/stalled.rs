@@ -1,25 +1,30 @@
 //! A broker stands still while customers buy. It is in sync, so the high watermark stands still with it: the purchase stands in
 //! the leader's log, nobody may read it yet, and its deadline passes. No silence may be made of that.
 //!
-//! `CHAOS=long` does it with each broker, for 3, 8 and 20 seconds, until there were a thousand purchases.
+//! The broker leads no input: one that does is waited for by all of a worker's inputs, and nothing is decided anyway.
+//!
+//! `CHAOS=long` does it for 3, 8 and 20 seconds in turn, until there were a thousand purchases and more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::clients::{Published, Reader, Record, Writer, create_copied_topic};
+use crate::harness::clients::{Published, Reader, Record, Writer, create_placed_topic};
 use crate::harness::cluster::{BROKERS, Cluster};
 use crate::harness::command::Configured;
 use crate::harness::service::{Service, Setup};
 use crate::harness::{model, now_millis, say, wait};
 
 const SOON: Duration = Duration::from_secs(60);
-const PARTITIONS: i32 = 6;
+/// Where the copies of each partition are; the first of them leads.
+const COPIES: [&[i32]; 4] = [&[1, 2, 3], &[2, 1, 3], &[1, 2, 3], &[2, 1, 3]];
+/// The broker that stands still.
+const STILL: usize = 3;
 /// Of `models/quick.yaml`: a basket is abandoned after so many milliseconds.
 const BASKET_QUIET: i64 = 5_000;
-/// settle + commit interval + 1 s.
-const AFTER_DEADLINE: i64 = 50 + 100 + 1_000;
+/// settle + commit interval + 1 s, and what a machine takes that runs three brokers beside.
+const AFTER_DEADLINE: i64 = 50 + 100 + 1_000 + 3_000;
 /// So many customers never come back.
 const QUIET: i64 = 300;
 /// A purchase comes so long before that, in milliseconds.
@@ -51,14 +56,19 @@ enum Acks {
 }
 
 /// Customers in the order in which they come, from `begin` on; as many of either sort.
-fn customers(round: usize, begin: i64, millis: i64, led: &[i32]) -> Vec<Customer> {
+fn customers(round: usize, begin: i64, millis: i64) -> Vec<Customer> {
     let one = |number: i64| {
         let group = (number / (2 * AT_ONCE)) as usize;
         let (at, place, acks) = match number % 2 {
             0 => (group as i64 * 2 * AT_ONCE * PACE, group, Acks::All(group)),
             _ => (number * PACE, number as usize, Acks::Leader),
         };
-        Customer { name: format!("stalled-{round}-{number}"), partition: led[place % led.len()], at: begin + at, acks }
+        Customer {
+            name: format!("stalled-{round}-{number}"),
+            partition: (place % COPIES.len()) as i32,
+            at: begin + at,
+            acks,
+        }
     };
     let mut customers: Vec<Customer> = (0..millis / PACE).map(one).collect();
     customers.sort_by_key(|customer| customer.at);
@@ -74,7 +84,7 @@ fn a_replica_that_stands_still_makes_no_silence_of_a_purchase() {
     let cluster = Cluster::start_patient();
     let direct = cluster.bootstrap();
     let stamps = [("message.timestamp.type", "LogAppendTime")];
-    create_copied_topic(&direct, "web", PARTITIONS, BROKERS as i32, &stamps);
+    create_placed_topic(&direct, "web", &COPIES, &stamps);
     let setup = Setup {
         brokers: direct.clone(),
         group: "stalled-group".to_owned(),
@@ -95,19 +105,19 @@ fn a_replica_that_stands_still_makes_no_silence_of_a_purchase() {
     if std::env::var("CHAOS").is_ok_and(|size| size == "long") {
         for round in 0.. {
             let seconds = [3, 8, 20][round % 3];
-            bought += stall(&cluster, &mut service, round % BROKERS + 1, round, Duration::from_secs(seconds));
+            bought += stall(&cluster, &service, round, Duration::from_secs(seconds));
             if round >= 8 && bought >= 1_000 {
                 break;
             }
         }
     } else {
-        bought += stall(&cluster, &mut service, BROKERS, 0, Duration::from_secs(8));
+        bought += stall(&cluster, &service, 0, Duration::from_secs(8));
     }
     say(&format!("stalled: {bought} purchases entered before their deadline while a broker stood still"));
     service.wait_for_line("a replica does not keep up", SOON);
     service.wait_for_line("the replicas keep up again", SOON);
     let promised = Configured::kafka(&setup).run(&["run"], &["--dry-run"], b"").fine().text();
-    let words = ["web: partitions 6, replicas 3, min.insync.replicas 2, LogAppendTime", "silence is proved"];
+    let words = ["web: partitions 4, replicas 3, min.insync.replicas 2, LogAppendTime", "silence is proved"];
     assert!(words.iter().all(|words| promised.contains(words)), "{promised}");
     assert_eq!(service.terminate().status.code(), Some(0));
 }
@@ -143,16 +153,13 @@ fn quiet(direct: &str) {
     assert!(late[0] >= 0 && most <= AFTER_DEADLINE, "{late:?}");
 }
 
-/// A broker stands still; customers buy just before their deadline where others lead. How many purchases entered in time.
-fn stall(cluster: &Cluster, service: &mut Service, broker: usize, round: usize, pause: Duration) -> usize {
+/// A broker stands still; customers buy just before their deadline. How many purchases entered in time.
+fn stall(cluster: &Cluster, service: &Service, round: usize, pause: Duration) -> usize {
     let direct = cluster.bootstrap();
-    let led: Vec<i32> =
-        (0..PARTITIONS).filter(|partition| cluster.leader("web", *partition).is_some_and(|it| it != broker)).collect();
-    assert!(!led.is_empty(), "others lead something");
     let begin = now_millis() + 1_000;
     // All baskets are filled before the broker stops.
     let millis = (pause.as_millis() as i64 - FIRST).clamp(2_000, 3_000);
-    let customers = customers(round, begin, millis, &led);
+    let customers = customers(round, begin, millis);
     let groups = millis / (2 * AT_ONCE * PACE) + 1;
     let (all, one): (Vec<Writer>, Writer) = ((0..groups).map(|_| Writer::slow(&direct)).collect(), Writer::hasty(&direct));
     let does = |customer: &Customer, kind: &str, at: i64| {
@@ -174,7 +181,7 @@ fn stall(cluster: &Cluster, service: &mut Service, broker: usize, round: usize, 
     while paid < customers.len() {
         let now = now_millis();
         if frozen.is_none() && now >= stops {
-            cluster.broker(broker).freeze();
+            cluster.broker(STILL).freeze();
             frozen = Some(Instant::now());
         }
         while let Some(customer) = customers.get(filled).filter(|customer| fills(customer) <= now) {
@@ -193,7 +200,9 @@ fn stall(cluster: &Cluster, service: &mut Service, broker: usize, round: usize, 
     let frozen = frozen.expect("the broker was stopped before anybody bought");
     wait::until_true("the pause to be over", pause + SOON, || frozen.elapsed() >= pause);
     let stalled = service.metric("sillage_high_watermark_stalled_seconds");
-    cluster.broker(broker).thaw();
+    let readable = Reader::of(&cluster.broker(1).bootstrap(), &["web".to_owned()]).to_the_end().len();
+    let thawed = now_millis();
+    cluster.broker(STILL).thaw();
     cluster.wait_until_whole(SOON * 2);
     all.iter().chain([&one]).for_each(Writer::flush);
 
@@ -223,12 +232,14 @@ fn stall(cluster: &Cluster, service: &mut Service, broker: usize, round: usize, 
         .filter_map(|record| in_time.iter().copied().find(|name| record.key.as_deref() == Some(name)))
         .collect();
     say(&format!(
-        "stalled: broker {broker} stood still for {pause:?}; of {} purchases in time {} were called abandoned; the high \
-         watermark stood still for {stalled:.1} s",
+        "stalled: a broker stood still for {pause:?}; of {} purchases in time {} were called abandoned; the \
+         service saw high watermarks stand still for {stalled:.1} s together",
         in_time.len(),
         wrong.len()
     ));
     assert!(wrong.is_empty(), "abandoned though they had bought in time: {wrong:?}");
-    assert!(pause > Duration::from_secs(9) || stalled > 1.0, "the high watermark must have stood still: {stalled}");
+    // After eighteen seconds the brokers have given it up, and what the leaders hold can be read.
+    let hidden = entered.iter().filter(|record| record.timestamp < thawed).count().saturating_sub(readable);
+    assert!(pause > Duration::from_secs(15) || hidden > 0, "the high watermarks must have stood still");
     in_time.len()
 }

@@ -47,8 +47,16 @@ pub(crate) fn create_topic(brokers: &str, name: &str, partitions: i32, settings:
 
 /// Creates a topic of which there are so many copies.
 pub(crate) fn create_copied_topic(brokers: &str, name: &str, partitions: i32, copies: i32, settings: &[(&str, &str)]) {
+    create(brokers, NewTopic::new(name, partitions, TopicReplication::Fixed(copies)), settings);
+}
+
+/// Creates a topic whose copies are on these brokers, by partition; the first of them leads.
+pub(crate) fn create_placed_topic(brokers: &str, name: &str, copies: &[&[i32]], settings: &[(&str, &str)]) {
+    create(brokers, NewTopic::new(name, copies.len() as i32, TopicReplication::Variable(copies)), settings);
+}
+
+fn create(brokers: &str, topic: NewTopic<'_>, settings: &[(&str, &str)]) {
     let admin: AdminClient<DefaultClientContext> = config(brokers).create().expect("a client");
-    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(copies));
     let topic = settings.iter().fold(topic, |topic, (name, value)| topic.set(name, value));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let options = AdminOptions::new().operation_timeout(Some(CALL));
@@ -171,7 +179,8 @@ impl Writer {
         Writer::with(brokers, &[("linger.ms", "20")])
     }
 
-    fn with(brokers: &str, settings: &[(&str, &str)]) -> Writer {
+    /// A plain writer with further settings.
+    pub(crate) fn with(brokers: &str, settings: &[(&str, &str)]) -> Writer {
         let mut config = config(brokers);
         config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("linger.ms", "2");
         config.set("message.max.bytes", "20000000").set("queue.buffering.max.messages", "1000000");

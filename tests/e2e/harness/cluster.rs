@@ -19,8 +19,10 @@ const HASTY: &str = "broker.session.timeout.ms=5000\n\
                         leader.imbalance.check.interval.seconds=20\n\
                         log.segment.bytes=67108864\n";
 
-/// As long as Kafka itself waits for a broker that says nothing (nine seconds), and for copies that lag (thirty).
-const PATIENT: &str = "leader.imbalance.check.interval.seconds=20\n\
+/// A broker that says nothing is missed after eighteen seconds, so that one which stands still for half of that is not given up;
+/// copies that lag count as in step for as long as Kafka itself lets them.
+const PATIENT: &str = "broker.session.timeout.ms=18000\n\
+                       leader.imbalance.check.interval.seconds=20\n\
                        log.segment.bytes=67108864\n";
 
 pub(crate) struct Cluster {
@@ -34,7 +36,7 @@ impl Cluster {
         Cluster::start_with(HASTY)
     }
 
-    /// The same with Kafka's own patience with brokers and copies.
+    /// The same with patience with brokers and copies.
     pub(crate) fn start_patient() -> Cluster {
         Cluster::start_with(PATIENT)
     }

@@ -173,6 +173,22 @@ impl Service {
         (ticks(11) + ticks(12)) / 100.0
     }
 
+    /// The most memory that it has had so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("its status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the most that was resident");
+        peak.trim().trim_end_matches("kB").trim().parse::<u64>().expect("a number") << 10
+    }
+
+    /// Why it is not ready, if it is not.
+    pub(crate) fn not_ready(&self) -> Option<String> {
+        let address = self.address()?;
+        let agent = ureq::Agent::config_builder().http_status_as_error(false).build().new_agent();
+        let mut answer = agent.get(format!("http://{}/readyz", address.trim())).call().ok()?;
+        let text = answer.body_mut().read_to_string().ok()?;
+        (answer.status() != 200).then_some(text)
+    }
+
     /// Asks it to end and waits.
     pub(crate) fn terminate(self) -> Ended {
         self.signal("-TERM");

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use sillage::journey::{Customer, Moment, Outcome};
+use sillage::journey::{Customer, Moment, Noticed, Outcome};
 use sillage::model::Model;
 use sillage::shard::Settings;
 use sillage::touchpoint::Touchpoint;
@@ -35,7 +35,7 @@ pub(crate) fn touchpoints() -> Vec<Touchpoint> {
 pub(crate) fn customer(model: &Arc<Model>, touchpoints: &[Touchpoint]) -> (Customer, Vec<Outcome>) {
     let (settings, models) = (Settings::default(), std::slice::from_ref(model));
     let mut customer = Customer::new(touchpoints[0].identity.clone());
-    let (mut outcomes, mut refused) = (Vec::new(), 0);
+    let (mut outcomes, mut noticed) = (Vec::new(), Noticed::default());
     for touchpoint in touchpoints {
         let now = touchpoint.event_time;
         while customer.next_deadline() <= now {
@@ -43,8 +43,8 @@ pub(crate) fn customer(model: &Arc<Model>, touchpoints: &[Touchpoint]) -> (Custo
             customer.fire(models, deadline, &mut outcomes);
         }
         let moment = Moment::of(touchpoint, now, now, settings.max_delay);
-        customer.apply(models, touchpoint, moment, settings.history, &mut refused, &mut outcomes);
+        customer.apply(models, touchpoint, moment, settings.history, &mut noticed, &mut outcomes);
     }
-    assert_eq!(refused, 0);
+    assert_eq!(noticed, Noticed::default());
     (customer, outcomes)
 }

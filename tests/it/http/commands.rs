@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::shop::{Shop, touchpoint};
 
-fn sillage(args: &[&str]) -> Command {
+pub(super) fn sillage(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
     command.args(args).stdin(Stdio::null());
     command
@@ -132,7 +132,7 @@ fn what_cannot_run_says_why_and_ends_with_two() {
 }
 
 #[test]
-fn a_line_that_is_too_long_is_left_out_and_the_answer_is_no() {
+fn a_line_that_is_too_long_is_noticed_and_the_answer_is_no() {
     let shop = Shop::open();
     let dir = tempfile::tempdir().expect("a directory");
     let file = dir.path().join("a.ndjson");
@@ -141,7 +141,7 @@ fn a_line_that_is_too_long_is_left_out_and_the_answer_is_no() {
     let (code, out, err) = run(&["ingest", path(&file), "--url", &shop.url()]);
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("a.ndjson:1: 20000000 bytes are too long"), "{err}");
-    assert!(out.starts_with("accepted 1, repeats dropped 0; 1 lines too long"), "{out}");
+    assert!(out.starts_with("accepted 1, repeats dropped 0; 1 too long or misshapen, left out"), "{out}");
 }
 
 #[test]

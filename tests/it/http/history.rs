@@ -1,9 +1,12 @@
 //! Loading a history.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
+use sillage::http::LoadLimits;
 
 use super::client::Reply;
-use super::shop::{Shop, touchpoint};
+use super::shop::{Shop, Terms, touchpoint};
 use super::{assert_problem, post};
 
 fn begin(shop: &Shop, first: &str) -> Reply {
@@ -53,6 +56,70 @@ fn a_load_does_not_begin_later_than_now() {
     assert_problem(&refused, 400, "ahead", "a far instant");
     let live = post(&shop, "/v1/touchpoints", &touchpoint("eve", "1", "ad.seen").to_string());
     assert_eq!(live.status, 200, "no load was opened: {}", live.text());
+}
+
+fn limited(silence: u64, whole: u64) -> Shop {
+    let (silence, whole) = (Duration::from_secs(silence), Duration::from_secs(whole));
+    Shop::open_on(Terms { load_limits: LoadLimits { silence, whole }, ..Terms::default() })
+}
+
+/// Posts a touchpoint of a history, for the owner of its load.
+fn load(shop: &Shop, owner: &str) -> Reply {
+    let body = at("ada", "1", "cart.added", "2025-03-01T10:00:00Z").to_string();
+    let headers: &[_] = if owner.is_empty() { &[] } else { &[("sillage-load", owner)] };
+    shop.call("POST", "/v1/touchpoints?history=true", headers, body.as_bytes())
+}
+
+fn live(shop: &Shop) -> u16 {
+    post(shop, "/v1/touchpoints", &touchpoint("eve", "1", "ad.seen").to_string()).status
+}
+
+fn begin_as(shop: &Shop, owner: &str) -> Reply {
+    post(shop, "/v1/history", &json!({"first": "2025-03-01T10:00:00Z", "owner": owner}).to_string())
+}
+
+#[test]
+fn a_load_has_an_owner_and_nobody_else_goes_on_with_it() {
+    let shop = Shop::open();
+    assert_eq!(begin_as(&shop, "kim").status, 200);
+    assert_problem(&begin_as(&shop, "eve"), 409, "other-load", "another owner");
+    assert_problem(&begin(&shop, "2025-03-01T10:00:00Z"), 409, "other-load", "no owner");
+    assert_problem(&load(&shop, "eve"), 409, "other-load", "another owner's touchpoint");
+    assert_problem(&load(&shop, ""), 409, "other-load", "nobody's touchpoint");
+    assert_eq!(load(&shop, "kim").json(), json!({"accepted": 1, "duplicates": 0}));
+    assert_eq!(begin_as(&shop, "kim").status, 200, "the same goes on");
+    assert_problem(&begin_as(&shop, "two words"), 400, "bad-body", "no name");
+    assert_eq!(shop.call("DELETE", "/v1/history", &[], b"").status, 200, "whoever may load may end it");
+    assert_eq!(live(&shop), 200);
+}
+
+#[test]
+fn a_load_ends_with_its_client_and_not_before() {
+    let shop = limited(3, 86_400);
+    assert_eq!(begin_as(&shop, "kim").status, 200);
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        let reply = load(&shop, "kim");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    assert_eq!(live(&shop), 503, "it lasts while its owner is heard of");
+    let silent = Instant::now();
+    while live(&shop) != 200 {
+        assert!(silent.elapsed() < Duration::from_secs(20), "live posts wait for ever");
+    }
+    assert!(silent.elapsed() > Duration::from_secs(2), "it was not waited for");
+    assert_problem(&load(&shop, "kim"), 409, "no-load", "it has ended");
+}
+
+#[test]
+fn a_load_lasts_so_long_and_no_longer_whoever_goes_on_with_it() {
+    let shop = limited(60, 2);
+    assert_eq!(begin_as(&shop, "kim").status, 200);
+    let begun = Instant::now();
+    while load(&shop, "kim").status == 200 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "it never ends");
+    }
+    assert_problem(&load(&shop, "kim"), 409, "no-load", "it has ended");
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use sillage::embedded::{Settings, Store};
-use sillage::http::{Allowed, NotAsked, Service, serve};
+use sillage::http::{Allowed, LoadLimits, NotAsked, Service, Tokens, serve};
 use sillage::lookup::Lookup;
+use sillage::memory::Budget;
 use sillage::model::{self, Model};
 use sillage::partitioner::Partitioner;
 use sillage::port::Now;
@@ -22,6 +23,9 @@ use tokio::task::JoinHandle;
 
 use super::client::{self, Reply};
 
+/// What the process may have: answers have 85 MiB of it.
+const MEMORY: u64 = 1 << 30;
+
 /// A running shop; dropping it ends it.
 pub(crate) struct Shop {
     pub(crate) address: SocketAddr,
@@ -30,7 +34,7 @@ pub(crate) struct Shop {
     runtime: Runtime,
     serving: Option<(oneshot::Sender<()>, JoinHandle<std::io::Result<()>>)>,
     workers: Option<(Crew, Stop)>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// A touchpoint as the documentation writes it, happening about now.
@@ -39,32 +43,50 @@ pub(crate) fn touchpoint(customer: &str, id: &str, kind: &str) -> Value {
     json!({"event_id": id, "customer_id": customer, "type": kind, "occurred_at": now.to_string(), "channel": "web"})
 }
 
+/// Who may do what.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    pub(crate) allowed: Allowed,
+    pub(crate) tokens: Tokens,
+    pub(crate) load_limits: LoadLimits,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Terms { allowed: Allowed::Yes, tokens: Tokens::default(), load_limits: LoadLimits::default() }
+    }
+}
+
 impl Shop {
     pub(crate) fn open() -> Self {
-        Self::with_store(None, Allowed::Yes, |_| {})
+        Self::open_on(Terms::default())
+    }
+
+    pub(crate) fn open_on(terms: Terms) -> Self {
+        Self::with_store(None, terms, |_| {})
     }
 
     /// One that does nothing that cannot be undone.
     pub(crate) fn open_careful() -> Self {
-        Self::with_store(None, Allowed::No, |_| {})
+        Self::open_on(Terms { allowed: Allowed::No, ..Terms::default() })
     }
 
     pub(crate) fn open_small(max_bytes: u64) -> Self {
-        Self::with_store(None, Allowed::Yes, |settings| settings.max_bytes = Some(max_bytes))
+        Self::with_store(None, Terms::default(), |settings| settings.max_bytes = Some(max_bytes))
     }
 
     pub(crate) fn open_mapped(pairs: &[(&str, &str)]) -> Self {
         let pairs: Vec<_> = pairs.iter().map(|(field, path)| ((*field).to_owned(), (*path).to_owned())).collect();
-        Self::with_store(Some(Mapping::new(&pairs).expect("a mapping")), Allowed::Yes, |_| {})
+        Self::with_store(Some(Mapping::new(&pairs).expect("a mapping")), Terms::default(), |_| {})
     }
 
     /// As on Kafka: no store, and no shard assigned yet.
     pub(crate) fn on_kafka() -> Self {
         let dir = tempfile::tempdir().expect("a directory");
-        Self::serving(dir, None, None, Arc::default(), models(), Clock::starting_now(1.0).handle(), None, Allowed::Yes)
+        Self::serving(dir, None, None, Arc::default(), models(), Clock::starting_now(1.0).handle(), None, Terms::default())
     }
 
-    fn with_store(mapping: Option<Mapping>, allowed: Allowed, adjust: impl FnOnce(&mut Settings)) -> Self {
+    fn with_store(mapping: Option<Mapping>, terms: Terms, adjust: impl FnOnce(&mut Settings)) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut settings = Settings::new(dir.path().join("store"));
         adjust(&mut settings);
@@ -89,7 +111,7 @@ impl Shop {
         };
         let stop = Stop::default();
         let crew = Crew::on_store(&store, 2, &job, &stop, &crew::bare()).expect("workers");
-        Self::serving(dir, Some(store), mapping, lookup, models, now, Some((crew, stop)), allowed)
+        Self::serving(dir, Some(store), mapping, lookup, models, now, Some((crew, stop)), terms)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the parts of a shop, put together in one place")]
@@ -101,13 +123,21 @@ impl Shop {
         models: Arc<[Arc<Model>]>,
         now: Now,
         workers: Option<(Crew, Stop)>,
-        allowed: Allowed,
+        terms: Terms,
     ) -> Self {
-        let not_ready = Arc::new(Mutex::new(None));
+        let Terms { allowed, tokens, load_limits } = terms;
+        let not_ready: Arc<Mutex<Option<String>>> = Arc::default();
         let reason = Arc::clone(&not_ready);
         let service = Service {
             metrics: Arc::new(|| "a_metric 1\n".to_owned()),
-            ready: Arc::new(move || reason.lock().expect("unpoisoned").clone().map_or(Ok(()), Err)),
+            ready: {
+                let store = store.clone();
+                Arc::new(move || match (&*reason.lock().expect("unpoisoned"), &store) {
+                    (Some(reason), _) => Err(reason.clone()),
+                    (None, Some(store)) => store.health(),
+                    (None, None) => Ok(()),
+                })
+            },
             alive: Arc::new(|| Ok(())),
             lookup,
             models,
@@ -119,8 +149,11 @@ impl Shop {
             mapping,
             format: Format::Json,
             limits: Limits::default(),
+            memory: Budget { bytes: MEMORY, workers: 2 }.http_with_touchpoints(),
             now: Arc::clone(&now),
             trusted_proxies: vec!["127.0.0.30".parse().expect("an address")],
+            tokens,
+            load_limits,
             erasing: allowed,
             loading: allowed,
             hosts: vec!["sillage.example.com".to_owned()],
@@ -132,7 +165,7 @@ impl Shop {
         let (stop, stopped) = oneshot::channel::<()>();
         let until = async move { drop(stopped.await) };
         let serving = runtime.spawn(serve(listener, Arc::new(service), until));
-        Shop { address, now, not_ready, runtime, serving: Some((stop, serving)), workers, _dir: dir }
+        Shop { address, now, not_ready, runtime, serving: Some((stop, serving)), workers, dir }
     }
 
     pub(crate) fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
@@ -152,6 +185,11 @@ impl Shop {
         }
         assert_eq!(reply.status, status, "{path}: {}", reply.text());
         reply
+    }
+
+    /// The store's file, for a hand that does what nobody should.
+    pub(crate) fn raw(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(self.dir.path().join("store/sillage.db")).expect("the store")
     }
 
     pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {

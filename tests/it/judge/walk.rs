@@ -50,8 +50,9 @@ struct Stay {
     progress: Vec<(Seconds, Option<Seconds>)>,
     /// How long that is after the latest one is not known yet.
     unmeasured: bool,
-    /// The date that was carried last.
+    /// The date that was carried last, by when that happened.
     date: Option<Seconds>,
+    dated: Option<Seconds>,
     /// The latest abandonment, and whether it was not resumed.
     abandonment: Option<Seconds>,
     abandoned: bool,
@@ -80,7 +81,10 @@ struct Episode {
     /// Where in the list of touchpoints the latest progress stands.
     latest: usize,
     date: Option<Seconds>,
+    dated: Option<Seconds>,
     value: Option<i64>,
+    /// When what carried it happened.
+    valued: Option<Seconds>,
     abandoned: Option<Seconds>,
     abandonments: i64,
     /// How many touchpoints there were when it was abandoned last, and how often a rule had fired.

@@ -11,6 +11,7 @@ use sillage::ledger::group::{
     Answer, Ask, End, Event, Extent, LogEnd, Member, Moment, Partition, Protocol, Question, Terms,
 };
 use sillage::lookup::Lookup;
+use sillage::memory::Waiting;
 use sillage::partitioner::Partitioner;
 use sillage::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner as _, Stamped};
 use sillage::shard::{Progress, Settings};
@@ -31,6 +32,8 @@ use super::world::{Broken, ProcessId, Sim};
 
 /// Records that may wait for their turn, of one input.
 const BUFFERED: usize = 12;
+/// Bytes that may wait for their turn.
+const WAITING: u64 = 64 << 10;
 /// How long the brokers are asked.
 const PATIENCE: Millis = 30_000;
 
@@ -83,8 +86,13 @@ impl Process {
             Seats::Dealt => Protocol::Consumer,
         };
         let longest_stall = if sim.has(Defect::SilenceUnproven) { 0 } else { sim.weather.longest_stall };
-        let unproven_silence = Span::from_millis(longest_stall);
-        let terms = Terms { protocol, start: sim.weather.start, buffered_records: BUFFERED, unproven_silence };
+        let terms = Terms {
+            protocol,
+            start: sim.weather.start,
+            buffered_records: BUFFERED,
+            waiting_bytes: WAITING,
+            unproven_silence: Span::from_millis(longest_stall),
+        };
         Ok(Process {
             sim: Arc::clone(sim),
             id,
@@ -493,8 +501,8 @@ impl Process {
         if ends.is_empty() { Ok(()) } else { self.happens(Event::Ends { ends, positions }) }
     }
 
-    /// How many records wait for their turn, of each partition of the shards that are owned.
-    fn waiting(&self) -> Vec<(Partition, usize)> {
+    /// What waits for its turn, of each partition of the shards that are owned.
+    fn waiting(&self) -> Vec<(Partition, Waiting)> {
         let topics = 0..=self.sim.weather.inputs;
         let owned = self.member.owned().iter();
         let partitions = owned.flat_map(|shard| topics.clone().map(move |input| (input, *shard)));

@@ -45,6 +45,7 @@ fn about(subject: Subject) -> About {
         last_progress: "t2".into(),
         last_progress_at: Timestamp::from_millis(1_800_000),
         progress_count: 2,
+        abandonments: 0,
     }
 }
 

@@ -55,7 +55,9 @@ impl Judge<'_> {
                             progress: Vec::new(),
                             latest: here,
                             date: None,
+                            dated: None,
                             value: None,
+                            valued: None,
                             abandoned: None,
                             abandonments: 0,
                             left: (0, 0),
@@ -88,7 +90,10 @@ impl Judge<'_> {
         let kind = &self.plan.kinds[index];
         let touch = self.seen[here].touch.clone();
         let at = touch.happened;
-        if completes {
+        let known = touch.k.filter(|_| kind.by_id);
+        let goes_on = meant.is_some_and(|number| matches!(self.episodes[number].state, State::Open | State::Abandoned));
+        // A purchase that is told once more is none.
+        if completes && (goes_on || known.is_none_or(|id| !self.closed.contains(&(index, id)))) {
             self.bought.push((index, at));
         }
         if !empties && kind.by_id {
@@ -140,10 +145,15 @@ impl Judge<'_> {
         let touch = &self.seen[here].touch;
         let episode = &mut self.episodes[number];
         episode.latest = here;
-        episode.value = touch.value.or(episode.value);
+        // The latest is what happened last, whatever arrives last.
+        if touch.value.is_some() && episode.valued.is_none_or(|at| at <= touch.happened) {
+            (episode.value, episode.valued) = (touch.value, Some(touch.happened));
+        }
         if self.plan.kinds[episode.kind].abandoned_at {
             // What the abandonment has told is not told again; what had passed before it came is due when it comes.
-            let due = touch.ends.filter(|date| episode.abandoned.is_none_or(|told| *date > told));
+            let carried = touch.ends.filter(|_| episode.dated.is_none_or(|at| at <= touch.happened));
+            episode.dated = carried.map(|_| touch.happened).or(episode.dated);
+            let due = carried.filter(|date| episode.abandoned.is_none_or(|told| *date > told));
             episode.date = due.map(|date| if anew { date } else { date.max(touch.log_time) }).or(episode.date);
         }
     }

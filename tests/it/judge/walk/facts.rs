@@ -85,7 +85,11 @@ impl Judge<'_> {
         match sum {
             Sum::Count(name) => Some(of(name).len() as i64),
             Sum::Value(name) => Some(of(name).iter().filter_map(|seen| seen.touch.value).sum()),
-            Sum::Last(name) => of(name).iter().rev().find_map(|seen| seen.touch.nps),
+            // Of several that happened at once, the one that came last.
+            Sum::Last(name) => {
+                let rated = of(name).into_iter().filter(|seen| seen.touch.nps.is_some());
+                rated.max_by_key(|seen| seen.touch.happened).and_then(|seen| seen.touch.nps)
+            }
             Sum::Visits => {
                 Some(self.seen.iter().enumerate().filter(|(at, seen)| which(seen) && self.begins_visit(*at)).count() as i64)
             }

@@ -94,7 +94,9 @@ impl Judge<'_> {
         if belongs && stage.abandoned_at {
             let touch = &self.seen[here].touch;
             // What the abandonment has told is not told again; what had passed before it came is due when it comes.
-            let due = touch.ends.filter(|date| stay.abandonment.is_none_or(|told| *date > told));
+            let carried = touch.ends.filter(|_| stay.dated.is_none_or(|at| at <= touch.happened));
+            stay.dated = carried.map(|_| touch.happened).or(stay.dated);
+            let due = carried.filter(|date| stay.abandonment.is_none_or(|told| *date > told));
             let due = due.map(|date| if resumes { date } else { date.max(touch.log_time) });
             stay.date = due.or(stay.date);
         }
@@ -134,6 +136,7 @@ impl Judge<'_> {
             progress: Vec::new(),
             unmeasured: true,
             date: None,
+            dated: None,
             abandonment: None,
             abandoned: false,
             left: (0, 0),
@@ -149,6 +152,7 @@ impl Judge<'_> {
         let stay = self.stays.last_mut().expect("the new one");
         stay.progress.push((counts_from, None));
         stay.date = date;
+        stay.dated = date.map(|_| at);
     }
 
     /// For how long the present stage may be silent after the progress that just came.

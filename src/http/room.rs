@@ -1,0 +1,136 @@
+//! Room in memory for what requests and answers hold, so that all of them together stay within bounds.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::App;
+use super::problem::{Kind, Problem};
+
+/// Room is taken in pieces of so many bytes.
+const PIECE: usize = 1024;
+/// An answer with no more bytes takes no room: all connections together have as many as is left for them.
+const SMALL: u64 = 4096;
+
+/// So many bytes.
+#[derive(Clone, Debug)]
+pub(super) struct Room(Arc<Semaphore>);
+
+impl Room {
+    pub(super) fn new(bytes: u64) -> Self {
+        let pieces = usize::try_from(bytes).unwrap_or(usize::MAX) / PIECE;
+        Room(Arc::new(Semaphore::new(pieces.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// Bytes that nobody has.
+    pub(super) fn free(&self) -> usize {
+        self.0.available_permits() * PIECE
+    }
+}
+
+/// Room that something takes until it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct Taken(Option<OwnedSemaphorePermit>);
+
+impl Taken {
+    /// Sees to it that there is room for so many bytes; says whether there is.
+    pub(super) fn hold(&mut self, bytes: usize, room: &Room) -> bool {
+        let held = self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let Ok(more) = u32::try_from(bytes.div_ceil(PIECE).saturating_sub(held)) else { return false };
+        let Ok(more) = Arc::clone(&room.0).try_acquire_many_owned(more) else { return false };
+        match &mut self.0 {
+            Some(held) => held.merge(more),
+            None => self.0 = Some(more),
+        }
+        true
+    }
+
+    /// Gives back what is not needed for so many bytes.
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        if let Some(held) = &mut self.0 {
+            let spare = held.num_permits().saturating_sub(bytes.div_ceil(PIECE));
+            drop(held.split(spare));
+        }
+    }
+}
+
+/// Bytes with their room, which is given back when the last of them has been written, or nobody is there to read them.
+struct Kept<T> {
+    bytes: T,
+    _taken: Taken,
+}
+
+impl<T: AsRef<[u8]>> AsRef<[u8]> for Kept<T> {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes.as_ref()
+    }
+}
+
+/// Bytes that keep their room.
+pub(super) fn kept<T: AsRef<[u8]> + Send + 'static>(bytes: T, taken: Taken) -> Bytes {
+    Bytes::from_owner(Kept { bytes, _taken: taken })
+}
+
+/// Marks an answer whose bytes have their room already.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct HasRoom;
+
+/// Lets an answer wait for its reader only where there is room for it.
+pub(super) async fn answer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let is_small = response.body().size_hint().exact().is_some_and(|size| size <= SMALL);
+    if is_small || response.extensions().get::<HasRoom>().is_some() {
+        return response;
+    }
+    let (head, body) = response.into_parts();
+    let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
+        return Problem::new(Kind::Broken, "The answer could not be made; see the service's log.").into_response();
+    };
+    let mut taken = Taken::default();
+    if !taken.hold(bytes.len(), &app.answers) {
+        return busy().into_response();
+    }
+    Response::from_parts(head, Body::from(kept(bytes, taken)))
+}
+
+/// Answers that nobody reads take all the room.
+pub(super) fn busy() -> Problem {
+    Problem::new(Kind::Busy, "Too many answers wait for slow readers; ask again later, or raise `memory`.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_shared_and_given_back() {
+        let room = Room::new(4096);
+        let (mut first, mut second) = (Taken::default(), Taken::default());
+        assert!(first.hold(1000, &room) && first.hold(1024, &room));
+        assert_eq!(room.free(), 3072, "a piece is taken once");
+        assert!(second.hold(3072, &room));
+        assert!(!first.hold(1025, &room));
+        second.shrink(2000);
+        assert_eq!(room.free(), 1024);
+        assert!(first.hold(1025, &room));
+        drop((first, second));
+        assert_eq!(room.free(), 4096);
+    }
+
+    #[test]
+    fn bytes_keep_their_room_until_the_last_of_them_is_gone() {
+        let room = Room::new(4096);
+        let mut taken = Taken::default();
+        assert!(taken.hold(4000, &room));
+        let bytes = kept(vec![b'x'; 4000], taken);
+        let last = bytes.slice(3999..);
+        drop(bytes);
+        assert_eq!((room.free(), last.as_ref()), (0, b"x".as_slice()));
+        drop(last);
+        assert_eq!(room.free(), 4096);
+    }
+}

@@ -1,0 +1,54 @@
+//! Answers that nobody reads: they share what there is for them, and others get less instead of nothing.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use super::shop::Shop;
+
+const PAGE: &str = "/v1/outcomes?topic=dead-letters&limit=1000";
+/// A page ends there, by docs/embedded.md.
+const LARGEST: usize = 16 << 20;
+
+/// Asks for a page and reads nothing of it but that it comes. Its own buffer is small, so that the answer stays with the server.
+fn stalled(shop: &Shop) -> TcpStream {
+    let address = shop.address;
+    let mut stream = shop.block_on(async move {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.set_recv_buffer_size(4096).expect("a small buffer");
+        socket.connect(address).await.expect("a server").into_std().expect("a stream")
+    });
+    stream.set_nonblocking(false).expect("a blocking stream");
+    write!(stream, "GET {PAGE} HTTP/1.1\r\nhost: {address}\r\n\r\n").expect("a server that reads");
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 200");
+    stream
+}
+
+#[test]
+fn readers_that_stall_make_pages_shorter_and_nobody_is_refused() {
+    let shop = Shop::open();
+    let body = ("x".repeat(900_000) + "\n").repeat(12);
+    for _ in 0..2 {
+        let kind = [("content-type", "application/x-ndjson")];
+        let reply = shop.call("POST", "/v1/touchpoints?unusable=dead-letter", &kind, body.as_bytes());
+        assert_eq!(reply.status, 200, "{}", reply.text());
+    }
+    let until = |enough: &dyn Fn(usize) -> bool| {
+        let begun = Instant::now();
+        loop {
+            let reply = shop.get(PAGE);
+            assert_eq!(reply.status, 200, "{}", reply.text());
+            if enough(reply.body.len()) {
+                return;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "a page has {} bytes", reply.body.len());
+        }
+    };
+    until(&|bytes| bytes >= LARGEST);
+    let readers: Vec<TcpStream> = (0..8).map(|_| stalled(&shop)).collect();
+    until(&|bytes| (900_000..LARGEST / 2).contains(&bytes));
+    drop(readers);
+    until(&|bytes| bytes >= LARGEST);
+}
