@@ -146,10 +146,12 @@ impl Customers {
         true
     }
 
-    /// Puts in the image of a customer that the open transaction changes. Returns its bytes.
-    pub(super) fn put(&mut self, slot: Slot, customer: &Customer, undo: super::Undo) -> usize {
+    /// Puts in the image of a customer that the open transaction changes. Returns by how many bytes what it holds has grown: an
+    /// image that it had put in itself is held no more.
+    pub(super) fn put(&mut self, slot: Slot, customer: &Customer, undo: super::Undo) -> isize {
         self.packed.clear();
-        let known = self.rows[slot.index()].image;
+        let Row { image: known, change, .. } = self.rows[slot.index()];
+        let replaced = if change == 0 || known.is_none() { 0 } else { self.arena.get(known).len() };
         match (!known.is_none()).then(|| identity_bytes(self.arena.get(known))) {
             // Whose it is does not change.
             Some(Ok(key)) => self.packed.extend_from_slice(key),
@@ -158,7 +160,7 @@ impl Customers {
         customer.pack_rest(&mut self.words, &mut self.packed);
         let image = self.arena.insert(&self.packed);
         self.replace(slot, image, undo);
-        self.packed.len()
+        self.packed.len().wrapping_sub(replaced).cast_signed()
     }
 
     /// The last step of a customer's window, where there is one.

@@ -589,7 +589,7 @@ impl Shard {
             }
             let awaited = hand.next_deadline();
             self.moved.add(&hand, awaited);
-            self.open_bytes += self.customers.put(slot, &hand, undo);
+            self.open_bytes = self.open_bytes.saturating_add_signed(self.customers.put(slot, &hand, undo));
             if !self.scratch.is_empty() {
                 self.decided_at(deadline);
             }
@@ -666,7 +666,8 @@ impl Shard {
             Applied::Duplicate => self.counts.duplicates += 1,
         }
         if applied != Applied::Duplicate {
-            self.open_bytes += self.customers.put(slot, &hand, self.settings.undo);
+            let grown = self.customers.put(slot, &hand, self.settings.undo);
+            self.open_bytes = self.open_bytes.saturating_add_signed(grown);
             self.publish(log_time, actions);
         }
         if joined && self.settings.state_log == StateLog::Changes {

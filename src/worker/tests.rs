@@ -367,6 +367,8 @@ fn slow_commits_leave_time_for_records() {
         let now_of_worker: Now = Arc::new(move || *clock.lock().expect("one thread"));
         let mut job = Job { now: now_of_worker, commit_interval: Span::from_millis(100), ..job("") };
         job.settings.decisions_per_transaction = usize::MAX;
+        // It is one customer, who does nothing else.
+        job.settings.grace = Span::ZERO;
         let log = Changes::default();
         let commits = Arc::clone(&log.commits);
         let mut worker = Worker::new(job, Box::new(Slow(log, Arc::clone(&now), Span::from_millis(commit_takes))));

@@ -69,6 +69,8 @@ fn survives(name: &str, cut: Cut, then: Then) {
     shop.setup.brokers = proxy.address();
     // The next commit holds what was written during one interval, so this one is long enough for all customers.
     shop.setup.commit_interval = "1s";
+    // What the client meets on its way is told there.
+    shop.setup.extra.push("log_level: debug".to_owned());
     let mut service = shop.serve();
     let reader = shop.reader();
     let customers: Vec<String> = (0..30).map(|number| format!("{name}-{number}")).collect();

@@ -135,7 +135,7 @@ fn nothing_is_lost_or_repeated_when_the_embedded_log_is_killed_twenty_times() {
     let mut expected = story::expected(&customers, begin, end);
     expected.extend(live.iter().map(|(id, acts)| (id.clone(), oracle::judge(acts, end))));
     let total: usize = expected.values().map(Vec::len).sum();
-    let published = published(&place, total);
+    let published = published(&place, end);
     say(&format!(
         "killed: {} touchpoints, {} kills, {total} outcomes, {:.0} s (the history {:.0} s)",
         HISTORY + LIVE_CUSTOMERS * LIVE.len(),
@@ -191,32 +191,32 @@ fn act(id: &str, kind: &'static str, at: i64) -> Act {
     Act { at, id: format!("{id}-{kind}"), kind, cart, value, ..Act::default() }
 }
 
-/// Reads all outcomes, going on after the last position; nothing may come after the expected number.
-fn published(place: &Place<'_>, total: usize) -> Vec<Published> {
+/// Reads all outcomes, once stream time has passed `end` on every shard: then everything has been decided.
+fn published(place: &Place<'_>, end: i64) -> Vec<Published> {
+    wait::until_true("stream time to pass the last deadline", SOON * 5, || {
+        let service = place.service();
+        service.as_ref().is_some_and(|service| {
+            let behind = service.metric("sillage_stream_time_behind_seconds");
+            now_millis() - (behind * 1e3) as i64 > end
+        })
+    });
     let mut published: Vec<Published> = Vec::new();
-    let mut after = 0;
-    wait::until_true("all outcomes", Duration::from_secs(300), || {
-        let text = place.ask("GET", &format!("/v1/outcomes?after={after}&limit=10000&wait=1"), b"");
+    loop {
+        let before = published.len();
+        let text = place.ask("GET", &format!("/v1/outcomes?after={before}&limit=10000&wait=1"), b"");
         for line in text.as_str().map(str::to_owned).unwrap_or_else(|| text.to_string()).lines() {
-            let Ok(mut line) = serde_json::from_str::<Value>(line) else { continue };
-            let Some(position) = line["position"].as_u64() else { continue };
-            assert_eq!(position, after + 1, "positions are contiguous");
-            after = position;
+            let mut line: Value = serde_json::from_str(line).expect("a line is JSON");
+            assert_eq!(line["position"], published.len() + 1, "positions are contiguous");
             let outcome = line["outcome"].take();
             let key = outcome["customer_id"].as_str().or(outcome["anonymous_id"].as_str()).map(ToOwned::to_owned);
             let topic = line["topic"].as_str().expect("a topic").to_owned();
             let value = Some(outcome.to_string().into_bytes());
             published.push(Published { topic, timestamp: 0, key, headers: Default::default(), value });
         }
-        published.len() >= total
-    });
-    // Everything that is due has been decided once stream time has passed the last deadline everywhere.
-    wait::until_true("stream time to come to the present", SOON, || {
-        place.service().as_ref().is_some_and(|service| service.metric("sillage_stream_time_behind_seconds") < 8.0)
-    });
-    let more = place.ask("GET", &format!("/v1/outcomes?after={after}&wait=1"), b"");
-    assert!(more.as_str().is_some_and(str::is_empty), "more than {total} outcomes: {more}");
-    published
+        if published.len() == before {
+            return published;
+        }
+    }
 }
 
 /// The state of a sample of customers has counted each touchpoint once.

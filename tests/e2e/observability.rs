@@ -27,7 +27,7 @@ const ZERO: [(&str, &str); 7] = [
     ("misrouted", "the embedded log chooses the partition itself"),
     ("duplicates", "the embedded log drops repeats before the shard sees them"),
     ("clamped", "nobody's clock is ahead"),
-    ("refused episodes", "nobody has too many baskets"),
+    ("displaced episodes", "nobody has too many baskets"),
     ("stale outcomes", "nothing is decided late"),
     ("behind", "stream time is as near as the machine is fast"),
 ];

@@ -121,7 +121,8 @@ fn without_brokers_it_ends_when_it_is_asked_to() {
     broker.kill();
     wait::until_true("a commit to be tried", SOON, || !service.is_ready());
     let begun = Instant::now();
-    let ended = service.terminate();
+    // The calls to brokers that are under way end by themselves.
+    let ended = service.terminate_within(SOON * 3);
     say(&format!("it took {:?} to end: {:?}", begun.elapsed(), ended.status.code()));
     assert!(matches!(ended.status.code(), Some(0 | 2)), "{}", ended.log);
     broker.start();

@@ -191,8 +191,13 @@ impl Service {
 
     /// Asks it to end and waits.
     pub(crate) fn terminate(self) -> Ended {
+        self.terminate_within(Duration::from_secs(25))
+    }
+
+    /// Asks it to end and waits so long at most.
+    pub(crate) fn terminate_within(self, within: Duration) -> Ended {
         self.signal("-TERM");
-        self.wait_for_end(Duration::from_secs(25))
+        self.wait_for_end(within)
     }
 
     /// The instance.
