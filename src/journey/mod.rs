@@ -402,6 +402,12 @@ impl Customer {
         self
     }
 
+    /// The customer as if nobody had ever been contacted.
+    pub fn without_contacts(mut self) -> Self {
+        self.contacts.clear();
+        self
+    }
+
     /// The earliest deadline of all journeys; [`Timestamp::MAX`] when nothing is awaited.
     pub fn next_deadline(&self) -> Timestamp {
         self.journeys.iter().map(Journey::next_deadline).min().unwrap_or(Timestamp::MAX)

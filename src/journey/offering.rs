@@ -16,6 +16,9 @@ use crate::model::{self, Holdout, Intervention, Model, Payload, Quiet};
 use crate::time::{Span, Timestamp, Zone};
 use crate::touchpoint::{Identity, Touchpoint};
 
+/// Offers to one customer that stand at once.
+pub(super) const MAX_STANDING: usize = 32;
+
 /// Why something that was asked for is not offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Refusal {
@@ -27,7 +30,7 @@ pub enum Refusal {
     Consent,
     /// It is quiet where the customer is.
     QuietHours,
-    /// The customer has had it, or all together, as often as a cap allows.
+    /// The customer has had it, or all together, as often as a cap allows, or too many offers stand.
     Cap,
     /// Something was offered on this channel a short time ago.
     CoolDown,
@@ -387,7 +390,8 @@ fn judge(
     }
     let own = intervention.caps.iter().map(|cap| (Some(intervention.id.as_str()), cap));
     let all = rules.iter().flat_map(|rules| rules.caps.iter().map(|cap| (None, cap)));
-    if own.chain(all).any(|(of, cap)| contacts.count(of, cap.within, now) >= cap.most as usize) {
+    let is_full = contacts.pending.len() >= MAX_STANDING;
+    if is_full || own.chain(all).any(|(of, cap)| contacts.count(of, cap.within, now) >= cap.most as usize) {
         return Err(Refusal::Cap);
     }
     match intervention.cool_down {
@@ -435,9 +439,14 @@ impl Contacts {
         self.ended.retain(|(_, at)| now.since(*at) <= step.stale_after);
         let all = || models.iter().flat_map(|model| &model.interventions);
         let over_all = rules.map_or(Span::ZERO, model::Contacts::looks_back);
+        // A cool-down looks back to the last one on its channel only.
+        let is_last = |place: usize| !self.made[place + 1..].iter().any(|later| later.channel == self.made[place].channel);
+        let last: Vec<bool> = (0..self.made.len()).map(is_last).collect();
+        let mut last = last.into_iter();
         self.made.retain(|made| {
+            let is_last = last.next().unwrap_or(true);
             let own = all().filter(|one| one.id == made.of).flat_map(|one| one.caps.iter().map(|cap| cap.within));
-            let channel = all().filter(|one| one.channel == made.channel).filter_map(|one| one.cool_down);
+            let channel = all().filter(|one| is_last && one.channel == made.channel).filter_map(|one| one.cool_down);
             let back = own.chain(channel).fold(over_all, Span::max);
             now.since(made.at) < back
         });
