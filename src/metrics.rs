@@ -28,6 +28,9 @@ const REFUSED_INTERVENTIONS: &str = "sillage_interventions_refused_total";
 const OUT_OF_ORDER: &str = "sillage_touchpoints_out_of_order_total";
 const TOO_LATE: &str = "sillage_touchpoints_late_total";
 const APPLIED_AGAIN: &str = "sillage_touchpoints_applied_again_total";
+const JOINED: &str = "sillage_identities_joined_total";
+const REFUSED_JOINS: &str = "sillage_identities_refused_total";
+const FOLLOWED: &str = "sillage_touchpoints_followed_total";
 const DISPLACED_EPISODES: &str = "sillage_episodes_displaced_total";
 const FORGOTTEN_IDS: &str = "sillage_ids_forgotten_total";
 const CONFLICTS: &str = "sillage_touchpoints_conflicting_total";
@@ -94,6 +97,12 @@ fn describe() {
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
     describe_counter!(REFUSED_INTERVENTIONS, "Interventions that an outcome asked for and that were not made, by reason.");
+    describe_counter!(JOINED, "Anonymous journeys that were joined to a customer's.");
+    describe_counter!(
+        REFUSED_JOINS,
+        "Anonymous ids that belong to no customer: several claimed it, or its customer has too many."
+    );
+    describe_counter!(FOLLOWED, "Touchpoints of an anonymous id alone that were applied to the customer it was joined to.");
     describe_counter!(DISPLACED_EPISODES, "Episodes that ended because a customer had too many open.");
     describe_counter!(FORGOTTEN_IDS, "Ids of episodes forgotten early because a customer had too many.");
     describe_counter!(CONFLICTS, "Touchpoints with the id of another one of another type; they were applied.");
@@ -270,6 +279,10 @@ pub struct WorkerMeters {
     out_of_order: Counter,
     too_late: Counter,
     applied_again: Counter,
+    joined: Counter,
+    shared: Counter,
+    too_many_links: Counter,
+    followed: Counter,
     displaced_episodes: Counter,
     forgotten_ids: Counter,
     closed_openings: Counter,
@@ -302,6 +315,10 @@ impl Default for WorkerMeters {
             out_of_order: counter!(OUT_OF_ORDER),
             too_late: counter!(TOO_LATE),
             applied_again: counter!(APPLIED_AGAIN),
+            joined: counter!(JOINED),
+            shared: counter!(REFUSED_JOINS, "reason" => "shared"),
+            too_many_links: counter!(REFUSED_JOINS, "reason" => "too_many"),
+            followed: counter!(FOLLOWED),
             displaced_episodes: counter!(DISPLACED_EPISODES),
             forgotten_ids: counter!(FORGOTTEN_IDS),
             closed_openings: counter!(CLOSED_OPENINGS),
@@ -339,7 +356,12 @@ impl WorkerMeters {
         self.ignored.increment(counts.ignored);
         self.duplicate.increment(counts.duplicates);
         self.dead_letters.increment(counts.dead_letters);
-        let StepCounts { noticed, late, out_of_order, applied_again, retractions: _ } = counts.steps;
+        let StepCounts { noticed, late, out_of_order, applied_again, joined, followed, shared, refused_links, .. } =
+            counts.steps;
+        self.joined.increment(joined);
+        self.followed.increment(followed);
+        self.shared.increment(shared);
+        self.too_many_links.increment(refused_links);
         self.out_of_order.increment(out_of_order);
         self.too_late.increment(late);
         self.applied_again.increment(applied_again);
@@ -466,6 +488,7 @@ fn begin_at_zero(model: &Model) {
 fn about(outcome: &Outcome) -> &str {
     match outcome.what.original() {
         What::Retraction { .. } => "",
+        What::Merge { .. } => "journey",
         What::Transition { to, .. } => to.as_str(),
         What::Friction { rule, .. } => rule,
         What::Intervention { offer } | What::Withdrawal { offer, .. } => &offer.name,

@@ -89,6 +89,8 @@ fn embedded(ground: &Ground, load: &Load, deeds: &[Deed]) -> Result<Cost, String
     })
     .map_err(|reason| format!("{reason}\n{}", process.log_tail()))?;
     let mut outcomes = 0.0;
+    // Sillage has closed the one that stood idle meanwhile.
+    let mut connection = Connection::to(&address)?;
     until(&mut process, || {
         let text = connection.get("/metrics")?.body;
         outcomes = metric(&text, "sillage_outcomes_total");

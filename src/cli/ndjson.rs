@@ -148,7 +148,7 @@ impl Lines {
             if chunk.is_empty() {
                 return Ok((length > 0).then_some(length));
             }
-            let end = chunk.iter().position(|byte| *byte == b'\n');
+            let end = memchr::memchr(b'\n', chunk);
             let part = &chunk[..end.unwrap_or(chunk.len())];
             // One byte above the limit is kept for a carriage return.
             let room = (self.limit + 1).saturating_sub(self.line.len()).min(part.len());

@@ -16,6 +16,9 @@ const PIECE: usize = 1024;
 /// An answer with no more bytes takes no room: all connections together have as many as is left for them.
 const SMALL: u64 = 4096;
 
+/// What Prometheus and the kubelet ask for has this much room of its own: they must be answered while others do not read.
+pub(super) const OF_OPERATORS: u64 = 8 << 20;
+
 /// So many bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Room(Arc<Semaphore>);
@@ -81,6 +84,7 @@ pub(super) struct HasRoom;
 
 /// Lets an answer wait for its reader only where there is room for it.
 pub(super) async fn answer(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let room = if request.uri().path().starts_with("/v1/") { &app.answers } else { &app.of_operators };
     let response = next.run(request).await;
     let is_small = response.body().size_hint().exact().is_some_and(|size| size <= SMALL);
     if is_small || response.extensions().get::<HasRoom>().is_some() {
@@ -91,7 +95,7 @@ pub(super) async fn answer(State(app): State<Arc<App>>, request: Request, next: 
         return Problem::new(Kind::Broken, "The answer could not be made; see the service's log.").into_response();
     };
     let mut taken = Taken::default();
-    if !taken.hold(bytes.len(), &app.answers) {
+    if !taken.hold(bytes.len(), room) {
         return busy().into_response();
     }
     Response::from_parts(head, Body::from(kept(bytes, taken)))

@@ -153,6 +153,16 @@ impl ClosedIds {
         });
     }
 
+    /// Another identity of the same customer remembers this.
+    pub(super) fn unite(&mut self, theirs: ClosedIds, noticed: &mut Noticed) {
+        for Closed { ids, ended, until, again } in theirs.0 {
+            let whole = self.of(&ids, until, noticed);
+            whole.ended = whole.ended.max(ended);
+            whole.again = whole.again.or(again);
+        }
+        self.keep_within_limit(noticed);
+    }
+
     /// Lets go of what is remembered no longer.
     pub(super) fn forget(&mut self, now: Timestamp) {
         self.0.retain(|closed| closed.until > now);

@@ -100,6 +100,27 @@ impl Contacts {
         self.made.iter().map(|made| (made.of.as_str(), made.channel.as_str(), made.at))
     }
 
+    /// Takes in what is kept of contacts with an anonymous id that joins the customer: nobody gets a fresh allowance. An arm
+    /// that only one of the two has drawn stays; where both have, the customer's stays.
+    pub(super) fn unite(&mut self, other: Contacts) {
+        let Contacts { consents, zone, arms, made, pending, ended } = other;
+        for Statement { consent, given, at } in consents {
+            self.state(&consent, given, at);
+        }
+        self.zone = self.zone.take().or(zone);
+        for drawn in arms {
+            if !self.arms.iter().any(|mine| mine.of == drawn.of) {
+                self.arms.push(drawn);
+            }
+        }
+        self.made.extend(made);
+        self.made.sort_by_key(|made| made.at);
+        self.pending.extend(pending);
+        for (of, at) in ended {
+            self.end(&of, at);
+        }
+    }
+
     /// What the customer said last of a consent.
     pub(super) fn consent(&self, name: &str) -> Option<bool> {
         self.consents.iter().find(|statement| statement.consent == name).map(|statement| statement.given)
@@ -295,6 +316,24 @@ mod tests {
         packed.clear();
         Contacts::default().pack(&mut words, &mut packed);
         assert!(packed.is_empty(), "nobody pays for what is not there");
+    }
+
+    #[test]
+    fn of_two_who_are_one_nothing_is_forgotten_and_the_customers_arm_stays() {
+        let at = Timestamp::from_millis;
+        let (of, mut mine, theirs) = (CompactString::from("shop/rescue-chat"), full(), full());
+        mine.consents[0] = Statement { consent: "chat".into(), given: false, at: at(5) };
+        mine.zone = None;
+        mine.arms = vec![Drawn { of: of.clone(), arm: Arm::HeldOut, variant: None }];
+        mine.made[0].at = at(3);
+        mine.ended = vec![(of.clone(), at(1))];
+        mine.unite(theirs);
+        assert_eq!(mine.consent("chat"), Some(false), "of two statements of one instant the no");
+        assert_eq!(mine.zone.as_deref(), Some("Europe/Paris"));
+        let arms: Vec<(&str, Arm)> = mine.arms.iter().map(|drawn| (drawn.of.as_str(), drawn.arm)).collect();
+        assert_eq!(arms, [(of.as_str(), Arm::HeldOut), ("", Arm::Treated), ("shop/other", Arm::HeldOut)]);
+        assert_eq!(mine.made.iter().map(|made| made.at).collect::<Vec<_>>(), [at(-7), at(3)]);
+        assert_eq!((mine.pending.len(), mine.ended(&of)), (2, Some(at(11))));
     }
 
     #[test]

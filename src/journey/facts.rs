@@ -76,7 +76,7 @@ impl<'a> View<'a> {
             Fact::EpisodeOpenedAt(kind) => Some(Known::Instant(self.episode(*kind)?.watch.opened_at)),
             Fact::EpisodeAbandonments(kind) => count(self.episode(*kind)?.watch.abandonments),
             Fact::OutcomeKind => text(self.outcome?.what.kind()),
-            Fact::OutcomeName => text(super::offering::name_of(self.outcome?)?),
+            Fact::OutcomeName => text(super::offering::name_of(&self.outcome?.what)?),
             Fact::OutcomeValue => self.amount(self.outcome?.value),
         }
     }

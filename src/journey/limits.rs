@@ -1,6 +1,6 @@
 //! Every limit that one customer's journeys meet: one table, which `docs/limits.md` is written from.
 
-use super::{MAX_LINKS, closed, episodes, friction, offering, recent, signs, tallies};
+use super::{closed, episodes, friction, offering, recent, redirect, signs, tallies};
 use crate::model::{MAX_ADDED, check};
 use crate::{expression, touchpoint};
 
@@ -81,7 +81,8 @@ pub const OF_CUSTOMERS: &[Limit] = &[
     .raised("`remembered for`, shorter, leaves room for more of them."),
     limit("ids that turned out to name no single episode, by kind", closed::MAX_REUSED, "The oldest is forgotten."),
     limit("touchpoint ids by which repeats are told", recent::MAX_SEEN, "The oldest is forgotten: a repeat of it counts."),
-    limit("anonymous ids of one customer", MAX_LINKS, "The oldest is forgotten."),
+    limit("anonymous ids that join one customer within 30 days", redirect::MAX_LINKS, "Further ones are not joined.")
+        .counted("sillage_identities_refused_total"),
     limit("currencies in one sum", tallies::MAX_CURRENCIES, "Amounts in further ones are left out of the sum."),
     limit(
         "sessions that `visits` tells apart at once",

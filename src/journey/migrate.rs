@@ -35,6 +35,11 @@ impl Migration {
     /// Brings a customer over.
     pub fn migrate(&self, customer: &mut Customer) {
         self.migrate_journeys(&mut customer.journeys);
+        if let Some(redirect) = &mut customer.redirect {
+            let before = |place: usize| redirect.sequences.get(place).copied().unwrap_or(0);
+            redirect.sequences =
+                self.models.iter().map(|(from, _)| from.as_ref().map_or(0, |(place, _)| before(*place))).collect();
+        }
         customer.window.seal();
     }
 

@@ -12,6 +12,7 @@ mod episodes;
 mod facts;
 mod friction;
 mod id;
+mod join;
 pub mod limits;
 mod migrate;
 mod noticed;
@@ -19,6 +20,7 @@ mod offering;
 mod outcome;
 pub mod packed;
 mod recent;
+mod redirect;
 mod rewind;
 mod sentence;
 mod signs;
@@ -26,6 +28,7 @@ mod stages;
 mod tallies;
 #[cfg(test)]
 mod tests;
+mod unite;
 mod version2;
 mod watch;
 mod window;
@@ -47,11 +50,14 @@ pub use entries::Counted;
 pub use episodes::{Episode, EpisodeKindState};
 pub use friction::SessionSigns;
 pub use id::{Id, TouchpointId};
+pub(crate) use join::Telling;
+pub use join::{Claim, HandedOver};
 pub use migrate::Migration;
 pub use noticed::Noticed;
 pub use offering::{Refusal, Refusals};
-pub use outcome::{Abandonment, About, Decision, Movement, Offer, Outcome, Passed, Reason, Subject, What};
+pub use outcome::{Abandonment, About, Decision, Moved, Movement, Offer, Outcome, Passed, Reason, Subject, What};
 pub use recent::{PastTouchpoint, Recent};
+pub use redirect::Redirect;
 pub use rewind::{Received, Retelling, Rules, StepCounts};
 pub use signs::Signs;
 pub use stages::Standing;
@@ -64,9 +70,6 @@ use outcome::{Cause, OutcomeBuilder};
 use packed::Words;
 use recent::SeenBefore;
 
-/// At most so many anonymous ids are kept as links of one customer; the oldest gives way.
-const MAX_LINKS: usize = 8;
-
 /// Everything known about one customer. What is common to all models is kept once (rule 9).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Customer {
@@ -74,6 +77,10 @@ pub struct Customer {
     pub identity: Identity,
     /// Anonymous ids seen together with the customer id, oldest first.
     pub links: Vec<CompactString>,
+    /// By link: when both were named together last.
+    linked_at: Vec<Timestamp>,
+    /// What became of an anonymous id that was seen together with a customer id.
+    redirect: Option<Box<Redirect>>,
     /// How many touchpoints were applied; also orders what happened within the customer.
     pub touchpoints: u64,
     /// The latest touchpoints, and the ids that repeats are told by.
@@ -290,6 +297,8 @@ impl Customer {
         Customer {
             identity,
             links: Vec::new(),
+            linked_at: Vec::new(),
+            redirect: None,
             touchpoints: 0,
             recent: Recent::default(),
             journeys: Vec::new(),
@@ -303,6 +312,8 @@ impl Customer {
         self.identity.kind = identity.kind;
         put_text(&identity.id, &mut self.identity.id);
         self.links.clear();
+        self.linked_at.clear();
+        self.redirect = None;
         self.touchpoints = 0;
         self.recent.reset(0);
         self.journeys.clear();
@@ -356,7 +367,8 @@ impl Customer {
         let id = TouchpointId::new(id, self.touchpoints);
         // A model that is new to this customer begins its journey here.
         for model in &models[self.journeys.len().min(models.len())..] {
-            self.journeys.push(Journey::new(model, touchpoint.event_time));
+            let sequence = self.sequence_before(self.journeys.len());
+            self.journeys.push(Journey { sequence, ..Journey::new(model, touchpoint.event_time) });
         }
         let arrival = Arrival::of(touchpoint, &id, moment, self.touchpoints);
         let mut applied = Applied::Ignored;
@@ -426,13 +438,8 @@ impl Customer {
 
     fn keep(&mut self, touchpoint: &Touchpoint, id: &Id, log_time: Timestamp, rules: &Rules) {
         self.touchpoints += 1;
-        if let Some(anonymous) = &touchpoint.linked
-            && !self.links.contains(anonymous)
-        {
-            if self.links.len() == MAX_LINKS {
-                self.links.remove(0);
-            }
-            self.links.push(anonymous.clone());
+        if let Some(anonymous) = &touchpoint.linked {
+            self.keep_link(anonymous, log_time);
         }
         let past = PastTouchpoint {
             id: id.clone(),

@@ -140,6 +140,25 @@ impl Customer {
         self.contacts = contacts;
     }
 
+    /// Where an outcome that asked for what is out belongs to the customer now, and so has another id, that one has asked.
+    pub(super) fn follow_askers(&mut self, said: &[Outcome]) {
+        for pending in &mut self.contacts.pending {
+            let gone = said.iter().find(|outcome| outcome.id == pending.asked_by && outcome.what.is_retraction());
+            let Some(gone) = gone.filter(|gone| gone.identity != self.identity) else { continue };
+            let was = gone.what.original();
+            let is_it = |outcome: &&Outcome| {
+                let names = |what: &What| (what.kind(), name_of(what).map(CompactString::from));
+                outcome.identity == self.identity
+                    && outcome.model == gone.model
+                    && outcome.at == gone.at
+                    && names(&outcome.what) == names(was)
+            };
+            if let Some(outcome) = said.iter().find(is_it) {
+                pending.asked_by = outcome.id;
+            }
+        }
+    }
+
     /// Takes back what is out and does not stand any more, and notes what takes things back.
     fn withdraw(
         &mut self,
@@ -249,7 +268,11 @@ impl Customer {
             let Some(model) = models.iter().position(|model| model.name == outcome.model) else { continue };
             for (place, intervention) in models[model].interventions.iter().enumerate() {
                 let asks = intervention.on.iter().any(|trigger| trigger.is(outcome));
-                if !asks || !self.applies(&models[model], model, intervention, outcome) {
+                let has_asked = |pending: &Pending| pending.asked_by == outcome.id && pending.of == intervention.id;
+                if !asks
+                    || contacts.pending.iter().any(has_asked)
+                    || !self.applies(&models[model], model, intervention, outcome)
+                {
                     continue;
                 }
                 match judge(intervention, outcome, rules, step, contacts) {
@@ -532,13 +555,13 @@ impl Contacts {
 impl model::Trigger {
     /// Whether it names an outcome.
     fn is(&self, outcome: &Outcome) -> bool {
-        self.kind == outcome.what.kind() && name_of(outcome).is_some_and(|name| name == self.of)
+        self.kind == outcome.what.kind() && name_of(&outcome.what).is_some_and(|name| name == self.of)
     }
 }
 
 /// The rule, stage or episode that an outcome is named by in models.
-pub(super) fn name_of(outcome: &Outcome) -> Option<&str> {
-    match &outcome.what {
+pub(super) fn name_of(what: &What) -> Option<&str> {
+    match what {
         What::Transition { to, .. } => Some(to),
         What::Friction { rule, .. } => Some(rule),
         What::Completion { about }
@@ -549,6 +572,6 @@ pub(super) fn name_of(outcome: &Outcome) -> Option<&str> {
             Subject::Episode { kind, .. } => Some(kind),
             Subject::Session(_) | Subject::Journey => None,
         },
-        What::Intervention { .. } | What::Withdrawal { .. } | What::Retraction { .. } => None,
+        What::Intervention { .. } | What::Withdrawal { .. } | What::Merge { .. } | What::Retraction { .. } => None,
     }
 }

@@ -125,6 +125,13 @@ pub enum What {
         /// Why.
         reason: Reason,
     },
+    /// What an anonymous customer had done belongs to this customer from here on.
+    Merge {
+        /// The anonymous id.
+        from: CompactString,
+        /// What came with it.
+        moved: Moved,
+    },
     /// What was published under the same id does not hold: a touchpoint that came late says otherwise (rule 18).
     Retraction {
         /// What had been published.
@@ -180,6 +187,17 @@ pub(super) struct Answered {
     pub(super) cause: Option<Id>,
     pub(super) value: Option<Money>,
     pub(super) segment: Option<CompactString>,
+}
+
+/// What an anonymous journey brought when it was joined to a customer's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// How many touchpoints.
+    pub touchpoints: u64,
+    /// How many episodes that were open, or abandoned and may yet be recovered.
+    pub episodes: u32,
+    /// The stage in which it stood.
+    pub stage: Option<CompactString>,
 }
 
 /// An abandonment that was published.
@@ -303,6 +321,7 @@ impl What {
             What::Intervention { offer } if offer.arm.is_held_out() => "would-have",
             What::Intervention { .. } => "intervention",
             What::Withdrawal { .. } => "withdrawal",
+            What::Merge { .. } => "merge",
             What::Retraction { .. } => "retraction",
         }
     }
@@ -323,14 +342,15 @@ impl What {
             | What::Recovery { .. }
             | What::Friction { .. }
             | What::Intervention { .. }
-            | What::Withdrawal { .. } => self,
+            | What::Withdrawal { .. }
+            | What::Merge { .. } => self,
         }
     }
 
-    /// What it is about; a transition is about no single thing.
+    /// What it is about; a transition and a merge are about no single thing.
     pub fn about(&self) -> Option<&About> {
         match self {
-            What::Transition { .. } => None,
+            What::Transition { .. } | What::Merge { .. } => None,
             What::Intervention { offer } | What::Withdrawal { offer, .. } => offer.about.as_ref(),
             What::Completion { about }
             | What::Abandonment { about, .. }
@@ -351,7 +371,8 @@ impl What {
             | What::Abandonment { .. }
             | What::Resumption { .. }
             | What::Recovery { .. }
-            | What::Friction { .. } => None,
+            | What::Friction { .. }
+            | What::Merge { .. } => None,
         }
     }
 
@@ -361,7 +382,11 @@ impl What {
             What::Resumption { answers, .. } | What::Recovery { answers, .. } => Some(*answers),
             What::Intervention { offer } | What::Withdrawal { offer, .. } => Some(offer.answers),
             What::Retraction { of } => of.answers(),
-            What::Transition { .. } | What::Completion { .. } | What::Abandonment { .. } | What::Friction { .. } => None,
+            What::Transition { .. }
+            | What::Completion { .. }
+            | What::Abandonment { .. }
+            | What::Friction { .. }
+            | What::Merge { .. } => None,
         }
     }
 }
@@ -451,6 +476,7 @@ impl<'a> OutcomeBuilder<'a> {
         match what {
             What::Transition { to, .. } => text(to),
             What::Friction { rule, .. } => text(rule),
+            What::Merge { from, .. } => text(from),
             What::Completion { .. }
             | What::Abandonment { .. }
             | What::Resumption { .. }

@@ -266,6 +266,27 @@ impl Recent {
         })
     }
 
+    /// Takes in the touchpoints of another list, in the order of their event times; both are expanded.
+    pub(super) fn unite(&mut self, theirs: &Recent, most: usize) {
+        let mut traces: Vec<Trace> = self.traced().chain(theirs.traced()).collect();
+        if self.base == 0 {
+            self.base = theirs.base;
+        }
+        self.fresh.extend(theirs.fresh.iter().cloned());
+        self.fresh.make_contiguous().sort_by_key(|past| past.at);
+        while self.fresh.len() > most
+            && let Some(past) = self.fresh.pop_front()
+        {
+            traces.extend(past.seen_at.map(|seen_at| Trace::of(&past.id, &past.kind, seen_at)));
+        }
+        traces.sort_by_key(|trace| trace.seen_at);
+        let given = self.fresh.iter().filter(|past| past.seen_at.is_some()).count();
+        let surplus = (given + traces.len()).saturating_sub(MAX_SEEN).min(traces.len());
+        self.traces.clear();
+        traces.drain(..surplus);
+        traces.into_iter().for_each(|trace| self.push_trace(trace));
+    }
+
     /// As read from a state that kept the two lists apart.
     pub(super) fn of(traces: impl IntoIterator<Item = Trace>, fresh: VecDeque<PastTouchpoint>, base: Timestamp) -> Self {
         let mut recent = Recent { fresh, base: base.as_millis(), ..Recent::default() };

@@ -47,15 +47,23 @@ pub struct StepCounts {
     pub applied_again: u64,
     /// Outcomes that were retracted.
     pub retractions: u64,
+    /// Anonymous journeys that were joined to a customer's.
+    pub joined: u64,
+    /// Touchpoints of an anonymous id alone that went to the customer it was joined to.
+    pub followed: u64,
+    /// Anonymous ids that a second customer claimed, so that they belong to nobody any more.
+    pub shared: u64,
+    /// Anonymous ids that were not joined because their customer has too many.
+    pub refused_links: u64,
 }
 
 /// Room for two tellings of a story.
 #[derive(Debug, Default)]
 pub struct Retelling {
-    without: Customer,
-    with: Customer,
-    said: Vec<Outcome>,
-    says: Vec<Outcome>,
+    pub(super) without: Customer,
+    pub(super) with: Customer,
+    pub(super) said: Vec<Outcome>,
+    pub(super) says: Vec<Outcome>,
     /// What was counted since somebody took it.
     pub counted: StepCounts,
     /// What was asked for and not offered since somebody took it.
@@ -111,12 +119,7 @@ impl Customer {
             let moment = Moment::of(touchpoint, log_time, stream_time, rules.max_delay);
             return self.apply(models, touchpoint, moment, rules.history, &mut counted.noticed, outcomes);
         }
-        if self.window.is_over(stream_time, rules.grace) {
-            self.window.close();
-        }
-        let happened = touchpoint.event_time.min(stream_time);
-        let is_late = log_time.since(happened) > rules.grace || happened < self.window.reaches_to();
-        let at = if is_late { stream_time } else { happened };
+        let (at, is_late) = self.place(received, rules);
         let id = Id::of(&touchpoint.id);
         if touchpoint.id_given {
             self.show_namesakes(touchpoint, words);
@@ -173,7 +176,18 @@ impl Customer {
         self.offer(models, step, refusals, outcomes);
     }
 
-    fn has_seen(&self, id: &Id, kind: &str, at: Timestamp, grace: Span, words: &Words) -> SeenBefore {
+    /// When the touchpoint is applied, and whether it is too late to be told in the order of events.
+    pub(super) fn place(&mut self, received: Received<'_>, rules: &Rules) -> (Timestamp, bool) {
+        let Received { touchpoint, log_time, stream_time } = received;
+        if self.window.is_over(stream_time, rules.grace) {
+            self.window.close();
+        }
+        let happened = touchpoint.event_time.min(stream_time);
+        let is_late = log_time.since(happened) > rules.grace || happened < self.window.reaches_to();
+        (if is_late { stream_time } else { happened }, is_late)
+    }
+
+    pub(super) fn has_seen(&self, id: &Id, kind: &str, at: Timestamp, grace: Span, words: &Words) -> SeenBefore {
         let seen = self.recent.has_seen(id, kind, at, grace);
         // The history and what is remembered behind it hold so many.
         if seen == SeenBefore::No && self.window.len() >= MAX_TOUCHPOINTS / 4 {
@@ -202,38 +216,54 @@ impl Customer {
         let mut entries =
             self.window.entries(self.beside(), words).unwrap_or_else(|_| unreachable!("a window is read as it was written"));
         without.go_back(self, words);
-        let first = without.tell(models, &entries, stream_time, rules, said);
+        let first = without.tell(models, &entries, stream_time, rules, words, said);
         debug_assert!(without.is_as(self, words), "the story without the newcomer is what was told");
         let place = entries.partition_point(|entry| entry.at <= at);
-        entries.insert(place, Entry { touchpoint: as_read(touchpoint, models), at });
+        entries.insert(place, Entry { touchpoint: as_read(touchpoint, models), at, joins: None });
         with.go_back(self, words);
         let younger = self.window.younger_count().map(|count| count + usize::from(place < count));
         let (before, after) = entries.split_at(younger.unwrap_or(0));
-        let mut told = with.tell(models, before, Timestamp::MIN, rules, says);
+        let mut told = with.tell(models, before, Timestamp::MIN, rules, words, says);
         let younger = younger.map(|count| {
             let mut image = Vec::new();
             with.pack_state(words, &mut image);
             (image, count, told.last.max(self.window.reaches_to()))
         });
-        let rest = with.tell(models, after, stream_time, rules, says);
+        let rest = with.tell(models, after, stream_time, rules, words, says);
         told = Told { last: told.last.max(rest.last), noticed: told.noticed.plus_beyond(rest.noticed, Noticed::default()) };
         counted.applied_again += entries.len() as u64 * 2;
         // What was noticed in the first telling was counted when it was told.
         counted.noticed = counted.noticed.plus_beyond(told.noticed, first.noticed);
-        let sequences = self.journeys.iter().map(|journey| journey.sequence).collect();
-        std::mem::swap(&mut self.links, &mut with.links);
-        std::mem::swap(&mut self.recent, &mut with.recent);
-        std::mem::swap(&mut self.journeys, &mut with.journeys);
-        self.touchpoints = with.touchpoints;
+        let mut sequences = self.sequences();
+        self.exchange_state(with);
         let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
         self.window.retell(&entries, told.last, younger, beside, words);
-        counted.retractions += self.put_right(models, sequences, said, says, outcomes);
+        counted.retractions += put_right(models, &mut sequences, said, says, outcomes);
+        self.set_sequences(&sequences);
         let named = models.iter().any(|model| model.types.names(&touchpoint.kind));
         if named { Applied::Counted } else { Applied::Ignored }
     }
 
+    /// By model: the number of the latest outcome.
+    pub(super) fn sequences(&self) -> Vec<u64> {
+        self.journeys.iter().map(|journey| journey.sequence).collect()
+    }
+
+    pub(super) fn set_sequences(&mut self, sequences: &[u64]) {
+        self.journeys.iter_mut().zip(sequences).for_each(|(journey, sequence)| journey.sequence = *sequence);
+    }
+
+    /// Takes the state of another telling, and gives it its own; whose it is and the window stay.
+    pub(super) fn exchange_state(&mut self, other: &mut Customer) {
+        std::mem::swap(&mut self.links, &mut other.links);
+        std::mem::swap(&mut self.linked_at, &mut other.linked_at);
+        std::mem::swap(&mut self.recent, &mut other.recent);
+        std::mem::swap(&mut self.journeys, &mut other.journeys);
+        std::mem::swap(&mut self.touchpoints, &mut other.touchpoints);
+    }
+
     /// Becomes what the other was before the window.
-    fn go_back(&mut self, present: &Customer, words: &Words) {
+    pub(super) fn go_back(&mut self, present: &Customer, words: &Words) {
         self.begin(&present.identity);
         let anchor = present.window.anchor();
         if !anchor.is_empty() {
@@ -244,18 +274,22 @@ impl Customer {
     }
 
     /// Goes through touchpoints, and fires what is due before each and up to `until`.
-    fn tell(
+    pub(super) fn tell(
         &mut self,
         models: &[Arc<Model>],
         entries: &[Entry],
         until: Timestamp,
         rules: &Rules,
+        words: &Words,
         outcomes: &mut Vec<Outcome>,
     ) -> Told {
         let mut told = Told { last: Timestamp::MIN, noticed: Noticed::default() };
-        for Entry { touchpoint, at } in entries {
+        for Entry { touchpoint, at, joins } in entries {
             self.fire_until(models, *at, &mut told, outcomes);
             let id = Id::of(&touchpoint.id);
+            if let Some(other) = joins {
+                self.absorb(models, other, touchpoint, rules, words, outcomes);
+            }
             self.step(models, touchpoint, id, Moment::at(*at), rules, &mut told.noticed, outcomes);
             told.last = told.last.max(*at);
         }
@@ -276,7 +310,7 @@ impl Customer {
     }
 
     /// Whether the state is the other's but for the numbers of outcomes, which no telling renumbers.
-    fn is_as(&mut self, present: &Customer, words: &mut Words) -> bool {
+    pub(super) fn is_as(&mut self, present: &Customer, words: &mut Words) -> bool {
         for (journey, other) in self.journeys.iter_mut().zip(&present.journeys) {
             journey.sequence = other.sequence;
         }
@@ -285,72 +319,71 @@ impl Customer {
         present.pack_state(words, &mut other);
         one == other
     }
+}
 
-    /// Publishes in what the story differs now. Returns how many outcomes are retracted.
-    fn put_right(
-        &mut self,
-        models: &[Arc<Model>],
-        mut sequences: Vec<u64>,
-        said: &[Outcome],
-        says: &[Outcome],
-        outcomes: &mut Vec<Outcome>,
-    ) -> u64 {
-        sequences.resize(models.len(), 0);
-        let begin = outcomes.len();
-        let (known, holds) = (last_words(said), last_words(says));
-        let completions = completions(says);
-        let stands = |all: &BTreeMap<Uuid, &Outcome>, id: &Uuid| all.get(id).is_some_and(|last| !last.what.is_retraction());
-        for (id, last) in &known {
-            match &last.what {
-                // It was published before the window, and taken back within it.
-                What::Retraction { of } if !holds.contains_key(id) && is_from_before(said, id) => {
-                    outcomes.push(Outcome { what: of.as_ref().clone(), again: true, ..(*last).clone() });
-                }
-                What::Retraction { .. } => {}
-                _ if stands(&holds, id) => {}
-                what => outcomes.push(Outcome { what: What::Retraction { of: Box::new(what.clone()) }, ..(*last).clone() }),
+/// Publishes in what a story differs now, with numbers that go on from these. Returns how many outcomes are retracted.
+pub(super) fn put_right(
+    models: &[Arc<Model>],
+    sequences: &mut Vec<u64>,
+    said: &[Outcome],
+    says: &[Outcome],
+    outcomes: &mut Vec<Outcome>,
+) -> u64 {
+    sequences.resize(models.len().max(sequences.len()), 0);
+    let begin = outcomes.len();
+    let (known, holds) = (last_words(said), last_words(says));
+    let completions = completions(says);
+    let stands = |all: &BTreeMap<Uuid, &Outcome>, id: &Uuid| all.get(id).is_some_and(|last| !last.what.is_retraction());
+    for (id, last) in &known {
+        match &last.what {
+            // It was published before the window, and taken back within it.
+            What::Retraction { of } if !holds.contains_key(id) && is_from_before(said, id) => {
+                outcomes.push(Outcome { what: of.as_ref().clone(), again: true, ..(*last).clone() });
             }
+            What::Retraction { .. } => {}
+            _ if stands(&holds, id) => {}
+            what => outcomes.push(Outcome { what: What::Retraction { of: Box::new(what.clone()) }, ..(*last).clone() }),
         }
-        let from_before = |(id, last): &(&Uuid, &&Outcome)| {
-            last.what.is_retraction() && !known.contains_key(*id) && is_from_before(says, id)
-        };
-        outcomes.extend(holds.iter().filter(from_before).map(|(_, last)| (*last).clone()));
-        outcomes[begin..].sort_by_key(|outcome| outcome.at);
-        let retracted = outcomes[begin..].iter().filter(|outcome| outcome.what.is_retraction()).count();
-        let mut again: Vec<usize> = Vec::new();
-        for (place, outcome) in says.iter().enumerate() {
-            if outcome.what.is_retraction() || !stands(&holds, &outcome.id) {
-                continue;
-            }
-            let known = known.get(&outcome.id);
-            if known.is_some_and(|known| known.says_the_same(outcome)) {
-                // The last word about what is completed is its completion.
-                if again.contains(&place) {
-                    outcomes.push(Outcome { again: true, ..outcome.clone() });
-                }
-                continue;
-            }
-            let completed = match &outcome.what {
-                What::Abandonment { about, .. } | What::Resumption { about, .. } | What::Friction { about, .. } => {
-                    episode(outcome, &about.subject).and_then(|episode| completions.get(&episode)).filter(|at| **at > place)
-                }
-                // What is offered is no part of a story.
-                What::Intervention { .. } | What::Withdrawal { .. } => None,
-                What::Transition { .. } | What::Completion { .. } | What::Recovery { .. } | What::Retraction { .. } => None,
-            };
-            again.extend(completed);
-            outcomes.push(Outcome { hindsight: completed.is_some(), again: known.is_some(), ..outcome.clone() });
-        }
-        for outcome in &mut outcomes[begin..] {
-            let Some(place) = models.iter().position(|model| model.name == outcome.model) else { continue };
-            sequences[place] += 1;
-            outcome.sequence = sequences[place];
-        }
-        for (journey, sequence) in self.journeys.iter_mut().zip(sequences) {
-            journey.sequence = sequence;
-        }
-        retracted as u64
     }
+    let from_before =
+        |(id, last): &(&Uuid, &&Outcome)| last.what.is_retraction() && !known.contains_key(*id) && is_from_before(says, id);
+    outcomes.extend(holds.iter().filter(from_before).map(|(_, last)| (*last).clone()));
+    outcomes[begin..].sort_by_key(|outcome| outcome.at);
+    let retracted = outcomes[begin..].iter().filter(|outcome| outcome.what.is_retraction()).count();
+    let mut again: Vec<usize> = Vec::new();
+    for (place, outcome) in says.iter().enumerate() {
+        if outcome.what.is_retraction() || !stands(&holds, &outcome.id) {
+            continue;
+        }
+        let known = known.get(&outcome.id);
+        if known.is_some_and(|known| known.says_the_same(outcome)) {
+            // The last word about what is completed is its completion.
+            if again.contains(&place) {
+                outcomes.push(Outcome { again: true, ..outcome.clone() });
+            }
+            continue;
+        }
+        let completed = match &outcome.what {
+            What::Abandonment { about, .. } | What::Resumption { about, .. } | What::Friction { about, .. } => {
+                episode(outcome, &about.subject).and_then(|episode| completions.get(&episode)).filter(|at| **at > place)
+            }
+            // What is offered is no part of a story.
+            What::Intervention { .. } | What::Withdrawal { .. } => None,
+            What::Transition { .. }
+            | What::Completion { .. }
+            | What::Recovery { .. }
+            | What::Merge { .. }
+            | What::Retraction { .. } => None,
+        };
+        again.extend(completed);
+        outcomes.push(Outcome { hindsight: completed.is_some(), again: known.is_some(), ..outcome.clone() });
+    }
+    for outcome in &mut outcomes[begin..] {
+        let Some(place) = models.iter().position(|model| model.name == outcome.model) else { continue };
+        sequences[place] += 1;
+        outcome.sequence = sequences[place];
+    }
+    retracted as u64
 }
 
 /// A touchpoint that is to be told before others.
@@ -364,10 +397,10 @@ struct Newcomer<'a> {
 }
 
 /// What came of a telling.
-struct Told {
+pub(super) struct Told {
     /// The instant of the last step.
-    last: Timestamp,
-    noticed: Noticed,
+    pub(super) last: Timestamp,
+    pub(super) noticed: Noticed,
 }
 
 /// Of all that name an id the last one holds, unless it is a retraction.
@@ -404,7 +437,7 @@ fn completions(says: &[Outcome]) -> BTreeMap<EpisodeName<'_>, usize> {
 }
 
 /// What the models read of it, without whose it is.
-fn as_read(touchpoint: &Touchpoint, models: &[Arc<Model>]) -> Touchpoint {
+pub(super) fn as_read(touchpoint: &Touchpoint, models: &[Arc<Model>]) -> Touchpoint {
     let mut read = Touchpoint { identity: Touchpoint::default().identity, ..touchpoint.clone() };
     read.properties.retain(|(name, _)| models.iter().any(|model| model.reads(name)));
     read

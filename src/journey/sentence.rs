@@ -53,6 +53,17 @@ impl Outcome {
                 let verb = if offer.arm.is_held_out() { "would withdraw " } else { "withdraws " };
                 write_all(f, &[verb, &offer.name, ": ", reason.as_str()])
             }
+            What::Merge { from, moved } => {
+                let s = |count: u64| if count == 1 { "" } else { "s" };
+                write!(f, "joins {from}: {} touchpoint{}", moved.touchpoints, s(moved.touchpoints))?;
+                if moved.episodes > 0 {
+                    write!(f, ", {} episode{}", moved.episodes, s(moved.episodes.into()))?;
+                }
+                match &moved.stage {
+                    Some(stage) => write_all(f, &[", in ", stage]),
+                    None => Ok(()),
+                }
+            }
             What::Retraction { of } => {
                 f.write_str("retracts: ")?;
                 self.write_what(of, f)

@@ -224,6 +224,31 @@ impl Signs {
         Some(reached)
     }
 
+    /// Another identity of the same customer has gathered evidence too.
+    pub(super) fn unite(&mut self, theirs: Signs) {
+        for other in theirs.0 {
+            let mine = self.of(other.rule);
+            mine.seen.extend(other.seen);
+            mine.seen.make_contiguous().sort_by_key(|seen| seen.at);
+            mine.questions.extend(other.questions);
+            mine.questions.sort_by_key(|question| question.at);
+            mine.questions.truncate(MAX_QUESTIONS);
+            mine.added.extend(other.added);
+            mine.added.make_contiguous().sort_by_key(|added| added.at);
+            mine.added.drain(..mine.added.len().saturating_sub(MAX_ADDED));
+            mine.cooled_at = mine.cooled_at.max(other.cooled_at);
+        }
+    }
+
+    /// Shows every touchpoint that the evidence refers to.
+    pub(super) fn each_reference(&mut self, work: &mut impl FnMut(&mut TouchpointId)) {
+        for gathered in &mut self.0 {
+            gathered.seen.iter_mut().for_each(|seen| work(&mut seen.id));
+            gathered.questions.iter_mut().for_each(|question| work(&mut question.id));
+            gathered.added.iter_mut().flat_map(|added| &mut added.evidence).for_each(|seen| work(&mut seen.id));
+        }
+    }
+
     /// The earliest instant at which an answer is missing; [`Timestamp::MAX`] when none is waited for.
     pub(super) fn next_deadline(&self) -> Timestamp {
         let questions = self.0.iter().flat_map(|gathered| &gathered.questions);

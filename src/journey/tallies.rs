@@ -144,6 +144,68 @@ impl TallyState {
         }
     }
 
+    /// Another identity of the same customer had summed this up: the sums add. `later`: what it did came later.
+    pub(super) fn unite(&mut self, theirs: TallyState, later: bool) {
+        match (self, theirs) {
+            (TallyState::Count { customer, journey }, TallyState::Count { customer: more, journey: here }) => {
+                *customer = customer.saturating_add(more);
+                *journey = journey.saturating_add(here);
+            }
+            (TallyState::Number { customer, journey }, TallyState::Number { customer: more, journey: here }) => {
+                *customer += more;
+                *journey += here;
+            }
+            (TallyState::Money { customer, journey }, TallyState::Money { customer: more, journey: here }) => {
+                more.into_iter().for_each(|money| add_money(customer, money));
+                here.into_iter().for_each(|money| add_money(journey, money));
+            }
+            (
+                TallyState::Last { customer, journey, stages, at },
+                TallyState::Last { customer: last, journey: here, stages: there, at: then },
+            ) => {
+                unite_last((customer, &mut at.customer), (last, then.customer));
+                unite_last((journey, &mut at.journey), (here, then.journey));
+                at.stages.resize(stages.len(), Timestamp::MIN);
+                for (place, (stage, value)) in there.into_iter().enumerate() {
+                    let then = then.stages.get(place).copied().unwrap_or(Timestamp::MIN);
+                    match stages.iter().position(|(known, _)| *known == stage) {
+                        Some(mine) if then > at.stages[mine] => (stages[mine].1, at.stages[mine]) = (value, then),
+                        Some(_) => {}
+                        None => {
+                            stages.push((stage, value));
+                            at.stages.push(then);
+                        }
+                    }
+                }
+            }
+            (
+                TallyState::Visits { customer, journey, sessions, latest },
+                TallyState::Visits { customer: more, journey: here, sessions: others, latest: last },
+            ) => {
+                // A visit in which the customer was both is one.
+                let both = others.iter().filter(|other| sessions.contains(other)).count() as u64;
+                *customer = customer.saturating_add(more).saturating_sub(both);
+                *journey = journey.saturating_add(here).saturating_sub(both);
+                let (mut one, other) =
+                    if later { (std::mem::take(sessions), others) } else { (others, std::mem::take(sessions)) };
+                one.retain(|session| !other.contains(session));
+                one.extend(other);
+                one.drain(..one.len().saturating_sub(MAX_SESSIONS));
+                *sessions = one;
+                *latest = (*latest).max(last);
+            }
+            // Of another sort: the model changed between, and what the customer has stands.
+            (
+                TallyState::Count { .. }
+                | TallyState::Number { .. }
+                | TallyState::Money { .. }
+                | TallyState::Last { .. }
+                | TallyState::Visits { .. },
+                _,
+            ) => {}
+        }
+    }
+
     /// The customer's next journey begins.
     fn begin_journey(&mut self) {
         match self {
@@ -262,6 +324,12 @@ fn begins_visit(touchpoint: &Touchpoint, sessions: &mut Vec<u64>, latest: &mut O
     }
     sessions.push(hash);
     known.is_none()
+}
+
+fn unite_last((mine, at): (&mut Option<Value>, &mut Timestamp), (theirs, then): (Option<Value>, Timestamp)) {
+    if theirs.is_some() && (mine.is_none() || then > *at) {
+        (*mine, *at) = (theirs, then);
+    }
 }
 
 fn add_money(sums: &mut Vec<Money>, money: Money) {

@@ -7,9 +7,8 @@ use std::collections::VecDeque;
 use compact_str::CompactString;
 use serde::Deserialize;
 
-use super::contacts::Contacts;
 use super::recent::{Recent, Trace};
-use super::{Customer, Id, Journey, PastTouchpoint, Window};
+use super::{Customer, Id, Journey, PastTouchpoint};
 use crate::time::Timestamp;
 use crate::touchpoint::Identity;
 
@@ -78,7 +77,7 @@ impl From<CustomerV2> for Customer {
         }
         let traces = seen.into_iter().map(|(hash, seen_at)| Trace { hash, seen_at });
         let recent = Recent::of(traces, kept, base.unwrap_or(Timestamp::from_millis(0)));
-        Customer { identity, links, touchpoints, recent, journeys, contacts: Contacts::default(), window: Window::default() }
+        Customer { links, touchpoints, recent, journeys, ..Customer::new(identity) }
     }
 }
 

@@ -15,7 +15,7 @@ use super::recent::{Recent, SeenBefore, push_word, read_word, set_length};
 use super::{Customer, Id, PastTouchpoint};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::{Touchpoint, Value};
+use crate::touchpoint::{Identity, Touchpoint, Value};
 
 /// So many touchpoints that come within the grace can be told in any order; of more, the oldest become too old.
 pub(super) const MAX_TOUCHPOINTS: usize = 256;
@@ -78,6 +78,8 @@ pub(super) struct Entry {
     pub(super) touchpoint: Touchpoint,
     /// The instant at which it is applied.
     pub(super) at: Timestamp,
+    /// The anonymous customer whose journey it joins, as it was then; nobody's where nothing was known of it yet.
+    pub(super) joins: Option<Box<Customer>>,
 }
 
 /// What a window needs of the customer whose it is.
@@ -215,6 +217,17 @@ impl Window {
         }
     }
 
+    /// Whether it holds what a story can be told anew from.
+    pub(super) fn is_open(&self) -> bool {
+        self.kind == Kind::Open
+    }
+
+    /// Nothing happens after this instant: the journey goes on elsewhere.
+    pub(super) fn end_at(&mut self, at: Timestamp) {
+        self.last = at;
+        self.younger = None;
+    }
+
     /// The instant of the first touchpoint; of a window without any, that of the last step.
     fn begun(&self, beside: Beside<'_>) -> Timestamp {
         let first = self.raw().next().and_then(|first| first.applied_at(beside, self.number(0, beside)).ok());
@@ -223,7 +236,8 @@ impl Window {
 
     /// The number among the customer's touchpoints of the one at this place.
     fn number(&self, place: usize, beside: Beside<'_>) -> u64 {
-        beside.touchpoints - (self.count - place) as u64 + 1
+        // Of what is left of an anonymous id that was joined, nothing stands in the history.
+        (beside.touchpoints + 1).wrapping_sub((self.count - place) as u64)
     }
 
     fn raw(&self) -> impl Iterator<Item = Raw<'_>> {
@@ -301,17 +315,15 @@ impl Window {
         words: &mut Words,
     ) {
         let read = |name: &str| models.iter().any(|model| model.reads(name));
-        self.append(touchpoint, at, base, listed, read, words);
+        self.append((touchpoint, at, None), (base, listed), read, words);
         self.count += 1;
     }
 
     /// Packs one: its length, what it has, and what the history has not.
     fn append(
         &mut self,
-        touchpoint: &Touchpoint,
-        at: Timestamp,
-        base: i64,
-        listed: bool,
+        (touchpoint, at, joins): (&Touchpoint, Timestamp, Option<&Customer>),
+        (base, listed): (i64, bool),
         read: impl Fn(&str) -> bool,
         words: &mut Words,
     ) {
@@ -319,7 +331,12 @@ impl Window {
         let begin = out.len();
         let flag = |bit: u8, set: bool| if set { bit } else { 0 };
         out.push(0);
-        out.push(flag(LISTED, listed) | flag(LINKED, touchpoint.linked.is_some()) | flag(LATE, touchpoint.event_time != at));
+        out.push(
+            flag(LISTED, listed)
+                | flag(LINKED, touchpoint.linked.is_some())
+                | flag(LATE, touchpoint.event_time != at)
+                | flag(JOINS, joins.is_some()),
+        );
         if let Some(session) = &touchpoint.session {
             let place = out.len();
             push_id(out, &Id::of(session));
@@ -338,6 +355,12 @@ impl Window {
         }
         if touchpoint.event_time != at {
             push_signed(out, at.as_millis().wrapping_sub(touchpoint.event_time.as_millis()));
+        }
+        if let Some(joins) = joins {
+            let mut state = Vec::new();
+            joins.pack_state(words, &mut state);
+            push_number(out, state.len() as u64);
+            out.extend_from_slice(&state);
         }
         if !listed {
             super::recent::pack_past(&past(touchpoint, at), base, words, out);
@@ -413,14 +436,17 @@ impl Window {
         self.pack_all(entries, beside, words);
     }
 
-    fn pack_all(&mut self, entries: &[Entry], beside: Beside<'_>, words: &mut Words) {
+    /// Packs all touchpoints. Those of before a journey was joined stand in the history among those of the other one, and so are
+    /// kept here as a whole.
+    pub(super) fn pack_all(&mut self, entries: &[Entry], beside: Beside<'_>, words: &mut Words) {
         self.entries.clear();
         self.session = None;
         self.count = entries.len();
-        let listed = beside.recent.len().min(entries.len());
+        let joined = entries.iter().rposition(|entry| entry.joins.is_some()).unwrap_or(0);
+        let first_listed = (entries.len() - beside.recent.len().min(entries.len())).max(joined);
         for (place, entry) in entries.iter().enumerate() {
-            let listed = place >= entries.len() - listed;
-            self.append(&entry.touchpoint, entry.at, beside.recent.base().as_millis(), listed, |_| true, words);
+            let listed = (beside.recent.base().as_millis(), place >= first_listed);
+            self.append((&entry.touchpoint, entry.at, entry.joins.as_deref()), listed, |_| true, words);
         }
     }
 }
@@ -550,7 +576,7 @@ impl Window {
     pub(super) fn pack_anchor(&self, words: &mut Words, out: &mut Vec<u8>) {
         match &self.whole {
             // Nobody was there before.
-            Some(whole) if whole.anchor.touchpoints == 0 => {}
+            Some(whole) if whole.anchor.touchpoints == 0 && whole.anchor.redirect.is_none() => {}
             Some(whole) => whole.anchor.pack_rest(words, out),
             None => out.extend_from_slice(&self.anchor),
         }
@@ -579,7 +605,8 @@ impl Window {
             Ok(customer)
         };
         let younger = self.younger.as_ref().map(|younger| image(&younger.image)).transpose()?;
-        let entries = self.entries(beside, words)?;
+        let mut entries = self.entries(beside, words)?;
+        entries.iter_mut().filter_map(|entry| entry.joins.as_mut()).try_for_each(|joins| joins.expand(words))?;
         self.whole = Some(Box::new(Whole { anchor: image(&self.anchor)?, younger, entries }));
         self.anchor = Vec::new();
         self.entries = Vec::new();
@@ -609,6 +636,8 @@ const SAME_SESSION: u8 = 4;
 const LINKED: u8 = 8;
 /// It is applied at another instant than that at which it happened.
 const LATE: u8 = 16;
+/// It joins an anonymous customer's journey, whose state stands behind the delay.
+const JOINS: u8 = 32;
 
 /// How the value of a property is written.
 mod value {
@@ -627,7 +656,9 @@ struct Raw<'a> {
     session: &'a [u8],
     /// What follows the session.
     rest: Bytes<'a>,
-    /// What follows the delay.
+    /// The state of whom it joins.
+    joins: Option<&'a [u8]>,
+    /// What follows the delay and that state.
     after: &'a [u8],
 }
 
@@ -647,7 +678,14 @@ impl<'a> Raw<'a> {
         if flags & LATE != 0 {
             left.signed()?;
         }
-        Ok(Raw { whole, flags, session, rest, after: left.0 })
+        let joins = match flags & JOINS {
+            0 => None,
+            _ => {
+                let length = left.small()?;
+                Some(left.take(length)?)
+            }
+        };
+        Ok(Raw { whole, flags, session, rest, joins, after: left.0 })
     }
 
     /// The session that it has, as packed, behind one that has this.
@@ -714,6 +752,15 @@ impl<'a> Raw<'a> {
             channel: past.channel,
             ..Touchpoint::default()
         };
+        let joins = match self.joins {
+            None => None,
+            Some(state) => {
+                let anonymous = Identity::anonymous(touchpoint.linked.clone().unwrap_or_default());
+                let mut joined = Box::new(Customer::new(anonymous));
+                joined.open_rest(state, words)?;
+                Some(joined)
+            }
+        };
         if !session.is_empty() {
             touchpoint.session = Some(Bytes(session).id()?.to_text());
         }
@@ -729,7 +776,7 @@ impl<'a> Raw<'a> {
             touchpoint.properties.push((name, value));
         }
         let at = Timestamp::from_millis(past.at.as_millis().wrapping_add(late));
-        Ok(Entry { touchpoint, at })
+        Ok(Entry { touchpoint, at, joins })
     }
 }
 

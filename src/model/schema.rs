@@ -406,7 +406,7 @@ impl Holds {
                 goal
             }
             Holds::Payload => {
-                let text = json!({ "type": ["string", "number", "boolean"] });
+                let text = json!({ "anyOf": [{ "type": "string" }, { "type": "number" }, { "type": "boolean" }] });
                 json!({ "type": "object", "additionalProperties": { "anyOf": [text.clone(), by_name(text)] } })
             }
             Holds::Share => json!({ "type": "string", "pattern": r"^\d{1,2}(\.\d{1,2})?\s*%$" }),

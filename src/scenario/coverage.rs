@@ -110,7 +110,11 @@ impl Coverage {
             }
             // Also where it would be offered: a story cannot choose its customer's arm.
             What::Intervention { offer } => drop(self.exercised.insert(Part::Intervention(offer.name.clone()))),
-            What::Withdrawal { .. } | What::Resumption { .. } | What::Recovery { .. } | What::Retraction { .. } => {}
+            What::Withdrawal { .. }
+            | What::Resumption { .. }
+            | What::Recovery { .. }
+            | What::Merge { .. }
+            | What::Retraction { .. } => {}
         }
     }
 

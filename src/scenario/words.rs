@@ -105,6 +105,12 @@ pub(super) fn touchpoint(raw: &str, setting: &Setting<'_>, faults: &mut Faults) 
             sound = false;
         }
     }
+    if made.linked.is_some() && made.identity.anonymous_id().is_some() {
+        let help = "write as=CUSTOMER beside anonymous_id=, or as=anonymous:ID alone".to_owned();
+        let cause = "a touchpoint that names two ids is a customer's".to_owned();
+        fault(&first.span, ("S009", cause, help), faults);
+        sound = false;
+    }
     made.properties.sort_by(|one, other| one.0.cmp(&other.0));
     sound.then_some(made)
 }
@@ -139,7 +145,7 @@ fn take(made: &mut Touchpoint, word: &Word, setting: &Setting<'_>) -> Result<(),
         return Err(("S008", format!("{} is no name=value", quoted(&word.shown())), help));
     };
     short(name, MAX_NAME_BYTES)?;
-    let is_property = !matches!(name, "as" | "at" | "id" | "session" | "channel" | "on");
+    let is_property = !matches!(name, "as" | "anonymous_id" | "at" | "id" | "session" | "channel" | "on");
     short(value, if is_property { MAX_TEXT_BYTES } else { MAX_NAME_BYTES })?;
     let empty = value.is_empty() || value == "anonymous:";
     if !is_property && empty {
@@ -152,6 +158,7 @@ fn take(made: &mut Touchpoint, word: &Word, setting: &Setting<'_>) -> Result<(),
                 None => Identity::customer(value),
             }
         }
+        "anonymous_id" => made.linked = Some(value.into()),
         "at" => made.event_time = happened(value, setting)?,
         "id" => made.id = value.into(),
         "session" => made.session = Some(value.into()),

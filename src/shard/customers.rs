@@ -357,10 +357,13 @@ impl Customers {
         self.committed == 0
     }
 
-    /// The committed state of a customer.
+    /// The committed state of a customer; of an anonymous id whose journey was joined to a customer's, that customer's.
     pub fn image(&mut self, who: &Identity) -> Option<Customer> {
         let slot = self.find(who)?;
         // What is in a shard was packed here, or checked when it was restored.
+        let image = Customer::image(self.committed_image(slot)?, &self.words).ok()?;
+        let Some(into) = image.redirected_to() else { return Some(image) };
+        let slot = self.find(&into)?;
         Customer::image(self.committed_image(slot)?, &self.words).ok()
     }
 

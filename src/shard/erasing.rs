@@ -18,20 +18,26 @@ impl Shard {
                 ErasureScope::ThisShard => actions.push(Action::Announce(who.clone())),
             }
             let links = self.leave(who, actions);
+            for link in &links {
+                self.forget_redirect(link, actions);
+            }
             let unheard =
                 links.into_iter().filter(|link| !(erasure.scope == ErasureScope::ThisShard && erasure.who.contains(link)));
             actions.extend(unheard.map(Action::Announce));
         }
     }
 
-    /// Marks a customer as erased; returns the anonymous ids seen together with it.
+    /// Marks a customer as erased, and with it the customer that an anonymous id was joined to; returns the anonymous ids seen
+    /// together with it.
     fn leave(&mut self, who: &Identity, actions: &mut Vec<Action>) -> Vec<Identity> {
         let Some(slot) = self.customers.find(who) else { return Vec::new() };
         let mut hand = std::mem::take(&mut self.hand);
         let mut links = Vec::new();
+        let mut joined_to = None;
         if self.customers.open(slot, &mut hand) {
             let awaited = hand.next_deadline();
             self.moved.subtract(&hand, awaited);
+            joined_to = hand.redirected_to();
             links.extend(hand.links.iter().map(|link| Identity::anonymous(link.clone())));
             self.counts.erased += 1;
             self.customers.erase(slot, self.settings.undo);
@@ -39,7 +45,21 @@ impl Shard {
             self.note_leaving(slot);
         }
         self.hand = hand;
+        if let Some(customer) = joined_to {
+            links.extend(self.leave(&customer, actions));
+        }
         links
+    }
+
+    /// What an anonymous id does from now on must not be taken for an erased customer's until every shard has heard of it.
+    fn forget_redirect(&mut self, anonymous: &Identity, actions: &mut Vec<Action>) {
+        let Some(slot) = self.customers.find(anonymous) else { return };
+        let mut hand = std::mem::take(&mut self.hand);
+        let is_redirect = self.customers.open(slot, &mut hand) && hand.redirected_to().is_some();
+        self.hand = hand;
+        if is_redirect {
+            self.leave(anonymous, actions);
+        }
     }
 
     pub(super) fn note_leaving(&mut self, slot: Slot) {

@@ -9,9 +9,12 @@ mod census;
 mod customers;
 mod erasing;
 mod frontier;
+mod joins;
 mod refresh;
+mod settings;
 mod slot;
 mod wheel;
+mod windows;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -28,40 +31,13 @@ use crate::touchpoint::{Identity, Touchpoint};
 
 pub use customers::Customers;
 pub use frontier::{Body, Buffered, Control, Erasure, ErasureScope, Position, Unusable};
+pub use settings::{Settings, StateLog, Undo};
 pub use slot::Slot;
 
 use census::Census;
 use frontier::{Held, Inputs, Reach};
 use refresh::RefreshCycle;
 use wheel::Wheel;
-
-/// What a shard is told about time, limits and undoing.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How long after its end an idle input is waited for (rule 4).
-    pub settle: Span,
-    /// Touchpoints that enter the log within this time of their event time are told in the order of events, in whatever order
-    /// they come (rule 18); zero: in the order in which they come.
-    pub grace: Span,
-    /// Without a grace, a touchpoint that entered the log so long after it happened counts from its log time (rule 6).
-    pub max_delay: Span,
-    /// Touchpoints kept in a customer's history.
-    pub history: usize,
-    /// An outcome that is older when it is decided asks for no intervention.
-    pub stale_after: Span,
-    /// A customer without a touchpoint for so long, and without anything awaited, is forgotten (rule 28); `None`: never.
-    pub forget_after: Option<Span>,
-    /// Where erasures come from.
-    pub control: Control,
-    /// Records applied and deadlines fired that say something, per transaction before a commit is asked for.
-    pub decisions_per_transaction: usize,
-    /// Bytes of records and of customers' states that a transaction may hold before a commit is asked for.
-    pub transaction_bytes: usize,
-    /// Whether transactions can be aborted.
-    pub undo: Undo,
-    /// Whether the log holds every change of the state, so that it must be written anew in turn.
-    pub state_log: StateLog,
-}
 
 /// At most so many touchpoints that are over are kept, to be filled again: as many as a transaction has by default.
 const MAX_SPARE: usize = 20_000;
@@ -71,42 +47,6 @@ const LARGEST_SPARE: usize = 2 << 10;
 /// So many records are looked ahead at once: as many cache misses as a core has in flight, and not so many that what was
 /// fetched is gone again before it is used.
 const WARM: usize = 16;
-
-/// How the log keeps the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StateLog {
-    /// As a log of changes: everybody is written anew in turn, so that it can be cut behind.
-    Changes,
-    /// Each customer's latest state, or nothing at all.
-    Latest,
-}
-
-/// Whether before-images and applied records are kept until a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Undo {
-    /// Kept: the log can abort.
-    Kept,
-    /// Not kept: nothing ever aborts (replay, scenarios).
-    Never,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            settle: Span::from_millis(50),
-            grace: Span::from_secs(600),
-            max_delay: Span::from_secs(60),
-            history: 20,
-            stale_after: Span::from_secs(300),
-            forget_after: None,
-            control: Control::AmongTouchpoints,
-            decisions_per_transaction: 20_000,
-            transaction_bytes: 64 << 20,
-            undo: Undo::Kept,
-            state_log: StateLog::Latest,
-        }
-    }
-}
 
 /// What happened.
 #[derive(Debug)]
@@ -255,6 +195,8 @@ pub struct Shard {
     spare: Vec<Box<Touchpoint>>,
     /// The customer being worked on, one after the other.
     hand: Customer,
+    /// The second one that a record concerns, where it names two.
+    other: Customer,
     decisions: usize,
     /// Bytes of what they hold: records, and states.
     open_bytes: usize,
@@ -274,12 +216,7 @@ pub struct Shard {
 impl Shard {
     /// A shard that goes on where `progress` ends (by default at the beginning), with what is in `customers`.
     pub fn new(models: Arc<[Arc<Model>]>, settings: Settings, customers: Customers, progress: Progress) -> Self {
-        let rules = Rules {
-            grace: settings.grace,
-            max_delay: settings.max_delay,
-            history: settings.history,
-            stale_after: settings.stale_after,
-        };
+        let rules = settings.rules();
         let mut shard = Shard {
             rules,
             retelling: Retelling::default(),
@@ -298,6 +235,7 @@ impl Shard {
             applied: Vec::new(),
             spare: Vec::new(),
             hand: Customer::default(),
+            other: Customer::default(),
             decisions: 0,
             open_bytes: 0,
             counts: Counts::default(),
@@ -574,9 +512,12 @@ impl Shard {
         } else if awaited > deadline {
             self.moved.subtract(&hand, awaited);
             self.decided_at(deadline);
-            self.counts.expired += 1;
             self.customers.erase(slot, undo);
-            actions.push(Action::Tombstone(hand.identity.clone()));
+            // Of an anonymous id that was claimed, nothing but by whom is forgotten.
+            if hand.touchpoints > 0 {
+                self.counts.expired += 1;
+                actions.push(Action::Tombstone(hand.identity.clone()));
+            }
             self.note_leaving(slot);
         } else {
             self.moved.subtract(&hand, awaited);
@@ -589,7 +530,7 @@ impl Shard {
             }
             let awaited = hand.next_deadline();
             self.moved.add(&hand, awaited);
-            self.open_bytes = self.open_bytes.saturating_add_signed(self.customers.put(slot, &hand, undo));
+            self.keep(slot, &hand);
             if !self.scratch.is_empty() {
                 self.decided_at(deadline);
             }
@@ -639,7 +580,13 @@ impl Shard {
         let stream_time = self.stream_time.unwrap_or(log_time);
         let (slot, joined) = self.customers.find_or_add(&touchpoint.identity);
         let mut hand = std::mem::take(&mut self.hand);
+        let received = Received { touchpoint, log_time, stream_time };
         if self.customers.open(slot, &mut hand) {
+            if hand.redirected_to().is_some() {
+                self.follow(slot, &mut hand, received, actions);
+                self.hand = hand;
+                return;
+            }
             let awaited = hand.next_deadline();
             self.moved.subtract(&hand, awaited);
             hand.show_namesakes(touchpoint, self.customers.words());
@@ -647,27 +594,18 @@ impl Shard {
             hand.begin(&touchpoint.identity);
         }
         let had_window = hand.has_window();
-        let applied = hand.receive(
-            &self.models,
-            Received { touchpoint, log_time, stream_time },
-            &self.rules,
-            self.customers.words_mut(),
-            &mut self.retelling,
-            &mut self.scratch,
-        );
+        let applied = match touchpoint.linked {
+            Some(_) => self.receive_linked(&mut hand, received, actions),
+            None => self.give_to(&mut hand, received),
+        };
         if !had_window {
             self.watch_window(slot, &hand, stream_time);
         }
         let awaited = hand.next_deadline();
         self.moved.add(&hand, awaited);
-        match applied {
-            Applied::Counted => {}
-            Applied::Ignored => self.counts.ignored += 1,
-            Applied::Duplicate => self.counts.duplicates += 1,
-        }
+        self.count(applied);
         if applied != Applied::Duplicate {
-            let grown = self.customers.put(slot, &hand, self.settings.undo);
-            self.open_bytes = self.open_bytes.saturating_add_signed(grown);
+            self.keep(slot, &hand);
             self.publish(log_time, actions);
         }
         if joined && self.settings.state_log == StateLog::Changes {
@@ -680,25 +618,17 @@ impl Shard {
         self.hand = hand;
     }
 
-    /// The customer may have a window now, which is to be dropped when it is over.
-    fn watch_window(&mut self, slot: Slot, hand: &Customer, now: Timestamp) {
-        if hand.has_window() {
-            self.windows.push_back((now + self.rules.grace, slot));
-        }
+    /// Packs a customer whom the open transaction has changed.
+    fn keep(&mut self, slot: Slot, customer: &Customer) {
+        let grown = self.customers.put(slot, customer, self.settings.undo);
+        self.open_bytes = self.open_bytes.saturating_add_signed(grown);
     }
 
-    /// Drops the windows that are over, so that nothing is kept of customers who have not been active within the grace. What is
-    /// not committed may be undone, so `now` is committed stream time where that can be.
-    fn drop_windows(&mut self, now: Timestamp) {
-        while let Some((_, slot)) = self.windows.pop_front_if(|(look_at, _)| *look_at < now) {
-            let Some(last) = self.customers.window(slot) else { continue };
-            let over_at = last + self.rules.grace;
-            if over_at >= now {
-                self.windows.push_back((over_at, slot));
-            } else if !self.customers.drop_window(slot) {
-                // The open transaction changes the customer.
-                self.windows.push_back((now + self.rules.grace, slot));
-            }
+    fn count(&mut self, applied: Applied) {
+        match applied {
+            Applied::Counted => {}
+            Applied::Ignored => self.counts.ignored += 1,
+            Applied::Duplicate => self.counts.duplicates += 1,
         }
     }
 
@@ -799,6 +729,9 @@ impl Shard {
 /// When to look at the customer next: at the earliest deadline, or, where nothing is awaited, when the customer has been
 /// without a touchpoint for so long that it is forgotten. Whoever has a deadline is not idle until that is decided.
 fn attention(customer: &Customer, deadline: Timestamp, forget_after: Option<Span>) -> Timestamp {
+    if let Some(ends) = customer.redirect_ends(forget_after) {
+        return ends;
+    }
     let idle = || Some(customer.last_touchpoint()? + forget_after?);
     match deadline {
         Timestamp::MAX => idle().unwrap_or(Timestamp::MAX),

@@ -10,7 +10,7 @@ use super::written::{Field, Properties, Scalar, Unit, Written};
 /// The fingerprint of `schemas/touchpoint.avsc`.
 pub(super) const TOUCHPOINT: [u8; 8] = [51, 71, 43, 8, 119, 76, 229, 254];
 /// The fingerprint of `schemas/outcome.avsc`.
-pub(super) const OUTCOME: [u8; 8] = [0x2F, 0x75, 0x1E, 0xF0, 0x66, 0x33, 0xC7, 0x85];
+pub(super) const OUTCOME: [u8; 8] = [0x90, 0x84, 0xC2, 0x2E, 0x40, 0x28, 0xDD, 0x7C];
 /// What a single object begins with.
 const MARKER: [u8; 2] = [0xC3, 0x01];
 

@@ -21,6 +21,7 @@ mod mend;
 mod outcome;
 pub mod outputs;
 pub mod pages;
+mod placeholders;
 mod scan;
 pub mod state;
 pub mod succession;

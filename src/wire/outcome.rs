@@ -43,6 +43,7 @@ pub(super) fn write(outcome: &Outcome, fields: &mut impl Fields) {
     write_decision(what, fields);
     write_friction(what, fields);
     write_offer(what, fields);
+    write_merge(what, fields);
     fields.text_or_null(name!("retracts"), retracts);
     fields.flag(name!("hindsight"), outcome.hindsight);
     fields.shown(name!("says"), outcome);
@@ -60,6 +61,7 @@ fn write_transition(what: &What, fields: &mut impl Fields) {
         | What::Friction { .. }
         | What::Intervention { .. }
         | What::Withdrawal { .. }
+        | What::Merge { .. }
         | What::Retraction { .. } => (None, None, None, None),
     };
     fields.text_or_null(name!("from"), from);
@@ -78,6 +80,7 @@ fn write_decision(what: &What, fields: &mut impl Fields) {
         | What::Friction { .. }
         | What::Intervention { .. }
         | What::Withdrawal { .. }
+        | What::Merge { .. }
         | What::Retraction { .. } => None,
     };
     fields.or_null(name!("decision"), decision, |fields, name, decision| {
@@ -101,6 +104,7 @@ fn write_friction(what: &What, fields: &mut impl Fields) {
         | What::Recovery { .. }
         | What::Intervention { .. }
         | What::Withdrawal { .. }
+        | What::Merge { .. }
         | What::Retraction { .. } => None,
     };
     fields.or_null(name!("friction"), friction, |fields, name, (rule, evidence, score)| {
@@ -110,6 +114,29 @@ fn write_friction(what: &What, fields: &mut impl Fields) {
             fields.whole_or_null(name!("score"), score.as_ref().map(|(score, _)| i64::from(*score)));
             let rules = score.as_ref().map_or(&[][..], |(_, rules)| rules);
             fields.list(name!("rules"), rules);
+        });
+    });
+}
+
+fn write_merge(what: &What, fields: &mut impl Fields) {
+    let merge = match what {
+        What::Merge { from, moved } => Some((from, moved)),
+        What::Transition { .. }
+        | What::Completion { .. }
+        | What::Abandonment { .. }
+        | What::Resumption { .. }
+        | What::Recovery { .. }
+        | What::Friction { .. }
+        | What::Intervention { .. }
+        | What::Withdrawal { .. }
+        | What::Retraction { .. } => None,
+    };
+    fields.or_null(name!("merge"), merge, |fields, name, (from, moved)| {
+        fields.record(name, |fields| {
+            fields.text(name!("anonymous_id"), from);
+            fields.whole(name!("touchpoints"), i64::try_from(moved.touchpoints).unwrap_or(i64::MAX));
+            fields.whole(name!("episodes"), moved.episodes.into());
+            fields.text_or_null(name!("stage"), moved.stage.as_deref());
         });
     });
 }
@@ -124,6 +151,7 @@ fn write_offer(what: &What, fields: &mut impl Fields) {
         | What::Recovery { .. }
         | What::Friction { .. }
         | What::Intervention { .. }
+        | What::Merge { .. }
         | What::Retraction { .. } => None,
     };
     fields.or_null(name!("intervention"), what.offer(), |fields, name, offer| {

@@ -2,7 +2,7 @@
 
 use crate::journey::What;
 
-/// Stages entered.
+/// Stages entered, and anonymous journeys that join a customer's.
 pub const TRANSITIONS: &str = "transitions";
 /// Episodes completed.
 pub const COMPLETIONS: &str = "completions";
@@ -30,7 +30,7 @@ pub const ALL: [&str; 8] =
 /// Where an outcome goes.
 pub fn of(what: &What) -> &'static str {
     match what {
-        What::Transition { .. } => TRANSITIONS,
+        What::Transition { .. } | What::Merge { .. } => TRANSITIONS,
         What::Completion { .. } => COMPLETIONS,
         What::Abandonment { .. } => ABANDONMENTS,
         What::Resumption { .. } | What::Recovery { .. } => RECOVERIES,

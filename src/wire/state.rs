@@ -7,9 +7,9 @@ use crate::journey::packed::{Damaged, Words};
 use crate::journey::{Customer, CustomerV2};
 use crate::touchpoint::{Identity, IdentityKind};
 
-/// Since version 4 a customer can have a window; version 3 remembered each id that was over by itself, and not when latest values
-/// came.
-const VERSION: u8 = 4;
+/// Since version 6 a customer can have contacts; since version 5 a redirect, and links have times; since version 4 a window;
+/// version 3 remembered each id that was over by itself, and not when latest values came.
+const VERSION: u8 = 6;
 /// The oldest version that is read: the state in postcard.
 const POSTCARD: u8 = 2;
 /// Version and checksum stand before the state.

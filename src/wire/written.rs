@@ -176,12 +176,12 @@ impl<'a> Written<'a> {
     ) -> Result<bool, String> {
         let (event_time, clamped) = self.event_time(arrival.log_time, zone)?;
         touchpoint.event_time = event_time;
-        let customer = self.id(Field::CustomerId)?;
-        let anonymous = self.id(Field::AnonymousId)?;
+        let customer = self.id(Field::CustomerId)?.filter(|id| !id.is_placeholder());
+        let anonymous = self.id(Field::AnonymousId)?.filter(|id| !id.is_placeholder());
         let (kind, id, linked) = match (customer, anonymous) {
             (Some(customer), anonymous) => (IdentityKind::Customer, customer, anonymous),
             (None, Some(anonymous)) => (IdentityKind::Anonymous, anonymous, None),
-            (None, None) => return Err("no customer: give `customer_id`, `anonymous_id` or both".to_owned()),
+            (None, None) => return Err(self.nobody()),
         };
         touchpoint.identity.kind = kind;
         id.put(&mut touchpoint.identity.id);
@@ -203,6 +203,16 @@ impl<'a> Written<'a> {
         put(left(self.text(Field::Channel)), &mut touchpoint.channel);
         put(left(self.id(Field::Session)), &mut touchpoint.session);
         Ok(clamped)
+    }
+
+    /// Why it is nobody's.
+    fn nobody(&self) -> String {
+        for field in [Field::CustomerId, Field::AnonymousId] {
+            if let Ok(Some(id)) = self.id(field) {
+                return format!("no customer: `{}` is {id}, which is a placeholder and nobody's id", field.name());
+            }
+        }
+        "no customer: give `customer_id`, `anonymous_id` or both".to_owned()
     }
 
     fn get(&self, field: Field) -> &Scalar<'a> {
@@ -253,7 +263,24 @@ enum Named<'a> {
     Digits(i128),
 }
 
+impl std::fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Named::Text(text) => write!(f, "\"{text}\""),
+            Named::Digits(number) => write!(f, "{number}"),
+        }
+    }
+}
+
 impl Named<'_> {
+    /// Whether it identifies nobody.
+    fn is_placeholder(&self) -> bool {
+        match self {
+            Named::Text(text) => super::placeholders::is_placeholder(text),
+            Named::Digits(number) => matches!(number, 0 | -1),
+        }
+    }
+
     fn put(&self, place: &mut CompactString) {
         match self {
             Named::Text(text) => put_text(text, place),

@@ -12,6 +12,7 @@ mod harness;
 
 mod backlog;
 mod bad_records;
+mod browser;
 mod changed;
 mod commands;
 mod commits;

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use super::harness::{model, now_millis, say, tail, wait};
 
-const INSTALL: &str = "sudo apt-get install -y prometheus docker-compose";
+const INSTALL: &str = "sudo apt-get install -y prometheus docker-compose chromium";
 /// How long everything together may take to show something.
 const PATIENCE: Duration = Duration::from_secs(90);
 /// What Grafana puts in place of its variables.

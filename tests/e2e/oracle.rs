@@ -213,7 +213,7 @@ impl Story {
                 Some(number) => Some(number),
                 None if act.kind != "cart.added" => None,
                 None if ids.is_empty() => self.latest_open(BASKET, act.session.as_ref()),
-                None => None,
+                None => self.nameless(BASKET, act.session.as_ref()),
             };
             match about {
                 Some(number) => self.touch(BASKET, number, act, &ids),
@@ -249,7 +249,7 @@ impl Story {
                 let about = match self.named_by(CHECKOUT, act) {
                     Some(number) => Some(number),
                     None if ids.is_empty() => latest,
-                    None if act.kind == "checkout.started" => None,
+                    None if act.kind == "checkout.started" => self.nameless(CHECKOUT, act.session.as_ref()),
                     None => alias,
                 };
                 match about {
@@ -280,7 +280,16 @@ impl Story {
     }
 
     fn latest_open(&self, kind: usize, session: Option<&String>) -> Option<u64> {
-        let open = |episode: &&Episode| episode.kind == kind && !episode.watched.abandoned;
+        self.latest_of(kind, session, |_| true)
+    }
+
+    /// What was opened without an id takes that of the next one that would open.
+    fn nameless(&self, kind: usize, session: Option<&String>) -> Option<u64> {
+        self.latest_of(kind, session, |episode| episode.ids.is_empty())
+    }
+
+    fn latest_of(&self, kind: usize, session: Option<&String>, fits: impl Fn(&Episode) -> bool) -> Option<u64> {
+        let open = |episode: &&Episode| episode.kind == kind && !episode.watched.abandoned && fits(episode);
         let latest = |episodes: Vec<&Episode>| {
             episodes.into_iter().max_by_key(|episode| (episode.touched, episode.number)).map(|episode| episode.number)
         };

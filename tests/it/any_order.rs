@@ -16,19 +16,19 @@ use uuid::Uuid;
 use crate::laws::{Entered, Fate, baskets, cases, decide_with, fates, five_stages, step, story};
 use crate::world::{START, World, good_model, touchpoint, with_id};
 
-const GRACE: Span = Span::from_secs(600);
+pub(crate) const GRACE: Span = Span::from_secs(600);
 
 /// `ANY_ORDER_CASES` asks for more than CI runs.
 fn cases_wanted() -> u32 {
     std::env::var("ANY_ORDER_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(500)
 }
 
-fn settings(decisions: usize) -> Settings {
+pub(crate) fn settings(decisions: usize) -> Settings {
     Settings { settle: Span::ZERO, grace: GRACE, decisions_per_transaction: decisions, ..Settings::default() }
 }
 
 /// What holds at last: of all records that name an id, the one with the greatest number, unless it is a retraction. Without
-/// what says when it was found out.
+/// what says when it was found out, and without what was offered, which depends on the order of arrival (rule 29).
 pub(crate) fn net(outcomes: &[Outcome]) -> Vec<Outcome> {
     let mut last: BTreeMap<(&Identity, &str, Uuid), &Outcome> = BTreeMap::new();
     for outcome in outcomes {
@@ -37,13 +37,17 @@ pub(crate) fn net(outcomes: &[Outcome]) -> Vec<Outcome> {
             *known = outcome;
         }
     }
-    let holds = last.into_values().filter(|outcome| !matches!(outcome.what, What::Retraction { .. }));
+    let is_of_story =
+        |what: &What| !matches!(what, What::Retraction { .. } | What::Intervention { .. } | What::Withdrawal { .. });
+    let holds = last.into_values().filter(|outcome| is_of_story(&outcome.what));
     holds.map(|outcome| Outcome { sequence: 0, hindsight: false, again: false, ..outcome.clone() }).collect()
 }
 
-/// Sequence numbers count on, whatever is told anew; and what can still be told anew is no part of what happened.
-fn unnumbered(customers: Vec<Customer>) -> Vec<Customer> {
-    let mut customers: Vec<Customer> = customers.into_iter().map(Customer::without_window).collect();
+/// Sequence numbers count on, whatever is told anew; what can still be told anew is no part of what happened, and neither is what
+/// was offered, or when somebody used the redirect of an anonymous id last.
+pub(crate) fn unnumbered(customers: Vec<Customer>) -> Vec<Customer> {
+    let known = customers.into_iter().filter(|customer| customer.redirected_to().is_none());
+    let mut customers: Vec<Customer> = known.map(|customer| customer.without_window().without_contacts()).collect();
     customers.iter_mut().flat_map(|customer| &mut customer.journeys).for_each(|journey| journey.sequence = 0);
     customers
 }
@@ -55,7 +59,7 @@ fn whole(models: &[Arc<Model>], story: &[Entered], decisions: usize, fates: &[Fa
 }
 
 /// As they happened: ties stay in the order in which they came.
-fn in_order(story: &[Entered]) -> Vec<Entered> {
+pub(crate) fn in_order(story: &[Entered]) -> Vec<Entered> {
     let mut sorted: Vec<Entered> = story.iter().map(|(touchpoint, _)| (touchpoint.clone(), touchpoint.event_time)).collect();
     sorted.sort_by_key(|(_, at)| *at);
     sorted
@@ -73,7 +77,7 @@ pub(crate) fn delayed(story: &[Entered], delays: &[i64]) -> Vec<Entered> {
     late
 }
 
-fn delays() -> impl Strategy<Value = Vec<i64>> {
+pub(crate) fn delays() -> impl Strategy<Value = Vec<i64>> {
     let delay = prop_oneof![
         3 => Just(0_i64),
         2 => 0..2_000_i64,
@@ -84,7 +88,7 @@ fn delays() -> impl Strategy<Value = Vec<i64>> {
 }
 
 /// Everything ends at the same instant, so that the same silence follows.
-fn with_end(mut story: Vec<Entered>, end: Timestamp) -> Vec<Entered> {
+pub(crate) fn with_end(mut story: Vec<Entered>, end: Timestamp) -> Vec<Entered> {
     story.push((touchpoint("nobody", "weather.changed", end, "end"), end));
     story
 }

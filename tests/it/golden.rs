@@ -23,8 +23,8 @@ use sillage::wire::pages::{self, Draft, Head, Mark};
 use sillage::wire::{Format, state};
 
 /// The versions that are written now.
-const STATE: u8 = 4;
-const PAGE: u8 = 6;
+const STATE: u8 = 6;
+const PAGE: u8 = 8;
 
 /// The typical customer takes no more than this in the log.
 const TYPICAL_BYTES: usize = 1_100;
@@ -137,8 +137,66 @@ fn a_customer_written_by_any_version_is_read_and_the_current_one_is_written_to_t
     }
 }
 
+/// A customer whom an anonymous one has joined just now, and what is left of that one.
+fn joined_customers(model: &Arc<Model>) -> Vec<Customer> {
+    let mut world = crate::world::World::new(std::slice::from_ref(model), Settings::default(), 1);
+    let at = |minutes: &str| crate::world::after(minutes);
+    let mut cart = crate::world::with_id(crate::world::touchpoint("", "cart.added", at("1m"), "1"), "cart_id", "A");
+    cart.identity = Identity::anonymous("cookie");
+    let mut login = crate::world::touchpoint("dora", "login", at("2m"), "2");
+    login.linked = Some("cookie".into());
+    for touchpoint in [cart, login] {
+        let at = touchpoint.event_time;
+        world.give(0, touchpoint, at);
+    }
+    world.quiet_until(0, at("3m"));
+    world.customers()
+}
+
+/// A customer who agreed to something, was offered something that stands, and has drawn an arm.
+fn contacted_customer() -> Customer {
+    let text = "
+sillage: 1
+model: shop
+stages: { shopping: { enter: page.viewed } }
+friction: { lost: { on: page.slow } }
+interventions:
+  help:
+    on: { friction: lost }
+    channel: chat
+    needs: chat
+    at most: { 1 within: 7d }
+    quiet hours: ignore
+    variants: { plain: 1, warm: 1 }
+    expires: 5m
+    withdrawn by: { transition: shopping }
+";
+    let contacts = "
+consents: { chat: { given: agrees, withdrawn: refuses } }
+contact: { quiet hours: { from: \"21:00\", to: \"08:00\", zone: touchpoint.timezone } }
+";
+    let (model, faults) = sillage::model::load("shop.yaml", text);
+    let mut model = model.unwrap_or_else(|| panic!("{faults:?}"));
+    let (contacts, faults) = sillage::model::load_contacts("contacts.yaml", contacts);
+    assert!(model.contact_by(contacts.map(Arc::new).as_ref()).is_empty(), "{faults:?}");
+    let mut world = crate::world::World::new(&[Arc::new(model)], Settings::default(), 1);
+    let at = |minutes: &str| crate::world::after(minutes);
+    let mut agrees = crate::world::touchpoint("emil", "agrees", at("1m"), "1");
+    agrees.properties.push(("timezone".into(), sillage::touchpoint::Value::Text("Asia/Tokyo".into())));
+    for touchpoint in [agrees, crate::world::touchpoint("emil", "page.slow", at("2m"), "2")] {
+        let at = touchpoint.event_time;
+        world.give(0, touchpoint, at);
+    }
+    world.quiet_until(0, at("3m"));
+    let mut customers = world.customers();
+    let customer = customers.pop().expect("a customer");
+    assert_eq!((customer.contacts().consents().count(), customer.contacts().offered().count()), (1, 1), "{customer:#?}");
+    customer
+}
+
 /// The end of a customer who began on the page before, two more, that one is gone (since version 3), how another changed
-/// (since version 4), and a word of the dictionary (since version 5); that another has a window (since version 6).
+/// (since version 4), and a word of the dictionary (since version 5); that another has a window (since version 6); a customer
+/// whom an anonymous one has joined, and what is left of that (since version 7); one who was offered something (since version 8).
 fn a_page() -> Vec<u8> {
     let long = |letter: &str| Customer::new(Identity::anonymous(letter.repeat(pages::FULL - 7)));
     let mut draft = Draft::default();
@@ -161,6 +219,10 @@ fn a_page() -> Vec<u8> {
     draft.add_change(&before, &now).expect("added");
     let with_window = packed(&customer_with_window(&model, &touchpoints));
     draft.add_change(&now, &with_window).expect("added");
+    for customer in joined_customers(&model) {
+        draft.add(&packed(&customer)).expect("added");
+    }
+    draft.add(&packed(&contacted_customer())).expect("added");
     draft.add_word(1, "ad.seen").expect("added");
     draft.finish(&head(1, Some(7))).expect("a page")
 }
@@ -189,8 +251,12 @@ fn a_page_written_by_any_version_is_read_and_the_current_one_is_written_to_the_b
     for version in kept("page", PAGE, a_page) {
         let bytes = bytes("page", version);
         let page = pages::read(&bytes).unwrap_or_else(|reason| panic!("version {version}: {reason}"));
-        let more =
-            usize::from(version >= 3) + usize::from(version >= 4) + usize::from(version >= 5) + usize::from(version >= 6);
+        let more = usize::from(version >= 3)
+            + usize::from(version >= 4)
+            + usize::from(version >= 5)
+            + usize::from(version >= 6)
+            + 2 * usize::from(version >= 7)
+            + usize::from(version >= 8);
         let carried = if version >= 5 { 2 } else { 11 };
         assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + more, carried), "version {version}");
         agrees_with_text("page", version, &page);

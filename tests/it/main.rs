@@ -14,6 +14,7 @@ mod golden;
 mod graph;
 mod http;
 mod init;
+mod joins;
 mod journeys;
 mod judge;
 mod laws;

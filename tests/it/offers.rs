@@ -1,6 +1,6 @@
 //! What is offered, judged by an independent slow reading of `docs/interventions.md` over random rules and histories: never
 //! more than a cap, never without consent, never in quiet hours, never after what takes it back, never to who is held out, one
-//! a channel. In any order of arrival, and whatever transactions are undone.
+//! a channel. In any order of arrival, whatever transactions are undone, and also where an anonymous id joins the customer.
 //!
 //! `OFFER_RUNS` asks for more than CI runs.
 
@@ -12,7 +12,7 @@ use sillage::journey::{Arm, Offer, Outcome, Subject, What};
 use sillage::model::{self, Model};
 use sillage::shard::{Customers, Input, Settings};
 use sillage::time::{Span, Timestamp};
-use sillage::touchpoint::{Touchpoint, Value};
+use sillage::touchpoint::{Identity, IdentityKind, Touchpoint, Value};
 use uuid::Uuid;
 
 use crate::any_order::Dice;
@@ -189,10 +189,12 @@ fn history(dice: &mut Dice) -> Vec<Entered> {
     let mut comes = Vec::new();
     let mut at = START + Span::from_millis(dice.between(0, 23) * HOUR);
     let whose = dice.between(0, 9);
+    let joins = dice.chance(40);
     for number in 0..dice.between(5, 80) {
         let gap = if dice.chance(5) { dice.between(0, 1_440) } else { dice.between(0, 6) };
         at = at + Span::from_secs(60 * gap);
-        let who = format!("c{}", whose + dice.between(0, 2));
+        let person = whose + dice.between(0, 2);
+        let who = format!("c{person}");
         let kind = KINDS[dice.between(0, 11) as usize];
         let mut made = touchpoint(&who, kind, at, &format!("t{number}"));
         if dice.chance(10) {
@@ -200,6 +202,11 @@ fn history(dice: &mut Dice) -> Vec<Entered> {
             made.properties.push(("timezone".into(), Value::Text(zone.into())));
         }
         made = with_id(made, "cart_id", ["A", "B"][usize::from(dice.chance(20))]);
+        match joins.then(|| dice.between(0, 9)) {
+            Some(0..=3) => made.identity = Identity::anonymous(format!("a{person}").as_str()),
+            Some(4) => made.linked = Some(format!("a{person}").into()),
+            Some(_) | None => {}
+        }
         let delay = match dice.between(0, 9) {
             0..=4 => 0,
             5..=8 => dice.delay(GRACE) / 1_000 * 1_000,
@@ -214,7 +221,15 @@ fn history(dice: &mut Dice) -> Vec<Entered> {
 
 /// The customer's bucket, by the formula of the page.
 pub(crate) fn bucket(salt: &str, id: &str) -> u64 {
-    let digest = Sha256::digest(format!("sillage.arm.1\0{salt}\0customer\0{id}"));
+    bucket_of(salt, &Identity::customer(id))
+}
+
+fn bucket_of(salt: &str, who: &Identity) -> u64 {
+    let kind = match who.kind {
+        IdentityKind::Customer => "customer",
+        IdentityKind::Anonymous => "anonymous",
+    };
+    let digest = Sha256::digest(format!("sillage.arm.1\0{salt}\0{kind}\0{}", who.id));
     let first = digest[..8].iter().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
     ((u128::from(first) * 10_000) >> 64) as u64
 }
@@ -225,13 +240,20 @@ struct Seen {
     offers: BTreeMap<String, usize>,
     held_out: usize,
     withdrawn: BTreeMap<&'static str, usize>,
+    /// Anonymous ids that had been offered something when they joined.
+    joined: usize,
 }
 
 struct Judge<'a> {
     terms: &'a Terms,
     comes: &'a [Entered],
     outcomes: &'a [Outcome],
+    /// By anonymous id: whose it is, and since when.
+    joins: BTreeMap<Identity, (Identity, Timestamp)>,
 }
+
+/// By hold-out: whether somebody is in it, once that was drawn.
+type Arms = BTreeMap<(Identity, &'static str), bool>;
 
 /// Refuses with the law and what breaks it.
 macro_rules! law {
@@ -246,25 +268,43 @@ fn offer_of(outcome: &Outcome) -> &Offer {
     outcome.what.offer().unwrap_or_else(|| panic!("offers nothing: {outcome}"))
 }
 
-impl Judge<'_> {
-    /// What the customer had said by an instant.
-    fn said(&self, who: &str, by: Timestamp) -> impl Iterator<Item = &Touchpoint> {
-        self.comes
-            .iter()
-            .filter(move |(touchpoint, log_time)| touchpoint.identity.id == who && *log_time <= by)
-            .map(|(touchpoint, _)| touchpoint)
+impl<'a> Judge<'a> {
+    fn new(terms: &'a Terms, comes: &'a [Entered], outcomes: &'a [Outcome]) -> Self {
+        let mut joins = BTreeMap::new();
+        for outcome in outcomes {
+            let What::Merge { from, .. } = &outcome.what else { continue };
+            let cause = outcome.cause.as_ref().map(ToString::to_string);
+            let came = comes.iter().find(|(touchpoint, _)| Some(touchpoint.id.as_str()) == cause.as_deref());
+            let (_, came) = came.expect("a touchpoint joins");
+            joins.entry(Identity::anonymous(from.as_str())).or_insert_with(|| (outcome.identity.clone(), *came));
+        }
+        Judge { terms, comes, outcomes, joins }
     }
 
-    fn agrees(&self, who: &str, by: Timestamp) -> bool {
-        let statements = self.said(who, by).filter(|touchpoint| touchpoint.kind.starts_with("consent."));
+    /// Whose something is at an instant.
+    fn owner<'b>(&'b self, who: &'b Identity, at: Timestamp) -> &'b Identity {
+        self.joins.get(who).filter(|(_, since)| *since <= at).map_or(who, |(into, _)| into)
+    }
+
+    /// What the customer had said by an instant.
+    fn said(&self, who: &Identity, by: Timestamp) -> impl Iterator<Item = &Entered> {
+        self.comes.iter().filter(move |(touchpoint, came)| *came <= by && self.owner(&touchpoint.identity, by) == who)
+    }
+
+    fn agrees(&self, who: &Identity, by: Timestamp) -> bool {
+        let statements =
+            self.said(who, by).map(|(said, _)| said).filter(|touchpoint| touchpoint.kind.starts_with("consent."));
         let last = statements.max_by_key(|touchpoint| (touchpoint.event_time, touchpoint.kind == "consent.withdrawn"));
         last.map_or(self.terms.silence, |touchpoint| touchpoint.kind == "consent.given")
     }
 
     /// Whether it is quiet where the customer is, and the milliseconds until it is next.
-    fn quiet(&self, who: &str, by: Timestamp) -> (bool, i64) {
+    fn quiet(&self, who: &Identity, by: Timestamp) -> (bool, i64) {
         let (from, to) = self.terms.quiet;
-        let zone = self.said(who, by).filter_map(|touchpoint| touchpoint.property("timezone")).last();
+        let named = self.said(who, by).filter(|(said, _)| said.property("timezone").is_some());
+        // What the customer named itself counts more than what came with an anonymous id.
+        let last = named.max_by_key(|(said, came)| (self.owner(&said.identity, *came) == who, *came));
+        let zone = last.and_then(|(said, _)| said.property("timezone"));
         if zone.is_none() && !self.terms.otherwise {
             return (true, 0);
         }
@@ -278,10 +318,19 @@ impl Judge<'_> {
     fn judge(&self, seen: &mut Seen) -> Result<(), String> {
         let mut last: BTreeMap<Uuid, &Outcome> = BTreeMap::new();
         let mut made: Vec<&Outcome> = Vec::new();
+        let mut arms = Arms::new();
         for (place, outcome) in self.outcomes.iter().enumerate() {
             match &outcome.what {
+                What::Merge { from, .. } => {
+                    let from = Identity::anonymous(from.as_str());
+                    seen.joined += usize::from(made.iter().any(|one| one.identity == from));
+                    for salt in ["all-1", "chat-1"] {
+                        let Some(drawn) = arms.remove(&(from.clone(), salt)) else { continue };
+                        arms.entry((outcome.identity.clone(), salt)).or_insert(drawn);
+                    }
+                }
                 What::Intervention { offer } => {
-                    self.judge_offer(outcome, &last, &made)?;
+                    self.judge_offer(outcome, &last, &made, &mut arms)?;
                     made.push(outcome);
                     *seen.offers.entry(offer.name.to_string()).or_default() += 1;
                     seen.held_out += usize::from(outcome.what.kind() == "would-have");
@@ -301,11 +350,18 @@ impl Judge<'_> {
         self.judge_consents(&made)
     }
 
-    fn judge_offer(&self, outcome: &Outcome, last: &BTreeMap<Uuid, &Outcome>, made: &[&Outcome]) -> Result<(), String> {
+    fn judge_offer(
+        &self,
+        outcome: &Outcome,
+        last: &BTreeMap<Uuid, &Outcome>,
+        made: &[&Outcome],
+        arms: &mut Arms,
+    ) -> Result<(), String> {
         let terms = self.terms;
-        let (offer, who, at) = (offer_of(outcome), outcome.identity.id.as_str(), outcome.at);
+        let (offer, who, at) = (offer_of(outcome), &outcome.identity, outcome.at);
+        law!(self.owner(who, at) == who, "to one who is another's by now: {outcome}");
         let within = |hours: i64| {
-            let own = made.iter().filter(|one| one.identity == outcome.identity);
+            let own = made.iter().filter(|one| self.owner(&one.identity, at) == who);
             own.filter(move |one| at.since(one.at) < Span::from_millis(hours * HOUR))
         };
         let named = |name: &str, hours: i64| within(hours).filter(|one| offer_of(one).name == name).count();
@@ -340,18 +396,21 @@ impl Judge<'_> {
             longest = longest.min(until_quiet);
         }
         law!(offer.expires_at.since(at).as_millis() <= longest, "it stands too long: {outcome}");
-        let below = |salt: &str, share: u64| bucket(salt, who) < share * 100;
-        let of_all = below("all-1", terms.all_share);
-        let held_out = of_all || offer.name == "chat" && below("chat-1", terms.chat_share);
-        law!(offer.arm.is_held_out() == held_out, "{who} is in another arm: {outcome}");
+        let mut is_in = |salt: &'static str, share: u64| {
+            *arms.entry((who.clone(), salt)).or_insert_with(|| bucket_of(salt, who) < share * 100)
+        };
+        let of_all = terms.all_share > 0 && is_in("all-1", terms.all_share);
+        let held_out = of_all || offer.name == "chat" && is_in("chat-1", terms.chat_share);
+        law!(offer.arm.is_held_out() == held_out, "{who:?} is in another arm: {outcome}");
         law!(held_out || offer.name != "chat" || offer.variant.is_some(), "no variant: {outcome}");
         let asked = last.get(&offer.answers.id).ok_or_else(|| format!("nothing asked for it: {outcome}"))?;
-        let fair = !asked.what.is_retraction() && !asked.hindsight && asked.identity == outcome.identity;
+        let fair = !asked.what.is_retraction() && !asked.hindsight && self.owner(&asked.identity, at) == who;
         law!(fair, "{outcome} answers {asked}");
         let age = at.since(asked.at).as_millis();
         law!((0..=expires.min(5 * MINUTE)).contains(&age), "asked {age} ms ago: {outcome}");
         let ended = last.values().find(|other| {
-            matches!(other.what, What::Completion { .. }) && other.identity == outcome.identity && other.at >= asked.at
+            let is_own = self.owner(&other.identity, at) == who;
+            matches!(other.what, What::Completion { .. }) && is_own && other.at >= asked.at
         });
         law!(offer.name == "guide" || ended.is_none(), "{outcome} after {ended:?}");
         Ok(())
@@ -369,12 +428,14 @@ impl Judge<'_> {
         let cause = completion.cause.as_ref().map(ToString::to_string);
         let came = self.comes.iter().find(|(touchpoint, _)| Some(touchpoint.id.as_str()) == cause.as_deref());
         let Some((_, now)) = came else { return Ok(()) };
+        let who = self.owner(&completion.identity, *now);
+        let is_own = |other: &Outcome| self.owner(&other.identity, *now) == who;
         // What came late may have shown only then that something is completed.
-        let before = |(one, _): &&Entered| one.identity == completion.identity && one.event_time <= completion.at;
+        let before = |(one, came): &&Entered| self.owner(&one.identity, *came) == who && one.event_time <= completion.at;
         let known = self.comes.iter().filter(before).map(|(_, came)| *came).fold(*now, Timestamp::max);
         // The outcomes of a step stand together.
-        let step = self.outcomes[place..].iter().take_while(|other| other.identity == completion.identity).count();
-        for offer in made.iter().filter(|one| one.identity == completion.identity && offer_of(one).name != "guide") {
+        let step = self.outcomes[place..].iter().take_while(|other| is_own(other)).count();
+        for offer in made.iter().filter(|one| is_own(one) && offer_of(one).name != "guide") {
             let of = offer_of(offer);
             if of.expires_at > known && offer.at < *now && of.answers.at <= completion.at {
                 let back = self.is_withdrawn(offer, &self.outcomes[..place + step]);
@@ -386,12 +447,14 @@ impl Judge<'_> {
 
     /// No chat stands while the customer does not agree.
     fn judge_consents(&self, made: &[&Outcome]) -> Result<(), String> {
-        for (touchpoint, now) in self.comes.iter().filter(|(touchpoint, _)| touchpoint.kind == "consent.withdrawn") {
-            let who = &touchpoint.identity;
-            if self.agrees(&who.id, *now) {
+        let withdrawn = self.comes.iter().filter(|(touchpoint, _)| touchpoint.kind == "consent.withdrawn");
+        let withdrawn = withdrawn.map(|(touchpoint, now)| (self.owner(&touchpoint.identity, *now), now));
+        for (who, now) in withdrawn.chain(self.joins.values().map(|(into, since)| (into, since))) {
+            if self.agrees(who, *now) {
                 continue;
             }
-            for offer in made.iter().filter(|one| one.identity == *who && offer_of(one).name == "chat") {
+            let own = |one: &&&Outcome| self.owner(&one.identity, *now) == who && offer_of(one).name == "chat";
+            for offer in made.iter().filter(own) {
                 let is_out = offer.at < *now && offer_of(offer).expires_at > *now;
                 let so_far = self.outcomes.iter().filter(|other| other.at <= *now).cloned().collect::<Vec<_>>();
                 law!(!is_out || self.is_withdrawn(offer, &so_far), "{offer} outlives the consent");
@@ -417,7 +480,7 @@ fn offers_keep_their_promises_in_whatever_order_touchpoints_come() {
         let (terms, comes) = (Terms::draw(&mut dice), history(&mut dice));
         let models = terms.models();
         let (outcomes, mut world) = decide_with(settings(usize::MAX), &models, &comes, &[Fate::Nothing]);
-        if let Err(broken) = (Judge { terms: &terms, comes: &comes, outcomes: &outcomes }).judge(&mut seen) {
+        if let Err(broken) = Judge::new(&terms, &comes, &outcomes).judge(&mut seen) {
             panic!("run {run}: {broken}\n{terms:#?}\n{}", told(&comes, &outcomes));
         }
         // What is undone and decided again is decided alike.
@@ -429,7 +492,7 @@ fn offers_keep_their_promises_in_whatever_order_touchpoints_come() {
     eprintln!("{seen:?}");
     let enough =
         ["chat", "hint", "guide", "reminder"].iter().all(|name| seen.offers.get(*name).is_some_and(|made| *made > 100));
-    assert!(enough && seen.held_out > 50, "{seen:?}");
+    assert!(enough && seen.held_out > 50 && seen.joined > 20, "{seen:?}");
     let reasons = ["completed", "consent-withdrawn", "retracted"];
     assert!(reasons.iter().all(|reason| seen.withdrawn.contains_key(reason)), "{seen:?}");
 }
@@ -506,7 +569,7 @@ fn every_deliberate_defect_breaks_a_promise() {
             let mut dice = Dice::new(run);
             let (terms, comes) = (Terms::draw(&mut dice), history(&mut dice));
             let outcomes = decide_wrongly(&terms.models(), &comes, defect);
-            let judged = Judge { terms: &terms, comes: &comes, outcomes: &outcomes }.judge(&mut Seen::default());
+            let judged = Judge::new(&terms, &comes, &outcomes).judge(&mut Seen::default());
             Some((run, judged.err()?))
         });
         match caught {

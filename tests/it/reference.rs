@@ -150,7 +150,9 @@ fn engine(entered: &[Entered], any_progress: bool, end: i64) -> Vec<(Verdict, us
             What::Completion { about } => (Verdict::Completed, about),
             What::Recovery { about, .. } => (Verdict::Recovered, about),
             What::Retraction { of } => (Verdict::Retracted, of.about().expect("an episode")),
-            What::Transition { .. } | What::Resumption { .. } | What::Friction { .. } => panic!("unexpected: {outcome}"),
+            What::Transition { .. } | What::Resumption { .. } | What::Friction { .. } | What::Merge { .. } => {
+                panic!("unexpected: {outcome}")
+            }
             What::Intervention { .. } | What::Withdrawal { .. } => panic!("unexpected: {outcome}"),
         };
         let Subject::Episode { number, .. } = about.subject else { panic!("unexpected: {outcome}") };

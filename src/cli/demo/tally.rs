@@ -166,7 +166,7 @@ impl Tally {
             }
             // Counted, not told: there is so much of it that the abandonments would not be seen.
             What::Friction { .. } => self.counts.frictions += 1,
-            What::Intervention { .. } | What::Withdrawal { .. } => {}
+            What::Intervention { .. } | What::Withdrawal { .. } | What::Merge { .. } => {}
             What::Retraction { of } => self.retract(of),
         }
     }
@@ -186,7 +186,7 @@ impl Tally {
             What::Abandonment { .. } => &mut self.counts.abandonments,
             What::Recovery { .. } => &mut self.counts.recoveries,
             What::Friction { .. } => &mut self.counts.frictions,
-            What::Intervention { .. } | What::Withdrawal { .. } | What::Retraction { .. } => return,
+            What::Intervention { .. } | What::Withdrawal { .. } | What::Merge { .. } | What::Retraction { .. } => return,
         };
         *count = count.saturating_sub(1);
     }

@@ -76,7 +76,7 @@ fn holds_several(text: &[u8]) -> bool {
         next.is_some_and(|next| matches!(*next, b'{' | b'[' | 0xEF | super::SEPARATOR))
     };
     let ends = text.last() == Some(&b'}');
-    let perhaps = !ends || text.iter().enumerate().any(|(at, byte)| *byte == b'}' && opens(&text[at + 1..]));
+    let perhaps = !ends || memchr::memchr_iter(b'}', text).any(|at| opens(&text[at + 1..]));
     perhaps && end_of(text).is_some_and(|end| end < text.len())
 }
 

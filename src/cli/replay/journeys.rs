@@ -76,9 +76,11 @@ impl Stories {
             What::Abandonment { .. } => "abandoned",
             What::Resumption { .. } | What::Friction { .. } => "open",
             What::Intervention { .. } | What::Withdrawal { .. } => return,
-            What::Completion { .. } | What::Recovery { .. } | What::Transition { .. } | What::Retraction { .. } => {
-                "completed"
-            }
+            What::Completion { .. }
+            | What::Recovery { .. }
+            | What::Transition { .. }
+            | What::Merge { .. }
+            | What::Retraction { .. } => "completed",
         };
     }
 

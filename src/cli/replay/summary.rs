@@ -153,7 +153,7 @@ impl Summary {
             }
             What::Friction { .. } => happened.friction += by,
             What::Intervention { .. } | What::Withdrawal { .. } => {}
-            What::Transition { .. } | What::Retraction { .. } => {}
+            What::Transition { .. } | What::Merge { .. } | What::Retraction { .. } => {}
         }
     }
 
@@ -168,7 +168,8 @@ impl Summary {
     ) {
         (self.counts, self.unusable, self.heard, self.until) = (counts, unusable, heard, until);
         customers.each_open(|customer| {
-            self.customers += 1;
+            // What is left of an anonymous id that joined a customer is nobody.
+            self.customers += u64::from(customer.redirected_to().is_none());
             for (model, journey) in models.iter().zip(&customer.journeys) {
                 let Some(figures) = self.models.get_mut(&model.name) else { continue };
                 for (count, at) in figures.reached.iter_mut().zip(&journey.reached) {
@@ -223,6 +224,9 @@ impl Summary {
             (duplicates, "repeats"),
             (steps.out_of_order, "out of order"),
             (steps.late, "too late to be put in order"),
+            (steps.joined, "anonymous journeys joined"),
+            (steps.shared, "anonymous ids claimed by several customers"),
+            (steps.refused_links, "anonymous ids not joined (too many of one customer)"),
             (steps.noticed.conflicts, "with the id of another of another type"),
             (steps.noticed.episodes, "episodes ended early (too many open)"),
             (steps.noticed.ids, "ids forgotten (too many of one customer)"),
@@ -294,6 +298,9 @@ impl Summary {
             "duplicates": self.counts.duplicates,
             "out_of_order": self.counts.steps.out_of_order,
             "late": self.counts.steps.late,
+            "joined": self.counts.steps.joined,
+            "shared": self.counts.steps.shared,
+            "refused_links": self.counts.steps.refused_links,
             "conflicting": self.counts.steps.noticed.conflicts,
             "displaced_episodes": self.counts.steps.noticed.episodes,
             "forgotten_ids": self.counts.steps.noticed.ids,

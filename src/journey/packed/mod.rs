@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::recent::{LATEST, Recent};
-use super::{Customer, Id, TouchpointId};
+use super::{Customer, Id, Redirect, TouchpointId};
 use crate::time::Timestamp;
 use crate::touchpoint::{Identity, IdentityKind, put_text};
 
@@ -30,7 +30,8 @@ pub use difference::{difference, follow};
 pub(crate) use difference::{window_of, without_window};
 pub use words::Words;
 
-/// Numbers of sections.
+/// Numbers of sections. What belongs to the state comes before the window, and sections come in the order of their numbers.
+const REDIRECT: u8 = 0;
 const TRACES: u8 = 1;
 const RECENT: u8 = 2;
 const LINKS: u8 = 3;
@@ -129,12 +130,18 @@ impl Customer {
 
     /// Appends the state without contacts and window: what a story can be told anew from.
     pub(in crate::journey) fn pack_state(&self, words: &mut Words, out: &mut Vec<u8>) {
-        let Customer { identity: _, links, touchpoints, recent, journeys, contacts: _, window: _ } = self;
+        let Customer { identity: _, links, linked_at: _, redirect, touchpoints, recent, journeys, contacts: _, window: _ } =
+            self;
         push_number(out, *touchpoints);
         push_signed(out, recent.base().as_millis());
+        if let Some(redirect) = redirect {
+            section(out, REDIRECT, |out| redirect.pack(out));
+        }
         section(out, TRACES, |out| recent.pack_traces(out));
         section(out, RECENT, |out| recent.pack(words, out));
-        section(out, LINKS, |out| links.iter().for_each(|link| push_id(out, &Id::of(link))));
+        if !links.is_empty() {
+            section(out, LINKS, |out| self.pack_links(out));
+        }
         for journey in journeys {
             // Each has its place, also one that has not begun.
             let begin = out.len();
@@ -161,6 +168,8 @@ impl Customer {
         self.recent.reset(bytes.signed()?);
         self.links.clear();
         self.contacts.clear();
+        self.linked_at.clear();
+        self.redirect = None;
         self.window.reset();
         let mut journeys = 0;
         let mut state = packed.len();
@@ -171,15 +180,12 @@ impl Customer {
                 state = state.min(before);
             }
             let length = if number == window::ENTRIES { bytes.0.len() } else { bytes.small()? };
-            let mut section = Bytes(bytes.take(length)?);
+            let section = Bytes(bytes.take(length)?);
             match number {
                 TRACES => self.recent.open_traces(section.0)?,
                 RECENT => self.recent.open(section.0, words)?,
-                LINKS => {
-                    while !section.is_empty() {
-                        self.links.push(section.id()?.to_text());
-                    }
-                }
+                REDIRECT => self.redirect = Some(Box::new(Redirect::open(section)?)),
+                LINKS => self.open_links(section)?,
                 JOURNEY => {
                     if self.journeys.len() == journeys {
                         self.journeys.push(super::Journey::unbegun(0, 0, Vec::new()));

@@ -238,6 +238,14 @@ fn what_cannot_be_used_is_refused_with_a_short_reason() {
         ("{'a':1}", "not JSON: "),
         ("{}", "no `occurred_at`"),
         (r#"{"occurred_at":1700000000000,"type":"t"}"#, "no customer: give `customer_id`, `anonymous_id` or both"),
+        (
+            r#"{"occurred_at":1700000000000,"customer_id":"NULL","anonymous_id":0,"type":"t"}"#,
+            "no customer: `customer_id` is \"NULL\", which is a placeholder and nobody's id",
+        ),
+        (
+            r#"{"occurred_at":1700000000000,"anonymous_id":"undefined","type":"t"}"#,
+            "no customer: `anonymous_id` is \"undefined\", which is a placeholder",
+        ),
         (r#"{"occurred_at":1700000000000,"customer_id":1}"#, "no `type`"),
         (r#"{"occurred_at":1700000000000,"customer_id":1,"type":5}"#, "`type` is a number; write a text"),
         (

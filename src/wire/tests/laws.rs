@@ -24,10 +24,12 @@ fn value() -> impl Strategy<Value = Value> {
 }
 
 pub(super) fn touchpoint() -> impl Strategy<Value = Touchpoint> {
+    // A placeholder is nobody's id.
+    let id = || name().prop_map(|id| if crate::wire::placeholders::is_placeholder(&id) { format!("c{id}") } else { id });
     let who = prop_oneof![
-        name().prop_map(|id| (Identity::customer(id), None)),
-        name().prop_map(|id| (Identity::anonymous(id), None)),
-        (name(), name()).prop_map(|(id, anonymous)| (Identity::customer(id), Some(anonymous.into()))),
+        id().prop_map(|id| (Identity::customer(id), None)),
+        id().prop_map(|id| (Identity::anonymous(id), None)),
+        (id(), id()).prop_map(|(id, anonymous)| (Identity::customer(id), Some(anonymous.into()))),
     ];
     let millis = 631_152_000_000..=LOG_TIME.as_millis();
     (option::of(name()), who, millis, name(), option::of(name()), option::of(name()), btree_map(name(), value(), 0..8))

@@ -6,7 +6,7 @@ use apache_avro::types::Value as Avro;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::journey::{Customer, Moment, Noticed};
+use crate::journey::{Customer, Moment, Moved, Noticed, What};
 use crate::model::Model;
 use crate::time::Span;
 use crate::touchpoint::{Currency, Identity, Money, Value};
@@ -133,9 +133,13 @@ fn names_in_order(text: &str) -> Vec<String> {
 
 #[test]
 fn json_and_avro_say_the_same_and_conform_to_the_schemas() {
-    let (_, outcomes) = story();
+    let (_, mut outcomes) = story();
+    for stage in [None, Some("decision".into())] {
+        let moved = Moved { touchpoints: 3, episodes: 1, stage };
+        outcomes.push(Outcome { what: What::Merge { from: "cookie".into(), moved }, ..outcomes[0].clone() });
+    }
     let kinds: std::collections::BTreeSet<_> = outcomes.iter().map(|outcome| outcome.what.kind()).collect();
-    assert_eq!(kinds.len(), 5, "{kinds:?}");
+    assert_eq!(kinds.len(), 6, "{kinds:?}");
     let schema: Json = serde_json::from_str(OUTCOME_AVSC).expect("JSON");
     let fields: Vec<&str> = schema["fields"].as_array().expect("a list").iter().filter_map(|f| f["name"].as_str()).collect();
     let published: Json = serde_json::from_str(schema::OUTCOME).expect("JSON");
@@ -161,7 +165,7 @@ fn an_outcome_of_each_sort_reads_as_published() {
     let head = |line: &str| line.split_once(r#"","kind""#).expect("an id first").1.to_owned();
     assert_eq!(
         head(of("consideration → decision")),
-        r#":"transition","model":"five-stages","model_version":1,"customer_id":"k","anonymous_id":null,"journey":1,"journey_started_at":"2026-01-01T00:00:00.000Z","sequence":2,"at":"2026-01-01T00:01:00.000Z","cause":"t1","from":"consideration","to":"decision","movement":"advance","time_in_stage_ms":60000,"subject":null,"opened_by":null,"opened_at":null,"last_progress":null,"last_progress_at":null,"progress_count":null,"answers":null,"value":{"amount":499,"currency":"EUR"},"segment":null,"decision":null,"friction":null,"intervention":null,"retracts":null,"hindsight":false,"says":"consideration → decision"}"#
+        r#":"transition","model":"five-stages","model_version":1,"customer_id":"k","anonymous_id":null,"journey":1,"journey_started_at":"2026-01-01T00:00:00.000Z","sequence":2,"at":"2026-01-01T00:01:00.000Z","cause":"t1","from":"consideration","to":"decision","movement":"advance","time_in_stage_ms":60000,"subject":null,"opened_by":null,"opened_at":null,"last_progress":null,"last_progress_at":null,"progress_count":null,"answers":null,"value":{"amount":499,"currency":"EUR"},"segment":null,"decision":null,"friction":null,"intervention":null,"merge":null,"retracts":null,"hindsight":false,"says":"consideration → decision"}"#
     );
     let abandoned: Json = serde_json::from_str(of("abandons basket B")).expect("JSON");
     assert_eq!(

@@ -70,6 +70,13 @@ impl Service {
         Service::launch(Home::temporary(), "embedded", &embedded_lines(folder, model, partitions), &[])
     }
 
+    /// The same with a further line of its configuration.
+    pub(crate) fn start_embedded_saying(folder: &Path, model: &Path, line: &str) -> Service {
+        let mut lines = embedded_lines(folder, model, 4);
+        lines.push(line.to_owned());
+        Service::launch(Home::temporary(), "embedded", &lines, &[])
+    }
+
     fn launch(home: Home, name: &str, lines: &[String], arguments: &[&str]) -> Service {
         let (home, temporary) = match home {
             Home::Temporary(home) => (home.path().to_owned(), Some(home)),

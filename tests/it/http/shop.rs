@@ -43,9 +43,10 @@ pub(crate) fn touchpoint(customer: &str, id: &str, kind: &str) -> Value {
     json!({"event_id": id, "customer_id": customer, "type": kind, "occurred_at": now.to_string(), "channel": "web"})
 }
 
-/// Who may do what.
+/// Who may do what, and what metrics say.
 #[derive(Clone)]
 pub(crate) struct Terms {
+    pub(crate) metrics: String,
     pub(crate) allowed: Allowed,
     pub(crate) tokens: Tokens,
     pub(crate) load_limits: LoadLimits,
@@ -53,7 +54,8 @@ pub(crate) struct Terms {
 
 impl Default for Terms {
     fn default() -> Self {
-        Terms { allowed: Allowed::Yes, tokens: Tokens::default(), load_limits: LoadLimits::default() }
+        let metrics = "a_metric 1\n".to_owned();
+        Terms { metrics, allowed: Allowed::Yes, tokens: Tokens::default(), load_limits: LoadLimits::default() }
     }
 }
 
@@ -125,11 +127,11 @@ impl Shop {
         workers: Option<(Crew, Stop)>,
         terms: Terms,
     ) -> Self {
-        let Terms { allowed, tokens, load_limits } = terms;
+        let Terms { metrics, allowed, tokens, load_limits } = terms;
         let not_ready: Arc<Mutex<Option<String>>> = Arc::default();
         let reason = Arc::clone(&not_ready);
         let service = Service {
-            metrics: Arc::new(|| "a_metric 1\n".to_owned()),
+            metrics: Arc::new(move || metrics.clone()),
             ready: {
                 let store = store.clone();
                 Arc::new(move || match (&*reason.lock().expect("unpoisoned"), &store) {

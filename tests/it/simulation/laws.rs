@@ -445,6 +445,7 @@ impl Truth {
                         }
                         What::Intervention { .. } | What::Withdrawal { .. } => "interventions",
                         What::Friction { .. } | What::Retraction { .. } => "friction",
+                        What::Merge { .. } => "transitions",
                     };
                     let mut bytes = Vec::new();
                     wire::encode_outcome(Format::Json, &outcome, &mut bytes);

@@ -1,0 +1,29 @@
+//! Which customers' latest stories can be told anew, and when that is over.
+
+use super::{Shard, Slot};
+use crate::journey::Customer;
+use crate::time::Timestamp;
+
+impl Shard {
+    /// The customer may have a window now, which is to be dropped when it is over.
+    pub(super) fn watch_window(&mut self, slot: Slot, hand: &Customer, now: Timestamp) {
+        if hand.has_window() {
+            self.windows.push_back((now + self.rules.grace, slot));
+        }
+    }
+
+    /// Drops the windows that are over, so that nothing is kept of customers who have not been active within the grace. What is
+    /// not committed may be undone, so `now` is committed stream time where that can be.
+    pub(super) fn drop_windows(&mut self, now: Timestamp) {
+        while let Some((_, slot)) = self.windows.pop_front_if(|(look_at, _)| *look_at < now) {
+            let Some(last) = self.customers.window(slot) else { continue };
+            let over_at = last + self.rules.grace;
+            if over_at >= now {
+                self.windows.push_back((over_at, slot));
+            } else if !self.customers.drop_window(slot) {
+                // The open transaction changes the customer.
+                self.windows.push_back((now + self.rules.grace, slot));
+            }
+        }
+    }
+}
