@@ -5,6 +5,7 @@
 
 mod files;
 mod journeys;
+mod offers;
 mod source;
 mod summary;
 
@@ -227,8 +228,9 @@ impl Results {
         if let (Some(stories), Some(path)) = (self.stories, &args.journeys) {
             stories.write(models, customers, &mut create(path)?).map_err(written)?;
         }
-        let counts = replay.shard.take_counts();
+        let (counts, refusals) = (replay.shard.take_counts(), replay.shard.take_refusals());
         let touchpoints = replay.touchpoints;
+        self.summary.refuse(&refusals);
         self.summary.finish(models, replay.shard.customers(), counts, (self.unusable, heard), replay.last);
         match args.summary {
             Shape::Text => eprintln!("{}", self.summary.text(models)),
