@@ -12,7 +12,7 @@ use sillage::journey::{Arm, Offer, Outcome, Subject, What};
 use sillage::model::{self, Model};
 use sillage::shard::{Customers, Input, Settings};
 use sillage::time::{Span, Timestamp};
-use sillage::touchpoint::{Identity, IdentityKind, Touchpoint, Value};
+use sillage::touchpoint::{Identity, IdentityKind, Value};
 use uuid::Uuid;
 
 use crate::any_order::Dice;
