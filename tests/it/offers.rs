@@ -240,7 +240,7 @@ struct Seen {
     offers: BTreeMap<String, usize>,
     held_out: usize,
     withdrawn: BTreeMap<&'static str, usize>,
-    /// Anonymous ids that had been offered something when they joined.
+    /// Offers to a customer who had been offered something as somebody anonymous.
     joined: usize,
 }
 
@@ -271,12 +271,10 @@ fn offer_of(outcome: &Outcome) -> &Offer {
 impl<'a> Judge<'a> {
     fn new(terms: &'a Terms, comes: &'a [Entered], outcomes: &'a [Outcome]) -> Self {
         let mut joins = BTreeMap::new();
-        for outcome in outcomes {
-            let What::Merge { from, .. } = &outcome.what else { continue };
-            let cause = outcome.cause.as_ref().map(ToString::to_string);
-            let came = comes.iter().find(|(touchpoint, _)| Some(touchpoint.id.as_str()) == cause.as_deref());
-            let (_, came) = came.expect("a touchpoint joins");
-            joins.entry(Identity::anonymous(from.as_str())).or_insert_with(|| (outcome.identity.clone(), *came));
+        for (touchpoint, came) in comes {
+            let Some(linked) = &touchpoint.linked else { continue };
+            let whose = || (touchpoint.identity.clone(), *came);
+            joins.entry(Identity::anonymous(linked.clone())).or_insert_with(whose);
         }
         Judge { terms, comes, outcomes, joins }
     }
@@ -321,16 +319,17 @@ impl<'a> Judge<'a> {
         let mut arms = Arms::new();
         for (place, outcome) in self.outcomes.iter().enumerate() {
             match &outcome.what {
-                What::Merge { from, .. } => {
-                    let from = Identity::anonymous(from.as_str());
-                    seen.joined += usize::from(made.iter().any(|one| one.identity == from));
-                    for salt in ["all-1", "chat-1"] {
-                        let Some(drawn) = arms.remove(&(from.clone(), salt)) else { continue };
-                        arms.entry((outcome.identity.clone(), salt)).or_insert(drawn);
-                    }
-                }
                 What::Intervention { offer } => {
+                    for (from, (into, _)) in self.joins.iter().filter(|(_, (_, since))| *since <= outcome.at) {
+                        for salt in ["all-1", "chat-1"] {
+                            let Some(drawn) = arms.remove(&(from.clone(), salt)) else { continue };
+                            arms.entry((into.clone(), salt)).or_insert(drawn);
+                        }
+                    }
                     self.judge_offer(outcome, &last, &made, &mut arms)?;
+                    let is_older = |one: &&&Outcome| one.identity != outcome.identity;
+                    let own = |one: &&&Outcome| self.owner(&one.identity, outcome.at) == &outcome.identity;
+                    seen.joined += usize::from(made.iter().filter(is_older).any(|one| own(&one)));
                     made.push(outcome);
                     *seen.offers.entry(offer.name.to_string()).or_default() += 1;
                     seen.held_out += usize::from(outcome.what.kind() == "would-have");
