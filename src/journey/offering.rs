@@ -169,8 +169,7 @@ impl Customer {
         outcomes: &mut Vec<Outcome>,
     ) {
         let end = outcomes.len();
-        for place in step.begin..end {
-            let outcome = &outcomes[place];
+        for outcome in &outcomes[step.begin..] {
             if outcome.what.is_retraction() {
                 continue;
             }
