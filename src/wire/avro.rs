@@ -10,7 +10,7 @@ use super::written::{Field, Properties, Scalar, Unit, Written};
 /// The fingerprint of `schemas/touchpoint.avsc`.
 pub(super) const TOUCHPOINT: [u8; 8] = [51, 71, 43, 8, 119, 76, 229, 254];
 /// The fingerprint of `schemas/outcome.avsc`.
-pub(super) const OUTCOME: [u8; 8] = [0x90, 0x84, 0xC2, 0x2E, 0x40, 0x28, 0xDD, 0x7C];
+pub(super) const OUTCOME: [u8; 8] = [0x98, 0x61, 0xEC, 0xE7, 0x63, 0xC4, 0xD4, 0xE9];
 /// What a single object begins with.
 const MARKER: [u8; 2] = [0xC3, 0x01];
 
