@@ -18,6 +18,7 @@ use crate::diagnostic::{Diagnostic, Faults};
 use crate::http::{Allowed, Tokens};
 use crate::memory::Budget;
 use crate::partitioner::Partitioner;
+use crate::shard::Misrouted;
 use crate::time::Span;
 use crate::wire::{Format, Limits, Mapping};
 use crate::yaml;
@@ -102,6 +103,8 @@ pub struct KafkaLog {
     pub create: Option<kafka::Create>,
     /// How the inputs are partitioned.
     pub partitioner: Partitioner,
+    /// What becomes of a touchpoint that is found in another partition than that of its id.
+    pub misrouted: Misrouted,
 }
 
 /// Which log lines are written.

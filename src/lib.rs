@@ -24,6 +24,7 @@ pub mod config;
 pub mod diagnostic;
 pub mod embedded;
 pub mod expression;
+pub mod frontiers;
 pub mod generate;
 pub mod http;
 pub mod journey;

@@ -163,9 +163,13 @@ impl Lookup {
         self.shared().into_iter().find(|(id, _)| *id == shard).map_or(0, |(_, shard)| shard.lock().customers().len())
     }
 
-    /// The committed state of a customer, looked for in every shard of this process.
+    /// The committed state of a customer, looked for in every shard of this process; of an anonymous id whose journey was joined to
+    /// a customer's, that customer's.
     pub fn customer(&self, who: &Identity) -> Option<Customer> {
-        self.shared().into_iter().find_map(|(_, shard)| shard.lock().customers().image(who))
+        let shards = self.shared();
+        let image = |who: &Identity| shards.iter().find_map(|(_, shard)| shard.lock().customers().image(who));
+        // The two may live in different shards.
+        image(who).or_else(|| image(&shards.iter().find_map(|(_, shard)| shard.lock().customers().joined_to(who))?))
     }
 
     /// The shards, so that nobody waits for one of them with the map in hand.

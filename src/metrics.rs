@@ -31,6 +31,8 @@ const APPLIED_AGAIN: &str = "sillage_touchpoints_applied_again_total";
 const JOINED: &str = "sillage_identities_joined_total";
 const REFUSED_JOINS: &str = "sillage_identities_refused_total";
 const FOLLOWED: &str = "sillage_touchpoints_followed_total";
+const HANDED_OVER: &str = "sillage_records_handed_over_total";
+const UNHEARD: &str = "sillage_identities_unheard_total";
 const DISPLACED_EPISODES: &str = "sillage_episodes_displaced_total";
 const FORGOTTEN_IDS: &str = "sillage_ids_forgotten_total";
 const CONFLICTS: &str = "sillage_touchpoints_conflicting_total";
@@ -103,6 +105,8 @@ fn describe() {
         "Anonymous ids that belong to no customer: several claimed it, or its customer has too many."
     );
     describe_counter!(FOLLOWED, "Touchpoints of an anonymous id alone that were applied to the customer it was joined to.");
+    describe_counter!(HANDED_OVER, "Records written for other partitions.");
+    describe_counter!(UNHEARD, "Answers of other partitions that nobody waited for any more.");
     describe_counter!(DISPLACED_EPISODES, "Episodes that ended because a customer had too many open.");
     describe_counter!(FORGOTTEN_IDS, "Ids of episodes forgotten early because a customer had too many.");
     describe_counter!(CONFLICTS, "Touchpoints with the id of another one of another type; they were applied.");
@@ -283,6 +287,9 @@ pub struct WorkerMeters {
     shared: Counter,
     too_many_links: Counter,
     followed: Counter,
+    handed_on: Counter,
+    handed_over: Counter,
+    unheard: Counter,
     displaced_episodes: Counter,
     forgotten_ids: Counter,
     closed_openings: Counter,
@@ -319,6 +326,9 @@ impl Default for WorkerMeters {
             shared: counter!(REFUSED_JOINS, "reason" => "shared"),
             too_many_links: counter!(REFUSED_JOINS, "reason" => "too_many"),
             followed: counter!(FOLLOWED),
+            handed_on: counter!(HANDED_OVER, "what" => "touchpoint"),
+            handed_over: counter!(HANDED_OVER, "what" => "identity"),
+            unheard: counter!(UNHEARD),
             displaced_episodes: counter!(DISPLACED_EPISODES),
             forgotten_ids: counter!(FORGOTTEN_IDS),
             closed_openings: counter!(CLOSED_OPENINGS),
@@ -360,6 +370,9 @@ impl WorkerMeters {
             counts.steps;
         self.joined.increment(joined);
         self.followed.increment(followed);
+        self.handed_on.increment(counts.handed_on);
+        self.handed_over.increment(counts.handed_over - counts.handed_on);
+        self.unheard.increment(counts.unheard);
         self.shared.increment(shared);
         self.too_many_links.increment(refused_links);
         self.out_of_order.increment(out_of_order);

@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use crate::journey::Outcome;
 use crate::memory::Waiting;
-use crate::shard::{Customers, Progress, Unusable, Written};
+use crate::shard::{Customers, HandOff, Progress, Unusable, Written};
 use crate::time::Timestamp;
 use crate::touchpoint::Identity;
 
-/// A shard: partition number of all inputs together.
-pub type ShardId = u32;
+pub use crate::shard::ShardId;
 
 /// Reads the worker clock (rule 3). Handed in, so that nobody else looks at a clock.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -23,7 +22,8 @@ pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Origin {
     /// Partition number.
     pub shard: ShardId,
-    /// Index of the topic among the inputs, which are sorted by name; the control topic comes after them.
+    /// Index of the topic among the inputs, which are sorted by name; the control topic and what shards hand to each other
+    /// come after them.
     pub input: usize,
     /// Offset.
     pub offset: i64,
@@ -106,6 +106,8 @@ pub trait Sink: Send {
     fn tombstone(&mut self, who: &Identity);
     /// Lets every shard, this one included, hear in this transaction that an identity is to be erased ([`ShardOwner::control`]).
     fn announce(&mut self, who: &Identity);
+    /// Hands something to another shard in this transaction ([`ShardOwner::handed_over`]).
+    fn hand_over(&mut self, to: ShardId, hand_off: &HandOff);
     /// A log of changes is needed from this commit of the shard on, once the transaction is committed.
     fn keep_from(&mut self, shard: ShardId, sequence: u64);
     /// Commits with the progress of these shards, and says for certain how it ended (rule 22).
@@ -133,6 +135,8 @@ pub trait ShardOwner: Send {
     fn record(&mut self, record: RawRecord<'_>);
     /// The next record that is no touchpoint but says that somebody is to be erased (`wire::erasures`).
     fn control(&mut self, record: RawRecord<'_>);
+    /// The next record that another shard has handed over (`wire::handing`).
+    fn handed_over(&mut self, record: RawRecord<'_>);
     /// A query sent at `at` showed that `position` is the end of this input, and all before it has been handed over (rule 4).
     fn caught_up(&mut self, shard: ShardId, input: usize, position: i64, at: Timestamp);
     /// What of this input waits for its turn; the log should pause an input that has too much.

@@ -225,6 +225,8 @@ fn change(args: &Args, group: &Group, shard: ShardId, found: &Found, to: &[i64])
     if let (Fate::Keep, Some(progress)) = (args.state, &known) {
         positions.extend(control(ledger, progress, to));
     }
+    positions.resize(ledger.inputs.len() + 1, Position { offset: 0, log_time: Timestamp::MIN });
+    positions.push(handoff(args, group, shard, known.as_ref())?);
     let progress = ledger.complete(Progress { positions, stream_time, sequence });
     let place = |(input, (topic, to)): (usize, (&String, &i64))| {
         let committed = found.offsets.get(input).and_then(|(offset, _)| *offset);
@@ -237,6 +239,19 @@ fn change(args: &Args, group: &Group, shard: ShardId, found: &Found, to: &[i64])
         retain_from,
         moves: ledger.inputs.iter().zip(to).enumerate().map(place).collect(),
     })
+}
+
+/// Where a shard goes on in what others hand to it. With a state that stays: where it was. Otherwise at the end: what was handed
+/// over comes of touchpoints that are read again, or of customers whose state is dropped.
+fn handoff(args: &Args, group: &Group, shard: ShardId, known: Option<&Progress>) -> Result<Position, Failure> {
+    let place = group.offline.ledger().inputs.len() + 1;
+    match (args.state, known.and_then(|progress| progress.positions.get(place))) {
+        (Fate::Keep, Some(position)) => Ok(*position),
+        (Fate::Keep, None) | (Fate::Drop, _) => {
+            let offset = group.offline.handoff_end(shard).map_err(Failure::could_not_run)?;
+            Ok(Position { offset, log_time: Timestamp::MIN })
+        }
+    }
 }
 
 /// Where the control topic goes on with a state that stays: where it was, unless an input goes back. Then orders are read again

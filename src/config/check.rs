@@ -11,7 +11,7 @@ use crate::http::Allowed;
 use crate::kafka::{Connection, Create, Protocol, Stamps, Start};
 use crate::memory::{self, Budget};
 use crate::partitioner::Partitioner;
-use crate::shard::{self, Undo};
+use crate::shard::{self, Misrouted, Undo};
 use crate::time::{Span, Timestamp};
 use crate::wire::{Format, Limits, Mapping, outputs};
 use crate::yaml::{Bounds, Node, Reader, Value};
@@ -47,6 +47,7 @@ pub const KEYS: &[&str] = &[
     "partitions",
     "replication",
     "partitioner",
+    "misrouted",
     "properties",
     "directory",
     "keep_touchpoints",
@@ -84,6 +85,7 @@ const KAFKA_ONLY: &[&str] = &[
     "create_topics",
     "replication",
     "partitioner",
+    "misrouted",
     "properties",
     "buffered_records",
 ];
@@ -186,6 +188,8 @@ const LOG_FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", 
 const PROTOCOLS: &[(&str, Protocol)] = &[("classic", Protocol::Classic), ("consumer", Protocol::Consumer)];
 const PARTITIONERS: &[(&str, Partitioner)] =
     &[("murmur2", Partitioner::Murmur2), ("crc32", Partitioner::Crc32), ("unknown", Partitioner::Unknown)];
+
+const MISROUTED: &[(&str, Misrouted)] = &[("hand-on", Misrouted::HandOn), ("apply", Misrouted::Apply)];
 
 const fn millis(millis: i64) -> Span {
     Span::from_millis(millis)
@@ -433,6 +437,7 @@ impl File<'_> {
                 Flag::No => None,
             },
             partitioner: self.word("partitioner", PARTITIONERS, Partitioner::Murmur2, faults),
+            misrouted: self.word("misrouted", MISROUTED, Misrouted::HandOn, faults),
         }
     }
 
@@ -579,7 +584,7 @@ fn check_outputs(inputs: &[Spanned<String>], output: &Spanned<String>, faults: &
         let Some(rest) = input.value.strip_prefix(output.value.as_str()).and_then(|rest| rest.strip_prefix('.')) else {
             continue;
         };
-        if outputs::ALL.contains(&rest) || matches!(rest, outputs::STATE | outputs::CONTROL) {
+        if outputs::ALL.contains(&rest) || matches!(rest, outputs::STATE | outputs::CONTROL | outputs::HANDOFF) {
             let cause = format!("{} would be read and written", input.place.quoted(&input.value));
             faults.error("C010", &input.place, cause, "give the outputs another prefix with `output`");
         }

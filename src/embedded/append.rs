@@ -59,6 +59,19 @@ pub(super) fn announce(
     Ok(())
 }
 
+/// Appends to a shard what another hands to it. While a history is loaded it enters with the latest touchpoint, so that stream
+/// time stays there.
+pub(super) fn hand_over(
+    transaction: &Connection,
+    (books, drafts): (&mut Books, &mut Drafts),
+    (shard, record): (ShardId, &[u8]),
+    stamp: Timestamp,
+) -> rusqlite::Result<()> {
+    let latest = books.shards[shard as usize].stamped;
+    let stamped = if books.loading && latest > Timestamp::MIN { latest } else { stamp };
+    drafts.push(transaction, books, shard, batches::Entry { entered: Entered::Handed, stamped, value: record })
+}
+
 fn admits(books: &Books, entering: Entering) -> Result<(), Refusal> {
     match (entering, books.loading) {
         (Entering::Live, false) | (Entering::History, true) => Ok(()),

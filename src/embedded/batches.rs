@@ -24,6 +24,8 @@ pub(super) enum Entered {
     History,
     /// No touchpoint: it asks for somebody to be erased.
     Control,
+    /// Another shard hands it over.
+    Handed,
 }
 
 /// An entry as read.
@@ -71,6 +73,7 @@ impl Drafts {
             Entered::Live => 0,
             Entered::History => 1,
             Entered::Control => 2,
+            Entered::Handed => 3,
         });
         draft.entries.extend_from_slice(&entry.stamped.as_millis().to_le_bytes());
         // A touchpoint has far fewer bytes.
@@ -140,7 +143,8 @@ impl<'a> Batch<'a> {
             let entered = match sort {
                 0 => Entered::Live,
                 1 => Entered::History,
-                _ => Entered::Control,
+                2 => Entered::Control,
+                _ => Entered::Handed,
             };
             Some(Entry { entered, stamped: Timestamp::from_millis(i64::from_le_bytes(*stamped)), value })
         })

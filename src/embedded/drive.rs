@@ -186,6 +186,7 @@ fn hand_over(
             match entry.entered {
                 Entered::Live | Entered::History => owner.record(record),
                 Entered::Control => owner.control(record),
+                Entered::Handed => owner.handed_over(record),
             }
         }
         batch.end - from < BATCH && bytes < BATCH_BYTES

@@ -12,9 +12,9 @@ use super::{INPUT, Store};
 use crate::journey::Outcome;
 use crate::journey::packed::pack_identity;
 use crate::port::{Origin, ShardId, Sink, Verdict};
-use crate::shard::{Progress, Unusable, Written};
+use crate::shard::{HandOff, Progress, Unusable, Written};
 use crate::touchpoint::Identity;
-use crate::wire::{self, Format, erasures, outputs};
+use crate::wire::{self, Format, erasures, handing, outputs};
 
 /// Between two tries at a commit that was undone.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -109,6 +109,10 @@ impl Sink for StoreSink {
 
     fn announce(&mut self, who: &Identity) {
         self.work.announced.push(erasures::encode(who));
+    }
+
+    fn hand_over(&mut self, to: ShardId, hand_off: &HandOff) {
+        self.work.handed.push((to, handing::encode(hand_off)));
     }
 
     /// The store keeps each customer's latest state.

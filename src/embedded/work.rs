@@ -39,13 +39,15 @@ pub(super) struct Work {
     pub(super) forgotten: Vec<(ShardId, Vec<u8>)>,
     /// Erasures that every shard is to hear of, as records.
     pub(super) announced: Vec<Vec<u8>>,
+    /// What is handed to other shards, as records.
+    pub(super) handed: Vec<(ShardId, Vec<u8>)>,
     pub(super) progress: Vec<(ShardId, Progress)>,
 }
 
 impl Work {
     pub(super) fn bytes(&self) -> usize {
         let outcomes = self.outcomes.iter().map(|outcome| outcome.value.len()).sum::<usize>();
-        outcomes + self.images.len()
+        outcomes + self.images.len() + self.handed.iter().map(|(_, record)| record.len()).sum::<usize>()
     }
 
     /// Takes a customer's state.

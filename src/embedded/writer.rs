@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OptionalExtension, params};
 use tracing::{debug, error, warn};
 
-use super::append::{announce, append};
+use super::append::{announce, append, hand_over};
 use super::batches::Drafts;
 use super::board::Board;
 use super::books::Books;
@@ -299,6 +299,9 @@ impl Writer {
         self.forget(books, &work.forgotten)?;
         for record in &work.announced {
             announce(&self.connection, (&mut *books, &mut *drafts), record, stamp)?;
+        }
+        for (shard, record) in &work.handed {
+            hand_over(&self.connection, (&mut *books, &mut *drafts), (*shard, record), stamp)?;
         }
         for (shard, progress) in &work.progress {
             let book = &mut books.shards[*shard as usize];

@@ -65,7 +65,7 @@ pub(super) struct Pending {
     pub(super) id: Uuid,
     /// When it was decided.
     pub(super) at: Timestamp,
-    /// The outcome that asked for it.
+    /// The outcome that asked for it; nil where that was taken back when an anonymous id was handed over.
     pub(super) asked_by: Uuid,
     pub(super) asked_at: Timestamp,
     pub(super) expires_at: Timestamp,

@@ -574,6 +574,22 @@ impl Journey {
         }
     }
 
+    /// Takes back what episodes were abandoned after an instant, which their absence did not last to: their deadlines stand again.
+    pub(super) fn reopen_episodes(&mut self, model: &Model, after: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
+        for place in 0..self.episodes.len() {
+            let episode = &self.episodes[place];
+            let Some(wrong) = episode.watch.abandonment.filter(|wrong| episode.abandoned && wrong.at > after) else {
+                continue;
+            };
+            let about = about(&model.episodes[usize::from(episode.kind)], episode);
+            let (value, passed) = (episode.value, episode.watch.passed_at(wrong.at));
+            outcomes.retract(self, wrong, value, What::Abandonment { about, passed });
+            let episode = &mut self.episodes[place];
+            episode.watch.take_back(wrong);
+            episode.abandoned = false;
+        }
+    }
+
     /// Abandons every episode whose deadline is exactly `deadline`, by kind and number.
     pub(super) fn fire_episodes(&mut self, model: &Model, deadline: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
         let mut due: Vec<usize> =

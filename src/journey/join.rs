@@ -5,6 +5,9 @@
 //! the *touchpoints* of after; until then the two run apart, each under its own identity. The customer's side takes the state
 //! in just before that touchpoint. What comes of the anonymous id later follows the redirect as a touchpoint of the customer.
 //!
+//! Where the anonymous id lives in another shard, its state comes some time after the claim: until then the touchpoint that
+//! claims it joins nobody, and what happened since stays in the window.
+//!
 //! On either side that is a story told anew: outcomes of the anonymous id that lie behind the link are retracted, and the
 //! customer's story has in it what the anonymous one did.
 
@@ -12,8 +15,8 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
-use super::contacts::Contacts;
 use super::offering::Step;
+use super::outcome::OutcomeBuilder;
 use super::packed::Words;
 use super::recent::SeenBefore;
 use super::rewind::{as_read, put_right};
@@ -48,12 +51,39 @@ pub enum Claim {
 /// What the anonymous side hands over.
 #[derive(Clone, Debug)]
 pub struct HandedOver {
-    /// The anonymous customer at the instant of the link, with the numbers of its latest outcomes.
+    /// The anonymous customer at the instant of the link, with the numbers of its latest outcomes. What it agreed to and was
+    /// offered is no part of the story, and goes over once.
     state: Box<Customer>,
     /// What it did since.
     touchpoints: Vec<Entry>,
-    /// What it may be offered, and was: no part of the story, so that it goes over once.
-    contacts: Contacts,
+}
+
+impl HandedOver {
+    /// From what another shard has said.
+    pub fn of(state: Box<Customer>, touchpoints: impl IntoIterator<Item = (Touchpoint, Timestamp)>) -> Self {
+        let entry = |(touchpoint, at)| Entry { touchpoint, at, joins: None };
+        HandedOver { state, touchpoints: touchpoints.into_iter().map(entry).collect() }
+    }
+
+    /// What is not known yet of an anonymous id.
+    fn awaited(anonymous: &CompactString) -> Self {
+        HandedOver::of(Box::new(Customer::new(Identity::anonymous(anonymous.clone()))), [])
+    }
+
+    /// The anonymous customer at the instant of the link.
+    pub fn state(&self) -> &Customer {
+        &self.state
+    }
+
+    /// What it did since, and when each touchpoint is applied.
+    pub fn touchpoints(&self) -> impl ExactSizeIterator<Item = (&Touchpoint, Timestamp)> {
+        self.touchpoints.iter().map(|entry| (&entry.touchpoint, entry.at))
+    }
+
+    /// Makes it readable without the dictionary of its shard.
+    pub(crate) fn expand(&mut self, words: &Words) {
+        self.state.expand(words).unwrap_or_else(|_| unreachable!("a state is read as it was written"));
+    }
 }
 
 impl Customer {
@@ -103,7 +133,8 @@ impl Customer {
     ) -> HandedOver {
         let Telling { models, rules, words, retelling, outcomes } = telling;
         let is_first = self.redirect.is_none();
-        let contacts = std::mem::take(&mut self.contacts);
+        let mut contacts = std::mem::take(&mut self.contacts);
+        let begin = outcomes.len();
         retelling.counted.joined += u64::from(is_first);
         let (mut sequences, used_at, until) = match self.redirect.take() {
             Some(redirect) => (redirect.sequences, redirect.used_at.max(at), redirect.at),
@@ -114,10 +145,15 @@ impl Customer {
                 let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
                 self.window.begin_step(at, stream_time, rules.grace, beside);
             }
+            // What led to it cannot be told anew. But whoever has logged in since had not gone away.
+            retelling.counted.retractions += self.reopen_after(models, at, outcomes);
+            sequences = self.sequences();
             let entries = self.window_entries(words);
-            let state = self.detach(words, &sequences);
+            let mut state = self.detach(words, &sequences);
+            contacts.note_retracted(&outcomes[begin..]);
+            state.contacts = contacts;
             self.leave(into, &entries, Redirect { into: None, at, used_at, sequences }, words);
-            return HandedOver { state, touchpoints: Vec::new(), contacts };
+            return HandedOver { state, touchpoints: Vec::new() };
         }
         let mut entries = self.window_entries(words);
         let Retelling { without, with, said, says, counted, refusals: _ } = retelling;
@@ -131,9 +167,11 @@ impl Customer {
         counted.applied_again += (entries.len() * 2 + touchpoints.len()) as u64;
         counted.retractions += put_right(models, &mut sequences, said, says, outcomes);
         self.exchange_state(with);
-        let state = self.detach(words, &sequences);
+        let mut state = self.detach(words, &sequences);
+        contacts.note_retracted(&outcomes[begin..]);
+        state.contacts = contacts;
         self.leave(into, &entries, Redirect { into: None, at, used_at, sequences }, words);
-        HandedOver { state, touchpoints, contacts }
+        HandedOver { state, touchpoints }
     }
 
     /// As an anonymous id whose journey has been joined: takes a touchpoint that happened before the link, and hands over what
@@ -165,17 +203,98 @@ impl Customer {
         let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
         self.window.retell(&entries, link, None, beside, words);
         self.redirect = Some(redirect);
-        Some(HandedOver { state, touchpoints: Vec::new(), contacts: Contacts::default() })
+        Some(HandedOver { state, touchpoints: Vec::new() })
     }
 
     /// As a customer: takes a touchpoint that joins an anonymous journey, and what that handed over. A link that is older than
     /// the one known before takes its place.
     pub(crate) fn take_in(&mut self, received: Received<'_>, handed: HandedOver, telling: Telling<'_>) -> Applied {
+        self.take_in_beside(received, handed, Others::Replaced, telling)
+    }
+
+    /// As a customer: takes a touchpoint that claims an anonymous id of another shard, at the instant that
+    /// [`Customer::claims`] says. What that hands over comes later.
+    pub(crate) fn await_answer(&mut self, received: Received<'_>, at: Timestamp, telling: Telling<'_>) -> Applied {
+        let Some(anonymous) = &received.touchpoint.linked else { return Applied::Ignored };
+        let applied = self.take_in_beside(received, HandedOver::awaited(anonymous), Others::Kept, telling);
+        self.window.claim(anonymous, at);
+        applied
+    }
+
+    /// As a customer: what another shard answers to a claim, for the link at this instant. Says whether it was waited for.
+    pub(crate) fn hear_answer(
+        &mut self,
+        (anonymous, at): (&CompactString, Timestamp),
+        mut handed: Option<HandedOver>,
+        stream_time: Timestamp,
+        telling: Telling<'_>,
+    ) -> bool {
+        if !self.window.awaits(anonymous, at) {
+            return false;
+        }
+        if let Some(handed) = &mut handed {
+            self.contacts.unite(std::mem::take(&mut handed.state.contacts));
+        }
+        self.window.answered(anonymous, at);
+        let mut entries = if self.window.is_open() { self.window_entries(telling.words) } else { Vec::new() };
+        match (link(&entries, anonymous, at), handed) {
+            (None, None) => {}
+            (Some(place), None) => {
+                entries[place].joins = None;
+                let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
+                self.window.pack_all(&entries, beside, telling.words);
+            }
+            (Some(_), Some(HandedOver { state, touchpoints })) => {
+                let sequences = state.sequences();
+                let links = |entry: &Entry| entry.joins.is_some() && entry.touchpoint.linked.as_ref() == Some(anonymous);
+                // Another claim of it may be waiting for its own answer.
+                let waiting: Vec<bool> =
+                    entries.iter().map(|entry| links(entry) && self.window.awaits(anonymous, entry.at)).collect();
+                let edit = |entries: &mut Vec<Entry>| {
+                    let mut state = Some(state);
+                    for (entry, _) in entries.iter_mut().zip(waiting).filter(|(entry, waits)| links(entry) && !waits) {
+                        entry.joins = if entry.at == at { state.take() } else { None };
+                    }
+                    insert_new(entries, touchpoints);
+                };
+                self.retell_edited(edit, (stream_time, &sequences), telling);
+            }
+            (None, Some(handed)) => self.join_late((anonymous, at), handed, stream_time, telling),
+        }
+        true
+    }
+
+    /// Takes in what comes so late that the story cannot be told anew with it.
+    fn join_late(
+        &mut self,
+        (anonymous, at): (&CompactString, Timestamp),
+        handed: HandedOver,
+        stream_time: Timestamp,
+        telling: Telling<'_>,
+    ) {
+        let Telling { models, rules, words, retelling, outcomes } = telling;
+        let link = Touchpoint { linked: Some(anonymous.clone()), event_time: at, ..Touchpoint::default() };
+        self.window.seal();
+        self.absorb(models, &handed.state, &link, rules, words, outcomes);
+        retelling.counted.late += 1;
+        for entry in handed.touchpoints {
+            let received = Received { touchpoint: &entry.touchpoint, log_time: stream_time, stream_time };
+            self.receive_story(models, received, rules, words, retelling, outcomes);
+        }
+    }
+
+    fn take_in_beside(
+        &mut self,
+        received: Received<'_>,
+        handed: HandedOver,
+        others: Others,
+        telling: Telling<'_>,
+    ) -> Applied {
         let Telling { models, rules, words, retelling, outcomes } = telling;
         let Received { touchpoint, stream_time, .. } = received;
         let (at, is_late) = self.place(received, rules);
-        let HandedOver { state, touchpoints, contacts } = handed;
-        self.contacts.unite(contacts);
+        let HandedOver { mut state, touchpoints } = handed;
+        self.contacts.unite(std::mem::take(&mut state.contacts));
         retelling.counted.late += u64::from(is_late);
         let sequences = state.sequences();
         let entry = Entry { touchpoint: as_read(touchpoint, models), at, joins: Some(state) };
@@ -200,30 +319,29 @@ impl Customer {
         }
         retelling.counted.out_of_order += u64::from(at < self.window.last());
         let edit = |entries: &mut Vec<Entry>| {
-            if let Some(known) = joining(entries, touchpoint.linked.as_ref()) {
+            if let (Others::Replaced, Some(known)) = (others, joining(entries, touchpoint.linked.as_ref())) {
                 entries[known].joins = None;
             }
             insert(entries, entry);
-            for entry in touchpoints {
-                let is_repeat = entry.touchpoint.id_given
-                    && entries.iter().any(|known| known.touchpoint.id_given && known.touchpoint.id == entry.touchpoint.id);
-                if !is_repeat {
-                    insert(entries, entry);
-                }
-            }
+            insert_new(entries, touchpoints);
         };
         self.retell_edited(edit, (stream_time, &sequences), Telling { models, rules, words, retelling, outcomes });
         let named = models.iter().any(|model| model.types.names(&touchpoint.kind));
         if named { Applied::Counted } else { Applied::Ignored }
     }
 
-    /// As a customer whom an anonymous id has joined, or of whom that tells something else now: decides what is offered. What
-    /// both sides have said begins at `begin`.
-    pub(crate) fn offer_joined(&mut self, received: Received<'_>, begin: usize, telling: Telling<'_>) {
+    /// As a customer whom an anonymous id has joined or is to join, or of whom that tells something else now: decides what is
+    /// offered. What has been said begins at `begin`; without a touchpoint, another shard has answered.
+    pub(crate) fn offer_joined(
+        &mut self,
+        touchpoint: Option<&Touchpoint>,
+        stream_time: Timestamp,
+        begin: usize,
+        telling: Telling<'_>,
+    ) {
         let Telling { models, rules, retelling, outcomes, .. } = telling;
-        let Received { touchpoint, stream_time, .. } = received;
-        self.follow_askers(&outcomes[begin..]);
-        let step = Step { touchpoint: Some(touchpoint), now: stream_time, stale_after: rules.stale_after, begin };
+        self.follow_askers(models, &outcomes[begin..]);
+        let step = Step { touchpoint, now: stream_time, stale_after: rules.stale_after, begin };
         self.offer(models, step, &mut retelling.refusals, outcomes);
     }
 
@@ -235,35 +353,36 @@ impl Customer {
     /// As a customer: whether what an anonymous id did before its link can still be told otherwise, and the touchpoint is new.
     pub(crate) fn can_correct(
         &mut self,
-        anonymous: &Identity,
+        (anonymous, at): (&CompactString, Timestamp),
         touchpoint: &Touchpoint,
         rules: &Rules,
         words: &Words,
     ) -> bool {
-        self.can_join_earlier(anonymous, words) && !self.is_repeat(touchpoint, touchpoint.event_time, rules, words)
+        let is_there = self.window.is_open() && link(&self.window_entries(words), anonymous, at).is_some();
+        is_there && !self.is_repeat(touchpoint, touchpoint.event_time, rules, words)
     }
 
-    fn is_repeat(&mut self, touchpoint: &Touchpoint, at: Timestamp, rules: &Rules, words: &Words) -> bool {
+    pub(crate) fn is_repeat(&mut self, touchpoint: &Touchpoint, at: Timestamp, rules: &Rules, words: &Words) -> bool {
         self.show_namesakes(touchpoint, words);
         let id = Id::of(&touchpoint.id);
         touchpoint.id_given && self.has_seen(&id, &touchpoint.kind, at, rules.grace, words) == SeenBefore::Yes
     }
 
     /// As a customer: what an anonymous id had done before its link was something else.
-    pub(crate) fn correct(&mut self, handed: HandedOver, stream_time: Timestamp, telling: Telling<'_>) {
+    pub(crate) fn correct(&mut self, at: Timestamp, handed: HandedOver, stream_time: Timestamp, telling: Telling<'_>) {
         let state = handed.state;
         let sequences = state.sequences();
         let edit = |entries: &mut Vec<Entry>| {
-            if let Some(place) = joining(entries, Some(&state.identity.id)) {
+            if let Some(place) = link(entries, &state.identity.id, at) {
                 entries[place].joins = Some(state);
             }
         };
         self.retell_edited(edit, (stream_time, &sequences), telling);
     }
 
-    /// As a customer: whether the touchpoint that joined an anonymous id can still give way to an earlier one.
-    pub(crate) fn can_join_earlier(&self, anonymous: &Identity, words: &Words) -> bool {
-        self.window.is_open() && joining(&self.window_entries(words), Some(&anonymous.id)).is_some()
+    /// As a customer: a link after this instant can still give way to an earlier one.
+    pub(crate) fn can_tell_from(&self) -> Timestamp {
+        if self.window.is_open() { self.window.reaches_to() } else { Timestamp::MAX }
     }
 
     /// Tells the story of the window anew, with other touchpoints in it, up to stream time.
@@ -297,6 +416,19 @@ impl Customer {
         self.window.retell(&entries, last, None, beside, words);
         counted.retractions += put_right(models, &mut sequences, said, says, outcomes);
         self.set_sequences(&sequences);
+    }
+
+    /// Takes back abandonments after an instant that stand; returns how many.
+    fn reopen_after(&mut self, models: &[Arc<Model>], at: Timestamp, outcomes: &mut Vec<Outcome>) -> u64 {
+        let before = outcomes.len();
+        for (model, journey) in models.iter().zip(&mut self.journeys).filter(|(_, journey)| journey.has_begun()) {
+            let mut builder = OutcomeBuilder::new(model, &self.identity, outcomes);
+            journey.reopen_episodes(model, at, &mut builder);
+            journey.reopen_stage(model, at, &mut builder);
+            let segment = journey.find_segment(model);
+            builder.set_segment(segment);
+        }
+        (outcomes.len() - before) as u64
     }
 
     fn window_entries(&self, words: &Words) -> Vec<Entry> {
@@ -334,6 +466,31 @@ impl Customer {
 /// The touchpoint by which an anonymous id was joined.
 fn joining(entries: &[Entry], anonymous: Option<&CompactString>) -> Option<usize> {
     entries.iter().position(|entry| entry.joins.is_some() && entry.touchpoint.linked.as_ref() == anonymous)
+}
+
+/// What becomes of another touchpoint that joined the same anonymous id.
+#[derive(Clone, Copy)]
+enum Others {
+    /// The new one takes its place.
+    Replaced,
+    /// It joins it until there is an answer.
+    Kept,
+}
+
+/// The touchpoint that joins an anonymous id at this instant, or waits for what that hands over.
+fn link(entries: &[Entry], anonymous: &CompactString, at: Timestamp) -> Option<usize> {
+    let is_link = |entry: &Entry| entry.joins.is_some() && entry.at == at;
+    entries.iter().position(|entry| is_link(entry) && entry.touchpoint.linked.as_ref() == Some(anonymous))
+}
+
+/// Inserts those that are not there yet.
+fn insert_new(entries: &mut Vec<Entry>, touchpoints: Vec<Entry>) {
+    for entry in touchpoints {
+        let is_same = |known: &Entry| known.touchpoint.id_given && known.touchpoint.id == entry.touchpoint.id;
+        if !(entry.touchpoint.id_given && entries.iter().any(is_same)) {
+            insert(entries, entry);
+        }
+    }
 }
 
 fn insert(entries: &mut Vec<Entry>, entry: Entry) {

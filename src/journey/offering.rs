@@ -141,19 +141,14 @@ impl Customer {
     }
 
     /// Where an outcome that asked for what is out belongs to the customer now, and so has another id, that one has asked.
-    pub(super) fn follow_askers(&mut self, said: &[Outcome]) {
-        for pending in &mut self.contacts.pending {
-            let gone = said.iter().find(|outcome| outcome.id == pending.asked_by && outcome.what.is_retraction());
-            let Some(gone) = gone.filter(|gone| gone.identity != self.identity) else { continue };
-            let was = gone.what.original();
-            let is_it = |outcome: &&Outcome| {
-                let names = |what: &What| (what.kind(), name_of(what).map(CompactString::from));
-                outcome.identity == self.identity
-                    && outcome.model == gone.model
-                    && outcome.at == gone.at
-                    && names(&outcome.what) == names(was)
+    pub(super) fn follow_askers(&mut self, models: &[Arc<Model>], said: &[Outcome]) {
+        for pending in self.contacts.pending.iter_mut().filter(|pending| pending.asked_by.is_nil()) {
+            let asks = |outcome: &&Outcome| {
+                let is_own = outcome.identity == self.identity && !outcome.what.is_retraction();
+                let asks = |one: &Intervention| one.id == pending.of && one.on.iter().any(|trigger| trigger.is(outcome));
+                is_own && outcome.at == pending.asked_at && of_model(models, outcome).any(|(_, one)| asks(one))
             };
-            if let Some(outcome) = said.iter().find(is_it) {
+            if let Some(outcome) = said.iter().find(asks) {
                 pending.asked_by = outcome.id;
             }
         }
@@ -217,6 +212,9 @@ impl Customer {
         }
         if !agrees(intervention, contacts, rules) {
             return Some(Reason::ConsentWithdrawn);
+        }
+        if pending.asked_by.is_nil() {
+            return Some(Reason::Retracted);
         }
         let about = said.iter().rev().find(|outcome| outcome.id == pending.asked_by)?;
         let stands = !about.what.is_retraction() && self.applies(model, at, intervention, about);
@@ -438,6 +436,16 @@ fn payload(intervention: &Intervention, variant: Option<&CompactString>) -> Vec<
 }
 
 impl Contacts {
+    /// What has asked for an offer that is out, and does not hold any more, is no outcome of the anonymous id from here on.
+    pub(super) fn note_retracted(&mut self, said: &[Outcome]) {
+        for pending in &mut self.pending {
+            let last = said.iter().rev().find(|outcome| outcome.id == pending.asked_by);
+            if last.is_some_and(|outcome| outcome.what.is_retraction()) {
+                pending.asked_by = uuid::Uuid::nil();
+            }
+        }
+    }
+
     /// Takes in what a touchpoint says of consents and of where the customer is.
     fn take_in(&mut self, rules: &model::Contacts, touchpoint: &Touchpoint, now: Timestamp) {
         for consent in &rules.consents {

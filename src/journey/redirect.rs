@@ -66,6 +66,11 @@ impl Customer {
         Some(Identity::customer(self.redirect.as_ref()?.into.clone()?))
     }
 
+    /// From when on what the anonymous id does is that customer's.
+    pub(crate) fn redirected_at(&self) -> Option<Timestamp> {
+        Some(self.redirect.as_ref()?.at)
+    }
+
     /// Whether several customers have claimed the anonymous id.
     pub fn is_shared(&self) -> bool {
         self.redirect.as_ref().is_some_and(|redirect| redirect.into.is_none())

@@ -104,7 +104,7 @@ impl Customer {
     }
 
     /// The same without what is offered.
-    fn receive_story(
+    pub(super) fn receive_story(
         &mut self,
         models: &[Arc<Model>],
         received: Received<'_>,
@@ -334,11 +334,28 @@ pub(super) fn put_right(
     let (known, holds) = (last_words(said), last_words(says));
     let completions = completions(says);
     let stands = |all: &BTreeMap<Uuid, &Outcome>, id: &Uuid| all.get(id).is_some_and(|last| !last.what.is_retraction());
+    // The last word about what is completed is its completion.
+    let mut again: Vec<usize> = Vec::new();
+    let completed = |outcome: &Outcome, what: &What| match what {
+        What::Abandonment { about, .. } | What::Resumption { about, .. } | What::Friction { about, .. } => {
+            episode(outcome, &about.subject).and_then(|episode| completions.get(&episode)).copied()
+        }
+        // What is offered is no part of a story.
+        What::Intervention { .. } | What::Withdrawal { .. } => None,
+        What::Transition { .. }
+        | What::Completion { .. }
+        | What::Recovery { .. }
+        | What::Merge { .. }
+        | What::Retraction { .. } => None,
+    };
     for (id, last) in &known {
         match &last.what {
             // It was published before the window, and taken back within it.
             What::Retraction { of } if !holds.contains_key(id) && is_from_before(said, id) => {
-                outcomes.push(Outcome { what: of.as_ref().clone(), again: true, ..(*last).clone() });
+                let completed = completed(last, of);
+                again.extend(completed);
+                let hindsight = completed.is_some();
+                outcomes.push(Outcome { what: of.as_ref().clone(), again: true, hindsight, ..(*last).clone() });
             }
             What::Retraction { .. } => {}
             _ if stands(&holds, id) => {}
@@ -350,31 +367,18 @@ pub(super) fn put_right(
     outcomes.extend(holds.iter().filter(from_before).map(|(_, last)| (*last).clone()));
     outcomes[begin..].sort_by_key(|outcome| outcome.at);
     let retracted = outcomes[begin..].iter().filter(|outcome| outcome.what.is_retraction()).count();
-    let mut again: Vec<usize> = Vec::new();
     for (place, outcome) in says.iter().enumerate() {
         if outcome.what.is_retraction() || !stands(&holds, &outcome.id) {
             continue;
         }
         let known = known.get(&outcome.id);
         if known.is_some_and(|known| known.says_the_same(outcome)) {
-            // The last word about what is completed is its completion.
             if again.contains(&place) {
                 outcomes.push(Outcome { again: true, ..outcome.clone() });
             }
             continue;
         }
-        let completed = match &outcome.what {
-            What::Abandonment { about, .. } | What::Resumption { about, .. } | What::Friction { about, .. } => {
-                episode(outcome, &about.subject).and_then(|episode| completions.get(&episode)).filter(|at| **at > place)
-            }
-            // What is offered is no part of a story.
-            What::Intervention { .. } | What::Withdrawal { .. } => None,
-            What::Transition { .. }
-            | What::Completion { .. }
-            | What::Recovery { .. }
-            | What::Merge { .. }
-            | What::Retraction { .. } => None,
-        };
+        let completed = completed(outcome, &outcome.what).filter(|at| *at > place);
         again.extend(completed);
         outcomes.push(Outcome { hindsight: completed.is_some(), again: known.is_some(), ..outcome.clone() });
     }

@@ -241,6 +241,20 @@ impl Journey {
     }
 
     /// Abandons the present stage when its deadline is exactly `deadline`; where the stage says so, the journey ends.
+    /// Takes back that the present stage was abandoned after an instant: its deadline stands again.
+    pub(super) fn reopen_stage(&mut self, model: &Model, after: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
+        let value = self.at_stake();
+        let Some(standing) = self.standing.as_ref().filter(|standing| standing.abandoned) else { return };
+        let Some(wrong) = standing.watch.abandonment.filter(|wrong| wrong.at > after) else { return };
+        let about = standing.watch.about(Subject::Stage(model.stages[usize::from(standing.stage)].name.clone()));
+        let passed = standing.watch.passed_at(wrong.at);
+        outcomes.retract(self, wrong, value, What::Abandonment { about, passed });
+        if let Some(standing) = &mut self.standing {
+            standing.watch.take_back(wrong);
+            standing.abandoned = false;
+        }
+    }
+
     pub(super) fn fire_stage(&mut self, model: &Model, deadline: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
         let value = self.at_stake();
         let Some(standing) = self.standing.as_ref().filter(|standing| standing.watch.deadline == deadline) else { return };

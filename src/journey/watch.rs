@@ -154,6 +154,13 @@ impl Watch {
         self.abandonments += 1;
     }
 
+    /// The latest abandonment did not happen: its deadline stands again.
+    pub(super) fn take_back(&mut self, wrong: Abandonment) {
+        self.deadline = wrong.at;
+        self.abandonment = None;
+        self.abandonments = self.abandonments.saturating_sub(1);
+    }
+
     /// The abandonment that something at `now` recovers: at it or after it, and strictly less than `within` after, as everywhere.
     pub(super) fn recoverable(&self, now: Timestamp, within: Span) -> Option<Abandonment> {
         self.abandonment.filter(|abandonment| abandonment.at <= now && now < abandonment.at + within)

@@ -6,8 +6,12 @@
 //!
 //! A touchpoint that stands in the history is not kept twice: of it the window only has what the history has not.
 
+mod packed;
+
 use std::ops::Range;
 use std::sync::Arc;
+
+use compact_str::CompactString;
 
 use super::packed::bytes::{Bytes, Damaged, push_id, push_number, push_signed, skip_id};
 use super::packed::words::Words;
@@ -21,6 +25,8 @@ use crate::touchpoint::{Identity, Touchpoint, Value};
 pub(super) const MAX_TOUCHPOINTS: usize = 256;
 /// So many bytes of touchpoints, likewise.
 const MAX_BYTES: usize = 128 * 1024;
+/// For so long a claim on an anonymous id of another shard is waited for.
+const CLAIMED_FOR: Span = Span::from_days(7);
 
 /// What is kept of a customer who was active within the grace.
 #[derive(Clone, Debug)]
@@ -38,6 +44,9 @@ pub struct Window {
     entries: Vec<u8>,
     /// Where in there the session of the last touchpoint stands, if it has one.
     session: Option<Range<usize>>,
+    /// Anonymous ids of other shards that the customer has claimed and of which no answer has come, with the instants of the
+    /// links: as long as it may come, what happened since then must be there to be told anew.
+    claims: Vec<(CompactString, Timestamp)>,
     /// The same taken apart, so that it can be read without the dictionary.
     whole: Option<Box<Whole>>,
     /// The state as it was opened: what an anchor is made of.
@@ -101,6 +110,7 @@ impl Default for Window {
             count: 0,
             entries: Vec::new(),
             session: None,
+            claims: Vec::new(),
             whole: None,
             was: Vec::new(),
         }
@@ -110,13 +120,14 @@ impl Default for Window {
 /// What is kept between touchpoints.
 impl PartialEq for Window {
     fn eq(&self, other: &Self) -> bool {
-        let Window { kind, anchor, anchored_at, younger, last, count, entries, session: _, whole, was: _ } = self;
+        let Window { kind, anchor, anchored_at, younger, last, count, entries, session: _, claims, whole, was: _ } = self;
         if *kind != other.kind {
             return false;
         }
         *kind == Kind::Closed
             || (anchor, anchored_at, younger) == (&other.anchor, &other.anchored_at, &other.younger)
                 && (last, count, entries, whole) == (&other.last, &other.count, &other.entries, &other.whole)
+                && *claims == other.claims
     }
 }
 
@@ -128,7 +139,34 @@ impl Window {
 
     /// Whether no touchpoint can come any more that is to be told within it.
     pub(crate) fn is_over(&self, stream_time: Timestamp, grace: Span) -> bool {
-        self.last + grace < stream_time
+        self.lasts_to() + grace < stream_time
+    }
+
+    /// The last step, or the instant to which answers to claims are waited for.
+    fn lasts_to(&self) -> Timestamp {
+        self.claims.iter().map(|(_, at)| *at + CLAIMED_FOR).fold(self.last, Timestamp::max)
+    }
+
+    /// The customer has claimed an anonymous id that lives elsewhere.
+    pub(super) fn claim(&mut self, anonymous: &CompactString, at: Timestamp) {
+        if !self.awaits(anonymous, at) {
+            self.claims.push((anonymous.clone(), at));
+        }
+    }
+
+    /// Whether a claim has not been answered yet.
+    pub(super) fn awaits(&self, anonymous: &str, at: Timestamp) -> bool {
+        self.claims.iter().any(|(claimed, link)| claimed == anonymous && *link == at)
+    }
+
+    /// The claim is answered.
+    pub(super) fn answered(&mut self, anonymous: &str, at: Timestamp) {
+        self.claims.retain(|(claimed, link)| claimed != anonymous || *link != at);
+    }
+
+    /// What happened from this instant on must be there to be told anew.
+    fn held_from(&self) -> Timestamp {
+        self.claims.iter().map(|(_, at)| *at).fold(Timestamp::MAX, Timestamp::min)
     }
 
     /// The last step: what happened at or after it is in order.
@@ -162,13 +200,16 @@ impl Window {
         self.count = 0;
         self.entries.clear();
         self.session = None;
+        self.claims.clear();
         self.whole = None;
     }
 
     /// The models have changed: what came before can be told no more.
     pub(super) fn seal(&mut self) {
         if !self.is_closed() {
+            let claims = std::mem::take(&mut self.claims);
             self.close();
+            self.claims = claims;
             self.kind = Kind::Sealed;
         }
     }
@@ -201,12 +242,16 @@ impl Window {
     fn roll(&mut self, stream_time: Timestamp, grace: Span, beside: Beside<'_>) {
         let is_full = |count: usize, bytes: usize| count >= MAX_TOUCHPOINTS || bytes >= MAX_BYTES;
         let begun = if self.younger.is_none() { self.begun(beside) } else { Timestamp::MIN };
+        let held_from = self.held_from();
         match &mut self.younger {
             None if begun + grace < stream_time || is_full(self.count, self.entries.len()) => {
                 let image = std::mem::take(&mut self.was);
                 self.younger = Some(Younger { image, count: self.count, at: self.last });
             }
-            Some(younger) if younger.at + grace < stream_time || is_full(self.count / 2, self.entries.len() / 2) => {
+            Some(younger)
+                if younger.at + grace < stream_time && younger.at < held_from
+                    || is_full(self.count / 2, self.entries.len() / 2) =>
+            {
                 self.anchor = std::mem::replace(&mut younger.image, std::mem::take(&mut self.was));
                 self.anchored_at = younger.at;
                 let gone = younger.count;
@@ -472,155 +517,6 @@ pub(super) mod section {
     pub(crate) const YOUNGER: u8 = 7;
     /// The touchpoints: all the rest, without a length, so that one more only adds to the end.
     pub(crate) const ENTRIES: u8 = 8;
-}
-
-/// What is unusual about a window.
-mod has {
-    pub(super) const SEALED: u8 = 1;
-    pub(super) const YOUNGER: u8 = 2;
-    pub(super) const ANCHORED: u8 = 4;
-    /// Its last step is not the latest touchpoint of the history.
-    pub(super) const LAST: u8 = 8;
-}
-
-impl Window {
-    /// All but touchpoints and images; nothing where all is as usual.
-    pub(super) fn pack_head(&self, recent: &Recent, out: &mut Vec<u8>) {
-        let flag = |bit: u8, set: bool| if set { bit } else { 0 };
-        let since = |at: Timestamp| at.as_millis().wrapping_sub(recent.base().as_millis());
-        let anchored = self.anchored_at != Timestamp::MIN;
-        let last = latest(recent) != Some(self.last);
-        let flags = flag(has::SEALED, self.kind == Kind::Sealed)
-            | flag(has::YOUNGER, self.younger.is_some())
-            | flag(has::ANCHORED, anchored)
-            | flag(has::LAST, last);
-        if flags == 0 {
-            return;
-        }
-        out.push(flags);
-        if last {
-            push_signed(out, since(self.last));
-        }
-        if anchored {
-            push_signed(out, since(self.anchored_at));
-        }
-        if let Some(younger) = &self.younger {
-            push_number(out, younger.count as u64);
-            push_signed(out, since(younger.at));
-        }
-    }
-
-    pub(super) fn open_head(&mut self, mut bytes: Bytes<'_>, recent: &Recent) -> Result<(), Damaged> {
-        let flags = bytes.byte()?;
-        let base = recent.base().as_millis();
-        let since = |bytes: &mut Bytes<'_>| bytes.signed().map(|since| Timestamp::from_millis(base.wrapping_add(since)));
-        self.kind = if flags & has::SEALED != 0 { Kind::Sealed } else { Kind::Open };
-        self.last = match flags & has::LAST {
-            0 => latest(recent).ok_or(Damaged)?,
-            _ => since(&mut bytes)?,
-        };
-        if flags & has::ANCHORED != 0 {
-            self.anchored_at = since(&mut bytes)?;
-        }
-        if flags & has::YOUNGER != 0 {
-            self.younger = Some(Younger { image: Vec::new(), count: bytes.small()?, at: since(&mut bytes)? });
-        }
-        if bytes.is_empty() { Ok(()) } else { Err(Damaged) }
-    }
-
-    /// The last step of a window by its head, counted from the customer's base; `None`: it is the latest touchpoint's.
-    pub(super) fn last_of_head(mut bytes: Bytes<'_>) -> Result<Option<i64>, Damaged> {
-        if bytes.byte()? & has::LAST == 0 { Ok(None) } else { bytes.signed().map(Some) }
-    }
-
-    /// There is a window, and nothing unusual about it unless its head has said so.
-    fn is_there(&mut self, recent: &Recent) -> Result<(), Damaged> {
-        if self.kind == Kind::Closed {
-            self.kind = Kind::Open;
-            self.last = latest(recent).ok_or(Damaged)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn open_entries(&mut self, bytes: &[u8], recent: &Recent) -> Result<(), Damaged> {
-        self.is_there(recent)?;
-        self.entries.extend_from_slice(bytes);
-        self.count = self.raw().count();
-        let length: usize = self.raw().map(|raw| raw.whole.len()).sum();
-        self.find_session();
-        if length == bytes.len() { Ok(()) } else { Err(Damaged) }
-    }
-
-    pub(super) fn open_anchor(&mut self, bytes: &[u8], recent: &Recent) -> Result<(), Damaged> {
-        self.is_there(recent)?;
-        self.anchor.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    pub(super) fn open_younger(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
-        self.younger.as_mut().ok_or(Damaged)?.image.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    pub(super) fn pack_entries(&self, beside: Beside<'_>, words: &mut Words, out: &mut Vec<u8>) {
-        match &self.whole {
-            Some(whole) => {
-                let mut packed = Window::default();
-                packed.pack_all(&whole.entries, beside, words);
-                out.extend_from_slice(&packed.entries);
-            }
-            None => out.extend_from_slice(&self.entries),
-        }
-    }
-
-    pub(super) fn pack_anchor(&self, words: &mut Words, out: &mut Vec<u8>) {
-        match &self.whole {
-            // Nobody was there before.
-            Some(whole) if whole.anchor.touchpoints == 0 && whole.anchor.redirect.is_none() => {}
-            Some(whole) => whole.anchor.pack_rest(words, out),
-            None => out.extend_from_slice(&self.anchor),
-        }
-    }
-
-    pub(super) fn pack_younger(&self, words: &mut Words, out: &mut Vec<u8>) {
-        match (&self.whole, &self.younger) {
-            (Some(whole), _) => whole.younger.iter().for_each(|younger| younger.pack_rest(words, out)),
-            (None, Some(younger)) => out.extend_from_slice(&younger.image),
-            (None, None) => {}
-        }
-    }
-
-    /// Takes all of it apart, so that it can be read and packed without the dictionary that it was packed with.
-    pub(super) fn expand(&mut self, beside: Beside<'_>, words: &Words) -> Result<(), Damaged> {
-        self.was = Vec::new();
-        if self.kind != Kind::Open {
-            return Ok(());
-        }
-        let image = |packed: &[u8]| {
-            let mut customer = Customer::default();
-            if !packed.is_empty() {
-                customer.open_rest(packed, words)?;
-                customer.expand(words)?;
-            }
-            Ok(customer)
-        };
-        let younger = self.younger.as_ref().map(|younger| image(&younger.image)).transpose()?;
-        let mut entries = self.entries(beside, words)?;
-        entries.iter_mut().filter_map(|entry| entry.joins.as_mut()).try_for_each(|joins| joins.expand(words))?;
-        self.whole = Some(Box::new(Whole { anchor: image(&self.anchor)?, younger, entries }));
-        self.anchor = Vec::new();
-        self.entries = Vec::new();
-        self.session = None;
-        if let Some(younger) = &mut self.younger {
-            younger.image = Vec::new();
-        }
-        Ok(())
-    }
-
-    /// Whether all that is packed can be read.
-    pub(super) fn check(&self, beside: Beside<'_>, words: &Words) -> Result<(), Damaged> {
-        self.clone().expand(beside, words)
-    }
 }
 
 /// When the latest touchpoint of the history happened.

@@ -125,14 +125,17 @@ pub(super) fn metadata(offset: &TopicPartitionListElem<'_>) -> Option<OffsetMeta
     text.ok().and_then(|text| OffsetMetadata::parse(&text))
 }
 
-/// What the committed offsets say of a shard, that of the control topic among them.
+/// What the committed offsets say of a shard, those of what is read beside the inputs among them.
 pub(super) fn found(ledger: &Ledger, committed: &TopicPartitionList, shard: ShardId) -> Found {
     let of = |topic: &String| {
         let elem = committed.find_partition(topic, shard as i32);
         elem.map_or((None, None), |elem| (number(elem.offset()), metadata(&elem)))
     };
-    let (offset, mark) = of(&ledger.control());
-    Found { offsets: ledger.inputs.iter().map(of).collect() }.with_control(offset, mark)
+    let found = Found { offsets: ledger.inputs.iter().map(of).collect() };
+    [ledger.control(), ledger.handoff()].iter().fold(found, |found, topic| {
+        let (offset, mark) = of(topic);
+        found.with_beside(offset, mark)
+    })
 }
 
 /// The metadata beside the committed offsets of one topic, by shard.

@@ -155,6 +155,16 @@ impl Offline {
         self.ledger.inputs.iter().map(extent).collect()
     }
 
+    /// Where what other shards have handed to a shard ends.
+    ///
+    /// # Errors
+    /// Nobody answers.
+    pub fn handoff_end(&self, shard: ShardId) -> Result<i64, String> {
+        let topic = self.ledger.handoff();
+        let asked = || self.consumer.fetch_watermarks(&topic, shard as i32, CALL);
+        Ok(self.persistently("where the hand-off ends", asked)?.1)
+    }
+
     /// The offset of each input of each shard where a start like this begins.
     ///
     /// # Errors

@@ -256,6 +256,9 @@ impl RebalanceHandler {
             Notice::ErasuresGone(shard) => {
                 warn!(shard, "erasures that were asked for are not in the control topic any more; ask for them again");
             }
+            Notice::HandedGone(shard) => {
+                warn!(shard, "what other partitions handed to this one is not there any more: customers may be split");
+            }
             Notice::ReadOn(shard) => info!(shard, "its inputs are read on from where its state stands"),
         }
     }

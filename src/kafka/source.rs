@@ -189,10 +189,10 @@ impl Source<'_> {
         let timestamp = timestamp.map_or(Timestamp::MAX, Timestamp::from_millis);
         let origin = Origin { shard: partition.unsigned_abs(), input, offset };
         let record = RawRecord { origin, timestamp, stamped: Stamped::OnEntry, key, value };
-        if input < self.connection.inputs.len() {
-            owner.record(record);
-        } else {
-            owner.control(record);
+        match input.checked_sub(self.connection.inputs.len()) {
+            None => owner.record(record),
+            Some(0) => owner.control(record),
+            Some(_) => owner.handed_over(record),
         }
     }
 

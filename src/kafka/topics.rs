@@ -131,6 +131,7 @@ pub fn prepare(connection: &Connection, create: Option<Create>) -> Result<Facts,
     setup.outputs(&known, partitions, dead_letter_bytes)?;
     setup.state_log(&known, partitions)?;
     setup.control(&known, partitions)?;
+    setup.handoff(&known, partitions)?;
     let compacted = setup.compacted()?;
     let in_sync_for = setup.in_sync_for(&known);
     let producer_bytes = dead_letter_bytes.max(STATE_LOG_BYTES);
@@ -211,7 +212,7 @@ fn shown(topic: &str, partitions: u32) -> Result<u32, Trouble> {
 /// Which topic could not be removed.
 pub fn remove(connection: &Connection) -> Result<(), String> {
     let setup = Setup::begin(connection, None).map_err(Trouble::into_reason)?;
-    let all = outputs::ALL.iter().chain(&[outputs::STATE, outputs::CONTROL]);
+    let all = outputs::ALL.iter().chain(&[outputs::STATE, outputs::CONTROL, outputs::HANDOFF]);
     let outputs: Vec<String> = all.map(|output| outputs::topic(&connection.output, output)).collect();
     let names: Vec<&str> = connection.inputs.iter().chain(&outputs).map(String::as_str).collect();
     let options = AdminOptions::new().operation_timeout(Some(REACH));
@@ -425,6 +426,33 @@ impl<'a> Setup<'a> {
             if policy != "delete" {
                 return Err(unfit(format!(
                     "the control topic {name} has cleanup.policy={policy}, which loses erasures or keeps them for ever; \
+                     set cleanup.policy=delete"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// What shards hand to each other: one partition for each.
+    fn handoff(&self, known: &Metadata, partition_count: u32) -> Result<(), Trouble> {
+        let name = outputs::topic(&self.connection.output, outputs::HANDOFF);
+        if partitions(known, &name) == 0 {
+            let bytes = STATE_LOG_BYTES.to_string();
+            let settings: Vec<(&str, &str)> = CONTROL.iter().copied().chain([("max.message.bytes", &*bytes)]).collect();
+            self.create(&[&name], partition_count, &settings)?;
+        }
+        let found = self.partitions_of(&name)?;
+        if found != partition_count {
+            return Err(unfit(format!(
+                "topic {name}, by which partitions hand customers to each other, has {found} partitions, but the inputs have \
+                 {partition_count}; delete the topic, so that it is made anew"
+            )));
+        }
+        for resource in self.describe(std::slice::from_ref(&name))? {
+            let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
+            if policy != "delete" {
+                return Err(unfit(format!(
+                    "topic {name} has cleanup.policy={policy}, which loses what partitions hand to each other; \
                      set cleanup.policy=delete"
                 )));
             }

@@ -29,6 +29,9 @@ pub use restore::{Restored, Restoring, Step};
 pub use seating::{Found, Seating, seating};
 pub use sink::LedgerSink;
 
+/// So many topics are read beside the inputs: the control topic, and what shards hand to each other.
+pub const BESIDE: usize = 2;
+
 /// What a ledger is about: what is read, what is written, by which models.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -73,17 +76,23 @@ impl Ledger {
         self.topic(outputs::CONTROL)
     }
 
-    /// Progress with a position in the control topic: from its beginning, where the log was written before there was one.
+    /// What shards hand to each other: read with the inputs, by number after the control topic.
+    pub fn handoff(&self) -> String {
+        self.topic(outputs::HANDOFF)
+    }
+
+    /// Progress with positions in the control topic and in what shards hand to each other: from their beginning, where the log
+    /// was written before there was one.
     pub fn complete(&self, mut progress: Progress) -> Progress {
-        if progress.positions.len() == self.inputs.len() {
-            progress.positions.push(shard::Position { offset: 0, log_time: Timestamp::MIN });
+        if progress.positions.len() >= self.inputs.len() {
+            progress.positions.resize(self.inputs.len() + BESIDE, shard::Position { offset: 0, log_time: Timestamp::MIN });
         }
         progress
     }
 
     /// Everything that a shard reads, in the order of its positions.
     pub fn topics(&self) -> Vec<String> {
-        self.inputs.iter().cloned().chain([self.control()]).collect()
+        self.inputs.iter().cloned().chain([self.control(), self.handoff()]).collect()
     }
 }
 

@@ -37,17 +37,17 @@ impl Found {
         Some(Progress { positions, stream_time: first.stream_time, sequence: first.sequence })
     }
 
-    /// Adds the control topic's committed offset. It never decides whether offsets and state agree. Where it is not of the
-    /// inputs' commit, somebody has moved those, or there was no control topic yet: then it is read from its beginning, so that
-    /// touchpoints that are read again do not bring back whom they belong to.
-    pub fn with_control(mut self, offset: Option<i64>, mark: Option<OffsetMetadata>) -> Self {
+    /// Adds the committed offset of the control topic, then that of what shards hand to each other. It never decides whether
+    /// offsets and state agree. Where it is not of the inputs' commit, somebody has moved those, or there was no such topic yet:
+    /// then it is read from its beginning, so that touchpoints that are read again do not bring back whom they belong to.
+    pub fn with_beside(mut self, offset: Option<i64>, mark: Option<OffsetMetadata>) -> Self {
         let first = self.offsets.iter().find_map(|(_, mark)| mark.clone());
-        let control = match (first, mark) {
+        let beside = match (first, mark) {
             (None, _) => (None, None),
             (Some(first), Some(mark)) if mark.sequence == first.sequence => (offset.or(Some(0)), Some(mark)),
             (Some(first), _) => (Some(0), Some(OffsetMetadata { log_time: Timestamp::MIN, ..first })),
         };
-        self.offsets.push(control);
+        self.offsets.push(beside);
         self
     }
 
@@ -146,7 +146,7 @@ mod tests {
             ("offsets set by hand", inputs(&[(Some(3), None)]), (Some(9), Some(4)), None),
             ("offsets deleted", inputs(&[(None, None)]), (Some(9), Some(4)), None),
         ] {
-            let found = found.with_control(control.0, control.1.map(mark));
+            let found = found.with_beside(control.0, control.1.map(mark));
             let offsets = found.progress().map(|progress| progress.positions.iter().map(|at| at.offset).collect::<Vec<_>>());
             assert_eq!(offsets, expected, "{what}");
             if expected.is_none() {

@@ -8,9 +8,9 @@ use super::writer::StateWriter;
 use super::{Failure, Ledger, OffsetMetadata, Outgoing, Position, ProducerState, Transactions};
 use crate::journey::Outcome;
 use crate::port::{Origin, ShardId, Sink, Verdict};
-use crate::shard::{Progress, Unusable, Written};
+use crate::shard::{HandOff, Progress, Unusable, Written};
 use crate::touchpoint::Identity;
-use crate::wire::{self, erasures, outputs};
+use crate::wire::{self, erasures, handing, outputs};
 
 /// Headers and framing take at most this much beside key and value.
 const OVERHEAD: usize = 2_048;
@@ -243,6 +243,12 @@ impl<T: Transactions> Sink for LedgerSink<T> {
             let (partition, value) = (Some(partition), Some(value.as_slice()));
             self.send(Outgoing { topic: &topic, page_of: None, partition, key: None, value, headers: &[] });
         }
+    }
+
+    fn hand_over(&mut self, to: ShardId, hand_off: &HandOff) {
+        let (topic, value) = (self.ledger.handoff(), handing::encode(hand_off));
+        let (partition, value) = (Some(to), Some(value.as_slice()));
+        self.send(Outgoing { topic: &topic, page_of: None, partition, key: None, value, headers: &[] });
     }
 
     fn keep_from(&mut self, shard: ShardId, sequence: u64) {

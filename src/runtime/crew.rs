@@ -68,7 +68,7 @@ impl Crew {
                 let now = Arc::clone(&job.now);
                 let mut job = job;
                 job.settings.state_log = StateLog::Changes;
-                job.settings.control = Control::LastInput;
+                job.settings.control = Control::After(ledger.inputs.len());
                 kafka::drive(worker, &connection, &ledger, &facts, &entrance, &now, &stop.0, |sink| {
                     shard_owner(job, wrap(sink))
                 })

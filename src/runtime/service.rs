@@ -20,12 +20,15 @@ use super::health::{Standing, Watch};
 use super::standby::{Decision, Standby};
 use crate::config::{Config, KafkaLog, Log};
 use crate::embedded::{self, Store};
+use crate::frontiers::Frontiers;
 use crate::http::NotAsked;
 use crate::kafka::erase::Eraser;
 use crate::kafka::{self, Trouble};
 use crate::lookup::{Lookup, Missing};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
+use crate::shard::Misrouted;
+use crate::time::Span;
 use crate::wire::Mapping;
 use crate::wire::pages::Mark;
 use crate::worker::Job;
@@ -157,7 +160,8 @@ impl Life {
                 Err(Ended::Unable("the embedded log has no standby: its store belongs to one process".to_owned()))
             }
             (Log::Embedded(settings), Some(store)) => {
-                let job = self.job(vec![embedded::INPUT.to_owned()], settings.partitions, Partitioner::Unknown);
+                let homes = (settings.partitions, Partitioner::Murmur2, Misrouted::Apply);
+                let job = self.job(vec![embedded::INPUT.to_owned()], homes);
                 Crew::on_store(&store, self.config.workers, &job, &self.stop, &crew::bare()).map_err(Ended::Unable)
             }
             (Log::Kafka(log), _) => self.on_kafka(log),
@@ -181,7 +185,7 @@ impl Life {
         Mapping::for_models(self.config.fields.as_ref(), self.models.iter().map(Arc::as_ref))
     }
 
-    fn job(&self, topics: Vec<String>, partitions: u32, partitioner: Partitioner) -> Job {
+    fn job(&self, topics: Vec<String>, (partitions, partitioner, misrouted): (u32, Partitioner, Misrouted)) -> Job {
         Job {
             models: Arc::clone(&self.models),
             retired: self.config.retired.clone().into(),
@@ -192,11 +196,13 @@ impl Life {
             topics: topics.into(),
             partitions,
             partitioner,
+            misrouted,
             erase_on: self.config.erase_on.clone(),
             commit_interval: self.config.commit_interval,
             stale_after: self.config.stale_after,
             now: self.clock.handle(),
             lookup: Arc::clone(&self.lookup),
+            frontiers: None,
         }
     }
 
@@ -204,7 +210,15 @@ impl Life {
         let connection = Arc::new(log.connection.clone());
         let facts = self.reach(&connection, log.create)?;
         kafka::feel_pulse(&connection, self.lookup.vitals(), self.stop.flag()).map_err(Ended::Unable)?;
-        let job = self.job(connection.inputs.clone(), facts.partitions, log.partitioner);
+        let homes = (facts.partitions, log.partitioner, log.misrouted);
+        let mut job = self.job(connection.inputs.clone(), homes);
+        let hands_over = facts.partitions > 1 && log.partitioner != Partitioner::Unknown;
+        if hands_over && self.config.shard.grace > Span::ZERO {
+            let frontiers = Arc::new(Frontiers::new(self.config.shard.grace));
+            let paced = kafka::keep_pace(&connection, facts.partitions, &frontiers, &job.now, self.stop.flag());
+            paced.map_err(Ended::Unable)?;
+            job.frontiers = Some(frontiers);
+        }
         let entrance = &self.entrance;
         let crew =
             Crew::on_kafka(&connection, facts.clone(), self.config.workers, &job, entrance, &self.stop, &crew::bare());

@@ -357,13 +357,24 @@ impl Customers {
         self.committed == 0
     }
 
-    /// The committed state of a customer; of an anonymous id whose journey was joined to a customer's, that customer's.
+    /// The committed state of a customer; of an anonymous id whose journey was joined to a customer's, that customer's, where it
+    /// is here.
     pub fn image(&mut self, who: &Identity) -> Option<Customer> {
+        let image = self.own_image(who)?;
+        match image.redirected_to() {
+            None => Some(image),
+            Some(into) => self.own_image(&into),
+        }
+    }
+
+    /// The customer whom an anonymous id was joined to, as committed.
+    pub fn joined_to(&mut self, anonymous: &Identity) -> Option<Identity> {
+        self.own_image(anonymous)?.redirected_to()
+    }
+
+    fn own_image(&mut self, who: &Identity) -> Option<Customer> {
         let slot = self.find(who)?;
         // What is in a shard was packed here, or checked when it was restored.
-        let image = Customer::image(self.committed_image(slot)?, &self.words).ok()?;
-        let Some(into) = image.redirected_to() else { return Some(image) };
-        let slot = self.find(&into)?;
         Customer::image(self.committed_image(slot)?, &self.words).ok()
     }
 

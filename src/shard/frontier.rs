@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use std::collections::VecDeque;
 
+use super::HandOff;
 use crate::memory::Waiting;
 use crate::time::Timestamp;
 use crate::touchpoint::{Identity, Touchpoint};
@@ -29,6 +30,7 @@ impl Buffered {
         let body = match &self.body {
             Body::Touchpoint(touchpoint) => touchpoint.bytes(),
             Body::Unusable(unusable) => size_of::<Unusable>() + texts(unusable),
+            Body::HandOff(hand_off) => hand_off.bytes(),
             Body::Erasure(erasure) => size_of::<Erasure>() + erasure.who.iter().map(Identity::bytes).sum::<usize>(),
         };
         size_of::<Held>() + body
@@ -51,6 +53,8 @@ pub enum Body {
     Unusable(Box<Unusable>),
     /// Somebody is to be erased.
     Erasure(Box<Erasure>),
+    /// Another shard hands something over.
+    HandOff(Box<HandOff>),
 }
 
 /// Somebody is to be erased (rule 28): whatever entered the log before is forgotten.
@@ -126,8 +130,8 @@ enum Holds {
 
 impl One {
     /// Before this instant nothing more will come: the next record's log time; else what a query proved, and never less
-    /// than the last applied record's log time. [`Timestamp::MIN`] where nothing is known yet. The control topic is no such
-    /// input: whoever asks for an erasure is not waited for.
+    /// than the last applied record's log time. [`Timestamp::MIN`] where nothing is known yet. The control topic and
+    /// what other shards hand over are no such inputs: whoever asks for an erasure is not waited for.
     fn frontier(&self) -> Timestamp {
         match (self.buffer.front(), self.holds) {
             (Some(next), _) => next.record.log_time,
@@ -140,8 +144,8 @@ impl One {
 /// Where a shard hears of erasures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Control {
-    /// In its last input, which holds nothing else and never holds stream time.
-    LastInput,
+    /// Beside its inputs: those from this number on hold no touchpoints of their own, and never hold stream time.
+    After(usize),
     /// Between the touchpoints of its inputs, or not at all.
     AmongTouchpoints,
 }
@@ -161,9 +165,9 @@ impl Inputs {
             looked_at: 0,
         };
         let mut inputs: Vec<One> = positions.iter().map(one).collect();
-        match (control, inputs.last_mut()) {
-            (Control::LastInput, Some(last)) => last.holds = Holds::Nothing,
-            (Control::LastInput, None) | (Control::AmongTouchpoints, _) => {}
+        match control {
+            Control::After(first) => inputs.iter_mut().skip(first).for_each(|beside| beside.holds = Holds::Nothing),
+            Control::AmongTouchpoints => {}
         }
         Inputs(inputs)
     }

@@ -1,10 +1,12 @@
-//! An anonymous journey joins a customer's where both live in this shard (rule 19).
+//! An anonymous journey joins a customer's (rule 19).
 //!
 //! What goes from one customer to the other are a claim, a state and touchpoints, and each side decides by itself
-//! ([`crate::journey::HandedOver`]). Here both sides are at hand, and the transaction that applies the touchpoint changes both.
+//! ([`crate::journey::HandedOver`]). Where both live in this shard, the transaction that applies the touchpoint changes both;
+//! otherwise shards hand it to each other.
 
-use super::{Action, Shard, Slot, StateLog};
-use crate::journey::{Applied, Claim, Customer, Received, Telling};
+use super::handing::{Claiming, Handed};
+use super::{Action, Shard, ShardId, Slot, StateLog};
+use crate::journey::{Applied, Claim, Customer, HandedOver, Received, Telling};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 
@@ -23,45 +25,60 @@ impl Shard {
             self.retelling.counted.refused_links += 1;
             return self.give_to(hand, received);
         }
-        let who = Identity::anonymous(anonymous.clone());
-        let (slot, is_new) = self.customers.find_or_add(&who);
-        let mut other = std::mem::take(&mut self.other);
-        if self.customers.open(slot, &mut other) {
-            let awaited = other.next_deadline();
-            self.moved.subtract(&other, awaited);
-        } else {
-            other.begin(&who);
+        let claim = Claiming {
+            from: self.homes.here,
+            customer: hand.identity.id.clone(),
+            anonymous: anonymous.clone(),
+            at,
+            can_tell_from: hand.can_tell_from(),
+        };
+        if let Some(to) = self.elsewhere(&Identity::anonymous(anonymous.clone())) {
+            self.hand_over(to, received.log_time, Handed::Claim(claim), actions);
+            let begin = self.scratch.len();
+            let applied = hand.await_answer(received, at, self.telling());
+            hand.offer_joined(Some(received.touchpoint), received.stream_time, begin, self.telling());
+            return applied;
         }
-        let had_window = other.has_window();
-        let is_joined = other.redirected_to().is_some();
-        let mut changed = true;
-        let applied = match other.answer(&hand.identity, at, received.stream_time, &self.rules) {
-            Claim::Granted if !is_joined || hand.can_join_earlier(&who, self.customers.words()) => {
-                let into = (&hand.identity, at);
-                let begin = self.scratch.len();
-                let handed = other.hand_over(into, received.stream_time, self.telling());
+        let begin = self.scratch.len();
+        let handed = self.answer(&hand.identity, &claim, received.stream_time);
+        let applied = match handed {
+            Some(handed) => {
                 let applied = hand.take_in(received, handed, self.telling());
-                hand.offer_joined(received, begin, self.telling());
+                hand.offer_joined(Some(received.touchpoint), received.stream_time, begin, self.telling());
                 applied
             }
+            None => self.give_to(hand, received),
+        };
+        self.publish(received.log_time, actions);
+        applied
+    }
+
+    /// Answers a claim for an anonymous id of this shard: what it hands over, where it joins the customer now.
+    pub(super) fn answer(&mut self, customer: &Identity, claim: &Claiming, stream_time: Timestamp) -> Option<HandedOver> {
+        let at = claim.at;
+        let (slot, is_new, mut other) = self.lift(&Identity::anonymous(claim.anonymous.clone()));
+        let had_window = other.has_window();
+        let gives_way = other.redirected_at().is_none_or(|known| known > claim.can_tell_from);
+        let mut changed = true;
+        let handed = match other.answer(customer, at, stream_time, &self.rules) {
+            Claim::Granted if gives_way => Some(other.hand_over((customer, at), stream_time, self.telling())),
             Claim::Contested => {
                 self.retelling.counted.shared += 1;
                 other.share();
-                self.give_to(hand, received)
+                None
             }
             Claim::Granted | Claim::Known => {
                 changed = other.note_use(at);
-                self.give_to(hand, received)
+                None
             }
             Claim::Shared => {
                 changed = false;
-                self.give_to(hand, received)
+                None
             }
         };
-        self.put_other(slot, &other, (is_new, had_window, changed), received.stream_time);
+        self.put_other(slot, &other, (is_new, had_window, changed), stream_time);
         self.other = other;
-        self.publish(received.log_time, actions);
-        applied
+        handed
     }
 
     /// Applies a touchpoint of an anonymous id whose journey was joined to a customer's: `anonymous` is what is left of it.
@@ -72,40 +89,84 @@ impl Shard {
         received: Received<'_>,
         actions: &mut Vec<Action>,
     ) {
-        let Some(into) = anonymous.redirected_to() else { return };
-        let (customer, is_new) = self.customers.find_or_add(&into);
-        let mut other = std::mem::take(&mut self.other);
-        if self.customers.open(customer, &mut other) {
-            let awaited = other.next_deadline();
-            self.moved.subtract(&other, awaited);
-        } else {
-            other.begin(&into);
+        let (Some(into), Some(since)) = (anonymous.redirected_to(), anonymous.redirected_at()) else { return };
+        self.retelling.counted.followed += 1;
+        if let Some(to) = self.elsewhere(&into) {
+            return self.follow_elsewhere((slot, to), anonymous, received, actions);
         }
+        let (customer, is_new, mut other) = self.lift(&into);
         let had_window = other.has_window();
         let begin = self.scratch.len();
         let is_used = anonymous.note_use(received.stream_time);
+        let link = (&anonymous.identity.id, since);
         let is_before = anonymous.was_before_link(received.touchpoint)
-            && other.can_correct(&anonymous.identity, received.touchpoint, &self.rules, self.customers.words());
+            && other.can_correct(link, received.touchpoint, &self.rules, self.customers.words());
         let handed = if is_before { anonymous.receive_before_link(received, self.telling()) } else { None };
         if is_used || handed.is_some() {
             self.keep(slot, anonymous);
         }
         let applied = match handed {
             Some(handed) => {
-                other.correct(handed, received.stream_time, self.telling());
-                other.offer_joined(received, begin, self.telling());
+                other.correct(since, handed, received.stream_time, self.telling());
+                other.offer_joined(Some(received.touchpoint), received.stream_time, begin, self.telling());
                 Applied::Counted
             }
             None => self.give_to(&mut other, received),
         };
         self.count(applied);
-        self.retelling.counted.followed += 1;
         self.put_other(customer, &other, (is_new, had_window, applied != Applied::Duplicate), received.stream_time);
         self.other = other;
         self.publish(received.log_time, actions);
     }
 
-    fn telling(&mut self) -> Telling<'_> {
+    /// The same where the customer lives in another shard.
+    fn follow_elsewhere(
+        &mut self,
+        (slot, to): (Slot, ShardId),
+        anonymous: &mut Customer,
+        received: Received<'_>,
+        actions: &mut Vec<Action>,
+    ) {
+        let (Some(into), Some(since)) = (anonymous.redirected_to(), anonymous.redirected_at()) else { return };
+        let touchpoint = received.touchpoint;
+        let is_used = anonymous.note_use(received.stream_time);
+        let is_before = anonymous.was_before_link(touchpoint)
+            && !anonymous.is_repeat(touchpoint, touchpoint.event_time, &self.rules, self.customers.words());
+        let mut handed = if is_before { anonymous.receive_before_link(received, self.telling()) } else { None };
+        if let Some(handed) = &mut handed {
+            handed.expand(self.customers.words());
+        }
+        if is_used || handed.is_some() {
+            self.keep(slot, anonymous);
+        }
+        self.publish(received.log_time, actions);
+        let followed = Handed::Followed { customer: into.id, since, touchpoint: Box::new(touchpoint.clone()), handed };
+        self.hand_over(to, received.log_time, followed, actions);
+    }
+
+    /// Takes the second customer that a record concerns in hand, to be put back with [`Shard::put_other`]: where its row is, and
+    /// whether nothing was known of it.
+    pub(super) fn lift(&mut self, who: &Identity) -> (Slot, bool, Customer) {
+        let (slot, is_new) = self.customers.find_or_add(who);
+        let mut other = std::mem::take(&mut self.other);
+        if self.customers.open(slot, &mut other) {
+            let awaited = other.next_deadline();
+            self.moved.subtract(&other, awaited);
+        } else {
+            other.begin(who);
+        }
+        (slot, is_new, other)
+    }
+
+    /// The same with somebody who is there.
+    pub(super) fn lift_known(&mut self, who: &Identity) -> Option<(Slot, Customer)> {
+        let slot = self.customers.find(who)?;
+        self.customers.latest(slot)?;
+        let (slot, _, other) = self.lift(who);
+        Some((slot, other))
+    }
+
+    pub(super) fn telling(&mut self) -> Telling<'_> {
         Telling {
             models: &self.models,
             rules: &self.rules,
@@ -122,7 +183,7 @@ impl Shard {
     }
 
     /// The second customer that a record changes.
-    fn put_other(
+    pub(super) fn put_other(
         &mut self,
         slot: Slot,
         other: &Customer,

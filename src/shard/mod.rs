@@ -4,11 +4,13 @@
 //! Committing is part of it (`Prepare`, then `Committed` or `Aborted`), so that the place where such systems lose data can be
 //! simulated. Knows no Kafka, no clock, no bytes.
 
+mod action;
 mod arena;
 mod census;
 mod customers;
 mod erasing;
 mod frontier;
+mod handing;
 mod joins;
 mod refresh;
 mod settings;
@@ -29,8 +31,10 @@ use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
+pub use action::Action;
 pub use customers::Customers;
 pub use frontier::{Body, Buffered, Control, Erasure, ErasureScope, Position, Unusable};
+pub use handing::{Claiming, HandOff, Handed, Homes, Misrouted, ShardId};
 pub use settings::{Settings, StateLog, Undo};
 pub use slot::Slot;
 
@@ -79,53 +83,6 @@ pub enum Input {
     Aborted,
 }
 
-/// What is to be done.
-#[derive(Debug)]
-pub enum Action {
-    /// Publish an outcome in the open transaction.
-    Publish {
-        /// The outcome.
-        outcome: Box<Outcome>,
-        /// Log time of the record that caused it, or stream time where an absence did.
-        log_time: Timestamp,
-    },
-    /// Send a record to the dead letters in the open transaction.
-    DeadLetter {
-        /// Index of the input it came from.
-        input: usize,
-        /// Its offset there.
-        offset: i64,
-        /// The record and why it cannot be used.
-        record: Box<Unusable>,
-    },
-    /// This customer's state changed in the transaction ([`Shard::written`]).
-    Remember(Slot),
-    /// This customer was erased in the transaction, or has expired: nothing may be left in the log that keeps the state.
-    Forget(Identity),
-    /// Every shard is to erase this identity: say so in the open transaction.
-    Announce(Identity),
-    /// What was published of this customer so far must not stay where only the latest record of each key is kept: say so among
-    /// the outcomes, in their order.
-    Tombstone(Identity),
-    /// Commit with this progress.
-    Commit(Progress),
-}
-
-impl Action {
-    /// The outcome that it publishes, if it does: all that concerns whoever keeps no log.
-    pub fn outcome(self) -> Option<Box<Outcome>> {
-        match self {
-            Action::Publish { outcome, .. } => Some(outcome),
-            Action::DeadLetter { .. }
-            | Action::Remember(_)
-            | Action::Forget(_)
-            | Action::Announce(_)
-            | Action::Tombstone(_)
-            | Action::Commit(_) => None,
-        }
-    }
-}
-
 /// How far a shard has come: what is committed beside its outcomes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
@@ -154,6 +111,12 @@ pub struct Counts {
     pub erased: u64,
     /// Customers forgotten because no touchpoint came for so long.
     pub expired: u64,
+    /// Records written for other shards, of all sorts.
+    pub handed_over: u64,
+    /// Of these, touchpoints that were handed on to the shard of their identity.
+    pub handed_on: u64,
+    /// Answers to claims that nobody waits for any more: the customer was erased, or has answered before.
+    pub unheard: u64,
 }
 
 enum Phase {
@@ -174,6 +137,7 @@ pub struct Written<'a> {
 
 /// One shard's state machine.
 pub struct Shard {
+    homes: Homes,
     models: Arc<[Arc<Model>]>,
     settings: Settings,
     customers: Customers,
@@ -185,6 +149,9 @@ pub struct Shard {
     /// Customers who have a window, and when to see whether it is over.
     windows: VecDeque<(Timestamp, Slot)>,
     held: bool,
+    /// Nothing is decided beyond this, and whether something would have been.
+    bound: Timestamp,
+    is_at_bound: bool,
     stream_time: Option<Timestamp>,
     committed: Progress,
     phase: Phase,
@@ -218,6 +185,7 @@ impl Shard {
     pub fn new(models: Arc<[Arc<Model>]>, settings: Settings, customers: Customers, progress: Progress) -> Self {
         let rules = settings.rules();
         let mut shard = Shard {
+            homes: Homes::ALONE,
             rules,
             retelling: Retelling::default(),
             windows: VecDeque::new(),
@@ -231,6 +199,8 @@ impl Shard {
             wheel: Wheel::starting_at(progress.stream_time),
             refresh_cycle: RefreshCycle::default(),
             held: false,
+            bound: Timestamp::MAX,
+            is_at_bound: false,
             phase: Phase::Deciding,
             applied: Vec::new(),
             spare: Vec::new(),
@@ -442,9 +412,17 @@ impl Shard {
 
     /// Applies records and fires deadlines as far as the inputs allow (rule 4).
     fn decide(&mut self, actions: &mut Vec<Action>) {
+        self.is_at_bound = false;
         while !self.is_full() {
             match self.inputs.reach() {
                 Reach::Nowhere => return,
+                Reach::Until(instant) | Reach::Record(instant) if instant > self.bound => {
+                    self.is_at_bound = true;
+                    if self.bound > Timestamp::MIN {
+                        self.advance(self.bound, actions);
+                    }
+                    return;
+                }
                 Reach::Until(instant) => {
                     self.advance(instant, actions);
                     return;
@@ -553,7 +531,12 @@ impl Shard {
         self.open_bytes += held.bytes;
         self.counts.applied += 1;
         match &record.body {
-            Body::Touchpoint(touchpoint) => self.apply_touchpoint(touchpoint, record.log_time, actions),
+            Body::Touchpoint(touchpoint) => {
+                if !self.hand_on(touchpoint, record.log_time, actions) {
+                    self.apply_touchpoint(touchpoint, record.log_time, actions);
+                }
+            }
+            Body::HandOff(hand_off) => self.take_handed(hand_off, actions),
             Body::Unusable(unusable) => {
                 self.counts.dead_letters += 1;
                 actions.push(Action::DeadLetter { input, offset: record.offset, record: unusable.clone() });

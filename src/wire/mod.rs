@@ -13,6 +13,7 @@ mod avro;
 pub mod erasures;
 pub mod export;
 mod fields;
+pub mod handing;
 mod journeys;
 mod json;
 mod losses;

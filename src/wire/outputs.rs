@@ -23,6 +23,8 @@ pub const DEAD_LETTERS: &str = "dead-letters";
 pub const STATE: &str = "state";
 /// The control topic: who is to be erased. No output either.
 pub const CONTROL: &str = "control";
+/// What shards hand to each other. No output either.
+pub const HANDOFF: &str = "handoff";
 /// All outputs.
 pub const ALL: [&str; 8] =
     [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, FRICTION, INTERVENTIONS, HELD_OUT, DEAD_LETTERS];

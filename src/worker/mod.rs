@@ -9,6 +9,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use tracing::{debug, error, warn};
 
+use crate::frontiers::Frontiers;
 use crate::journey::Outcome;
 use crate::lookup::{Lookup, Missing, SharedShard, TooMuch};
 use crate::memory::Waiting;
@@ -17,15 +18,16 @@ use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner, Sink, Stamped, Verdict};
 use crate::shard::{
-    Action, Body, Buffered, Customers, Erasure, ErasureScope, Input, Progress, Settings, Shard, Slot, StateLog, Unusable,
-    Written,
+    Action, Body, Buffered, Customers, Erasure, ErasureScope, Homes, Input, Misrouted, Progress, Settings, Shard, Slot,
+    StateLog, Unusable, Written,
 };
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 use crate::vitals::{Beat, Taken};
-use crate::wire::{self, Arrival, Format, Limits, Mapping, Wanted, erasures};
+use crate::wire::{self, Arrival, Format, Limits, Mapping, Wanted, erasures, handing};
 
 mod lossy;
+mod pace;
 
 use lossy::Lossy;
 
@@ -34,6 +36,8 @@ use lossy::Lossy;
 const PAGE_BYTES: usize = 256;
 /// A shard that owes a turn to those who have gone makes a step of it so often, be there touchpoints or not.
 const STEP: Span = Span::from_secs(10);
+/// Where shards wait for each other, a transaction is committed after so long.
+const AT_BOUND: Span = Span::from_millis(10);
 /// A shard that was given up is kept so long, in case it comes back: not for ever, since somebody else may have it, and erases.
 const KEPT: Span = Span::from_secs(60);
 
@@ -63,6 +67,8 @@ pub struct Job {
     pub partitions: u32,
     /// How the inputs are partitioned.
     pub partitioner: Partitioner,
+    /// What becomes of a touchpoint that is found elsewhere.
+    pub misrouted: Misrouted,
     /// A touchpoint of this type asks for its customer to be erased (rule 28).
     pub erase_on: Option<CompactString>,
     /// How often to commit while there is something to commit.
@@ -73,6 +79,8 @@ pub struct Job {
     pub now: Now,
     /// Where readers find the journeys.
     pub lookup: Arc<Lookup>,
+    /// How far all shards have come; `None` where none hands anything to another.
+    pub frontiers: Option<Arc<Frontiers>>,
 }
 
 struct OwnedShard {
@@ -127,6 +135,8 @@ pub struct Worker {
     round: usize,
     /// Whether a round since the last commit has emptied the log.
     caught_up: bool,
+    /// Whether a shard waits for others to come as far.
+    is_at_bound: bool,
     /// Bytes that the shards' open transactions hold.
     open_bytes: usize,
     last_step: Timestamp,
@@ -165,6 +175,7 @@ impl Worker {
             commit_ended: last_commit,
             round: 0,
             caught_up: true,
+            is_at_bound: false,
             open_bytes: 0,
             last_step: last_commit,
             was_assigned: false,
@@ -279,6 +290,7 @@ impl Worker {
                     self.sink.dead_letter(Origin { shard, input, offset }, &record);
                 }
                 Action::Announce(who) => self.sink.announce(&who),
+                Action::HandOver { to, hand_off } => self.sink.hand_over(to, &hand_off),
                 Action::Tombstone(who) => self.sink.tombstone(&who),
                 // Prepare's answers are taken by `commit` itself.
                 Action::Remember(_) | Action::Forget(_) | Action::Commit(_) => {}
@@ -327,7 +339,11 @@ impl Worker {
                     Action::Remember(slot) => changed += remember(sink, *id, shard, slot, ImageKind::Change),
                     Action::Forget(who) => changed += sink.forget(*id, &who),
                     Action::Commit(done) => progress.push((*id, done)),
-                    Action::Publish { .. } | Action::DeadLetter { .. } | Action::Announce(_) | Action::Tombstone(_) => {}
+                    Action::Publish { .. }
+                    | Action::DeadLetter { .. }
+                    | Action::Announce(_)
+                    | Action::HandOver { .. }
+                    | Action::Tombstone(_) => {}
                 }
             }
             // As much is written anew, so that the log is bounded by twice the state; and so many customers as are owed to
@@ -373,7 +389,9 @@ impl Worker {
     /// interval, it would stay behind for ever.
     fn is_commit_due(&self, now: Timestamp) -> bool {
         let took = self.commit_ended.since(self.last_commit);
-        now.since(self.last_commit) >= self.job.commit_interval
+        // Others wait for what is committed, and this waits for them.
+        let interval = if self.is_at_bound { AT_BOUND.min(self.job.commit_interval) } else { self.job.commit_interval };
+        now.since(self.last_commit) >= interval
             && (self.caught_up || now.since(self.commit_ended).as_millis() >= 2 * took.as_millis())
     }
 
@@ -437,6 +455,9 @@ impl Worker {
     }
 
     fn forget(&mut self, shards: &[ShardId]) {
+        if let Some(frontiers) = &self.job.frontiers {
+            shards.iter().for_each(|shard| frontiers.gone(*shard));
+        }
         for id in shards {
             self.job.lookup.remove(*id);
             if let Some(mut owned) = self.shards.remove(id) {
@@ -599,9 +620,19 @@ impl ShardOwner for Worker {
             debug!(shard = id, customers = customers.len(), "shard assigned");
             let models = Arc::clone(&self.job.models);
             let mut meters = ShardMeters::new(id, self.job.models.iter().map(Arc::as_ref));
-            let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress);
+            let homes = Homes {
+                here: id,
+                shards: self.job.partitions,
+                partitioner: self.job.partitioner,
+                misrouted: self.job.misrouted,
+            };
+            let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress).among(homes);
             shard.retains_from(retain_from);
             meters.standing(shard.population(), shard.armed());
+            if let Some(frontiers) = &self.job.frontiers {
+                frontiers.reached(id, shard.frontier(), now);
+                shard.bind(frontiers.bound(now));
+            }
             let state = shard.customers().bytes() as u64;
             let shard = SharedShard::new(shard);
             self.job.lookup.add(id, shard.clone());
@@ -691,6 +722,25 @@ impl ShardOwner for Worker {
         self.note_received(origin.shard);
     }
 
+    fn handed_over(&mut self, record: RawRecord<'_>) {
+        let origin = record.origin;
+        let Some(owned) = self.shards.get(&origin.shard) else { return };
+        let handed = record.value.ok_or_else(|| "the record has no value".to_owned()).and_then(handing::decode);
+        let mut shard = owned.shard.lock();
+        let (log_time, body) = match handed {
+            // One shard may be ahead of another: each record has the time of what caused it.
+            Ok(hand_off) if origin.input > self.job.topics.len() => (hand_off.log_time, Body::HandOff(Box::new(hand_off))),
+            Ok(hand_off) => {
+                let log_time = shard.log_time(origin.input, record.timestamp, self.receipt);
+                (log_time, Body::HandOff(Box::new(hand_off)))
+            }
+            Err(reason) => (shard.log_time(origin.input, record.timestamp, self.receipt), unusable(reason, &record)),
+        };
+        shard.receive(origin.input, Buffered { offset: origin.offset, log_time, body });
+        drop(shard);
+        self.note_received(origin.shard);
+    }
+
     fn caught_up(&mut self, shard: ShardId, input: usize, position: i64, at: Timestamp) {
         self.decide();
         self.handle(shard, Input::CaughtUp { input, position, at });
@@ -719,6 +769,7 @@ impl ShardOwner for Worker {
         self.receipt = now;
         self.lossy.tell(now);
         self.release(now);
+        self.keep_pace(now);
         self.kept.retain(|_, kept| now.since(kept.since) < KEPT);
         self.caught_up |= std::mem::take(&mut self.round) < FEW;
         if self.is_commit_due(now) {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::journey::Customer;
-use crate::shard::Position;
+use crate::shard::{HandOff, Position};
 
 /// A log of changes that takes everything; notes from which commit on it is needed.
 #[derive(Default)]
@@ -40,6 +40,7 @@ impl Sink for Changes {
     }
     fn tombstone(&mut self, _: &Identity) {}
     fn announce(&mut self, _: &Identity) {}
+    fn hand_over(&mut self, _: ShardId, _: &HandOff) {}
     fn keep_from(&mut self, _: ShardId, sequence: u64) {
         *self.retain_from.lock().expect("one thread") = sequence;
     }
@@ -90,11 +91,13 @@ fn job(rest: &str) -> Job {
         topics: Arc::from(["in".to_owned()]),
         partitions: 1,
         partitioner: Partitioner::Unknown,
+        misrouted: Misrouted::Apply,
         erase_on: None,
         commit_interval: Span::from_millis(0),
         stale_after: Span::from_secs(300),
         now: Arc::new(|| NOW),
         lookup: Arc::new(Lookup::default()),
+        frontiers: None,
     }
 }
 
@@ -346,6 +349,7 @@ impl Sink for Slow {
     }
     fn tombstone(&mut self, _: &Identity) {}
     fn announce(&mut self, _: &Identity) {}
+    fn hand_over(&mut self, _: ShardId, _: &HandOff) {}
     fn keep_from(&mut self, _: ShardId, _: u64) {}
     fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict {
         let mut now = self.1.lock().expect("one thread");

@@ -9,7 +9,7 @@ fn a_purchase_further_on_in_the_backlog_prevents_the_abandonment() {
     let Some(kafka) = kafka() else { return };
     let shop = Shop::open(kafka, "backlog", &["web", "app"], 1);
     // Nobody reads yet. More than one fetch lies between basket and purchase.
-    let begun = ["same", "other", "none"].map(|customer| shop.does(customer, "cart.added", 0));
+    let begun = ["same", "other", "nobody"].map(|customer| shop.does(customer, "cart.added", 0));
     let filling = "x".repeat(1_000);
     for input in &shop.setup.inputs {
         for number in 0..6_000 {
@@ -30,13 +30,13 @@ fn a_purchase_further_on_in_the_backlog_prevents_the_abandonment() {
     let _service = shop.serve();
     let reader = shop.reader();
     let read = reader.until("what is true", SOON, |read| {
-        tells(read, "none", "abandonment basket")
+        tells(read, "nobody", "abandonment basket")
             && ["same", "other"].iter().all(|who| tells(read, who, "transition bought"))
     });
     for customer in ["same", "other"] {
         assert_eq!(story(&read, customer), ["transition deciding", "completion basket", "transition bought"], "{customer}");
     }
-    let abandoned = outcome(&read, "none", "abandonment", "basket").json();
+    let abandoned = outcome(&read, "nobody", "abandonment", "basket").json();
     let deadline = abandoned["at"].as_str().expect("an instant").parse::<jiff::Timestamp>().expect("an instant");
     assert_eq!(deadline.as_millisecond(), begun[2] + BASKET_QUIET, "however late it was found");
 }

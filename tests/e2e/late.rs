@@ -17,7 +17,7 @@ const LATE: i64 = 240_000;
 const KILLS: usize = 4;
 
 /// What the example in `examples/net-outcomes` says that holds.
-fn net(published: &[Published]) -> Vec<Value> {
+pub(crate) fn net(published: &[Published]) -> Vec<Value> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/net-outcomes/net.py");
     let mut python =
         Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 is there");

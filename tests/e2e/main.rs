@@ -21,6 +21,7 @@ mod killed;
 mod late;
 mod lifecycle;
 mod load;
+mod logins;
 mod memory;
 mod moving;
 mod observability;

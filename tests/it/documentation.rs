@@ -126,6 +126,7 @@ fn the_defaults_are_what_the_page_says() {
                 "create_topics",
                 "replication",
                 "partitioner",
+                "misrouted",
                 "properties",
                 "fields",
                 "erase_on",

@@ -54,7 +54,7 @@ fn said(world: &mut World) -> Vec<String> {
         Action::Forget(who) => Some(format!("forget {}", who.id)),
         Action::Announce(who) => Some(format!("announce {:?} {}", who.kind, who.id)),
         Action::Tombstone(who) => Some(format!("tombstone {}", who.id)),
-        Action::Publish { .. } | Action::DeadLetter { .. } | Action::Commit(_) => None,
+        Action::Publish { .. } | Action::DeadLetter { .. } | Action::HandOver { .. } | Action::Commit(_) => None,
     };
     let said = world.actions.iter().filter_map(words).collect();
     world.actions.clear();
@@ -180,7 +180,7 @@ fn a_deadline_that_passed_while_its_customer_was_erased_is_decided_after_all_whe
 
 #[test]
 fn the_control_topic_takes_its_place_by_time_and_never_holds_anybody_up() {
-    let settings = Settings { control: Control::LastInput, ..settings() };
+    let settings = Settings { control: Control::After(1), ..settings() };
     let mut world = World::new(&[baskets()], settings, 2);
     world.give(0, touchpoint("a", "cart.added", after("0m"), "1"), after("0m"));
     world.quiet_until(0, after("10m"));
@@ -351,6 +351,7 @@ impl Run {
                 Action::Publish { .. }
                 | Action::DeadLetter { .. }
                 | Action::Announce(_)
+                | Action::HandOver { .. }
                 | Action::Tombstone(_)
                 | Action::Commit(_) => {}
             }

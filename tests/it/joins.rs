@@ -18,7 +18,7 @@ use crate::world::{START, World, touchpoint, with_id};
 const PEOPLE: [(&str, &[&str]); 2] = [("c-1", &["a-1", "a-2"]), ("c-2", &["a-3"])];
 
 #[derive(Clone, Debug)]
-struct Step {
+pub(crate) struct Step {
     /// Which of the customers, and which of its names: 0 the customer id, then its anonymous ids.
     who: (u8, u8),
     /// The touchpoint names an anonymous id beside the customer id.
@@ -29,7 +29,7 @@ struct Step {
     session: Option<u8>,
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(crate) fn step() -> impl Strategy<Value = Step> {
     let kinds = ["page.viewed", "product.viewed", "cart.added", "cart.viewed", "cart.emptied", "payment.failed", "login"];
     let kind = prop_oneof![3 => prop::sample::select(kinds.to_vec()), 1 => Just("order.completed"), 1 => Just("cart.added")];
     // No two happen in one millisecond: which of them came first would be told by the order of arrival.
@@ -39,7 +39,7 @@ fn step() -> impl Strategy<Value = Step> {
         .prop_map(|(who, links, kind, gap, cart, session)| Step { who, links, kind, gap, cart, session })
 }
 
-fn story(steps: &[Step]) -> Vec<Entered> {
+pub(crate) fn story(steps: &[Step]) -> Vec<Entered> {
     let mut now = START;
     let made = steps.iter().enumerate().map(|(number, step)| {
         now = now + Span::from_millis(step.gap);

@@ -12,6 +12,7 @@ mod expressions;
 mod files;
 mod golden;
 mod graph;
+mod handing;
 mod http;
 mod init;
 mod joins;

@@ -93,7 +93,7 @@ fn run(case: Case, traced: bool) -> Ran {
         grace: Span::from_millis(weather.grace),
         decisions_per_transaction: weather.decisions_per_transaction,
         state_log: StateLog::Changes,
-        control: Control::LastInput,
+        control: Control::After(weather.inputs),
         ..Settings::default()
     };
     let (workers, first) = (weather.workers, load.arriving.first().map_or(0, |first| first.at));

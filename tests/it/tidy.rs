@@ -16,7 +16,7 @@ const ARROW: &[&[&str]] = &[
     &["scenario"],
     &["wire"],
     &["generate"],
-    &["port", "vitals"],
+    &["port", "vitals", "frontiers"],
     &["lookup"],
     &["metrics"],
     &["worker"],

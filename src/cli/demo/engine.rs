@@ -20,7 +20,7 @@ use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::{Now, Origin, ShardId, Sink, Verdict};
 use crate::runtime::crew::{Crew, Stop, Wrap};
-use crate::shard::{self, Progress, Unusable, Written};
+use crate::shard::{self, HandOff, Misrouted, Progress, Unusable, Written};
 use crate::time::Span;
 use crate::touchpoint::{Identity, Touchpoint};
 use crate::wire::{self, Format, Limits};
@@ -199,12 +199,14 @@ fn job(plan: &Plan, now: &Now) -> Job {
         limits: Limits::default(),
         topics: Arc::from([INPUT.to_owned()]),
         partitions: PARTITIONS,
-        partitioner: Partitioner::Unknown,
+        partitioner: Partitioner::Murmur2,
+        misrouted: Misrouted::HandOn,
         erase_on: None,
         commit_interval: scaled(Span::from_millis(100)),
         stale_after: scaled(Span::from_secs(300)),
         now: Arc::clone(now),
         lookup: Arc::new(Lookup::default()),
+        frontiers: None,
     }
 }
 
@@ -276,6 +278,10 @@ impl Sink for Onlooker {
 
     fn announce(&mut self, who: &Identity) {
         self.sink.announce(who);
+    }
+
+    fn hand_over(&mut self, to: ShardId, hand_off: &HandOff) {
+        self.sink.hand_over(to, hand_off);
     }
 
     fn keep_from(&mut self, shard: ShardId, sequence: u64) {

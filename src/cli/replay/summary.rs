@@ -231,7 +231,18 @@ impl Summary {
     }
 
     fn head(&self) -> String {
-        let Counts { applied, ignored, duplicates, steps, dead_letters: _, erased: _, expired: _ } = self.counts;
+        let Counts {
+            applied,
+            ignored,
+            duplicates,
+            steps,
+            dead_letters: _,
+            erased: _,
+            expired: _,
+            handed_over: _,
+            handed_on: _,
+            unheard: _,
+        } = self.counts;
         let mut head = format!("{applied} touchpoints of {} customers", self.customers);
         if let Some(until) = self.until {
             head += &format!(" until {until}");

@@ -66,7 +66,10 @@ fn find(setting: &Setting, who: &Identity) -> Result<Option<Found>, Failure> {
         Log::Embedded(settings) => {
             let snapshot = embedded::Snapshot::open(settings).map_err(Failure::could_not_run)?;
             let migration = setting.admit(&snapshot.models().map_err(Failure::could_not_run)?, "the store")?;
-            let found = snapshot.customer(who).map_err(Failure::could_not_run)?;
+            let mut found = snapshot.customer(who).map_err(Failure::could_not_run)?;
+            if let Some(into) = found.as_ref().and_then(|(_, customer)| customer.redirected_to()) {
+                found = snapshot.customer(&into).map_err(Failure::could_not_run)?;
+            }
             let progress = |shard: ShardId| snapshot.shards().swap_remove(shard as usize).progress;
             Ok(found.map(|(shard, mut customer)| {
                 migration.iter().for_each(|migration| migration.migrate(&mut customer));
@@ -82,9 +85,13 @@ fn on_kafka(setting: &Setting, log: &KafkaLog, who: &Identity) -> Result<Option<
     let home = log.partitioner.partition(who.id.as_bytes(), group.offline.ledger().partitions);
     for shard in group.offline.shards().filter(|shard| home.is_none_or(|home| home == *shard)) {
         let restored = group.offline.read(shard).map_err(Failure::could_not_run)?.restored;
-        let customer = { restored.customers }.image(who);
-        if let (Some(customer), Some(progress)) = (customer, restored.progress) {
+        let mut customers = restored.customers;
+        if let (Some(customer), Some(progress)) = (customers.image(who), restored.progress) {
             return Ok(Some(Found { shard, progress, customer }));
+        }
+        // An anonymous id may have been joined to a customer of another partition.
+        if let Some(into) = customers.joined_to(who) {
+            return on_kafka(setting, log, &into);
         }
     }
     Ok(None)

@@ -354,6 +354,10 @@ impl ShardOwner for Witness {
         self.record(record);
     }
 
+    fn handed_over(&mut self, record: RawRecord<'_>) {
+        self.record(record);
+    }
+
     fn caught_up(&mut self, shard: ShardId, _input: usize, position: i64, at: Timestamp) {
         let mut seen = self.seen.lock().expect("unpoisoned");
         let seen = seen.get_mut(&shard).expect("assigned");

@@ -73,6 +73,11 @@ impl ShardOwner for Watched {
         self.watch.records.fetch_add(1, Ordering::SeqCst);
     }
 
+    fn handed_over(&mut self, record: RawRecord<'_>) {
+        self.worker.handed_over(record);
+        self.watch.records.fetch_add(1, Ordering::SeqCst);
+    }
+
     fn caught_up(&mut self, shard: ShardId, input: usize, position: i64, at: Timestamp) {
         self.worker.caught_up(shard, input, position, at);
         self.told.insert(shard, at);
@@ -131,11 +136,13 @@ impl Running {
             topics: Arc::new([INPUT.to_owned()]),
             partitions: store.partitions(),
             partitioner: Partitioner::Murmur2,
+            misrouted: shard::Misrouted::Apply,
             erase_on: None,
             commit_interval,
             stale_after: Span::from_days(3_650),
             now: Arc::clone(now),
             lookup: Arc::clone(&lookup),
+            frontiers: None,
         };
         let thread = |worker| {
             let (store, watch, stop, job, now) =

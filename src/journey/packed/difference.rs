@@ -136,7 +136,8 @@ fn is_image(number: u8) -> bool {
     number == window::ANCHOR || number == window::YOUNGER
 }
 
-/// The instant of the last step of a packed customer's window; `None` where there is none.
+/// To when a packed customer's window lasts, without the grace: the instant of its last step, unless an answer is waited for;
+/// `None` where there is none.
 ///
 /// # Errors
 /// Bytes that are no packed customer.
@@ -144,20 +145,14 @@ pub(crate) fn window_of(packed: &[u8]) -> Result<Option<Timestamp>, Damaged> {
     let mut parts = Parts::of(packed)?;
     let mut latest: &[u8] = &[];
     while let Some(part) = parts.next()? {
-        let since = match part.number {
-            RECENT => {
-                latest = part.bytes;
-                continue;
-            }
-            CONTACTS => continue,
-            window::WINDOW => Window::last_of_head(Bytes(part.bytes))?,
-            number if number > window::WINDOW => None,
-            _ => continue,
-        };
-        if let Some(since) = since {
-            return Ok(Some(Timestamp::from_millis(parts.base.wrapping_add(since))));
+        let last = || last_in(latest, parts.base);
+        match part.number {
+            RECENT => latest = part.bytes,
+            CONTACTS => {}
+            window::WINDOW => return Window::lasts_by_head(Bytes(part.bytes), parts.base, last).map(Some),
+            number if number > window::WINDOW => return last().map(Some),
+            _ => {}
         }
-        return last_in(latest, parts.base).map(Some);
     }
     Ok(None)
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::plan::{Next, Plan, Purpose, Reading};
-use super::{Found, Ledger, Restored, Seating, seating};
+use super::{BESIDE, Found, Ledger, Restored, Seating, seating};
 use crate::memory::{Sharing, Waiting};
 use crate::port::{Assignment, Known, ShardId};
 use crate::shard::Progress;
@@ -227,6 +227,8 @@ pub enum Notice {
     OffsetsRecovered(ShardId),
     /// Erasures that were asked for cannot be heard by this shard any more.
     ErasuresGone(ShardId),
+    /// What other shards handed to this one is not there any more.
+    HandedGone(ShardId),
     /// The inputs of a shard are read on from where its state stands.
     ReadOn(ShardId),
 }
@@ -448,11 +450,11 @@ impl Member {
         self.owned.retain(|shard| !going.contains(shard));
         self.strayed.retain(|shard| !going.contains(shard));
         self.paused.retain(|(_, shard)| !going.contains(shard));
-        // The control topic is not subscribed to: the group does not know that its partitions were taken along.
-        let control = self.ledger.inputs.len();
+        // What is read beside the inputs is not subscribed to: the group does not know that its partitions were taken along.
+        let beside = self.ledger.inputs.len()..self.ledger.inputs.len() + BESIDE;
         let unnamed = |partition: &Partition| self.begins.contains_key(partition) && !partitions.contains(partition);
-        let controls = going.iter().map(|shard| (control, *shard)).filter(unnamed);
-        let back: Vec<Partition> = partitions.iter().copied().chain(controls).collect();
+        let besides = beside.flat_map(|topic| going.iter().map(move |shard| (topic, *shard))).filter(unnamed);
+        let back: Vec<Partition> = partitions.iter().copied().chain(besides).collect();
         self.begins.retain(|(_, shard), _| !going.contains(shard));
         if !going.is_empty() {
             let going: Vec<ShardId> = going.into_iter().collect();
@@ -496,7 +498,7 @@ impl Member {
         let total = waiting.iter().map(|(_, waiting)| waiting.bytes).sum();
         let sharing = Sharing { limit: self.terms.waiting_bytes, total, partitions: waiting.len() };
         for (partition, Waiting { records, bytes }) in waiting {
-            // The end of the control topic proves nothing, and nobody waits for it.
+            // The end of what is read beside the inputs proves nothing, and nobody waits for it.
             if *records == 0 && partition.0 < self.ledger.inputs.len() {
                 dry.push(*partition);
             }
@@ -521,7 +523,7 @@ impl Member {
     }
 
     fn partitions_of(&self, shards: &[ShardId]) -> Vec<Partition> {
-        let topics = 0..=self.ledger.inputs.len();
+        let topics = 0..self.ledger.inputs.len() + BESIDE;
         shards.iter().flat_map(|shard| topics.clone().map(move |input| (input, *shard))).collect()
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Answer, Extent, Moment, Notice, Partition, Question, Start};
-use crate::ledger::{Found, Ledger, seating};
+use crate::ledger::{BESIDE, Found, Ledger, seating};
 use crate::port::{Assignment, Known, ShardId};
 use crate::shard::{Customers, Position, Progress};
 use crate::time::Timestamp;
@@ -206,7 +206,7 @@ impl Plan {
             }
             // Somewhere, since it is paused there.
             let nowhere = Position { offset: 0, log_time: Timestamp::MIN };
-            self.at(shard, &vec![nowhere; ledger.inputs.len() + 1]);
+            self.at(shard, &vec![nowhere; ledger.inputs.len() + BESIDE]);
         }
     }
 
@@ -249,7 +249,7 @@ impl Plan {
                 };
                 progress.positions.push(Position { offset, log_time: Timestamp::MIN });
             }
-            // The control topic from its beginning.
+            // What is read beside the inputs from its beginning.
             let progress = ledger.complete(progress);
             self.at(shard, &progress.positions);
             self.ready.push(Assignment {
@@ -273,7 +273,8 @@ impl Plan {
         }
     }
 
-    /// Sees to it that every position lies in what its topic still holds. Missing control records are skipped with a notice.
+    /// Sees to it that every position lies in what its topic still holds. Missing records of the topics beside the inputs are
+    /// skipped with a notice.
     /// Missing input records would be data loss, so the shard is parked (rule 23).
     fn keep_within(&mut self, extents: &BTreeMap<Partition, Extent>, ledger: &Ledger) {
         let (topics, control) = (ledger.topics(), ledger.inputs.len());
@@ -288,11 +289,12 @@ impl Plan {
                 Some(_) | None => continue,
             };
             *position = first;
-            if *input != control {
+            if *input < control {
                 let (topic, remedy) = (&topics[*input], "see docs/kafka.md, \"When the state log does not fit\"");
                 gone.push((*shard, format!("partition {shard} of {topic} goes on at offset {at}, but {why}; {remedy}")));
             } else if at > 0 {
-                self.notices.push(Notice::ErasuresGone(*shard));
+                let gone = if *input == control { Notice::ErasuresGone } else { Notice::HandedGone };
+                self.notices.push(gone(*shard));
             }
         }
         for (shard, reason) in gone {

@@ -24,7 +24,7 @@ fn assigned(shards: &[ShardId]) -> Event {
 }
 
 fn progress(sequence: u64, offset: i64) -> Progress {
-    let positions = vec![Position { offset, log_time: Timestamp::from_millis(offset) }; 3];
+    let positions = vec![Position { offset, log_time: Timestamp::from_millis(offset) }; 4];
     Progress { positions, stream_time: Some(Timestamp::from_millis(9)), sequence }
 }
 
@@ -36,7 +36,7 @@ fn ours(progress: &Progress) -> Found {
 
 /// Nothing is committed, or somebody has set the inputs' offsets.
 fn foreign(offset: Option<i64>) -> Found {
-    Found { offsets: vec![(offset, None); 2] }.with_control(None, None)
+    Found { offsets: vec![(offset, None); 2] }.with_beside(None, None).with_beside(None, None)
 }
 
 fn committed(found: impl IntoIterator<Item = (ShardId, Found)>) -> Event {
@@ -49,7 +49,7 @@ fn state_log_ends<const N: usize>(ends: [(ShardId, i64); N]) -> Event {
 
 /// What all partitions of these shards hold.
 fn extents(shards: &[ShardId], first: i64, end: i64) -> Event {
-    let all = shards.iter().flat_map(|shard| (0..=CONTROL).map(move |input| (input, *shard)));
+    let all = shards.iter().flat_map(|shard| (0..=CONTROL + 1).map(move |input| (input, *shard)));
     Event::Answer(Answer::Extents(all.map(|partition| (partition, Extent { first, end: Some(end) })).collect()))
 }
 
@@ -98,16 +98,19 @@ fn a_shard_that_comes_is_taken_aside_until_its_state_has_been_read() {
     assert_eq!(
         told(&mut member, extents(&[3], 0, 9)),
         [
-            "Take({(0, 3): 5, (1, 3): 5, (2, 3): 5})",
-            "Resume([(0, 3), (1, 3), (2, 3)])",
-            "Pause([(0, 3), (1, 3), (2, 3)])",
+            "Take({(0, 3): 5, (1, 3): 5, (2, 3): 5, (3, 3): 5})",
+            "Resume([(0, 3), (1, 3), (2, 3), (3, 3)])",
+            "Pause([(0, 3), (1, 3), (2, 3), (3, 3)])",
             "Say(Assigned { shards: 1, ready: 0 })",
             "Assign",
             "Await([3])",
             "Restore([3])",
         ]
     );
-    assert_eq!(told(&mut member, Event::Restored(3, read(7, 5))), ["Assign 3@7", "Resume([(0, 3), (1, 3), (2, 3)])"]);
+    assert_eq!(
+        told(&mut member, Event::Restored(3, read(7, 5))),
+        ["Assign 3@7", "Resume([(0, 3), (1, 3), (2, 3), (3, 3)])"]
+    );
     assert!(member.takes(3));
     // Nobody waits for it any more.
     assert!(told(&mut member, Event::Restored(3, read(7, 5))).is_empty());
@@ -162,7 +165,7 @@ fn a_fresh_shard_begins_where_somebody_set_it_or_where_start_says() {
         }
         assert_eq!(asks, ["Extents([1])"]);
         let asks = told(&mut member, extents(&[1], 0, 9));
-        assert_eq!(asks[0], format!("Take({{(0, 1): {begins}, (1, 1): {begins}, (2, 1): 0}})"));
+        assert_eq!(asks[0], format!("Take({{(0, 1): {begins}, (1, 1): {begins}, (2, 1): 0, (3, 1): 0}})"));
         assert!(asks.contains(&"Assign 1@0".to_owned()), "{asks:?}");
     }
 }
@@ -188,13 +191,14 @@ fn without_offsets_a_shard_is_brought_to_where_its_state_stands() {
     // Nobody can say whether its log holds anything: it is read beside the others.
     assert_eq!(told(&mut member, state_log_ends([])), ["Extents([2])"]);
     let asks = told(&mut member, extents(&[2], 0, 9));
-    assert!(asks.contains(&"Take({(0, 2): 0, (1, 2): 0, (2, 2): 0})".to_owned()), "{asks:?}");
+    assert!(asks.contains(&"Take({(0, 2): 0, (1, 2): 0, (2, 2): 0, (3, 2): 0})".to_owned()), "{asks:?}");
     assert!(asks.contains(&"Restore([2])".to_owned()), "{asks:?}");
     let asks = told(&mut member, Event::Restored(2, read(7, 5)));
     assert_eq!(asks, ["Say(OffsetsRecovered(2))", "Extents([2])"]);
     let asks = told(&mut member, extents(&[2], 0, 9));
-    assert_eq!(asks[..4], ["Say(ReadOn(2))", "Seek((0, 2), 5)", "Seek((1, 2), 5)", "Seek((2, 2), 5)"]);
-    assert_eq!(asks[4..], ["Assign 2@7", "Resume([(0, 2), (1, 2), (2, 2)])"]);
+    let sought: Vec<String> = (0..4).map(|input| format!("Seek(({input}, 2), 5)")).collect();
+    assert_eq!(asks[..5], [vec!["Say(ReadOn(2))".to_owned()], sought].concat());
+    assert_eq!(asks[5..], ["Assign 2@7", "Resume([(0, 2), (1, 2), (2, 2), (3, 2)])"]);
 }
 
 /// The drift that the second writing of this had: there such a shard was parked.
@@ -210,8 +214,9 @@ fn a_shard_whose_log_holds_only_what_was_undone_begins_afresh() {
     let asks = told(&mut member, Event::Answer(Answer::Offsets([((0, 2), 1), ((1, 2), 2)].into())));
     assert_eq!(asks, ["Extents([2])"]);
     let asks = told(&mut member, extents(&[2], 0, 9));
-    assert_eq!(asks[..4], ["Say(ReadOn(2))", "Seek((0, 2), 1)", "Seek((1, 2), 2)", "Seek((2, 2), 0)"]);
-    assert_eq!(asks[4], "Assign 2@0");
+    let sought = ["Seek((0, 2), 1)", "Seek((1, 2), 2)", "Seek((2, 2), 0)", "Seek((3, 2), 0)"];
+    assert_eq!(asks[..5], [&["Say(ReadOn(2))"][..], &sought].concat());
+    assert_eq!(asks[5], "Assign 2@0");
 }
 
 #[test]
@@ -238,6 +243,7 @@ fn what_is_gone_of_an_input_parks_its_shard_and_of_the_control_topic_is_said() {
         (0, Extent { first: 6, end: Some(9) }, "Park(0, \"partition 0 of web goes on at offset 5, but begins at offset 6"),
         (0, Extent { first: 0, end: Some(4) }, "Park(0, \"partition 0 of web goes on at offset 5, but ends at offset 4"),
         (6, Extent { first: 5, end: None }, "Say(ErasuresGone(0))"),
+        (6, Extent { first: 5, end: None }, "Say(HandedGone(0))"),
     ] {
         let mut member = member(Protocol::Classic, Start::Latest);
         told(&mut member, assigned(&[0, 1]));
@@ -247,6 +253,7 @@ fn what_is_gone_of_an_input_parks_its_shard_and_of_the_control_topic_is_said() {
             ((0, 0), Extent { first: 0, end: Some(9) }),
             ((1, 0), input),
             ((CONTROL, 0), Extent { first: control, end: None }),
+            ((CONTROL + 1, 0), Extent { first: control, end: None }),
         ];
         let asks = told(&mut member, Event::Answer(Answer::Extents(known.into())));
         assert!(asks.iter().any(|ask| ask.starts_with(words)), "{words}: {asks:?}");
@@ -278,7 +285,7 @@ fn what_goes_is_committed_for_and_given_back_with_its_control_topic_and_what_sta
         told(&mut member, extents(&[1], 0, 9));
         assert_eq!(
             told(&mut member, event),
-            ["StopRestoring", "Restore([1])", "Say(Revoked([0]))", word, "GiveBack([(0, 0), (1, 0), (2, 0)])"]
+            ["StopRestoring", "Restore([1])", "Say(Revoked([0]))", word, "GiveBack([(0, 0), (1, 0), (2, 0), (3, 0)])"]
         );
         assert!(!member.takes(0));
     }
@@ -351,7 +358,7 @@ fn what_has_too_much_is_paused_until_half_of_it_is_gone_and_what_is_dry_is_watch
         let waiting = |records| Waiting { records, bytes: 0 };
         assert_eq!(told(&mut member, buffered(counts.map(waiting))), *asks);
     }
-    assert_eq!(told(&mut member, Event::Parked(vec![0])), ["Pause([(0, 0), (1, 0), (2, 0)])"]);
+    assert_eq!(told(&mut member, Event::Parked(vec![0])), ["Pause([(0, 0), (1, 0), (2, 0), (3, 0)])"]);
     assert!(!member.takes(0));
 }
 
@@ -383,7 +390,7 @@ fn a_shard_whose_client_refuses_a_batch_is_committed_and_parked() {
     let mut member = member(Protocol::Classic, Start::Latest);
     running(&mut member, 0);
     let asks = told(&mut member, Event::Refused((1, 0), "too large".to_owned()));
-    assert_eq!(asks, ["Revoke([0])", "Park(0, \"too large\")", "Pause([(0, 0), (1, 0), (2, 0)])"]);
+    assert_eq!(asks, ["Revoke([0])", "Park(0, \"too large\")", "Pause([(0, 0), (1, 0), (2, 0), (3, 0)])"]);
     assert!(!member.takes(0));
     // Told once: what comes again is of nobody.
     assert_eq!(told(&mut member, Event::Refused((1, 0), "too large".to_owned())), Vec::<String>::new());

@@ -29,7 +29,8 @@ fn a_shard_whose_input_nobody_leads_waits_alone_and_goes_on_when_somebody_does()
         model: model("quick.yaml"),
         start: "earliest",
         commit_interval: "100ms",
-        extra: vec![format!("replication: {BROKERS}")],
+        // Everybody stays where the test puts them.
+        extra: vec![format!("replication: {BROKERS}"), "misrouted: apply".to_owned()],
         arguments: Vec::new(),
     };
     let mut service = Service::start(&setup);

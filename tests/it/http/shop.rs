@@ -105,11 +105,13 @@ impl Shop {
             topics: vec!["touchpoints".to_owned()].into(),
             partitions: settings.partitions,
             partitioner: Partitioner::Unknown,
+            misrouted: sillage::shard::Misrouted::Apply,
             erase_on: None,
             commit_interval: Span::from_millis(20),
             stale_after: Span::from_days(1),
             now: Arc::clone(&now),
             lookup: Arc::clone(&lookup),
+            frontiers: None,
         };
         let stop = Stop::default();
         let crew = Crew::on_store(&store, 2, &job, &stop, &crew::bare()).expect("workers");

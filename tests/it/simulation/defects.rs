@@ -3,7 +3,7 @@
 
 use sillage::journey::{Outcome, What};
 use sillage::port::{Origin, ShardId, Sink, Verdict};
-use sillage::shard::{Progress, Unusable, Written};
+use sillage::shard::{HandOff, Progress, Unusable, Written};
 use sillage::touchpoint::Identity;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +127,10 @@ impl<S: Sink> Sink for Careless<S> {
 
     fn announce(&mut self, who: &Identity) {
         self.sink.announce(who);
+    }
+
+    fn hand_over(&mut self, to: ShardId, hand_off: &HandOff) {
+        self.sink.hand_over(to, hand_off);
     }
 
     fn remember(&mut self, shard: ShardId, written: Written<'_>) -> usize {

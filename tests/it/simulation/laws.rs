@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use sillage::journey::{Customer, What};
-use sillage::ledger::{Ledger, OffsetMetadata};
+use sillage::ledger::{BESIDE, Ledger, OffsetMetadata};
 use sillage::lookup::Lookup;
 use sillage::model::Model;
 use sillage::shard::{Action, Body, Buffered, Control, Customers, Input, Position, Progress, Settings, Shard, Unusable};
@@ -77,8 +77,8 @@ impl Laws {
             Truth {
                 sequence: 0,
                 attempt: String::new(),
-                positions: vec![0; weather.inputs + 1],
-                log_times: vec![i64::MIN; weather.inputs + 1],
+                positions: vec![0; weather.inputs + BESIDE],
+                log_times: vec![i64::MIN; weather.inputs + BESIDE],
                 stream_time: None,
                 latest: None,
                 fold: Shard::new(Arc::clone(models), settings.clone(), Customers::default(), progress),
@@ -454,8 +454,12 @@ impl Truth {
                 Action::DeadLetter { record, .. } => {
                     expected.push((ledger.topic("dead-letters"), record.key, record.value));
                 }
-                Action::Remember(_) | Action::Forget(_) | Action::Announce(_) | Action::Tombstone(_) | Action::Commit(_) => {
-                }
+                Action::Remember(_)
+                | Action::Forget(_)
+                | Action::Announce(_)
+                | Action::HandOver { .. }
+                | Action::Tombstone(_)
+                | Action::Commit(_) => {}
             }
         }
         if expected.iter().ne(written) {

@@ -14,7 +14,7 @@ use sillage::lookup::Lookup;
 use sillage::memory::Waiting;
 use sillage::partitioner::Partitioner;
 use sillage::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner as _, Stamped};
-use sillage::shard::{Progress, Settings};
+use sillage::shard::{Misrouted, Progress, Settings};
 use sillage::time::{Span, Timestamp};
 use sillage::wire::{Format, Limits};
 use sillage::worker::{Job, Worker};
@@ -72,10 +72,12 @@ impl Process {
             topics: sim.ledger.inputs.as_slice().into(),
             partitions: sim.weather.shards,
             partitioner: Partitioner::Unknown,
+            misrouted: Misrouted::Apply,
             commit_interval: Span::from_millis(100),
             stale_after: Span::from_days(1),
             now: Arc::clone(&now),
             lookup: Arc::clone(&lookup),
+            frontiers: None,
         };
         let followed = restores::follow(sim, id)?;
         let mut transactions = SimTransactions::new(Arc::clone(sim), id, number);
@@ -298,8 +300,10 @@ impl Process {
         if let Question::Committed(shards) = &question {
             let mut found = BTreeMap::new();
             for (shard, mut offsets) in self.sim.committed(self.id, shards)? {
-                let (offset, mark) = offsets.pop().unwrap_or_default();
-                found.insert(shard, sillage::ledger::Found { offsets }.with_control(offset, mark));
+                let beside = offsets.split_off(self.sim.weather.inputs);
+                let of_inputs = sillage::ledger::Found { offsets };
+                let whole = beside.into_iter().fold(of_inputs, |found, (offset, mark)| found.with_beside(offset, mark));
+                found.insert(shard, whole);
             }
             let kept = |shard: &ShardId| {
                 let kept = self.worker.kept(*shard)?;
@@ -342,7 +346,7 @@ impl Process {
                 Answer::StartCommitted
             }
             Question::Extents(shards) => {
-                let topics = 0..=sim.weather.inputs;
+                let topics = 0..sim.weather.inputs + sillage::ledger::BESIDE;
                 let all = shards.iter().flat_map(|shard| topics.clone().map(move |input| (input, *shard)));
                 let extent = |partition: Partition| {
                     let log = state.brokers.log(partition);
@@ -484,10 +488,10 @@ impl Process {
             key: record.key.as_deref(),
             value: by_arrival.as_deref().or(record.value.as_deref()),
         };
-        if place.0 < self.sim.weather.inputs {
-            self.worker.record(record);
-        } else {
-            self.worker.control(record);
+        match place.0.checked_sub(self.sim.weather.inputs) {
+            None => self.worker.record(record),
+            Some(0) => self.worker.control(record),
+            Some(_) => self.worker.handed_over(record),
         }
         true
     }
@@ -517,7 +521,7 @@ impl Process {
 
     /// What waits for its turn, of each partition of the shards that are owned.
     fn waiting(&self) -> Vec<(Partition, Waiting)> {
-        let topics = 0..=self.sim.weather.inputs;
+        let topics = 0..self.sim.weather.inputs + sillage::ledger::BESIDE;
         let owned = self.member.owned().iter();
         let partitions = owned.flat_map(|shard| topics.clone().map(move |input| (input, *shard)));
         partitions.map(|(input, shard)| ((input, shard), self.worker.buffered(shard, input))).collect()

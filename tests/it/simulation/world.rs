@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sillage::ledger::{Ledger, OffsetMetadata};
+use sillage::ledger::{BESIDE, Ledger, OffsetMetadata};
 use sillage::model::Model;
 use sillage::port::{Now, ShardId};
 use sillage::shard::Settings;
@@ -33,7 +33,7 @@ const PATIENCE: Millis = 30_000;
 
 pub(super) type ProcessId = usize;
 
-/// Committed offsets by input, the control topic last, and what stands beside them.
+/// Committed offsets by input, those of what is read beside them last, and what stands there as metadata.
 pub(super) type Offsets = Vec<(Option<i64>, Option<OffsetMetadata>)>;
 
 /// What comes at its time.
@@ -131,7 +131,7 @@ impl Sim {
         traced: bool,
     ) -> Arc<Self> {
         let mut brokers = Brokers::default();
-        // The control topic comes after the inputs, in the order of the positions.
+        // What is read beside the inputs comes after them, in the order of the positions.
         ledger.topics().into_iter().for_each(|topic| brokers.create(topic, weather.shards));
         brokers.create(ledger.topic("state"), weather.shards);
         for output in [
@@ -278,7 +278,7 @@ impl Sim {
                 let mark = committed.and_then(|committed| OffsetMetadata::parse(&committed.metadata));
                 Ok((committed.map(|committed| committed.offset), mark))
             };
-            Ok((*shard, (0..=self.weather.inputs).map(one).collect::<Result<Offsets, Refusal>>()?))
+            Ok((*shard, (0..self.weather.inputs + BESIDE).map(one).collect::<Result<Offsets, Refusal>>()?))
         };
         shards.iter().map(of).collect()
     }

@@ -1,0 +1,186 @@
+//! Baskets that somebody anonymous fills and a customer buys who has logged in between, on a topic of six partitions: nearly
+//! always the two live in different ones (rule 19).
+//!
+//! `LOGINS` asks for more of them than CI runs.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::harness::clients::{Published, Record};
+use crate::harness::service::Service;
+use crate::harness::{kafka, model, now_millis, wait};
+use crate::late::net;
+use crate::shop::{BASKET_QUIET, SOON, Shop};
+
+/// So many customers log in between two kills.
+const BETWEEN: usize = 150;
+const PARTITIONS: i32 = 6;
+/// The last of them does nothing but fill a basket and log in.
+const KINDS: usize = 5;
+
+fn logins() -> usize {
+    std::env::var("LOGINS").ok().and_then(|count| count.parse().ok()).unwrap_or(600)
+}
+
+struct Customer(usize);
+
+impl Customer {
+    fn id(&self) -> String {
+        format!("c-{}", self.0)
+    }
+
+    fn device(&self) -> String {
+        format!("d-{}", self.0)
+    }
+
+    fn buys(&self) -> bool {
+        self.0 % KINDS != KINDS - 1
+    }
+
+    /// What it does, and when: a basket is filled, the customer logs in and buys.
+    fn acts(&self, began: i64) -> Vec<Value> {
+        let (customer, device) = (Some(self.id()), Some(self.device()));
+        let act = |after: i64, kind: &str, customer: Option<&String>, device: Option<&String>| {
+            json!({
+                "event_id": format!("{}-{after}", self.0),
+                "occurred_at": began + after,
+                "type": kind,
+                "customer_id": customer,
+                "anonymous_id": device,
+                "properties": {"cart_id": format!("cart-{}", self.0), "value": 20, "currency": "EUR"},
+            })
+        };
+        let mut acts = vec![
+            act(0, "product.viewed", None, device.as_ref()),
+            act(100, "cart.added", None, device.as_ref()),
+            act(900, "login", customer.as_ref(), device.as_ref()),
+        ];
+        if self.buys() {
+            // By half of them without the device.
+            let device = device.as_ref().filter(|_| self.0.is_multiple_of(2));
+            acts.push(act(1_400, "order.completed", customer.as_ref(), device));
+        }
+        acts
+    }
+
+    /// By what the producer keys it: the identity, the device, or nothing useful.
+    fn key(&self, act: &Value, number: usize) -> (String, Option<i32>) {
+        let text = |name: &str| act[name].as_str().map(ToOwned::to_owned);
+        let by_identity = text("customer_id").or(text("anonymous_id")).unwrap_or_default();
+        match self.0 % 3 {
+            0 => (by_identity, None),
+            1 => (text("anonymous_id").unwrap_or(by_identity), None),
+            _ => (by_identity, Some((self.0 + number) as i32 % PARTITIONS)),
+        }
+    }
+}
+
+#[test]
+fn a_basket_begun_before_the_login_and_bought_after_it_is_never_left() {
+    let Some(kafka) = kafka() else { return };
+    let shop = Shop::open(kafka, "logins", &["web"], PARTITIONS);
+    let mut service = shop.serve();
+    let reader = shop.reader();
+    let count = logins();
+    for number in 0..count {
+        let customer = Customer(number);
+        let began = now_millis() - 2_000;
+        for (place, act) in customer.acts(began).iter().enumerate() {
+            let (key, partition) = customer.key(act, place);
+            shop.writer.send(Record {
+                topic: &shop.setup.inputs[0],
+                key: &key,
+                value: act.to_string().as_bytes(),
+                partition,
+            });
+        }
+        if number % BETWEEN == BETWEEN / 2 && count < 10_000 {
+            shop.writer.flush();
+            service.kill();
+            service = shop.serve();
+        }
+    }
+    shop.writer.flush();
+    until_decided(&service);
+    wait::until("all is applied", SOON, || (service.metric("sillage_lag_records") == 0.0).then_some(()));
+    assert_eq!(service.terminate().status.code(), Some(0));
+    let read = reader.to_the_end();
+    check(count, &read);
+}
+
+/// Waits until stream time has passed every deadline of those who have bought nothing.
+fn until_decided(service: &Service) {
+    let end = now_millis() + BASKET_QUIET + 1_000;
+    wait::until_true("stream time to pass the last deadline", SOON * 4, || {
+        let behind = service.metric("sillage_stream_time_behind_seconds");
+        now_millis() - (behind * 1e3) as i64 > end
+    });
+}
+
+/// Each customer has joined the device once, and has bought the basket, or left it where nothing was bought; of the device alone
+/// nothing is left.
+fn check(count: usize, read: &[Published]) {
+    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for outcome in net(read) {
+        let who = outcome["customer_id"].as_str().or(outcome["anonymous_id"].as_str()).expect("somebody").to_owned();
+        let about = outcome["subject"]["episode"].as_str().unwrap_or_default();
+        if outcome["kind"] == "merge" || about == "basket" {
+            told.entry(who).or_default().push(format!("{} {about}", outcome["kind"].as_str().expect("a kind")));
+        }
+    }
+    for number in 0..count {
+        let customer = Customer(number);
+        let expected = if customer.buys() { ["merge ", "completion basket"] } else { ["merge ", "abandonment basket"] };
+        let found = told.get(&customer.id()).map(|told| {
+            let mut told = told.clone();
+            told.sort_by_key(|line| !line.starts_with("merge"));
+            told
+        });
+        assert_eq!(found, Some(expected.map(ToOwned::to_owned).to_vec()), "{}", customer.id());
+        assert_eq!(told.get(&customer.device()), None, "{}", customer.device());
+    }
+}
+
+/// The same on the embedded log, with a kill.
+#[test]
+fn customers_who_log_in_join_their_devices_over_the_partitions_of_the_embedded_log() {
+    const EACH: usize = 50;
+    let folder = tempfile::Builder::new().prefix("sillage-e2e-logins-").tempdir().expect("a temporary directory");
+    let start = || {
+        let mut service = Service::start_embedded_with(folder.path(), &model("quick.yaml"), 4);
+        service.wait_until_ready(SOON);
+        service
+    };
+    let mut service = start();
+    let count = logins();
+    for first in (0..count).step_by(EACH) {
+        let began = now_millis() - 2_000;
+        let acts = (first..count.min(first + EACH)).flat_map(|number| Customer(number).acts(began));
+        let lines: String = acts.map(|act| format!("{act}\n")).collect();
+        let url = format!("http://{}/v1/touchpoints", service.address().expect("it runs"));
+        ureq::post(&url).content_type("application/x-ndjson").send(lines.as_bytes()).expect("touchpoints are taken");
+        if first == count / 2 / EACH * EACH {
+            service.kill();
+            service = start();
+        }
+    }
+    until_decided(&service);
+    let mut read: Vec<Published> = Vec::new();
+    loop {
+        let before = read.len();
+        let url = format!("http://{}/v1/outcomes?after={before}&limit=10000", service.address().expect("it runs"));
+        let mut answer = ureq::get(&url).call().expect("an answer");
+        let text = answer.body_mut().with_config().limit(1 << 30).read_to_string().expect("text");
+        for line in text.lines() {
+            let mut line: Value = serde_json::from_str(line).expect("a line is JSON");
+            let (topic, value) = (line["topic"].to_string(), line["outcome"].take().to_string().into_bytes());
+            read.push(Published { topic, timestamp: 0, key: None, headers: BTreeMap::new(), value: Some(value) });
+        }
+        if read.len() == before {
+            break;
+        }
+    }
+    assert_eq!(service.terminate().status.code(), Some(0));
+    check(count, &read);
+}

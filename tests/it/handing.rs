@@ -1,0 +1,328 @@
+//! Customers who live in several shards (rule 19): whatever their number and the key of the inputs, everybody's story is that of
+//! one shard.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use sillage::frontiers::Frontiers;
+use sillage::journey::{Customer, Outcome};
+use sillage::model::Model;
+use sillage::partitioner::Partitioner;
+use sillage::shard::{
+    Action, Body, Buffered, Control, Customers, HandOff, Homes, Input, Misrouted, Progress, Settings, Shard, ShardId,
+};
+use sillage::time::{Span, Timestamp};
+use sillage::touchpoint::{Identity, Touchpoint};
+use sillage::wire::handing;
+
+use crate::any_order::{GRACE, delayed, delays, net, settings, unnumbered};
+use crate::joins::{step, story};
+use crate::laws::{Entered, Fate, baskets, cases, decide_with, five_stages};
+use crate::world::{NOWHERE, START, touchpoint, with_id};
+
+/// What the producers choose the partition by.
+#[derive(Clone, Copy, Debug)]
+enum Keyed {
+    /// The customer id, or else the anonymous id.
+    ByIdentity,
+    /// The anonymous id where there is one.
+    ByDevice,
+    /// Nothing useful.
+    AtRandom,
+}
+
+/// Shards that hand customers to each other.
+struct Town {
+    shards: Vec<Shard>,
+    /// By shard: the next offset of its input, and of what others hand to it.
+    offsets: Vec<[i64; 2]>,
+    /// What is on its way: to which shard, as bytes.
+    mail: Vec<(ShardId, Vec<u8>)>,
+    /// Log time of the oldest on its way.
+    oldest: Option<Timestamp>,
+    outcomes: Vec<Outcome>,
+    /// By shard: what its open transaction holds.
+    open: Vec<Vec<Action>>,
+    /// Whether the next transaction is undone.
+    undoes: std::iter::Cycle<std::vec::IntoIter<bool>>,
+    clock: Timestamp,
+}
+
+impl Town {
+    fn new(models: &[Arc<Model>], settings: &Settings, shards: u32, undoes: Vec<bool>) -> Town {
+        let settings = Settings { control: Control::After(1), ..settings.clone() };
+        let start = Progress { positions: vec![NOWHERE; 2], ..Progress::default() };
+        let shard = |here| {
+            let homes = Homes { here, shards, partitioner: Partitioner::Murmur2, misrouted: Misrouted::HandOn };
+            Shard::new(models.into(), settings.clone(), Customers::default(), start.clone()).among(homes)
+        };
+        Town {
+            shards: (0..shards).map(shard).collect(),
+            offsets: vec![[0; 2]; shards as usize],
+            mail: Vec::new(),
+            oldest: None,
+            outcomes: Vec::new(),
+            open: (0..shards).map(|_| Vec::new()).collect(),
+            undoes: undoes.into_iter().cycle(),
+            clock: START,
+        }
+    }
+
+    fn tell(&mut self, shard: usize, input: Input) {
+        self.shards[shard].handle(input, &mut self.open[shard]);
+    }
+
+    /// Ends everybody's transaction: some are undone before one goes through.
+    fn settle(&mut self) {
+        for shard in 0..self.shards.len() {
+            if self.undoes.next().unwrap_or(false) {
+                self.open[shard].clear();
+                self.tell(shard, Input::Aborted);
+            }
+            self.tell(shard, Input::Prepare);
+            let decided = std::mem::take(&mut self.open[shard]);
+            self.tell(shard, Input::Committed);
+            self.publish(decided);
+        }
+    }
+
+    fn publish(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Publish { outcome, .. } => self.outcomes.push(*outcome),
+                Action::HandOver { to, hand_off } => {
+                    self.oldest = Some(self.oldest.map_or(hand_off.log_time, |oldest| oldest.min(hand_off.log_time)));
+                    self.mail.push((to, handing::encode(&hand_off)));
+                }
+                other => assert!(other.outcome().is_none()),
+            }
+        }
+    }
+
+    fn give(&mut self, shard: usize, input: usize, log_time: Timestamp, body: Body) {
+        let offset = self.offsets[shard][input];
+        self.offsets[shard][input] += 1;
+        self.tell(shard, Input::Record { input, record: Buffered { offset, log_time, body } });
+    }
+
+    /// Every shard hears that nothing more comes before this instant.
+    fn quiet_until(&mut self, at: Timestamp) {
+        for shard in 0..self.shards.len() {
+            let position = self.offsets[shard][0];
+            self.tell(shard, Input::CaughtUp { input: 0, position, at });
+        }
+    }
+
+    /// Everything on its way arrives, and what comes of it.
+    fn deliver(&mut self) {
+        self.settle();
+        while !self.mail.is_empty() {
+            for (to, bytes) in std::mem::take(&mut self.mail) {
+                let hand_off: HandOff = handing::decode(&bytes).expect("what was written");
+                self.give(to as usize, 1, hand_off.log_time, Body::HandOff(Box::new(hand_off)));
+            }
+            self.settle();
+        }
+        self.oldest = None;
+    }
+
+    /// Time passes, and what is on its way arrives after so long.
+    fn pass(&mut self, until: Timestamp, wait: Span) {
+        self.settle();
+        while let Some(oldest) = self.oldest.filter(|oldest| *oldest + wait < until) {
+            self.clock = self.clock.max(oldest + wait);
+            self.quiet_until(self.clock);
+            self.deliver();
+            // What is handed over at this very instant is applied when time goes on.
+            self.clock = self.clock + Span::from_millis(1);
+            self.quiet_until(self.clock);
+            self.settle();
+        }
+        self.clock = self.clock.max(until);
+        self.quiet_until(self.clock);
+        self.settle();
+    }
+
+    fn customers(&mut self) -> Vec<Customer> {
+        let mut all: Vec<Customer> =
+            self.shards.iter_mut().flat_map(|shard| shard.customers().all().into_iter().collect::<Vec<_>>()).collect();
+        all.sort_by(|one, other| one.identity.cmp(&other.identity));
+        all
+    }
+}
+
+/// Where the producer puts it.
+fn partition(touchpoint: &Touchpoint, keyed: Keyed, number: usize, shards: u32) -> usize {
+    let key = match (keyed, &touchpoint.linked) {
+        (Keyed::ByDevice, Some(device)) => device.as_bytes(),
+        (Keyed::ByIdentity | Keyed::ByDevice, _) => touchpoint.identity.id.as_bytes(),
+        (Keyed::AtRandom, _) => return (number * 7 + number / 3) % shards as usize,
+    };
+    Partitioner::Murmur2.partition(key, shards).expect("it is known") as usize
+}
+
+/// What holds at last, and everybody's state but for where anonymous ids lead.
+fn whole(
+    models: &[Arc<Model>],
+    comes: &[Entered],
+    end: Timestamp,
+    (shards, keyed, hasty, undoes): (u32, Keyed, &[bool], Vec<bool>),
+) -> (Vec<Outcome>, Vec<Customer>) {
+    let mut town = Town::new(models, &settings(usize::MAX), shards, undoes);
+    for ((number, (touchpoint, log_time)), hasty) in comes.iter().enumerate().zip(hasty.iter().cycle()) {
+        let wait = if *hasty { Span::from_millis(1) } else { Span::from_millis(GRACE.as_millis() / 4) };
+        town.pass(*log_time, wait);
+        let to = partition(touchpoint, keyed, number, shards);
+        town.give(to, 0, *log_time, Body::Touchpoint(Box::new(touchpoint.clone())));
+    }
+    town.pass(end, Span::from_millis(1));
+    assert!(town.mail.is_empty(), "nothing is handed over where nothing comes");
+    (net(&town.outcomes), unnumbered(town.customers()))
+}
+
+/// `HANDING_CASES` asks for more than CI runs.
+fn cases_wanted() -> u32 {
+    std::env::var("HANDING_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(300)
+}
+
+proptest! {
+    #![proptest_config(cases(cases_wanted()))]
+
+    #[test]
+    fn the_number_of_shards_and_the_key_of_the_inputs_change_nobodys_story(
+        steps in prop::collection::vec(step(), 1..30),
+        delays in delays(),
+        shards in prop::sample::select(vec![1_u32, 2, 7, 64]),
+        keyed in prop::sample::select(vec![Keyed::ByIdentity, Keyed::ByDevice, Keyed::AtRandom]),
+        hasty in prop::collection::vec(any::<bool>(), 1..10),
+        undoes in prop::collection::vec(any::<bool>(), 1..10),
+    ) {
+        // Half of the grace is for the way between the shards.
+        let delays: Vec<i64> = delays.iter().map(|delay| delay / 2).collect();
+        let comes = delayed(&story(&steps), &delays);
+        let end = comes.last().map_or(START, |(_, at)| *at) + Span::from_days(2);
+        let models = [baskets(), five_stages()];
+        let (outcomes, mut alone) = decide_with(settings(usize::MAX), &models, &comes, &[Fate::Nothing]);
+        alone.quiet_until(0, end);
+        let expected = net(&[outcomes, alone.take_outcomes()].concat());
+        let (holds, state) = whole(&models, &comes, end, (shards, keyed, &hasty, undoes));
+        prop_assert_eq!(holds, expected);
+        prop_assert_eq!(state, unnumbered(alone.customers()));
+    }
+}
+
+/// Somebody fills a basket, logs in ten minutes later and buys after ten more. One of the two partitions is three hours ahead of
+/// the other, as in a backlog, or where one worker was away.
+#[test]
+fn a_bought_basket_is_not_abandoned_at_last_however_far_the_shards_are_apart() {
+    let models = [baskets(), five_stages()];
+    let at = |minutes: i64| START + Span::from_secs(60 * minutes);
+    let home = |id: &str| Partitioner::Murmur2.partition(id.as_bytes(), 2).expect("it is known") as usize;
+    let device = (0..).map(|number| format!("a-{number}")).find(|id| home(id) == 0).expect("one of them");
+    let customer = (0..).map(|number| format!("c-{number}")).find(|id| home(id) == 1).expect("one of them");
+    let mut basket = with_id(touchpoint("", "cart.added", at(0), "basket"), "cart_id", "A");
+    basket.identity = Identity::anonymous(device.as_str());
+    let login = Touchpoint { linked: Some(device.as_str().into()), ..touchpoint(&customer, "login", at(10), "login") };
+    let order = with_id(touchpoint(&customer, "order.completed", at(20), "order"), "cart_id", "A");
+    let day = at(60 * 24);
+    for first in [0, 1] {
+        let mut town = Town::new(&models, &settings(usize::MAX), 2, vec![false]);
+        let story = [vec![&basket], vec![&login, &order]];
+        // Everything that the one has to do is done before the other begins.
+        for shard in [first, 1 - first] {
+            for touchpoint in &story[shard] {
+                town.give(shard, 0, touchpoint.event_time, Body::Touchpoint(Box::new((*touchpoint).clone())));
+            }
+            town.tell(shard, Input::CaughtUp { input: 0, position: town.offsets[shard][0], at: at(180) });
+        }
+        for _ in 0..4 {
+            town.deliver();
+            town.quiet_until(at(181));
+        }
+        town.quiet_until(day);
+        town.settle();
+        assert!(town.mail.is_empty());
+        let holds = net(&town.outcomes);
+        let told: Vec<String> = holds.iter().map(|outcome| format!("{}: {outcome}", outcome.identity.id)).collect();
+        assert!(!told.iter().any(|told| told.contains("abandons basket")), "{first} first: {told:#?}");
+        assert!(told.contains(&format!("{customer}: completes basket A")), "{first} first: {told:#?}");
+        assert!(
+            told.iter().any(|told| told.starts_with(&format!("{customer}: joins {device}"))),
+            "{first} first: {told:#?}"
+        );
+    }
+}
+
+/// A backlog of a day is read by shards of which each goes at its own pace, in turns that a dice deals, with no shard decided more
+/// than a quarter of the grace beyond the least.
+fn drain(
+    models: &[Arc<Model>],
+    comes: &[Entered],
+    end: Timestamp,
+    (shards, keyed, turns): (u32, Keyed, &[u8]),
+) -> (Vec<Outcome>, Vec<Customer>) {
+    let mut town = Town::new(models, &settings(usize::MAX), shards, vec![false]);
+    let frontiers = Frontiers::new(GRACE);
+    let mut backlog: Vec<VecDeque<&Entered>> = vec![VecDeque::new(); shards as usize];
+    for (number, entered) in comes.iter().enumerate() {
+        backlog[partition(&entered.0, keyed, number, shards)].push_back(entered);
+    }
+    let mut turns = turns.iter().cycle();
+    let clock = |round: i64| START + Span::from_millis(round);
+    for round in 0.. {
+        for shard in 0..shards as usize {
+            frontiers.reached(shard as ShardId, town.shards[shard].frontier(), clock(round));
+        }
+        for (shard, backlog) in backlog.iter_mut().enumerate() {
+            let bound = frontiers.bound(clock(round));
+            town.shards[shard].bind(bound);
+            // Now and then everybody has a turn.
+            let least = u8::from(round % 16 == 15);
+            for _ in 0..turns.next().copied().unwrap_or(1).max(least) {
+                if let Some((touchpoint, log_time)) = backlog.pop_front() {
+                    town.give(shard, 0, *log_time, Body::Touchpoint(Box::new(touchpoint.clone())));
+                }
+            }
+            if backlog.is_empty() {
+                // Everything has been handed over, though not all of it may have been decided.
+                let (position, waits) = (town.offsets[shard][0], town.shards[shard].buffered(0).records > 0);
+                let input = if waits { Input::Received } else { Input::CaughtUp { input: 0, position, at: end } };
+                town.tell(shard, input);
+            } else {
+                town.tell(shard, Input::Received);
+            }
+        }
+        town.deliver();
+        if town.shards.iter().all(|shard| shard.stream_time() == Some(end)) && town.mail.is_empty() {
+            return (net(&town.outcomes), unnumbered(town.customers()));
+        }
+        assert!(round < 100_000, "it comes to an end");
+    }
+    unreachable!("the loop has no other end")
+}
+
+proptest! {
+    #![proptest_config(cases(cases_wanted()))]
+
+    #[test]
+    fn a_backlog_that_shards_read_at_different_paces_ends_alike(
+        steps in prop::collection::vec(step(), 1..30),
+        delays in delays(),
+        shards in prop::sample::select(vec![2_u32, 7]),
+        keyed in prop::sample::select(vec![Keyed::ByIdentity, Keyed::ByDevice, Keyed::AtRandom]),
+        turns in prop::collection::vec(0..6_u8, 1..12),
+    ) {
+        // What is out of order and how far shards are apart share the grace.
+        let delays: Vec<i64> = delays.iter().map(|delay| delay / 4).collect();
+        let comes = delayed(&story(&steps), &delays);
+        let end = comes.last().map_or(START, |(_, at)| *at) + Span::from_days(2);
+        let models = [baskets(), five_stages()];
+        let (outcomes, mut alone) = decide_with(settings(usize::MAX), &models, &comes, &[Fate::Nothing]);
+        alone.quiet_until(0, end);
+        let expected = net(&[outcomes, alone.take_outcomes()].concat());
+        let (holds, state) = drain(&models, &comes, end, (shards, keyed, &turns));
+        prop_assert_eq!(holds, expected);
+        prop_assert_eq!(state, unnumbered(alone.customers()));
+    }
+}
