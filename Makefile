@@ -1,5 +1,6 @@
-# `make demo` shows the main job on the embedded log, `make test` runs everything. `make chaos` breaks three brokers and three
-# workers for half an hour, or for so many MINUTES. `make simulate` runs simulated storms until it is stopped or a law is broken.
+# `make demo` shows the main job on the embedded log, `make test` runs everything, `make tls` what needs TLS built in. `make chaos`
+# breaks three brokers and three workers for half an hour, or for so many MINUTES. `make simulate` runs simulated storms until it
+# is stopped or a law is broken.
 # `make count` counts instructions and writes benches/instructions/counts.txt.
 # `make bench` measures Sillage beside its rivals and writes docs/benchmarks.md; `make bench MINUTES=5` only shows some figures.
 
@@ -21,7 +22,7 @@ BENCH_OPTIONS ?=
 # What is measured after it: `make bench BENCH_ALSO=` measures nothing more.
 BENCH_ALSO ?= latency restore slopes alone
 
-.PHONY: demo test chaos simulate bench count check format
+.PHONY: demo test tls chaos simulate bench count check format
 
 demo: toolchain
 	cargo run --locked -- demo --seconds $(DEMO_SECONDS)
@@ -29,6 +30,10 @@ demo: toolchain
 test: toolchain
 	cargo build --locked --tests
 	cargo test --locked
+
+# What only a build with TLS can do: the connections on which leaders are asked, by each way to come to real brokers.
+tls: toolchain
+	cargo test --locked --features tls --lib --test e2e -- kafka::leaders guarded::
 
 # The long run of tests/e2e/chaos (its head says what that is), with the release build. SEED=n gives another order.
 chaos: toolchain

@@ -86,6 +86,8 @@ fn outcome(what: What) -> Outcome {
         at,
         cause: None,
         value: Currency::parse("EUR").map(|currency| Money { micros: 129_900_000, currency }),
+        channel: None,
+        session: None,
         segment: None,
         hindsight: false,
         again: false,

@@ -144,9 +144,9 @@ impl Budget {
         Self::http(self.bytes / 16)
     }
 
-    /// A third for bodies, which are there twice; a sixth for answers; the rest for what connections have of their own.
+    /// Two sevenths for bodies, which are there twice; a sixth for answers; the rest for what connections have of their own.
     fn http(intake: u64) -> Http {
-        Http { bodies: intake / 3, answers: (intake / 6).max(4 << 20) }
+        Http { bodies: intake / 7 * 2, answers: (intake / 6).max(4 << 20) }
     }
 }
 

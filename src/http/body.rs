@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::problem::{Kind, Problem};
@@ -16,10 +17,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const START: Duration = Duration::from_secs(5);
 /// Bytes a second.
 const RATE: f64 = 4096.0;
+/// So long a body waits for its room. Meanwhile nothing more of it is read, and its own time stands still.
+const WAITING: Duration = Duration::from_secs(30);
+/// Whoever has the room that others wait for sends so many bytes, or the last ones,
+const STEP: usize = 1 << 20;
+/// within so long, again and again.
+const HURRY: Duration = Duration::from_secs(2);
 /// So much of a body that is not wanted is read all the same, so that the client comes to read the answer.
 const DRAINED: usize = 64 << 20;
 /// And for so long.
 const DRAINING: Duration = Duration::from_secs(3);
+/// Of so many bodies at once: reading what is not wanted must not take the time of what is.
+static DRAINERS: Semaphore = Semaphore::const_new(16);
 
 /// A body that has arrived, and its room until it is dropped.
 #[derive(Debug, Default)]
@@ -27,6 +36,8 @@ pub(super) struct Arrived {
     pub(super) bytes: Vec<u8>,
     /// All of its bytes, where that is known before they come.
     announced: Option<usize>,
+    /// Bytes of something else for which its room is as well.
+    beside: usize,
     taken: Taken,
 }
 
@@ -73,6 +84,7 @@ pub(super) async fn read(mut body: Body, limit: usize, room: &Room) -> Result<Ar
 
 /// Reads and forgets what is left of a body, within limits.
 pub(super) async fn drain(mut body: Body) {
+    let Ok(_drainer) = DRAINERS.try_acquire() else { return };
     let mut left = DRAINED;
     let draining = async {
         while let Ok(Some(data)) = next(&mut body).await {
@@ -90,19 +102,37 @@ async fn collect(body: &mut Body, limit: usize, room: &Room) -> Result<Arrived, 
         return Err(Fault::TooLarge);
     }
     let announced = body.size_hint().exact().and_then(|size| usize::try_from(size).ok());
-    let begun = Instant::now();
+    let mut begun = Instant::now();
     let mut arrived = Arrived { announced, ..Arrived::default() };
+    // Where it has the room that others wait for: when its present step began, and with how many bytes.
+    let mut placed: Option<(Instant, usize)> = None;
     loop {
-        let due = begun + due(arrived.bytes.len());
-        match tokio::time::timeout_at(due, next(body)).await {
+        let length = arrived.bytes.len();
+        placed = placed.map(|(since, had)| if length - had < STEP { (since, had) } else { (Instant::now(), length) });
+        let due = placed.map_or(begun + due(length), |(since, _)| (since + HURRY).min(begun + due(length)));
+        let data = match tokio::time::timeout_at(due, next(body)).await {
+            Err(_) if placed.is_some() => return Err(Fault::NoRoom),
             Err(_) => return Err(Fault::TooSlow),
             Ok(Err(reason)) => return Err(Fault::Broken(reason)),
             Ok(Ok(None)) => return Ok(arrived),
-            Ok(Ok(Some(data))) => match arrived.take(&data, limit, room) {
-                Placed::In => {}
-                Placed::TooLarge => return Err(Fault::TooLarge),
-                Placed::NoRoom => return Err(Fault::NoRoom),
-            },
+            Ok(Ok(Some(data))) => data,
+        };
+        let mut taken = arrived.take(&data, limit, room);
+        if taken == Placed::NoRoom {
+            let waits = Instant::now();
+            if !arrived.taken.wait_for_place(room, WAITING).await {
+                return Err(Fault::NoRoom);
+            }
+            let now = Instant::now();
+            (begun, placed) = (begun + (now - waits), Some((now, length)));
+            // All at once, so that it is not moved while it grows.
+            arrived.bytes.reserve_exact(announced.map_or(0, |announced| announced.saturating_sub(length)));
+            taken = arrived.take(&data, limit, room);
+        }
+        match taken {
+            Placed::In => {}
+            Placed::TooLarge => return Err(Fault::TooLarge),
+            Placed::NoRoom => return Err(Fault::NoRoom),
         }
     }
 }
@@ -113,6 +143,25 @@ fn due(bytes: usize) -> Duration {
 }
 
 impl Arrived {
+    /// Its bytes, and something in their room that is to be made of them.
+    pub(super) fn unpacked(self) -> (Vec<u8>, Arrived) {
+        let Arrived { bytes, taken, .. } = self;
+        let made = Arrived { beside: bytes.len(), taken, ..Arrived::default() };
+        (bytes, made)
+    }
+
+    /// Gives back the room of what it was made of.
+    pub(super) fn alone(mut self) -> Arrived {
+        self.beside = 0;
+        self.taken.shrink(self.bytes.len());
+        self
+    }
+
+    /// Takes the room that is there for one at a time, if nobody has it.
+    pub(super) fn take_place(&mut self, room: &Room) -> bool {
+        self.taken.take_place(room)
+    }
+
     /// Lets the bytes go, and keeps their room for what was made of them.
     pub(super) fn into_room(self) -> Taken {
         self.taken
@@ -124,7 +173,7 @@ impl Arrived {
         if length > limit {
             return Placed::TooLarge;
         }
-        if !self.taken.hold(length, room) {
+        if !self.taken.hold(self.beside + length, room) {
             return Placed::NoRoom;
         }
         if length > self.bytes.capacity() {

@@ -28,6 +28,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use rustix::net::sockopt;
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -53,6 +54,9 @@ const APPENDS: usize = 16;
 const TURN: Duration = Duration::from_secs(10);
 /// Readers of outcomes at once; each keeps one blocking thread while it waits.
 const READERS: usize = 64;
+/// What the kernel keeps of a connection in either direction, twice: a container's memory counts it, and by itself it would be
+/// megabytes.
+const KERNELS: usize = 128 << 10;
 /// After `stop`, requests may go on for so long before their connections are cut.
 const GRACE: Duration = Duration::from_secs(4);
 /// What there is, as shown to those who ask for something else.
@@ -157,13 +161,16 @@ pub async fn serve(
     service: Arc<Service>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    // Accepted connections inherit it. Where that cannot be set, the kernel keeps more for them.
+    let _ = sockopt::set_socket_recv_buffer_size(&listener, KERNELS);
+    let _ = sockopt::set_socket_send_buffer_size(&listener, KERNELS);
     let (told, stopping) = watch::channel(false);
     let (cut, cutting) = watch::channel(false);
     let gate = Gate::new(listener.local_addr()?, &service.hosts, &service.origins);
     let app = App {
         gate,
         stopping: stopping.clone(),
-        room: Room::new(service.memory.bodies),
+        room: Room::with_place_apart(service.memory.bodies, touchpoints::BODY as u64),
         answers: Room::new(service.memory.answers),
         of_operators: Room::new(room::OF_OPERATORS),
         service,

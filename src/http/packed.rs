@@ -53,20 +53,29 @@ impl Encoding {
     /// # Errors
     /// A body that is not packed so, was cut off, or is too large.
     pub(super) fn unpack(self, arrived: Arrived, limit: usize, room: &Room) -> Result<Arrived, Problem> {
-        let packed = Cursor::new(arrived.bytes.as_slice());
-        let (name, mut reader): (_, Box<dyn Read + '_>) = match self {
+        let name = match self {
             Encoding::Plain => return Ok(arrived),
-            Encoding::Gzip => ("gzip", Box::new(MultiGzDecoder::new(packed))),
-            Encoding::Zstd => ("zstd", Box::new(zstd_reader(packed).map_err(|error| broken("zstd", &error))?)),
+            Encoding::Gzip => "gzip",
+            Encoding::Zstd => "zstd",
         };
-        let mut unpacked = Arrived::default();
+        let (packed, mut unpacked) = arrived.unpacked();
+        let packed = Cursor::new(packed.as_slice());
+        let mut reader: Box<dyn Read + '_> = match self {
+            Encoding::Plain | Encoding::Gzip => Box::new(MultiGzDecoder::new(packed)),
+            Encoding::Zstd => Box::new(zstd_reader(packed).map_err(|error| broken(name, &error))?),
+        };
         let mut step = vec![0; STEP];
         loop {
             let read = reader.read(&mut step).map_err(|error| broken(name, &error))?;
             if read == 0 {
-                return Ok(unpacked);
+                return Ok(unpacked.alone());
             }
-            match unpacked.take(&step[..read], limit, room) {
+            let mut taken = unpacked.take(&step[..read], limit, room);
+            // Nobody waits here: others wait for the turn that this body has.
+            if taken == Placed::NoRoom && unpacked.take_place(room) {
+                taken = unpacked.take(&step[..read], limit, room);
+            }
+            match taken {
                 Placed::In => {}
                 Placed::TooLarge => {
                     let detail = format!("a body may have {limit} bytes, unpacked as well; send it in several requests");
@@ -99,9 +108,9 @@ mod tests {
 
     use super::*;
 
-    fn arrived(bytes: &[u8]) -> Arrived {
+    fn arrived(bytes: &[u8], room: &Room) -> Arrived {
         let mut arrived = Arrived::default();
-        assert!(matches!(arrived.take(bytes, 1 << 20, &Room::new(1 << 20)), Placed::In));
+        assert!(matches!(arrived.take(bytes, 1 << 20, room), Placed::In));
         arrived
     }
 
@@ -112,7 +121,8 @@ mod tests {
     }
 
     fn unpack(encoding: Encoding, bytes: &[u8]) -> Result<Vec<u8>, String> {
-        let unpacked = encoding.unpack(arrived(bytes), 1000, &Room::new(1 << 20));
+        let room = Room::new(1 << 20);
+        let unpacked = encoding.unpack(arrived(bytes, &room), 1000, &room);
         unpacked.map(|arrived| arrived.bytes).map_err(|problem| format!("{problem:?}"))
     }
 
@@ -140,8 +150,24 @@ mod tests {
             let fault = unpack(encoding, &packed).expect_err(told);
             assert!(fault.contains(told), "{encoding:?}: {fault}");
         }
-        let fault = Encoding::Gzip.unpack(arrived(&gzip(&vec![b'x'; 900_000])), 1 << 20, &Room::new(100 << 10));
-        assert!(format!("{fault:?}").contains("Busy"), "what is unpacked takes room");
+    }
+
+    #[test]
+    fn what_is_unpacked_takes_room_beside_what_was_packed_and_then_alone() {
+        let (packed, bytes) = (gzip(&vec![b'x'; 900_000]), 900_000_usize);
+        let small = Room::new(100 << 10);
+        let fault = Encoding::Gzip.unpack(arrived(&packed, &small), 1 << 20, &small);
+        assert!(format!("{fault:?}").contains("Busy"), "{fault:?}");
+        assert_eq!(small.free(), 100 << 10);
+        // A place apart is taken where nobody has it.
+        let room = Room::with_place_apart(1_100 << 10, 1 << 20);
+        let unpacked = Encoding::Gzip.unpack(arrived(&packed, &room), 1 << 20, &room).expect("there is room");
+        assert_eq!(unpacked.bytes.len(), bytes);
+        let fault = Encoding::Gzip.unpack(arrived(&packed, &room), 1 << 20, &room);
+        assert!(format!("{fault:?}").contains("Busy"), "somebody has it: {fault:?}");
+        drop(unpacked);
+        assert_eq!(room.free(), 76 << 10);
+        assert!(Encoding::Gzip.unpack(arrived(&packed, &room), 1 << 20, &room).is_ok());
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Room in memory for what requests and answers hold, so that all of them together stay within bounds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
@@ -21,42 +22,93 @@ pub(super) const OF_OPERATORS: u64 = 8 << 20;
 
 /// So many bytes.
 #[derive(Clone, Debug)]
-pub(super) struct Room(Arc<Semaphore>);
+pub(super) struct Room {
+    shared: Arc<Semaphore>,
+    /// Of so many pieces; one at a time has them.
+    apart: usize,
+    turn: Arc<Semaphore>,
+}
 
 impl Room {
     pub(super) fn new(bytes: u64) -> Self {
-        let pieces = usize::try_from(bytes).unwrap_or(usize::MAX) / PIECE;
-        Room(Arc::new(Semaphore::new(pieces.min(Semaphore::MAX_PERMITS))))
+        Room::with_place_apart(bytes, 0)
     }
 
-    /// Bytes that nobody has.
+    /// Room of which so many bytes lie apart, for one after the other of those that find no more room while they grow. Without
+    /// such a place many that come at once take each other's room, and none is ever whole.
+    pub(super) fn with_place_apart(bytes: u64, apart: u64) -> Self {
+        let pieces = |bytes: u64| (usize::try_from(bytes).unwrap_or(usize::MAX) / PIECE).min(Semaphore::MAX_PERMITS);
+        let apart = if apart <= bytes { apart } else { bytes / 2 };
+        Room {
+            shared: Arc::new(Semaphore::new(pieces(bytes - apart))),
+            apart: pieces(apart),
+            turn: Arc::new(Semaphore::new(1)),
+        }
+    }
+
+    /// Bytes that nobody has, beside the place apart.
     pub(super) fn free(&self) -> usize {
-        self.0.available_permits() * PIECE
+        self.shared.available_permits() * PIECE
     }
 }
 
 /// Room that something takes until it is dropped.
 #[derive(Debug, Default)]
-pub(super) struct Taken(Option<OwnedSemaphorePermit>);
+pub(super) struct Taken {
+    shared: Option<OwnedSemaphorePermit>,
+    /// Pieces of the place apart, for whoever has it.
+    apart: usize,
+    turn: Option<OwnedSemaphorePermit>,
+}
 
 impl Taken {
     /// Sees to it that there is room for so many bytes; says whether there is.
     pub(super) fn hold(&mut self, bytes: usize, room: &Room) -> bool {
-        let held = self.0.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let Ok(more) = u32::try_from(bytes.div_ceil(PIECE).saturating_sub(held)) else { return false };
-        let Ok(more) = Arc::clone(&room.0).try_acquire_many_owned(more) else { return false };
-        match &mut self.0 {
+        let held = self.shared.as_ref().map_or(0, OwnedSemaphorePermit::num_permits) + self.apart;
+        let more = bytes.div_ceil(PIECE).saturating_sub(held);
+        if self.turn.is_some() && self.apart + more <= room.apart {
+            self.apart += more;
+            return true;
+        }
+        let Ok(more) = u32::try_from(more) else { return false };
+        let Ok(more) = Arc::clone(&room.shared).try_acquire_many_owned(more) else { return false };
+        match &mut self.shared {
             Some(held) => held.merge(more),
-            None => self.0 = Some(more),
+            None => self.shared = Some(more),
         }
         true
     }
 
+    /// Waits for the place apart, in the order of those who come; says whether it has come.
+    pub(super) async fn wait_for_place(&mut self, room: &Room, patience: Duration) -> bool {
+        if room.apart == 0 || self.turn.is_some() {
+            return false;
+        }
+        let turn = tokio::time::timeout(patience, Arc::clone(&room.turn).acquire_owned()).await;
+        self.turn = turn.ok().and_then(Result::ok);
+        self.turn.is_some()
+    }
+
+    /// Takes the place apart if nobody has it.
+    pub(super) fn take_place(&mut self, room: &Room) -> bool {
+        if room.apart == 0 || self.turn.is_some() {
+            return false;
+        }
+        self.turn = Arc::clone(&room.turn).try_acquire_owned().ok();
+        self.turn.is_some()
+    }
+
     /// Gives back what is not needed for so many bytes.
     pub(super) fn shrink(&mut self, bytes: usize) {
-        if let Some(held) = &mut self.0 {
-            let spare = held.num_permits().saturating_sub(bytes.div_ceil(PIECE));
-            drop(held.split(spare));
+        let shared = self.shared.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let spare = (shared + self.apart).saturating_sub(bytes.div_ceil(PIECE));
+        let of_shared = spare.saturating_sub(self.apart);
+        self.apart -= spare.min(self.apart);
+        if self.apart == 0 {
+            self.turn = None;
+        }
+        if let Some(held) = &mut self.shared {
+            drop(held.split(of_shared));
         }
     }
 }
@@ -123,6 +175,27 @@ mod tests {
         assert!(first.hold(1025, &room));
         drop((first, second));
         assert_eq!(room.free(), 4096);
+    }
+
+    #[test]
+    fn whoever_finds_no_room_waits_for_the_place_apart_and_one_after_the_other_has_it() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let patience = Duration::ZERO;
+        runtime.block_on(async {
+            let room = Room::with_place_apart(6 << 10, 4 << 10);
+            let (mut first, mut second, mut third) = (Taken::default(), Taken::default(), Taken::default());
+            assert!(first.hold(1 << 10, &room) && second.hold(1 << 10, &room) && !third.hold(1, &room));
+            assert!(first.wait_for_place(&room, patience).await && !second.wait_for_place(&room, patience).await);
+            assert!(first.hold(5 << 10, &room) && !first.hold((5 << 10) + 1, &room) && !second.hold(2 << 10, &room));
+            assert!(!first.wait_for_place(&room, patience).await, "it has it already");
+            first.shrink(3 << 10);
+            assert!(first.turn.is_some() && room.free() == 0);
+            first.shrink(1);
+            assert!(first.turn.is_none() && room.free() == 0);
+            assert!(second.take_place(&room) && !third.take_place(&room) && second.hold(5 << 10, &room));
+            drop(second);
+            assert!(third.take_place(&room) && room.free() == 1 << 10);
+        });
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::time::Timestamp;
 use crate::wire::Format;
 
 /// Bytes of a body of touchpoints.
-const BODY: usize = 16 << 20;
+pub(super) const BODY: usize = 16 << 20;
 /// Bytes of any other body.
 const SMALL_BODY: usize = 4096;
 const ON_KAFKA: &str = "This service takes its touchpoints from Kafka topics; produce them there.";

@@ -4,17 +4,19 @@
 //! speaks through its explicit ids, the first name of the chain deciding; only without any, or with unknown ones, it falls
 //! back along the chain.
 
+use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
 use super::closed::{ClosedIds, EpisodeId, EpisodeIds, MAX_REUSED, add_ids, differ, is_same};
 use super::facts::View;
-use super::outcome::{Abandonment, Cause, OutcomeBuilder, Passed, Subject, What};
+use super::outcome::{Abandonment, BY_SESSION, Cause, OutcomeBuilder, Passed, Subject, What};
 use super::signs::Signs;
+use super::tallies::add;
 use super::watch::{Belonging, Watch};
-use super::{Arrival, Id, Journey, Moment, Noticed, TouchpointId};
-use crate::model::{EpisodeIndex, EpisodeKind, EpisodeRole, Model, TypeRoles};
+use super::{Arrival, Id, Journey, Moment, Noticed, TallyState, TouchpointId};
+use crate::model::{EpisodeIndex, EpisodeKind, EpisodeRole, Join, Model, TypeRoles};
 use crate::time::Timestamp;
-use crate::touchpoint::{Money, Touchpoint};
+use crate::touchpoint::{Money, Touchpoint, Value};
 
 /// At most so many episodes of one kind are open, or abandoned and remembered, for one customer; see [`Journey::make_room`].
 pub(super) const MAX_EPISODES: usize = 64;
@@ -45,6 +47,9 @@ pub struct Episode {
     pub latest_then: u32,
     /// Evidence of friction.
     pub signs: Signs,
+    /// What is summed up in it, in the order of its kind's sums.
+    #[serde(skip)]
+    pub sums: Vec<TallyState>,
 }
 
 /// What is remembered of all episodes of one kind.
@@ -78,19 +83,21 @@ impl Scope {
 }
 
 /// A touchpoint as one episode kind sees it.
-struct Candidate<'a> {
-    model: &'a Model,
-    index: EpisodeIndex,
-    kind: &'a EpisodeKind,
-    role: EpisodeRole,
-    ids: EpisodeIds,
-    touchpoint: &'a Touchpoint,
-    id: &'a TouchpointId,
+pub(super) struct Candidate<'a> {
+    pub(super) model: &'a Model,
+    pub(super) index: EpisodeIndex,
+    pub(super) kind: &'a EpisodeKind,
+    pub(super) role: EpisodeRole,
+    pub(super) ids: EpisodeIds,
+    /// The id of what goes into what the others name.
+    pub(super) joining: Option<EpisodeId>,
+    pub(super) touchpoint: &'a Touchpoint,
+    pub(super) id: &'a TouchpointId,
     /// Its session, whether the kind goes by sessions or not.
-    named_session: Option<&'a Id>,
-    moment: Moment,
+    pub(super) named_session: Option<&'a Id>,
+    pub(super) moment: Moment,
     /// The customer's touchpoint count.
-    count: u64,
+    pub(super) count: u64,
 }
 
 impl Candidate<'_> {
@@ -104,7 +111,7 @@ impl Candidate<'_> {
     }
 
     /// Until which log time what ends now is remembered.
-    fn remembered_until(&self) -> Timestamp {
+    pub(super) fn remembered_until(&self) -> Timestamp {
         self.moment.log_time + self.kind.remembered_for
     }
 }
@@ -133,7 +140,8 @@ impl Journey {
                 index: index as EpisodeIndex,
                 kind,
                 role: *role,
-                ids: explicit_ids(kind, &self.kinds[index].reused, touchpoint),
+                ids: explicit_ids(kind, *role, &self.kinds[index].reused, touchpoint),
+                joining: joining(kind, *role, touchpoint),
                 touchpoint,
                 id: arrival.id,
                 named_session: arrival.session.as_ref(),
@@ -141,10 +149,12 @@ impl Journey {
                 count: arrival.count,
             };
             self.forget(&candidate);
+            self.join(&candidate, noticed, outcomes);
             let touched = if role.empties || role.cancels {
                 self.drop_episodes(&candidate, noticed);
                 None
             } else if role.completes {
+                self.open_to_complete(&candidate, noticed, outcomes);
                 self.complete(&candidate, noticed, outcomes);
                 None
             } else if self.is_over(&candidate) {
@@ -152,11 +162,8 @@ impl Journey {
                 None
             } else {
                 match self.find_or_open(&candidate, noticed, outcomes) {
-                    Found::At(place) => {
-                        self.touch(place, &candidate, noticed, outcomes);
-                        Some(place)
-                    }
-                    Found::Opened(place) => Some(place),
+                    Found::At(place) => self.touch(place, &candidate, noticed, outcomes),
+                    Found::Opened(place) => self.complete_by_condition(place, &candidate, noticed, outcomes),
                     Found::Nothing => {
                         // Whatever opens later by one of the ids is known by the others too.
                         self.kinds[index].closed.pair(&candidate.ids, candidate.remembered_until(), noticed);
@@ -196,7 +203,8 @@ impl Journey {
             index,
             kind,
             role: EpisodeRole::default(),
-            ids: explicit_ids(kind, &self.kinds[usize::from(index)].reused, touchpoint),
+            ids: explicit_ids(kind, EpisodeRole::default(), &self.kinds[usize::from(index)].reused, touchpoint),
+            joining: None,
             touchpoint,
             id: &TouchpointId::default(),
             named_session: session.as_ref(),
@@ -298,7 +306,7 @@ impl Journey {
 
     /// The open or abandoned episode that the touchpoint's ids name: by the first name of the chain under which there is any,
     /// an open one before an abandoned one, and of several (a group's id names all of the group) the one touched last.
-    fn by_id(&self, candidate: &Candidate<'_>) -> Option<usize> {
+    pub(super) fn by_id(&self, candidate: &Candidate<'_>) -> Option<usize> {
         let named = self.all_by_id(candidate);
         let rank = |place: &usize| {
             let episode = &self.episodes[*place];
@@ -354,8 +362,11 @@ impl Journey {
             abandoned: false,
             latest_then: 0,
             signs: Signs::default(),
+            sums: Vec::new(),
         });
-        Found::Opened(self.episodes.len() - 1)
+        let place = self.episodes.len() - 1;
+        self.sum_up(place, candidate);
+        Found::Opened(place)
     }
 
     /// Keeps the number of episodes of a kind within its limit: the oldest abandoned one is forgotten first; where all are
@@ -382,7 +393,14 @@ impl Journey {
     }
 
     /// A touchpoint that belongs to an episode and does not complete it.
-    fn touch(&mut self, place: usize, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
+    /// Where it is then, if it goes on.
+    fn touch(
+        &mut self,
+        place: usize,
+        candidate: &Candidate<'_>,
+        noticed: &mut Noticed,
+        outcomes: &mut OutcomeBuilder<'_>,
+    ) -> Option<usize> {
         let episode = &mut self.episodes[place];
         add_ids(&mut episode.ids, &candidate.ids, noticed);
         if !candidate.ids.is_empty() {
@@ -396,17 +414,75 @@ impl Journey {
             (episode.value, episode.value_at) = (Some(worth), Some(at));
         }
         episode.touched = candidate.count;
-        if !episode.abandoned {
-            episode.watch.progress(candidate.id, candidate.touchpoint.event_time, candidate.moment, Belonging::Yes);
-            return;
+        let comes_back = episode.abandoned;
+        if comes_back {
+            episode.watch.resume(candidate.id, at, candidate.moment);
+        } else {
+            episode.watch.progress(candidate.id, at, candidate.moment, Belonging::Yes);
         }
-        episode.watch.resume(candidate.id, candidate.touchpoint.event_time, candidate.moment);
+        self.sum_up(place, candidate);
+        // What is completed is not resumed: it is recovered.
+        self.complete_by_condition(place, candidate, noticed, outcomes)?;
+        if !comes_back {
+            return Some(place);
+        }
+        let episode = &mut self.episodes[place];
         episode.abandoned = false;
         let (about, value) = (about(candidate.kind, episode), episode.value);
         if let Some(answers) = episode.watch.abandonment {
             let what = What::Resumption { about, answers };
-            let at = candidate.touchpoint.event_time;
             outcomes.emit(self, at, Cause::Touchpoint(&candidate.id.id), value, what);
+        }
+        Some(place)
+    }
+
+    /// Adds the touchpoint to what is summed up in the episode that it belongs to.
+    fn sum_up(&mut self, place: usize, candidate: &Candidate<'_>) {
+        let sums = &mut self.episodes[place].sums;
+        // A sum that is new in the model begins here.
+        let new = candidate.kind.sums.get(sums.len()..).unwrap_or_default();
+        sums.extend(new.iter().map(TallyState::new));
+        let bits = candidate.role.sums | candidate.kind.sums_of_any;
+        for (at, (sum, state)) in candidate.kind.sums.iter().zip(sums).enumerate() {
+            if bits & 1 << at != 0 {
+                add(candidate.model, sum, state, None, candidate.touchpoint);
+            }
+        }
+    }
+
+    /// Completes the episode that the touchpoint belongs to where that makes its condition hold; else says where it is.
+    fn complete_by_condition(
+        &mut self,
+        place: usize,
+        candidate: &Candidate<'_>,
+        noticed: &mut Noticed,
+        outcomes: &mut OutcomeBuilder<'_>,
+    ) -> Option<usize> {
+        let Some(condition) = &candidate.kind.completes_when else { return Some(place) };
+        let own = Some(&self.episodes[place]);
+        if !condition.holds(&View { own, ..self.view(candidate.model, Some(candidate.touchpoint)) }) {
+            return Some(place);
+        }
+        let state = &mut self.kinds[usize::from(candidate.index)];
+        let at = candidate.touchpoint.event_time;
+        state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
+        self.close(vec![place], candidate, noticed, outcomes);
+        None
+    }
+
+    /// What both opens and completes opens one for itself where there is none that it could complete.
+    fn open_to_complete(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
+        if !candidate.role.opens || self.is_closed(candidate) || !self.all_by_id(candidate).is_empty() {
+            return;
+        }
+        let nameless = |episode: &Episode| !episode.abandoned && episode.ids.is_empty();
+        let waits = match candidate.ids.is_empty() {
+            true => !self.completed_by(candidate).is_empty(),
+            // What was opened without an id has one now.
+            false => self.nearest(candidate, nameless).is_some(),
+        };
+        if !waits {
+            self.open(candidate, noticed, outcomes);
         }
     }
 
@@ -493,7 +569,7 @@ impl Journey {
     /// The abandonment that completing the episode now recovers.
     fn recoverable(&self, episode: &Episode, candidate: &Candidate<'_>) -> Option<Abandonment> {
         let within = candidate.kind.recovered_within;
-        episode.watch.recoverable(candidate.touchpoint.event_time, within).filter(|_| self.is_latest(episode))
+        episode.watch.recoverable(ended_at(episode, candidate), within).filter(|_| self.is_latest(episode))
     }
 
     /// Whether no episode of the kind has opened since this one was abandoned.
@@ -503,7 +579,7 @@ impl Journey {
 
     /// Takes out the completed episodes and remembers all ids by which they or the touchpoint knew the thing, even when no
     /// episode was open, so that a late opening touchpoint opens nothing after the purchase (rule 13).
-    fn close(
+    pub(super) fn close(
         &mut self,
         places: Vec<usize>,
         candidate: &Candidate<'_>,
@@ -532,7 +608,7 @@ impl Journey {
     }
 
     /// Takes episodes out, from the back so that places stay right; they come in the order of opening.
-    fn take(&mut self, places: Vec<usize>) -> Vec<Episode> {
+    pub(super) fn take(&mut self, places: Vec<usize>) -> Vec<Episode> {
         let mut taken: Vec<Episode> = places.into_iter().rev().map(|place| self.episodes.remove(place)).collect();
         taken.reverse();
         taken
@@ -563,10 +639,12 @@ impl Journey {
         let value = candidate.worth().or(episode.value);
         let (at, cause) = (candidate.touchpoint.event_time, Cause::Touchpoint(&candidate.id.id));
         let about = about(candidate.kind, &episode);
-        if let Some(wrong) = episode.watch.abandonment.filter(|_| was_bought_before(&episode, candidate)) {
+        let bought_before = was_bought_before(&episode, candidate);
+        if let Some(wrong) = episode.watch.abandonment.filter(|_| bought_before) {
             // Bought before it was abandoned, whenever that was told: it was never abandoned.
             let passed = episode.watch.passed_at(wrong.at);
             outcomes.retract(self, wrong, episode.value, What::Abandonment { about: about.clone(), passed });
+            outcomes.set_session(episode.session.as_ref());
         }
         outcomes.emit(self, at, cause, value, What::Completion { about: about.clone() });
         if let Some(answers) = self.recoverable(&episode, candidate) {
@@ -600,11 +678,16 @@ impl Journey {
             let about = about(&model.episodes[usize::from(episode.kind)], episode);
             let (value, passed, last) = (episode.value, episode.watch.passed(), episode.watch.last_progress.id.clone());
             let what = What::Abandonment { about, passed };
+            let session = episode.session.clone();
             let id = outcomes.emit(self, deadline, Cause::AbsenceAfter(&last), value, what);
+            outcomes.set_session(session.as_ref());
             let episode = &mut self.episodes[place];
-            episode.watch.abandon(id, deadline);
+            episode.watch.abandon(id, deadline, model.episodes[usize::from(episode.kind)].again);
+            // Told again, it is not the latest anew: another may have opened since.
+            if !episode.abandoned {
+                episode.latest_then = self.kinds[usize::from(episode.kind)].opened;
+            }
             episode.abandoned = true;
-            episode.latest_then = self.kinds[usize::from(episode.kind)].opened;
             episode.signs.forget_evidence();
         }
     }
@@ -618,20 +701,48 @@ enum Found {
 }
 
 /// The ids that a touchpoint carries, in the order of the chain; what names no single episode is none.
-fn explicit_ids(kind: &EpisodeKind, reused: &[EpisodeId], touchpoint: &Touchpoint) -> EpisodeIds {
+fn explicit_ids(kind: &EpisodeKind, role: EpisodeRole, reused: &[EpisodeId], touchpoint: &Touchpoint) -> EpisodeIds {
     if touchpoint.properties.is_empty() {
         return EpisodeIds::new();
     }
-    let ids = kind.ids.iter().enumerate().filter_map(|(name, property)| {
-        Some(EpisodeId { name: name as u8, value: Id::of(&touchpoint.property(property)?.as_id()?) })
-    });
-    ids.filter(|id| reused.is_empty() || !reused.contains(id)).collect()
+    let join = way(kind, role);
+    // What goes into another one is not what the touchpoint is about.
+    let about = |property: &CompactString| join.is_none_or(|join| join.from.0 != *property);
+    let chain = kind.ids.iter().zip(0_u8..).filter(|(property, _)| about(property));
+    let named = chain.chain(join.map(|join| (&join.into.0, join.into.1)));
+    let mut ids = EpisodeIds::new();
+    for (property, name) in named {
+        let value = touchpoint.property(property).and_then(Value::as_id);
+        let Some(id) = value.map(|value| EpisodeId { name, value: Id::of(&value) }) else { continue };
+        if !reused.contains(&id) && !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    ids
+}
+
+/// How the touchpoint joins one to another, if it does.
+fn way(kind: &EpisodeKind, role: EpisodeRole) -> Option<&Join> {
+    kind.joins.get(usize::from(role.joins?))
+}
+
+/// The id of what the touchpoint says goes into another one.
+fn joining(kind: &EpisodeKind, role: EpisodeRole, touchpoint: &Touchpoint) -> Option<EpisodeId> {
+    let (property, name) = &way(kind, role)?.from;
+    Some(EpisodeId { name: *name, value: Id::of(&touchpoint.property(property)?.as_id()?) })
 }
 
 /// Whether the episode was open when the completing touchpoint happened, before it was abandoned.
 fn was_bought_before(episode: &Episode, candidate: &Candidate<'_>) -> bool {
-    let at = candidate.touchpoint.event_time;
+    let at = ended_at(episode, candidate);
     at >= episode.watch.opened_at && episode.watch.abandonment.is_some_and(|abandonment| at < abandonment.at)
+}
+
+/// When what the touchpoint completes ended: by a condition, with all that makes it hold.
+fn ended_at(episode: &Episode, candidate: &Candidate<'_>) -> Timestamp {
+    let at = candidate.touchpoint.event_time;
+    let by_condition = !candidate.role.completes && candidate.kind.completes_when.is_some();
+    if by_condition { at.max(episode.watch.last_progress_at) } else { at }
 }
 
 /// An id that is new for a name under which the episode has none yet may name the same thing once more.
@@ -642,6 +753,9 @@ fn could_be_named(episode: &Episode, ids: &[EpisodeId]) -> bool {
 pub(super) fn about(kind: &EpisodeKind, episode: &Episode) -> super::About {
     // An id by a name that the model's chain has no more says nothing (rule 25).
     let named = |id: &EpisodeId| Some((kind.ids.get(usize::from(id.name))?.clone(), id.value.to_text()));
-    let ids = episode.ids.iter().filter_map(named).collect();
+    let mut ids: Vec<_> = episode.ids.iter().filter_map(named).collect();
+    // Without any it is known by its session; one that has none either, by its customer.
+    let session = episode.session.as_ref().filter(|_| ids.is_empty() && kind.by_session);
+    ids.extend(session.map(|session| (BY_SESSION.into(), session.to_text())));
     episode.watch.about(Subject::Episode { kind: kind.name.clone(), number: episode.number, ids })
 }

@@ -1,7 +1,7 @@
 //! What expressions can know of a journey and the touchpoint being applied.
 
 use super::tallies::Extent;
-use super::{Episode, Journey, Outcome};
+use super::{Episode, Journey, Outcome, TallyState};
 use crate::expression::{Facts, Slot};
 use crate::model::{EpisodeIndex, Fact, Model};
 use crate::time::{Span, Timestamp};
@@ -74,6 +74,10 @@ impl<'a> View<'a> {
             Fact::EpisodeValue(kind) => self.amount(self.episode(*kind)?.value),
             Fact::EpisodeTouchpoints(kind) => count(self.episode(*kind)?.watch.progress_count),
             Fact::EpisodeOpenedAt(kind) => Some(Known::Instant(self.episode(*kind)?.watch.opened_at)),
+            Fact::EpisodeSum(kind, sum) => {
+                // What was opened before the model had the sum has summed up nothing.
+                self.summed(self.episode(*kind)?.sums.get(*sum)?, Extent::Customer)
+            }
             Fact::EpisodeAbandonments(kind) => count(self.episode(*kind)?.watch.abandonments),
             Fact::OutcomeKind => text(self.outcome?.what.kind()),
             Fact::OutcomeName => text(super::offering::name_of(&self.outcome?.what)?),
@@ -96,7 +100,10 @@ impl<'a> View<'a> {
     }
 
     fn tally(&self, index: usize, extent: Extent) -> Option<Known<'a>> {
-        let state = self.journey.tallies.get(index)?;
+        self.summed(self.journey.tallies.get(index)?, extent)
+    }
+
+    fn summed(&self, state: &'a TallyState, extent: Extent) -> Option<Known<'a>> {
         let sum = || state.sum(extent, self.model.currency).map(Known::Number);
         state.last(extent).map(kept).or_else(sum)
     }

@@ -51,6 +51,8 @@ pub const OF_MODELS: &[Limit] = &[
     limit("friction rules", check::MAX_FRICTION, REFUSED),
     limit("interventions", check::MAX_INTERVENTIONS, REFUSED),
     limit("tallies", check::MAX_TALLIES, REFUSED),
+    limit("sums of one kind of episodes", check::MAX_SUMS, REFUSED),
+    limit("types under `joins` of one kind", check::MAX_JOINS, REFUSED),
     limit("segments", check::MAX_SEGMENTS, REFUSED),
     limit("properties", check::MAX_PROPERTIES, REFUSED),
     limit("groups", check::MAX_GROUPS, REFUSED),
@@ -84,6 +86,11 @@ pub const OF_CUSTOMERS: &[Limit] = &[
     limit("anonymous ids that join one customer within 30 days", redirect::MAX_LINKS, "Further ones are not joined.")
         .counted("sillage_identities_refused_total"),
     limit("currencies in one sum", tallies::MAX_CURRENCIES, "Amounts in further ones are left out of the sum."),
+    limit(
+        "things that one tally or sum counts once",
+        tallies::MAX_ONCE,
+        "The one reported longest ago is forgotten, and stays counted: reported again, it counts again.",
+    ),
     limit(
         "sessions that `visits` tells apart at once",
         tallies::MAX_SESSIONS,

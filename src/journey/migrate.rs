@@ -11,7 +11,8 @@ use super::{
     Signs, Standing, TallyState,
 };
 use crate::model::{
-    EpisodeIndex, KindShape, RuleIndex, Section, SegmentIndex, StageIndex, Structure, SumShape, Way, demands, same_evidence,
+    EpisodeIndex, KindShape, RuleIndex, Section, SegmentIndex, StageIndex, Structure, TallyShape, Way, demands,
+    same_evidence,
 };
 use crate::time::Timestamp;
 
@@ -61,7 +62,7 @@ impl Migration {
 }
 
 fn nobody(structure: &Structure) -> Journey {
-    let tallies = structure.tallies.iter().map(|tally| TallyState::new(tally.sum)).collect();
+    let tallies = structure.tallies.iter().map(TallyState::of_shape).collect();
     Journey::unbegun(structure.stages.len(), structure.episodes.len(), tallies)
 }
 
@@ -76,7 +77,7 @@ struct Passage {
     tallies: Vec<Option<usize>>,
     segments: Vec<Option<SegmentIndex>>,
     /// What the new model sums up.
-    sums: Vec<SumShape>,
+    sums: Vec<TallyShape>,
     /// By new tally: the old one's sum is of another sort.
     anew: Vec<bool>,
     new_kinds: usize,
@@ -108,6 +109,8 @@ struct Kind {
     ids: Option<Vec<Option<u8>>>,
     /// An episode can be found without an id.
     falls_back: bool,
+    /// What is summed up in one, each with the place it had, if it goes on.
+    sums: Vec<(TallyShape, Option<usize>)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +138,9 @@ impl Passage {
                 now.ids.iter().position(|known| known == name).map(|at| at as u8)
             };
             let ids = (!old.names_only).then(|| of.ids.iter().map(id).collect());
-            Some(Kind { index: at as EpisodeIndex, ids, falls_back: now.session || now.customer })
+            let before = |sum: &TallyShape| of.sums.iter().position(|old| old.name == sum.name && sum.goes_on_from(old));
+            let sums = now.sums.iter().map(|sum| (sum.clone(), before(sum))).collect();
+            Some(Kind { index: at as EpisodeIndex, ids, falls_back: now.session || now.customer, sums })
         };
         let rule = |of: &crate::model::RuleShape| {
             let at = place(Section::Friction, &of.name)?;
@@ -146,7 +151,7 @@ impl Passage {
         let mut anew = vec![false; new.tallies.len()];
         for (before, at) in old.tallies.iter().zip(&tallies).filter(|_| !old.names_only) {
             if let Some(at) = at {
-                anew[*at] = before.sum != new.tallies[*at].sum;
+                anew[*at] = !new.tallies[*at].goes_on_from(before);
             }
         }
         let segment = |name: &CompactString| place(Section::Segments, name).map(|at| at as SegmentIndex);
@@ -157,7 +162,7 @@ impl Passage {
             rules: old.friction.iter().map(rule).collect(),
             tallies,
             segments: old.segments.iter().map(segment).collect(),
-            sums: new.tallies.iter().map(|tally| tally.sum).collect(),
+            sums: new.tallies.clone(),
             anew,
             new_kinds: new.episodes.len(),
         }
@@ -235,7 +240,12 @@ impl Passage {
             // Nothing that comes could ever be about it.
             return None;
         }
-        Some(Episode { kind: kind.index, signs: self.signs(episode.signs), ..episode })
+        let sum = |(shape, place): &(TallyShape, Option<usize>)| {
+            let known = place.and_then(|place| episode.sums.get(place).cloned());
+            known.map_or_else(|| TallyState::of_shape(shape), |state| self.tally(state))
+        };
+        let sums = kind.sums.iter().map(sum).collect();
+        Some(Episode { kind: kind.index, signs: self.signs(episode.signs), sums, ..episode })
     }
 
     fn kinds(&self, old: Vec<EpisodeKindState>) -> Vec<EpisodeKindState> {
@@ -252,7 +262,7 @@ impl Passage {
     }
 
     fn tallies(&self, old: Vec<TallyState>) -> Vec<TallyState> {
-        let mut tallies: Vec<TallyState> = self.sums.iter().map(|sum| TallyState::new(*sum)).collect();
+        let mut tallies: Vec<TallyState> = self.sums.iter().map(TallyState::of_shape).collect();
         for (place, state) in self.tallies.iter().zip(old) {
             let Some(place) = place.filter(|place| !self.anew[*place]) else { continue };
             tallies[place] = self.tally(state);
@@ -275,9 +285,11 @@ impl Passage {
                     .unzip();
                 TallyState::Last { customer, journey, stages, at: LatestAt { stages: times, ..at } }
             }
-            TallyState::Count { .. } | TallyState::Number { .. } | TallyState::Money { .. } | TallyState::Visits { .. } => {
-                state
-            }
+            TallyState::Count { .. }
+            | TallyState::Number { .. }
+            | TallyState::Money { .. }
+            | TallyState::Visits { .. }
+            | TallyState::Once { .. } => state,
         }
     }
 

@@ -13,6 +13,7 @@ mod facts;
 mod friction;
 mod id;
 mod join;
+mod joins;
 pub mod limits;
 mod migrate;
 mod noticed;
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Model, SegmentIndex, StageIndex, SumShape};
+use crate::model::{Model, SegmentIndex, StageIndex};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint, put_text};
 
@@ -61,7 +62,7 @@ pub use redirect::Redirect;
 pub use rewind::{Received, Retelling, Rules, StepCounts};
 pub use signs::Signs;
 pub use stages::Standing;
-pub use tallies::{LatestAt, TallyState};
+pub use tallies::{Amount, CountedOnce, LatestAt, TallyState};
 pub use version2::{ChangeV2, CustomerV2};
 pub use watch::Watch;
 pub use window::Window;
@@ -200,7 +201,7 @@ pub enum Applied {
 
 impl Journey {
     fn new(model: &Model, started_at: Timestamp) -> Self {
-        let tallies = model.tallies.iter().map(|tally| TallyState::new(SumShape::of(&tally.sum))).collect();
+        let tallies = model.tallies.iter().map(TallyState::new).collect();
         Journey { number: 1, started_at, ..Journey::unbegun(model.stages.len(), model.episodes.len(), tallies) }
     }
 
@@ -267,6 +268,7 @@ impl Journey {
         self.step_stage(model, roles, arrival, &friction, outcomes);
         self.note_influence(model, roles, arrival);
         outcomes.set_segment(self.segment);
+        outcomes.set_origin(touchpoint, &arrival.id.id);
         named
     }
 

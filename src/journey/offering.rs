@@ -81,6 +81,16 @@ impl Refusals {
         self.0.iter().map(|(of, why, count)| (of.as_str(), *why, *count))
     }
 
+    /// Takes in what was refused elsewhere.
+    pub fn append(&mut self, other: Refusals) {
+        for (of, refusal, times) in other.0 {
+            match self.0.iter_mut().find(|(known, why, _)| *known == of && *why == refusal) {
+                Some((_, _, count)) => *count += times,
+                None => self.0.push((of, refusal, times)),
+            }
+        }
+    }
+
     /// Whether nothing was refused.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -244,7 +254,12 @@ impl Customer {
         };
         let what = What::Withdrawal { offer: Box::new(offer), reason };
         let cause = step.touchpoint.map(|touchpoint| Id::of(&touchpoint.id));
-        self.publish(&models[at], at, step.now, Answered { cause, value: None, segment: None }, what, outcomes);
+        let (channel, session) = match step.touchpoint {
+            Some(touchpoint) => (touchpoint.channel.clone(), touchpoint.session.clone()),
+            None => (None, None),
+        };
+        let answered = Answered { cause, channel, session, value: None, segment: None };
+        self.publish(&models[at], at, step.now, answered, what, outcomes);
     }
 
     /// Judges what the outcomes of this step ask for.
@@ -329,7 +344,13 @@ impl Customer {
             about: asked.what.about().cloned(),
             payload: payload(intervention, variant.as_ref()),
         };
-        let answered = Answered { cause: asked.cause.clone(), value: asked.value, segment: asked.segment.clone() };
+        let answered = Answered {
+            cause: asked.cause.clone(),
+            channel: asked.channel.clone(),
+            session: asked.session.clone(),
+            value: asked.value,
+            segment: asked.segment.clone(),
+        };
         let what = What::Intervention { offer: Box::new(offer) };
         let id = self.publish(&models[at], at, now, answered, what, outcomes);
         let (of, channel) = (intervention.id.clone(), intervention.channel.clone());
@@ -360,6 +381,8 @@ impl Customer {
             sequence: journey.sequence,
             at: now,
             cause: answered.cause,
+            channel: answered.channel,
+            session: answered.session,
             value: answered.value,
             segment: answered.segment,
             hindsight: false,

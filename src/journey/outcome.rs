@@ -9,10 +9,15 @@ use super::arm::Arm;
 use super::{Id, Journey};
 use crate::model::{Model, SegmentIndex};
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::{Identity, IdentityKind, Money};
+use crate::touchpoint::{Identity, IdentityKind, Money, Touchpoint};
 
 /// The namespace of outcome ids (UUIDv5, rule 16). Never to be changed: ids must stay the same for ever.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6a1d_5c0e_77b4_4d0a_9c65_5111_a9e0_5e11);
+
+/// How the customer is called among what an episode is known by.
+pub(super) const BY_CUSTOMER: &str = "customer";
+/// How the session is called there.
+pub(super) const BY_SESSION: &str = "session";
 
 /// Something that came of a touchpoint or of an absence.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +40,10 @@ pub struct Outcome {
     pub at: Timestamp,
     /// The touchpoint that caused it; `None` where an absence did.
     pub cause: Option<Id>,
+    /// On which channel that came.
+    pub channel: Option<CompactString>,
+    /// In which session that came; of an absence in an episode, in which session the latest progress came.
+    pub session: Option<CompactString>,
     /// What is at stake, or was bought.
     pub value: Option<Money>,
     /// The customer's segment, where the model has segments and one holds.
@@ -55,8 +64,9 @@ impl Outcome {
         let Outcome { id, model, model_version, identity, journey, journey_started_at, .. } = self;
         let whose = (id, model, model_version, identity, journey, journey_started_at)
             == (&other.id, &other.model, &other.model_version, &other.identity, &other.journey, &other.journey_started_at);
-        let Outcome { at, cause, value, segment, what, .. } = self;
-        whose && (at, cause, value, segment, what) == (&other.at, &other.cause, &other.value, &other.segment, &other.what)
+        let Outcome { at, cause, channel, session, value, segment, what, .. } = self;
+        let origin = (cause, channel, session) == (&other.cause, &other.channel, &other.session);
+        whose && origin && (at, value, segment, what) == (&other.at, &other.value, &other.segment, &other.what)
     }
 }
 
@@ -185,6 +195,8 @@ impl Reason {
 /// What an offer takes over from the outcome that it answers.
 pub(super) struct Answered {
     pub(super) cause: Option<Id>,
+    pub(super) channel: Option<CompactString>,
+    pub(super) session: Option<CompactString>,
     pub(super) value: Option<Money>,
     pub(super) segment: Option<CompactString>,
 }
@@ -299,7 +311,7 @@ pub enum Subject {
         kind: CompactString,
         /// 1, 2, … per customer and kind.
         number: u32,
-        /// Property names and ids, in the order of the chain.
+        /// Property names and ids, in the order they came; of what has none, its session, or else its customer.
         ids: Vec<(CompactString, CompactString)>,
     },
     /// A session by its id.
@@ -415,8 +427,9 @@ impl<'a> OutcomeBuilder<'a> {
         at: Timestamp,
         cause: Cause<'_>,
         value: Option<Money>,
-        what: What,
+        mut what: What,
     ) -> Uuid {
+        self.name_customer(&mut what);
         journey.sequence += 1;
         let id = self.name(&what, cause, at);
         self.outcomes.push(Outcome {
@@ -432,6 +445,8 @@ impl<'a> OutcomeBuilder<'a> {
                 Cause::Touchpoint(id) => Some(id.clone()),
                 Cause::AbsenceAfter(_) => None,
             },
+            channel: None,
+            session: None,
             value,
             segment: None,
             hindsight: false,
@@ -447,6 +462,42 @@ impl<'a> OutcomeBuilder<'a> {
         self.emit(journey, wrong.at, cause, value, What::Retraction { of: Box::new(what) });
         if let Some(retraction) = self.outcomes.last_mut() {
             retraction.id = wrong.id;
+        }
+    }
+
+    /// What is known by nothing else is known by its customer.
+    fn name_customer(&self, what: &mut What) {
+        let about = match what {
+            What::Completion { about }
+            | What::Abandonment { about, .. }
+            | What::Resumption { about, .. }
+            | What::Recovery { about, .. }
+            | What::Friction { about, .. } => about,
+            What::Retraction { of } => return self.name_customer(of),
+            // What is offered has taken over the name from what asked for it.
+            What::Transition { .. } | What::Intervention { .. } | What::Withdrawal { .. } | What::Merge { .. } => return,
+        };
+        if let Subject::Episode { ids, .. } = &mut about.subject
+            && ids.is_empty()
+        {
+            ids.push((BY_CUSTOMER.into(), self.identity.id.clone()));
+        }
+    }
+
+    /// Writes the channel and the session of the touchpoint on what came of it.
+    pub(super) fn set_origin(&mut self, touchpoint: &Touchpoint, id: &Id) {
+        for outcome in &mut self.outcomes[self.begin..] {
+            if outcome.cause.as_ref() == Some(id) {
+                outcome.channel = touchpoint.channel.clone();
+                outcome.session = touchpoint.session.clone();
+            }
+        }
+    }
+
+    /// Writes the session on what was told last: no touchpoint caused it.
+    pub(super) fn set_session(&mut self, session: Option<&Id>) {
+        if let Some(last) = self.outcomes.last_mut() {
+            last.session = session.map(Id::to_text);
         }
     }
 

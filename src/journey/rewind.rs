@@ -57,6 +57,23 @@ pub struct StepCounts {
     pub refused_links: u64,
 }
 
+impl StepCounts {
+    /// Adds what was counted elsewhere.
+    pub(crate) fn add(&mut self, other: StepCounts) {
+        let StepCounts { noticed, late, out_of_order, applied_again, retractions, joined, followed, shared, refused_links } =
+            other;
+        self.noticed = self.noticed.plus_beyond(noticed, Noticed::default());
+        self.late += late;
+        self.out_of_order += out_of_order;
+        self.applied_again += applied_again;
+        self.retractions += retractions;
+        self.joined += joined;
+        self.followed += followed;
+        self.shared += shared;
+        self.refused_links += refused_links;
+    }
+}
+
 /// Room for two tellings of a story.
 #[derive(Debug, Default)]
 pub struct Retelling {

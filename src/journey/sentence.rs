@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::outcome::{About, Movement, Offer, Outcome, Passed, Subject, What};
+use super::outcome::{About, BY_CUSTOMER, BY_SESSION, Movement, Offer, Outcome, Passed, Subject, What};
 
 /// `consideration → decision`, `abandons basket A (499 EUR) after 30m`, …: what Sillage says, without whom and when. Most of
 /// it is words and names, which are written as they are: formatting them would take most of the time of an outcome.
@@ -100,7 +100,9 @@ impl Outcome {
             Subject::Session(id) => write_all(f, &[" session ", id]),
             Subject::Journey => f.write_str(" the journey"),
             Subject::Episode { kind, number, ids } => {
-                match ids.first() {
+                // What is known by its session or its customer goes by its number.
+                let id = ids.first().filter(|(name, _)| name != BY_SESSION && name != BY_CUSTOMER);
+                match id {
                     Some((_, id)) => write_all(f, &[" ", kind, " ", id])?,
                     None => write!(f, " {kind} #{number}")?,
                 }

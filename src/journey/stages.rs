@@ -142,9 +142,10 @@ impl Journey {
         let dwelt = model.stages[at]
             .at_least
             .is_none_or(|at_least| arrival.moment.counts_from >= standing.watch.opened_at + at_least);
-        match later.filter(|to| dwelt || ends(*to)) {
-            Some(to) => Way::Move(to, forward(model, Some(present), to)),
-            None => Way::Stay,
+        match (later, roles.back_otherwise[at]) {
+            (Some(to), _) if dwelt || ends(to) => Way::Move(to, forward(model, Some(present), to)),
+            (None, Some(to)) => Way::Move(to, Movement::Regress),
+            (Some(_), _) | (None, None) => Way::Stay,
         }
     }
 
@@ -265,7 +266,7 @@ impl Journey {
         let cause = Cause::AbsenceAfter(&last.id);
         let id = outcomes.emit(self, deadline, cause, value, What::Abandonment { about, passed });
         if let Some(standing) = &mut self.standing {
-            standing.watch.abandon(id, deadline);
+            standing.watch.abandon(id, deadline, stage.abandoned_again.filter(|_| stage.then.is_none()));
             standing.abandoned = true;
             standing.signs.forget_evidence();
         }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Journey;
 use crate::expression::Type;
-use crate::model::{Model, StageIndex, Sum, SumShape, TypeRoles};
+use crate::model::{Model, StageIndex, Sum, SumShape, Tally, TallyShape, TypeRoles};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Currency, Money, Touchpoint, Value};
 
@@ -12,6 +12,8 @@ use crate::touchpoint::{Currency, Money, Touchpoint, Value};
 pub(super) const MAX_CURRENCIES: usize = 8;
 /// Without session ids, a gap of this length begins a new visit.
 const VISIT_GAP: Span = Span::from_secs(30 * 60);
+/// So many things are remembered that count once in one sum; the one seen longest ago gives way.
+pub(super) const MAX_ONCE: usize = 128;
 /// So many sessions are told apart when they mix (two devices at once).
 pub(super) const MAX_SESSIONS: usize = 4;
 
@@ -62,6 +64,37 @@ pub enum TallyState {
         /// The latest touchpoint without a session.
         latest: Option<Timestamp>,
     },
+    /// A count or a sum in which each thing counts once, however often it is reported.
+    Once {
+        /// The count or the sum.
+        sum: Box<TallyState>,
+        /// What has counted, the one seen last at the end.
+        seen: Vec<CountedOnce>,
+    },
+}
+
+/// A thing that counts once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CountedOnce {
+    /// A hash of its id.
+    pub hash: u64,
+    /// Event time of the latest touchpoint about it.
+    pub at: Timestamp,
+    /// What that one added.
+    pub added: Amount,
+    /// Whether it came first in this journey.
+    pub here: bool,
+}
+
+/// What a thing added to a sum.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Amount {
+    /// Itself.
+    One,
+    /// A number.
+    Number(f64),
+    /// An amount.
+    Money(Money),
 }
 
 /// When the latest values happened (event time); [`Timestamp::MIN`] where nobody knows.
@@ -100,7 +133,18 @@ impl Extent {
 }
 
 impl TallyState {
-    pub(super) fn new(sum: SumShape) -> Self {
+    pub(super) fn new(tally: &Tally) -> Self {
+        TallyState::of(SumShape::of(&tally.sum), tally.once.is_some())
+    }
+
+    pub(super) fn of_shape(tally: &TallyShape) -> Self {
+        TallyState::of(tally.sum, tally.once.is_some())
+    }
+
+    fn of(sum: SumShape, once: bool) -> Self {
+        if once {
+            return TallyState::Once { sum: Box::new(TallyState::of(sum, false)), seen: Vec::new() };
+        }
         match sum {
             SumShape::Count => TallyState::Count { customer: 0, journey: 0 },
             SumShape::Number => TallyState::Number { customer: 0.0, journey: 0.0 },
@@ -116,9 +160,11 @@ impl TallyState {
     pub(super) fn last(&self, extent: Extent) -> Option<&Value> {
         match self {
             TallyState::Last { customer, journey, .. } => extent.of(customer, journey).as_ref(),
-            TallyState::Count { .. } | TallyState::Number { .. } | TallyState::Money { .. } | TallyState::Visits { .. } => {
-                None
-            }
+            TallyState::Count { .. }
+            | TallyState::Number { .. }
+            | TallyState::Money { .. }
+            | TallyState::Visits { .. }
+            | TallyState::Once { .. } => None,
         }
     }
 
@@ -126,9 +172,11 @@ impl TallyState {
     pub(super) fn last_in(&self, stage: StageIndex) -> Option<&Value> {
         match self {
             TallyState::Last { stages, .. } => stages.iter().find(|(at, _)| *at == stage).map(|(_, value)| value),
-            TallyState::Count { .. } | TallyState::Number { .. } | TallyState::Money { .. } | TallyState::Visits { .. } => {
-                None
-            }
+            TallyState::Count { .. }
+            | TallyState::Number { .. }
+            | TallyState::Money { .. }
+            | TallyState::Visits { .. }
+            | TallyState::Once { .. } => None,
         }
     }
 
@@ -140,11 +188,13 @@ impl TallyState {
             }
             TallyState::Number { customer, journey } => Some(*extent.of(customer, journey)),
             TallyState::Money { customer, journey } => Some(amount(extent.of(customer, journey), currency?)),
+            TallyState::Once { sum, .. } => sum.sum(extent, currency),
             TallyState::Last { .. } => None,
         }
     }
 
-    /// Another identity of the same customer had summed this up: the sums add. `later`: what it did came later.
+    /// Somebody else had summed this up, another identity of the same customer or an episode that goes into this one: the sums
+    /// add. `later`: what it did came later.
     pub(super) fn unite(&mut self, theirs: TallyState, later: bool) {
         match (self, theirs) {
             (TallyState::Count { customer, journey }, TallyState::Count { customer: more, journey: here }) => {
@@ -194,13 +244,18 @@ impl TallyState {
                 *sessions = one;
                 *latest = (*latest).max(last);
             }
+            (TallyState::Once { sum, seen }, TallyState::Once { sum: their_sum, seen: others }) => {
+                sum.unite(*their_sum, later);
+                unite_once(sum, seen, others, later);
+            }
             // Of another sort: the model changed between, and what the customer has stands.
             (
                 TallyState::Count { .. }
                 | TallyState::Number { .. }
                 | TallyState::Money { .. }
                 | TallyState::Last { .. }
-                | TallyState::Visits { .. },
+                | TallyState::Visits { .. }
+                | TallyState::Once { .. },
                 _,
             ) => {}
         }
@@ -210,6 +265,10 @@ impl TallyState {
     fn begin_journey(&mut self) {
         match self {
             TallyState::Count { journey, .. } => *journey = 0,
+            TallyState::Once { sum, seen } => {
+                sum.begin_journey();
+                seen.iter_mut().for_each(|one| one.here = false);
+            }
             // The visit in which a journey begins is its first.
             TallyState::Visits { customer, journey, .. } => *journey = (*customer).min(1),
             TallyState::Number { journey, .. } => *journey = 0.0,
@@ -229,12 +288,12 @@ impl Journey {
     pub(super) fn tally(&mut self, model: &Model, roles: &TypeRoles, touchpoint: &Touchpoint) {
         // A tally that is new in the model begins here.
         for tally in &model.tallies[self.tallies.len().min(model.tallies.len())..] {
-            self.tallies.push(TallyState::new(SumShape::of(&tally.sum)));
+            self.tallies.push(TallyState::new(tally));
         }
         let stage = self.stage();
         for index in &roles.tallies {
             let (Some(tally), Some(state)) = (model.tallies.get(*index), self.tallies.get_mut(*index)) else { continue };
-            add(model, &tally.sum, state, stage, touchpoint);
+            add(model, tally, state, stage, touchpoint);
         }
     }
 
@@ -244,23 +303,35 @@ impl Journey {
     }
 }
 
-fn add(model: &Model, sum: &Sum, state: &mut TallyState, stage: Option<StageIndex>, touchpoint: &Touchpoint) {
+/// Adds a touchpoint to what a tally has summed up.
+pub(super) fn add(model: &Model, tally: &Tally, state: &mut TallyState, stage: Option<StageIndex>, touchpoint: &Touchpoint) {
+    let sum = &tally.sum;
+    if let (Some(once), TallyState::Once { sum: inner, seen }) = (&tally.once, &mut *state) {
+        let id = touchpoint.property(once).and_then(Value::as_id);
+        match (id, adds(model, sum, touchpoint)) {
+            (Some(id), Some(added)) => {
+                let hash = xxhash_rust::xxh3::xxh3_64(id.as_bytes());
+                count_once(inner, seen, CountedOnce { hash, at: touchpoint.event_time, added, here: true });
+            }
+            // What nothing names is counted as it comes; where names alone are counted, it is none.
+            (None, Some(added @ (Amount::Number(_) | Amount::Money(_)))) => put(inner, added, Here::Yes),
+            (None, Some(Amount::One)) | (_, None) => {}
+        }
+        return;
+    }
+    if tally.once.is_some() {
+        // The model changed under it (rule 25), and it begins anew.
+        *state = TallyState::new(tally);
+        return add(model, tally, state, stage, touchpoint);
+    }
     match (sum, state) {
         (Sum::Count, TallyState::Count { customer, journey }) => {
             *customer += 1;
             *journey += 1;
         }
-        (Sum::Number(property), TallyState::Number { customer, journey }) => {
-            let value = touchpoint.property(property);
-            if let Some(number) = value.and_then(|value| value.as_number(model.form(property).decimal)) {
-                *customer += number;
-                *journey += number;
-            }
-        }
-        (Sum::Money(property), TallyState::Money { customer, journey }) => {
-            if let Some(money) = touchpoint.money(property, model.form(property), model.currency) {
-                add_money(customer, money);
-                add_money(journey, money);
+        (Sum::Number(_), state @ TallyState::Number { .. }) | (Sum::Money(_), state @ TallyState::Money { .. }) => {
+            if let Some(added) = adds(model, sum, touchpoint) {
+                put(state, added, Here::Yes);
             }
         }
         (Sum::Last(property, kind), TallyState::Last { customer, journey, stages, at }) => {
@@ -292,10 +363,108 @@ fn add(model: &Model, sum: &Sum, state: &mut TallyState, stage: Option<StageInde
         }
         // The state of another kind of sum: the model changed under it (rule 25), and it begins anew.
         (Sum::Count | Sum::Number(_) | Sum::Money(_) | Sum::Last(..) | Sum::Visits, state) => {
-            *state = TallyState::new(SumShape::of(sum));
-            add(model, sum, state, stage, touchpoint);
+            *state = TallyState::new(tally);
+            add(model, tally, state, stage, touchpoint);
         }
     }
+}
+
+/// What a touchpoint adds to a count or a sum, if it has the value.
+fn adds(model: &Model, sum: &Sum, touchpoint: &Touchpoint) -> Option<Amount> {
+    match sum {
+        Sum::Count => Some(Amount::One),
+        Sum::Number(property) => touchpoint.property(property)?.as_number(model.form(property).decimal).map(Amount::Number),
+        Sum::Money(property) => touchpoint.money(property, model.form(property), model.currency).map(Amount::Money),
+        Sum::Last(..) | Sum::Visits => None,
+    }
+}
+
+/// Whether something is part of what the present journey has summed up.
+#[derive(Clone, Copy)]
+enum Here {
+    Yes,
+    No,
+}
+
+/// Counts a thing that may have counted already: the latest touchpoint about it tells how much it is.
+fn count_once(sum: &mut TallyState, seen: &mut Vec<CountedOnce>, mut one: CountedOnce) {
+    if let Some(place) = seen.iter().position(|known| known.hash == one.hash) {
+        let known = seen.remove(place);
+        if one.at < known.at || known.added == one.added {
+            one = CountedOnce { at: known.at.max(one.at), ..known };
+        } else {
+            let here = if known.here { Here::Yes } else { Here::No };
+            one.here = known.here;
+            take_out(sum, known.added, here);
+            put(sum, one.added, here);
+        }
+    } else {
+        if seen.len() == MAX_ONCE {
+            seen.remove(0);
+        }
+        put(sum, one.added, if one.here { Here::Yes } else { Here::No });
+    }
+    seen.push(one);
+}
+
+fn put(sum: &mut TallyState, added: Amount, here: Here) {
+    let here = matches!(here, Here::Yes);
+    match (sum, added) {
+        (TallyState::Count { customer, journey }, Amount::One) => {
+            *customer += 1;
+            *journey += u64::from(here);
+        }
+        (TallyState::Number { customer, journey }, Amount::Number(number)) => {
+            *customer += number;
+            *journey += if here { number } else { 0.0 };
+        }
+        (TallyState::Money { customer, journey }, Amount::Money(money)) => {
+            add_money(customer, money);
+            if here {
+                add_money(journey, money);
+            }
+        }
+        // Nothing else has anything added.
+        (_, Amount::One | Amount::Number(_) | Amount::Money(_)) => {}
+    }
+}
+
+/// Takes out what a thing added, to be put in again as it is told now.
+fn take_out(sum: &mut TallyState, added: Amount, here: Here) {
+    let less = match added {
+        Amount::Number(number) => Amount::Number(-number),
+        Amount::Money(money) => Amount::Money(Money { micros: money.micros.saturating_neg(), ..money }),
+        Amount::One => {
+            if let TallyState::Count { customer, journey } = sum {
+                *customer = customer.saturating_sub(1);
+                *journey = journey.saturating_sub(u64::from(matches!(here, Here::Yes)));
+            }
+            return;
+        }
+    };
+    put(sum, less, here);
+}
+
+/// Of two sums that have been added, what is in both counts once. What either has forgotten stays counted.
+fn unite_once(sum: &mut TallyState, seen: &mut Vec<CountedOnce>, others: Vec<CountedOnce>, later: bool) {
+    let (mut first, mut second) = if later { (std::mem::take(seen), others) } else { (others, std::mem::take(seen)) };
+    for one in &mut second {
+        let Some(place) = first.iter().position(|known| known.hash == one.hash) else { continue };
+        let known = first.remove(place);
+        for known in [&known, &*one] {
+            take_out(sum, known.added, if known.here { Here::Yes } else { Here::No });
+        }
+        // In this journey it came first only if neither had it from one before.
+        let here = known.here && one.here;
+        if known.at > one.at {
+            *one = known;
+        }
+        one.here = here;
+        put(sum, one.added, if here { Here::Yes } else { Here::No });
+    }
+    first.append(&mut second);
+    first.drain(..first.len().saturating_sub(MAX_ONCE));
+    *seen = first;
 }
 
 /// A value as a tally keeps it: what its property is declared to be. A value that is nothing of the kind leaves the one before.
@@ -324,6 +493,16 @@ fn begins_visit(touchpoint: &Touchpoint, sessions: &mut Vec<u64>, latest: &mut O
     }
     sessions.push(hash);
     known.is_none()
+}
+
+/// The sums of two episodes that are one.
+pub(super) fn unite_sums(mine: &mut Vec<TallyState>, theirs: Vec<TallyState>, later: bool) {
+    for (place, sum) in theirs.into_iter().enumerate() {
+        match mine.get_mut(place) {
+            Some(mine) => mine.unite(sum, later),
+            None => mine.push(sum),
+        }
+    }
 }
 
 fn unite_last((mine, at): (&mut Option<Value>, &mut Timestamp), (theirs, then): (Option<Value>, Timestamp)) {

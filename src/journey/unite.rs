@@ -9,6 +9,7 @@ use super::closed::{MAX_REUSED, add_ids, is_same};
 use super::friction::MAX_SESSIONS;
 use super::outcome::{Cause, Moved, OutcomeBuilder, What};
 use super::packed::Words;
+use super::tallies::unite_sums;
 use super::watch::{PendingArm, Watch};
 use super::{
     Customer, Episode, EpisodeKindState, Id, Journey, Noticed, Outcome, Rules, SessionSigns, Standing, TouchpointId,
@@ -78,6 +79,7 @@ impl Customer {
             let what = What::Merge { from: other.identity.id.clone(), moved };
             builder.emit(journey, link.event_time, Cause::Touchpoint(&id), value, what);
             builder.set_segment(segment);
+            builder.set_origin(link, &id);
         }
         debug_assert_eq!(self.touchpoints, mine + theirs, "all touchpoints are the customer's");
     }
@@ -274,6 +276,7 @@ fn unite_episode(mine: &mut Episode, theirs: Episode, noticed: &mut Noticed) {
         (mine.value, mine.value_at) = (theirs.value, theirs.value_at);
     }
     mine.signs.unite(theirs.signs);
+    unite_sums(&mut mine.sums, theirs.sums, later);
     mine.watch = unite_watch(mine.watch.clone(), mine.abandoned, theirs.watch, theirs.abandoned);
     mine.abandoned &= theirs.abandoned;
 }
@@ -285,10 +288,14 @@ fn unite_watch(mine: Watch, mine_abandoned: bool, theirs: Watch, theirs_abandone
     let later = theirs.last_progress_at > mine.last_progress_at;
     let (until, until_at) =
         if theirs.until_at > mine.until_at { (theirs.until, theirs.until_at) } else { (mine.until, mine.until_at) };
-    let deadline = match (mine_abandoned, theirs_abandoned) {
-        (false, true) => mine.deadline,
-        (true, false) => theirs.deadline,
-        (true, true) | (false, false) => mine.deadline.max(theirs.deadline).min(until.unwrap_or(Timestamp::MAX)),
+    let told_later = theirs.abandonment.map(|told| told.at) > mine.abandonment.map(|told| told.at);
+    let (deadline, repeats) = match (mine_abandoned, theirs_abandoned) {
+        (false, true) => (mine.deadline, mine.repeats),
+        (true, false) => (theirs.deadline, theirs.repeats),
+        // What is told again goes on from the later of the two.
+        (true, true) if told_later => (theirs.deadline, theirs.repeats),
+        (true, true) => (mine.deadline, mine.repeats),
+        (false, false) => (mine.deadline.max(theirs.deadline).min(until.unwrap_or(Timestamp::MAX)), 0),
     };
     let abandonment = match (mine.abandonment, theirs.abandonment) {
         (Some(one), Some(other)) => Some(if other.at > one.at { other } else { one }),
@@ -310,6 +317,7 @@ fn unite_watch(mine: Watch, mine_abandoned: bool, theirs: Watch, theirs_abandone
         until_at,
         abandonment,
         abandonments: mine.abandonments.saturating_add(theirs.abandonments),
+        repeats,
         pending: PendingArm::None,
     }
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::outcome::{Abandonment, About, Passed, Subject};
 use super::{Moment, TouchpointId};
+use crate::model::Again;
 use crate::time::{Span, Timestamp};
 
 /// The absence being watched in one stage or episode.
@@ -37,6 +38,9 @@ pub struct Watch {
     pub abandonment: Option<Abandonment>,
     /// How often it was abandoned.
     pub abandonments: u32,
+    /// How often the latest absence is told again, the time that is awaited now included.
+    #[serde(skip)]
+    pub repeats: u32,
     /// What the touchpoint being applied did to it; nothing between touchpoints.
     #[serde(skip)]
     pub(super) pending: PendingArm,
@@ -83,6 +87,7 @@ impl Watch {
             until_at: None,
             abandonment: None,
             abandonments: 0,
+            repeats: 0,
             pending: PendingArm::Anew(Belonging::Yes),
         }
     }
@@ -98,6 +103,7 @@ impl Watch {
     /// Progress came back after an abandonment; to be armed.
     pub(super) fn resume(&mut self, id: &TouchpointId, at: Timestamp, moment: Moment) {
         self.note(id, at, moment);
+        self.repeats = 0;
         self.pending = PendingArm::Anew(Belonging::Yes);
     }
 
@@ -145,13 +151,17 @@ impl Watch {
         if self.until.is_some_and(|until| until <= deadline) { Passed::Date } else { Passed::Silence }
     }
 
-    /// The deadline passed.
-    pub(super) fn abandon(&mut self, id: Uuid, at: Timestamp) {
+    /// The deadline passed; `again` says whether that is told again while nothing comes.
+    pub(super) fn abandon(&mut self, id: Uuid, at: Timestamp, again: Option<Again>) {
         self.deadline = Timestamp::MAX;
         // What has passed does not pass again after a resumption.
         self.until = self.until.filter(|until| *until > at);
         self.abandonment = Some(Abandonment { id, at });
         self.abandonments += 1;
+        if let Some(again) = again.filter(|again| self.repeats + 1 < again.at_most) {
+            self.repeats += 1;
+            self.deadline = at + again.every;
+        }
     }
 
     /// The latest abandonment did not happen: its deadline stands again.

@@ -177,6 +177,7 @@ fn passes(error: &KafkaError) -> bool {
             Code::PartitionEOF
                 | Code::Fatal
                 | Code::FencedInstanceId
+                | Code::Fenced
                 | Code::InvalidTransactionalState
                 | Code::BrokerTransportFailure
                 | Code::AllBrokersDown

@@ -1,4 +1,4 @@
-//! Cutting the state log behind what is needed (DeleteRecords).
+//! Cutting the state log, and what shards hand to each other, behind what is needed (DeleteRecords).
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -22,39 +22,74 @@ const OVERDUE: Duration = Duration::from_secs(600);
 /// What was not cut is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(10);
 
+/// What was handed over is cut at most so often: it is read within a moment, and new every moment.
+const HANDED: Duration = Duration::from_secs(10);
+
 /// Cuts the state log on a thread of its own: no commit waits for it, and nor does the end of the service, since a broker that is
 /// away keeps it for long. It holds nothing that could be lost.
 pub(super) struct LogTrimmer {
-    orders: Sender<(ShardId, i64)>,
+    orders: Sender<Order>,
+}
+
+/// Before which offset of a shard's partition nothing is needed.
+enum Order {
+    State(ShardId, i64),
+    Handed(ShardId, i64),
 }
 
 impl LogTrimmer {
     pub(super) fn start(connection: &Connection) -> Result<Self, String> {
         let knife = Knife::of(connection)?;
+        let handed = Knife::for_topic(connection, outputs::HANDOFF)?;
         let (orders, incoming) = channel();
         std::thread::Builder::new()
             .name("sillage-trimmer".to_owned())
-            .spawn(move || cut_on(&knife, &incoming))
+            .spawn(move || cut_on(&knife, &handed, &incoming))
             .map_err(|error| format!("cannot start a thread: {error}"))?;
         Ok(LogTrimmer { orders })
     }
 
     pub(super) fn cut(&self, shard: ShardId, offset: i64) {
         // The thread ends only with this; what is not cut is cut later.
-        let _ = self.orders.send((shard, offset));
+        let _ = self.orders.send(Order::State(shard, offset));
+    }
+
+    pub(super) fn cut_handed(&self, shard: ShardId, offset: i64) {
+        let _ = self.orders.send(Order::Handed(shard, offset));
     }
 }
 
-fn cut_on(knife: &Knife, orders: &Receiver<(ShardId, i64)>) {
+fn cut_on(knife: &Knife, handed_knife: &Knife, orders: &Receiver<Order>) {
     let mut all: BTreeMap<ShardId, i64> = BTreeMap::new();
+    let mut handed: BTreeMap<ShardId, i64> = BTreeMap::new();
+    let mut handed_cut: Option<Instant> = None;
     let mut overdue = Overdue::default();
     loop {
         // An idle shard gives no further order, and somebody who was erased must go from its log all the same.
-        match orders.recv_timeout(if all.is_empty() { Duration::MAX } else { AGAIN }) {
-            // Several orders about one shard: the last reaches farthest.
-            Ok(first) => all.extend(std::iter::once(first).chain(orders.try_iter())),
+        match orders.recv_timeout(if all.is_empty() && handed.is_empty() { Duration::MAX } else { AGAIN }) {
+            Ok(first) => {
+                for order in std::iter::once(first).chain(orders.try_iter()) {
+                    // Several orders about one shard: the last reaches farthest.
+                    match order {
+                        Order::State(shard, offset) => drop(all.insert(shard, offset)),
+                        Order::Handed(shard, offset) => drop(handed.insert(shard, offset)),
+                    }
+                }
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if !handed.is_empty() && handed_cut.is_none_or(|cut| cut.elapsed() >= HANDED) {
+            handed_cut = Some(Instant::now());
+            // What fails is cut with the next, and goes by retention at last.
+            let offsets = std::mem::take(&mut handed).into_iter();
+            if let Err(error) = handed_knife.cut(offsets.map(|(shard, offset)| (shard, Offset::Offset(offset)))) {
+                debug!(%error, "what was handed over is not cut");
+                handed_knife.look_for_leaders();
+            }
+        }
+        if all.is_empty() {
+            continue;
         }
         // The answer as a whole can be fine while that about a partition is not.
         match knife.ask(all.iter().map(|(shard, offset)| (*shard, Offset::Offset(*offset)))) {
@@ -108,11 +143,15 @@ pub(super) struct Knife {
 
 impl Knife {
     pub(super) fn of(connection: &Connection) -> Result<Self, String> {
+        Knife::for_topic(connection, outputs::STATE)
+    }
+
+    fn for_topic(connection: &Connection, output: &str) -> Result<Self, String> {
         let made = client::base(connection).create_with_context(Plain::default());
         let admin = made.map_err(|error| format!("cannot make a client: {error}"))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("cannot start a runtime: {error}"))?;
-        Ok(Knife { admin, runtime, topic: outputs::topic(&connection.output, outputs::STATE) })
+        Ok(Knife { admin, runtime, topic: outputs::topic(&connection.output, output) })
     }
 
     /// A client that consumes nothing goes on asking a leader of old for minutes.

@@ -16,7 +16,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, TopicPartitionList};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::ends::Ends;
 use super::restore::Restorer;
@@ -259,7 +259,7 @@ impl RebalanceHandler {
             Notice::HandedGone(shard) => {
                 warn!(shard, "what other partitions handed to this one is not there any more: customers may be split");
             }
-            Notice::ReadOn(shard) => info!(shard, "its inputs are read on from where its state stands"),
+            Notice::ReadOn(shard) => debug!(shard, "its inputs are read on from where its state stands"),
         }
     }
 

@@ -159,6 +159,10 @@ impl Transactions for KafkaTransactions {
     fn cut(&mut self, shard: ShardId, offset: i64) {
         self.trimmer.cut(shard, offset);
     }
+
+    fn cut_handed(&mut self, shard: ShardId, offset: i64) {
+        self.trimmer.cut_handed(shard, offset);
+    }
 }
 
 /// Hands a record over; waits while the queue is full.

@@ -188,6 +188,9 @@ pub trait Transactions: Send {
     fn take_first_pages(&mut self) -> BTreeMap<ShardId, i64>;
     /// Asks for the state log of a shard to be deleted before this offset, some time.
     fn cut(&mut self, shard: ShardId, offset: i64);
+    /// Asks for what others handed to a shard to be deleted before this offset, some time: it is personal data, and nobody reads it
+    /// again. Where nothing is ever deleted there, retention does it.
+    fn cut_handed(&mut self, _shard: ShardId, _offset: i64) {}
 }
 
 /// What a look into one shard's state log found.

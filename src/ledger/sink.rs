@@ -1,5 +1,6 @@
 //! What a worker writes: one transaction at a time, and certainty about how each commit ended (rules 20 to 22).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tracing::{debug, info};
@@ -30,6 +31,8 @@ pub struct LedgerSink<T> {
     attempts: u64,
     buffer: Vec<u8>,
     state: StateWriter,
+    /// By shard: what others handed over is asked to be deleted before this offset.
+    handed: BTreeMap<ShardId, i64>,
 }
 
 impl<T: Transactions> LedgerSink<T> {
@@ -47,6 +50,7 @@ impl<T: Transactions> LedgerSink<T> {
             name,
             attempts: 0,
             buffer: Vec::new(),
+            handed: BTreeMap::new(),
         }
     }
 
@@ -63,6 +67,17 @@ impl<T: Transactions> LedgerSink<T> {
         }
         if let Err(reason) = self.log.send(record) {
             self.trouble = Some(format!("cannot write to {}: {reason}", record.topic));
+        }
+    }
+
+    /// What was handed over and is applied needs nobody any more.
+    fn cut_handed(&mut self, progress: &[(ShardId, Progress)]) {
+        for (shard, progress) in progress {
+            let Some(position) = progress.positions.get(self.ledger.inputs.len() + 1) else { continue };
+            let known = self.handed.insert(*shard, position.offset);
+            if known.is_some_and(|known| known < position.offset) {
+                self.log.cut_handed(*shard, position.offset);
+            }
         }
     }
 
@@ -275,6 +290,7 @@ impl<T: Transactions> Sink for LedgerSink<T> {
                 for (shard, offset) in self.state.committed(progress, &first) {
                     self.log.cut(shard, offset);
                 }
+                self.cut_handed(progress);
             }
             Verdict::Aborted(_) | Verdict::Lost(_) => self.forget_pages(),
         }

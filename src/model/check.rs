@@ -49,6 +49,10 @@ pub const MAX_CHAIN: usize = 16;
 pub const MAX_PROPERTIES: usize = 256;
 /// The most tallies.
 pub const MAX_TALLIES: usize = 32;
+/// The most sums in one kind of episodes.
+pub const MAX_SUMS: usize = 16;
+/// The most types that join episodes of one kind.
+pub const MAX_JOINS: usize = 16;
 /// The most segments.
 pub const MAX_SEGMENTS: usize = 16;
 /// The most friction rules.
@@ -102,7 +106,8 @@ fn check(written: &Written, faults: &mut Faults) -> Option<Model> {
     let rules = at_most(MAX_FRICTION, "friction rules", &written.friction, |rule| &rule.name.place, faults);
     tallies::check_properties(written, faults);
     let facts = tallies::facts(written, faults);
-    let mut conditions = Conditions::new(written, &facts, kept_episodes, faults);
+    let sums = tallies::facts_of_episodes(written, kept_episodes, faults);
+    let mut conditions = Conditions::new(written, &facts, (kept_episodes, &sums), faults);
     let names = rules.iter().map(|rule| rule.name.value.as_str()).collect();
     let mut groups = Groups::resolve(&written.groups, names, faults);
     let guards = groups.conditions(&mut conditions, faults);
@@ -116,7 +121,7 @@ fn check(written: &Written, faults: &mut Faults) -> Option<Model> {
             stages::check(&around, &mut groups, &mut conditions, faults)
         },
         phases: phases::check(&written.phases, kept_stages, faults),
-        episodes: episodes::check(kept_episodes, &segments, &mut groups, &mut conditions, faults),
+        episodes: episodes::check((kept_episodes, &sums), &segments, &mut groups, &mut conditions, faults),
         friction: Vec::new(),
         interventions: Vec::new(),
     };
@@ -218,6 +223,14 @@ fn check_recovery(recovered: &Recovery, wait: Option<&Wait>, absence: bool, abse
                 .see(&absence.place, "the absence"),
         );
     }
+}
+
+/// What is told again must be told once: `absence`, whether there is any, `absence_key` how the file calls the span.
+fn check_again(again: Option<&written::Again>, absence: bool, absence_key: &str, faults: &mut Faults) {
+    let Some(again) = again.filter(|_| !absence) else { return };
+    let cause = format!("`every` has no effect without {}", quoted(absence_key));
+    let help = format!("add {} with a duration, or remove this line", quoted(absence_key));
+    faults.warning("M035", &again.every.place, cause, help);
 }
 
 #[cfg(test)]

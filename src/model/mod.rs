@@ -129,14 +129,42 @@ pub struct EpisodeKind {
     pub abandoned_after: Option<Wait>,
     /// Abandoned at the instant that this yields, whatever progress comes; what it yielded last counts.
     pub abandoned_at: Option<Expression>,
+    /// Told again while nothing comes.
+    pub again: Option<Again>,
     /// For so long after an abandonment, completing recovers it.
     pub recovered_within: Span,
     /// For so long ids of what ended are remembered, and what was abandoned can be taken up again.
     pub remembered_for: Span,
     /// A completing touchpoint with an unknown id completes nothing.
     pub strict: bool,
+    /// Completed as well where this holds after a touchpoint that belongs to it.
+    pub completes_when: Option<Expression>,
+    /// What is summed up in it.
+    pub sums: Vec<Tally>,
+    /// Of which sums every touchpoint that belongs to it is part, as bits.
+    pub sums_of_any: u32,
+    /// The ways one is joined to another.
+    pub joins: Vec<Join>,
     /// Every touchpoint of the customer is progress, not only the listed types (rule 12).
     pub any_progress: bool,
+}
+
+/// An absence that is told again while nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Again {
+    /// So long after each time.
+    pub every: Span,
+    /// At most so often, the first time included.
+    pub at_most: u32,
+}
+
+/// How a touchpoint says that one episode goes into another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Join {
+    /// The property with the id of the one that goes, and the name in the chain that it is an id by.
+    pub from: (CompactString, u8),
+    /// The same of the one that it goes into.
+    pub into: (CompactString, u8),
 }
 
 /// Something that is summed up over what the customer did.
@@ -146,12 +174,14 @@ pub struct Tally {
     pub name: CompactString,
     /// How.
     pub sum: Sum,
+    /// The property that names what counts once, with its latest value, however often it comes.
+    pub once: Option<CompactString>,
 }
 
 /// How touchpoints are summed up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sum {
-    /// How many there were.
+    /// How many there were; of those that count once, how many different ones.
     Count,
     /// The sum of a number.
     Number(CompactString),
@@ -228,6 +258,8 @@ pub enum Fact {
     EpisodeOpenedAt(EpisodeIndex),
     /// `EPISODE.abandonments`
     EpisodeAbandonments(EpisodeIndex),
+    /// `EPISODE.SUM`, by its index among those of the kind.
+    EpisodeSum(EpisodeIndex, usize),
     /// `outcome.kind`
     OutcomeKind,
     /// `outcome.name`

@@ -155,10 +155,12 @@ static GROUP: Closed = Closed {
 static TALLY: Closed = Closed {
     keys: &[
         key("count", Holds::Progress, "Counts touchpoints of these types."),
+        key("count distinct", Holds::Text, "Counts the different values of this property, such as ids of orders."),
         key("sum", Holds::Text, "Adds this property up: a number, or money, kept by currency."),
+        key("once per", Holds::Text, "Of touchpoints with the same value of this property, `sum` adds the latest only."),
         key("last", Holds::Text, "Keeps the latest value of this property: overall, by journey and by stage."),
         key("visits", Holds::Progress, "Counts sessions. Without session ids, a gap of 30 minutes begins a new one."),
-        key("of", Holds::Progress, "The touchpoints that `sum` and `last` look at."),
+        key("of", Holds::Progress, "The touchpoints that `sum`, `last` and `count distinct` look at."),
     ],
     required: &[],
     counted: None,
@@ -171,6 +173,8 @@ static STAGE: Closed = Closed {
         key("quiet", Holds::Wait, "After so long without progress the stage is abandoned. Without it, never."),
         key("abandoned at", Holds::Line, "Abandoned at this instant, carried by the touchpoint that enters."),
         key("progresses", Holds::Progress, "What puts `quiet` off. By default any touchpoint of the customer."),
+        key("every", Holds::Span, "Told again each time so much more has passed and nothing has come."),
+        key("at most", Holds::Number, "So often in all, with `every`. By default 3."),
         key("recovered within", Holds::Span, "So long after an abandonment, moving forward is a recovery. By default 7d."),
         key("at least", Holds::Span, "No touchpoint moves the journey forward from here sooner than this."),
         key(
@@ -207,11 +211,20 @@ static EPISODE: Closed = Closed {
         key("opens", Holds::Types, "What opens one where none is open."),
         key("progresses", Holds::Progress, "What puts the deadline off. By default any touchpoint of the customer."),
         key("completes", Holds::Types, "What completes it."),
+        key("completes when", Holds::Line, "Completed as well when this holds after a touchpoint that belongs to it."),
+        key("sums", Holds::Named(&Holds::Keys(&TALLY)), "What is summed up in one, for its lines: the form of tallies."),
+        key(
+            "joins",
+            Holds::ByProperty(&Holds::Names),
+            "Types that merge one into another: the property with the id of the one that goes, then of the one that stays.",
+        ),
         key("empties", Holds::Types, "Drops it without a word; the id may open one again."),
         key("cancels", Holds::Types, "Drops it without a word; the id stays closed."),
         key("worth", Holds::Text, "The property with the amount at stake; its `currency` is read beside it."),
         key("abandoned after", Holds::Wait, "After so long without progress it is abandoned. Without it, never."),
         key("abandoned at", Holds::Line, "Abandoned at this instant, whatever progress comes."),
+        key("every", Holds::Span, "Told again each time so much more has passed and nothing has come."),
+        key("at most", Holds::Number, "So often in all, with `every`. By default 3."),
         key("recovered within", Holds::Span, "So long after an abandonment, completing it is a recovery. By default 7d."),
         key(
             "remembered for",

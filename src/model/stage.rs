@@ -2,7 +2,7 @@
 
 use compact_str::CompactString;
 
-use super::{RuleIndex, StageIndex, Wait};
+use super::{Again, RuleIndex, StageIndex, Wait};
 use crate::expression::Expression;
 use crate::time::Span;
 
@@ -19,6 +19,8 @@ pub struct Stage {
     pub quiet: Option<Wait>,
     /// Abandoned at the instant that this yields for a touchpoint that belongs here; what it yielded last counts.
     pub abandoned_at: Option<Expression>,
+    /// Told again while nothing comes.
+    pub abandoned_again: Option<Again>,
     /// For so long after an abandonment, advancing recovers it.
     pub recovered_within: Span,
     /// No touchpoint moves the journey forward from here sooner than this after it entered.

@@ -124,6 +124,9 @@ pub struct KindShape {
     /// Known by the customer as well.
     #[serde(default, skip_serializing_if = "is_false")]
     pub customer: bool,
+    /// What is summed up in one, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sums: Vec<TallyShape>,
 }
 
 /// A friction rule.
@@ -148,6 +151,16 @@ pub struct TallyShape {
     /// The property that is summed up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub of: Option<CompactString>,
+    /// The property that names what counts once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub once: Option<CompactString>,
+}
+
+impl TallyShape {
+    /// Whether what was summed up as the other says can go on.
+    pub fn goes_on_from(&self, before: &TallyShape) -> bool {
+        (self.sum, &self.once) == (before.sum, &before.once)
+    }
 }
 
 /// How a tally sums up.
@@ -302,7 +315,7 @@ fn names(text: &str) -> Option<Structure> {
                 structure.stages = names.map(|name| StageShape { name, ends: false, demands: Vec::new() }).collect();
             }
             "episodes" => {
-                let kind = |name| KindShape { name, ids: Vec::new(), session: false, customer: false };
+                let kind = |name| KindShape { name, ids: Vec::new(), session: false, customer: false, sums: Vec::new() };
                 structure.episodes = names.map(kind).collect();
             }
             "friction" => {
@@ -310,7 +323,8 @@ fn names(text: &str) -> Option<Structure> {
                 structure.friction = names.map(rule).collect();
             }
             "tallies" => {
-                structure.tallies = names.map(|name| TallyShape { name, sum: SumShape::Count, of: None }).collect();
+                structure.tallies =
+                    names.map(|name| TallyShape { name, sum: SumShape::Count, of: None, once: None }).collect();
             }
             "segments" => structure.segments = names.collect(),
             _ => return None,
@@ -338,7 +352,13 @@ fn stage_shape(model: &Model, index: StageIndex, stage: &Stage) -> StageShape {
 }
 
 fn kind_shape(kind: &EpisodeKind) -> KindShape {
-    KindShape { name: kind.name.clone(), ids: kind.ids.clone(), session: kind.by_session, customer: kind.by_customer }
+    KindShape {
+        name: kind.name.clone(),
+        ids: kind.ids.clone(),
+        session: kind.by_session,
+        customer: kind.by_customer,
+        sums: kind.sums.iter().map(tally_shape).collect(),
+    }
 }
 
 fn rule_shape(model: &Model, index: u16, rule: &Friction) -> RuleShape {
@@ -372,7 +392,7 @@ fn tally_shape(tally: &Tally) -> TallyShape {
         Sum::Number(property) | Sum::Money(property) | Sum::Last(property, _) => Some(property.clone()),
         Sum::Count | Sum::Visits => None,
     };
-    TallyShape { name: tally.name.clone(), sum: SumShape::of(&tally.sum), of }
+    TallyShape { name: tally.name.clone(), sum: SumShape::of(&tally.sum), of, once: tally.once.clone() }
 }
 
 #[cfg(test)]

@@ -35,6 +35,10 @@ pub struct EpisodeRole {
     pub empties: bool,
     /// Drops it without a word; its ids stay closed.
     pub cancels: bool,
+    /// Is summed up in it, as bits.
+    pub sums: u32,
+    /// Joins one to another, by the place of the way in the kind's list.
+    pub joins: Option<u8>,
 }
 
 /// That a type counts for a way into a stage.
@@ -67,6 +71,8 @@ pub struct TypeRoles {
     pub progresses: Vec<bool>,
     /// By present stage: the earlier stage it leads back to.
     pub back: Vec<Option<StageIndex>>,
+    /// By present stage: the earlier stage it leads back to if it does nothing else there.
+    pub back_otherwise: Vec<Option<StageIndex>>,
     /// By present stage: whether it begins the customer's next journey.
     pub again: Vec<bool>,
     /// By present stage: the stage in which the next journey begins when it renews this one.
@@ -85,6 +91,7 @@ impl TypeRoles {
         TypeRoles {
             progresses: stage_any_progress.to_vec(),
             back: vec![None; stage_any_progress.len()],
+            back_otherwise: vec![None; stage_any_progress.len()],
             again: vec![false; stage_any_progress.len()],
             renews: vec![None; stage_any_progress.len()],
             episodes: vec![EpisodeRole::default(); episodes],
@@ -121,6 +128,11 @@ impl Types {
     /// Everything that a type may mean: the conditions of its groups, and its roles by the bits of those that hold.
     pub fn meanings(&self, kind: &str) -> Option<(&[Expression], &[TypeRoles])> {
         self.named.get(kind).map(|meanings| (meanings.conditions.as_slice(), meanings.roles.as_slice()))
+    }
+
+    /// What a type means that the model does not name.
+    pub fn other(&self) -> &TypeRoles {
+        &self.other
     }
 
     /// Whether the model names this type.

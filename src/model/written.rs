@@ -22,7 +22,7 @@ pub use episode::Episode;
 pub use friction::{Friction, Sign, Threshold};
 pub use intervention::{Cap, Holdout, Intervention, Outcomes, Payload, Quiet};
 pub use stage::{Stage, Way};
-pub use wait::{Recovery, Wait};
+pub use wait::{Again, Recovery, Wait};
 
 pub(super) use basics::properties;
 use basics::{groups, segments, tallies};

@@ -35,6 +35,53 @@ pub fn give_memory_back() {
     }
 }
 
+/// Has what is free be given back to the machine, when the process has grown by so much since it last was. The C library keeps
+/// small pieces in the store of each thread that asked for them, and what many threads once held together stays with each.
+pub struct Tidier {
+    growth: u64,
+    /// The least that was resident since then.
+    least: u64,
+}
+
+impl Tidier {
+    /// After so many bytes of growth.
+    pub fn new(growth: u64) -> Self {
+        Tidier { growth, least: u64::MAX }
+    }
+
+    /// Looks how much is resident, and gives back what is free if that is time.
+    pub fn look(&mut self) {
+        let resident = || resident(&fs::read_to_string("/proc/self/status").unwrap_or_default()).unwrap_or(0);
+        if self.is_time(resident()) {
+            give_back_what_is_free();
+            self.least = resident();
+        }
+    }
+
+    fn is_time(&mut self, resident: u64) -> bool {
+        self.least = self.least.min(resident);
+        resident - self.least >= self.growth
+    }
+}
+
+fn give_back_what_is_free() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[allow(unsafe_code)]
+    {
+        unsafe extern "C" {
+            fn malloc_trim(left: usize) -> c_int;
+        }
+        // SAFETY: it takes a number, looks at what is free under the locks of the allocator, and has no other condition.
+        unsafe { malloc_trim(0) };
+    }
+}
+
+/// What `/proc/self/status` says that is resident, in bytes.
+fn resident(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? << 10)
+}
+
 /// What `/proc/meminfo` says that there is.
 fn total(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -71,6 +118,15 @@ mod tests {
         assert_eq!(total(meminfo), Some(24_103_268 << 10));
         assert_eq!(total("MemFree: 3 kB\n"), None);
         assert_eq!(total("MemTotal: much\n"), None);
+    }
+
+    #[test]
+    fn it_is_time_to_give_back_what_is_free_after_a_growth() {
+        assert_eq!(resident("VmHWM:\t  9 kB\nVmRSS:\t   2048 kB\n"), Some(2 << 20));
+        let mut tidier = Tidier::new(10);
+        for (resident, expected) in [(100, false), (109, false), (95, false), (104, false), (105, true), (200, true)] {
+            assert_eq!(tidier.is_time(resident), expected, "{resident}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::clock::Clock;
 use super::crew::{self, Crew, Stop};
 use super::hangup::Hangup;
 use super::health::{Standing, Watch};
+use super::machine::Tidier;
 use super::standby::{Decision, Standby};
 use crate::config::{Config, KafkaLog, Log};
 use crate::embedded::{self, Store};
@@ -38,6 +39,8 @@ use crate::{http, metrics};
 const LOOK: Duration = Duration::from_millis(200);
 /// The longest pause between two tries to reach a broker.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Between two looks at how much memory is resident.
+const TIDY: Duration = Duration::from_millis(250);
 /// Signals that come so soon after the first are the same wish.
 const ONE_WISH: Duration = Duration::from_secs(1);
 
@@ -356,6 +359,7 @@ impl Life {
                 error!(%error, "the HTTP side ended");
             }
         });
+        self.keep_tidy();
         // Histograms must be drained now and then, or they grow while nobody scrapes.
         let handle = self.metrics.clone();
         self.runtime.spawn(async move {
@@ -365,6 +369,23 @@ impl Life {
             }
         });
         Ok((stop, serving))
+    }
+
+    /// Has what is free given back to the machine, when the process has grown by a part of its budget.
+    fn keep_tidy(&self) {
+        let mut tidier = Tidier::new(self.config.budget().bytes / 8);
+        self.runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(TIDY).await;
+                // Giving back can take a while where there is much.
+                let looked = tokio::task::spawn_blocking(move || {
+                    tidier.look();
+                    tidier
+                });
+                let Ok(back) = looked.await else { return };
+                tidier = back;
+            }
+        });
     }
 }
 

@@ -192,6 +192,8 @@ fn parts(model: &Model) -> Vec<Part> {
             roles.iter().filter_map(|roles| ways(roles).get(at).copied().flatten()).collect()
         };
         parts.extend(to(|roles| &roles.back).into_iter().map(|to| Part::Back { from: own(), to: name(to) }));
+        let otherwise = to(|roles| &roles.back_otherwise);
+        parts.extend(otherwise.into_iter().map(|to| Part::Back { from: own(), to: name(to) }));
         for (rule, to) in &stage.back_on_friction {
             let rule = model.friction[usize::from(*rule)].name.clone();
             parts.push(Part::BackOnFriction { from: own(), to: name(*to), rule });
@@ -206,7 +208,8 @@ fn parts(model: &Model) -> Vec<Part> {
         parts.extend(stage.then.map(|to| Part::Then { from: own(), to: name(to) }));
     }
     for (at, kind) in model.episodes.iter().enumerate() {
-        if roles.iter().any(|roles| roles.episodes.get(at).is_some_and(|role| role.completes)) {
+        let completed = roles.iter().any(|roles| roles.episodes.get(at).is_some_and(|role| role.completes));
+        if completed || kind.completes_when.is_some() {
             parts.push(Part::EpisodeCompleted(kind.name.clone()));
         }
         if kind.abandoned_after.is_some() || kind.abandoned_at.is_some() {

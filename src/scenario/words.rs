@@ -8,7 +8,7 @@ use compact_str::CompactString;
 
 use super::times::{Times, Trouble, within};
 use crate::diagnostic::{Faults, Source, quoted};
-use crate::model::{Model, Sign};
+use crate::model::Model;
 use crate::time::Timestamp;
 use crate::touchpoint::{Currency, Identity, MAX_NAME_BYTES, MAX_TEXT_BYTES, Money, Touchpoint, Value};
 
@@ -18,12 +18,8 @@ pub(super) struct Ids(BTreeSet<CompactString>);
 
 impl Ids {
     pub(super) fn of(model: &Model) -> Self {
-        let episodes = model.episodes.iter().flat_map(|kind| kind.ids.iter().cloned());
-        let questions = model.friction.iter().filter_map(|rule| match &rule.sign {
-            Sign::Missing { by, .. } => by.clone(),
-            Sign::Count { .. } | Sign::Pattern { .. } | Sign::Score { .. } => None,
-        });
-        Ids(episodes.chain(questions).collect())
+        let known = model.properties.iter().zip(&model.declared);
+        Ids(known.filter(|(_, declared)| declared.is_id).map(|(name, _)| name.clone()).collect())
     }
 
     fn contains(&self, name: &str) -> bool {

@@ -242,8 +242,16 @@ impl Inputs {
         match least {
             None => Reach::Nowhere,
             Some((frontier, index)) if self.0[index].buffer.front().is_some() => Reach::Record(frontier),
+            // What another shard hands over has happened by then, whatever else comes of that instant.
+            Some((frontier, _)) if self.next_is_handed(frontier) => Reach::Record(frontier),
             Some((frontier, _)) => Reach::Until(frontier),
         }
+    }
+
+    /// Whether the next record of all is one that another shard has handed over, and of that instant.
+    fn next_is_handed(&self, at: Timestamp) -> bool {
+        let next = self.next_input().and_then(|index| self.0[index].buffer.front());
+        next.is_some_and(|held| held.record.log_time == at && matches!(held.record.body, Body::HandOff(_)))
     }
 
     /// The input of the record that [`Inputs::reach`] spoke of.

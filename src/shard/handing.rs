@@ -8,7 +8,7 @@
 use compact_str::CompactString;
 
 use super::frontier::Reach;
-use super::{Action, Shard};
+use super::{Action, Shard, Undo};
 use crate::journey::{Applied, HandedOver, Received};
 use crate::partitioner::Partitioner;
 use crate::time::Timestamp;
@@ -140,7 +140,7 @@ impl Shard {
 
     /// What is decided next counts from this instant on, as far as it is known and all before is committed.
     pub fn frontier(&self) -> Option<Timestamp> {
-        if self.is_dirty() {
+        if self.is_dirty() && self.settings.undo == Undo::Kept {
             return self.committed.stream_time;
         }
         match self.inputs.reach() {
@@ -196,10 +196,12 @@ impl Shard {
         log_time: Timestamp,
         actions: &mut Vec<Action>,
     ) {
-        // Of somebody who has gone meanwhile, nothing is left that an anonymous id could join.
         let who = Identity::customer(claim.customer.clone());
         let Some((slot, mut hand)) = self.lift_known(&who) else {
+            // Whoever is gone was erased meanwhile, and with a customer the anonymous ids go that were seen together with it: also
+            // what the other shard has left of this one when it answered.
             self.counts.unheard += 1;
+            actions.extend(handed.map(|_| Action::Announce(Identity::anonymous(claim.anonymous.clone()))));
             return;
         };
         let stream_time = self.stream_time.unwrap_or(log_time);

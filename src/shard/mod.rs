@@ -119,6 +119,24 @@ pub struct Counts {
     pub unheard: u64,
 }
 
+impl Counts {
+    /// Adds what another shard counted.
+    pub fn add(&mut self, other: Counts) {
+        let Counts { applied, ignored, duplicates, dead_letters, steps, erased, expired, handed_over, handed_on, unheard } =
+            other;
+        self.applied += applied;
+        self.ignored += ignored;
+        self.duplicates += duplicates;
+        self.dead_letters += dead_letters;
+        self.steps.add(steps);
+        self.erased += erased;
+        self.expired += expired;
+        self.handed_over += handed_over;
+        self.handed_on += handed_on;
+        self.unheard += unheard;
+    }
+}
+
 enum Phase {
     Deciding,
     Committing(Progress),
@@ -529,7 +547,8 @@ impl Shard {
         self.applying = Some((input, record.offset));
         self.decisions += 1;
         self.open_bytes += held.bytes;
-        self.counts.applied += 1;
+        // What another shard hands over was applied there, when it came.
+        self.counts.applied += u64::from(!matches!(record.body, Body::HandOff(_)));
         match &record.body {
             Body::Touchpoint(touchpoint) => {
                 if !self.hand_on(touchpoint, record.log_time, actions) {

@@ -83,6 +83,7 @@ fn tally((tally, state): (&Tally, &TallyState)) -> (String, Value) {
             let amounts = |sums: &[Money]| sums.iter().copied().map(money).collect::<Vec<_>>();
             json!({ "customer": amounts(customer), "journey": amounts(journey) })
         }
+        TallyState::Once { sum, .. } => return self::tally((tally, sum)),
         TallyState::Last { customer, journey, .. } => {
             json!({ "customer": customer.as_ref().map(property), "journey": journey.as_ref().map(property) })
         }
@@ -124,6 +125,14 @@ fn episode(kind: &EpisodeKind, state: &Episode) -> Value {
         "abandoned": state.abandoned,
         "value": state.value.map(money),
     });
+    if !kind.sums.is_empty() {
+        // An episode has no part of a journey's: what it has summed up is all there is.
+        let sums = kind.sums.iter().zip(&state.sums).map(|sum| {
+            let (name, mut shown) = tally(sum);
+            (name, shown["customer"].take())
+        });
+        episode["sums"] = sums.collect::<Map<String, Value>>().into();
+    }
     watched(&mut episode, &state.watch);
     episode
 }

@@ -22,6 +22,8 @@ pub(super) fn write(outcome: &Outcome, fields: &mut impl Fields) {
     fields.whole(name!("sequence"), i64::try_from(outcome.sequence).unwrap_or(i64::MAX));
     fields.instant(name!("at"), outcome.at);
     touchpoint(fields, name!("cause"), outcome.cause.as_ref());
+    fields.text_or_null(name!("channel"), outcome.channel.as_deref());
+    fields.text_or_null(name!("session_id"), outcome.session.as_deref());
     write_transition(what, fields);
     fields.or_null(name!("subject"), about.map(|about| &about.subject), |fields, name, subject| {
         fields.record(name, |fields| write_subject(subject, fields));

@@ -89,6 +89,17 @@ impl Place<'_> {
         self.posts.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// Waits until readiness and metrics say whether a history is being loaded.
+    fn until_loading(&self, is: bool) {
+        wait::until_true("the load of a history to show", Duration::from_secs(30), || {
+            let service = self.service();
+            let service = service.as_ref().expect("it runs");
+            let why = service.not_ready().unwrap_or_default();
+            let shown = (why.contains("a history is being loaded"), service.metric("sillage_history_loading") > 0.0);
+            shown == (is, is)
+        });
+    }
+
     /// Kills the service `kills` times, spread over the posts up to `total`.
     fn kill_between(&self, kills: usize, total: usize, dice: &mut Dice) {
         let before = self.posts.load(Ordering::Acquire);
@@ -113,11 +124,13 @@ fn nothing_is_lost_or_repeated_when_the_embedded_log_is_killed_twenty_times() {
     let history = history(&customers, begin);
     let first = json!({"first": jiff::Timestamp::from_millisecond(begin).expect("an instant").to_string()});
     place.ask("POST", "/v1/history", first.to_string().as_bytes());
+    place.until_loading(true);
     std::thread::scope(|scope| {
         scope.spawn(|| history.iter().for_each(|batch| place.post("/v1/touchpoints?history=true", batch)));
         place.kill_between(KILLS_IN_HISTORY, history.len(), &mut dice);
     });
     place.ask("DELETE", "/v1/history", b"");
+    place.until_loading(false);
     let loaded = begun.elapsed();
 
     let live: Mutex<Vec<(String, Vec<Act>)>> = Mutex::default();

@@ -4,15 +4,22 @@
 //! `LOGINS` asks for more of them than CI runs.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::clients::{Published, Record};
+use crate::harness::clients::{Published, Record, extents};
 use crate::harness::service::Service;
-use crate::harness::{kafka, model, now_millis, wait};
+use crate::harness::{kafka, model, now_millis, say, wait};
 use crate::late::net;
 use crate::shop::{BASKET_QUIET, SOON, Shop};
 
+/// What a customer does begins so long before it is written, in milliseconds, and the login comes so long after.
+const AGO: i64 = 2_000;
+const LOGIN: i64 = 900;
+/// So many come each by themselves, and nobody is killed.
+const MANY: usize = 10_000;
+const PACE: Duration = Duration::from_millis(2);
 /// So many customers log in between two kills.
 const BETWEEN: usize = 150;
 const PARTITIONS: i32 = 6;
@@ -54,7 +61,7 @@ impl Customer {
         let mut acts = vec![
             act(0, "product.viewed", None, device.as_ref()),
             act(100, "cart.added", None, device.as_ref()),
-            act(900, "login", customer.as_ref(), device.as_ref()),
+            act(LOGIN, "login", customer.as_ref(), device.as_ref()),
         ];
         if self.buys() {
             // By half of them without the device.
@@ -85,7 +92,7 @@ fn a_basket_begun_before_the_login_and_bought_after_it_is_never_left() {
     let count = logins();
     for number in 0..count {
         let customer = Customer(number);
-        let began = now_millis() - 2_000;
+        let began = now_millis() - AGO;
         for (place, act) in customer.acts(began).iter().enumerate() {
             let (key, partition) = customer.key(act, place);
             shop.writer.send(Record {
@@ -95,7 +102,10 @@ fn a_basket_begun_before_the_login_and_bought_after_it_is_never_left() {
                 partition,
             });
         }
-        if number % BETWEEN == BETWEEN / 2 && count < 10_000 {
+        if count >= MANY {
+            // At their pace, not all at once: then it is seen how long a merge takes.
+            std::thread::sleep(PACE);
+        } else if number % BETWEEN == BETWEEN / 2 {
             shop.writer.flush();
             service.kill();
             service = shop.serve();
@@ -104,9 +114,28 @@ fn a_basket_begun_before_the_login_and_bought_after_it_is_never_left() {
     shop.writer.flush();
     until_decided(&service);
     wait::until("all is applied", SOON, || (service.metric("sillage_lag_records") == 0.0).then_some(()));
+    let handed = &shop.setup.output_topics(&["handoff"])[0];
+    wait::until_true("journeys that went over to be gone from their topic", SOON, || {
+        extents(&shop.direct, handed, PARTITIONS).iter().all(|(begin, _)| *begin > 0)
+    });
     assert_eq!(service.terminate().status.code(), Some(0));
     let read = reader.to_the_end();
+    tell_latency(&read);
     check(count, &read);
+}
+
+/// How long after a login was written its merge could be read, to a part of a second: what is written together takes its time.
+fn tell_latency(read: &[Published]) {
+    let took = |record: &Published| {
+        let outcome = record.json();
+        let at = outcome["at"].as_str().expect("an instant").parse::<jiff::Timestamp>().expect("an instant");
+        // It happened so long before it was written.
+        (outcome["kind"] == "merge").then(|| record.timestamp - at.as_millisecond() - (AGO - LOGIN))
+    };
+    let mut took: Vec<i64> = read.iter().filter_map(took).collect();
+    took.sort_unstable();
+    let part = |percent: usize| took[(took.len() - 1) * percent / 100];
+    say(&format!("logins: merges after {} ms, 99 % within {}, the last {}", part(50), part(99), part(100)));
 }
 
 /// Waits until stream time has passed every deadline of those who have bought nothing.
@@ -155,7 +184,7 @@ fn customers_who_log_in_join_their_devices_over_the_partitions_of_the_embedded_l
     let mut service = start();
     let count = logins();
     for first in (0..count).step_by(EACH) {
-        let began = now_millis() - 2_000;
+        let began = now_millis() - AGO;
         let acts = (first..count.min(first + EACH)).flat_map(|number| Customer(number).acts(began));
         let lines: String = acts.map(|act| format!("{act}\n")).collect();
         let url = format!("http://{}/v1/touchpoints", service.address().expect("it runs"));

@@ -17,6 +17,7 @@ mod changed;
 mod commands;
 mod commits;
 mod erasure;
+mod guarded;
 mod killed;
 mod late;
 mod lifecycle;

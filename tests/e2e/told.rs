@@ -32,7 +32,7 @@ pub(crate) fn read(outcome: &Value) -> Told {
             (None, Some(episode)) => Some(format!("{episode} {}", subject["number"])),
             (None, None) => None,
         },
-        ids: ids(&subject["ids"]),
+        ids: ids(outcome),
         opened_by: text("opened_by"),
         opened_at: instant(&outcome["opened_at"]),
         last_progress: text("last_progress"),
@@ -43,7 +43,16 @@ pub(crate) fn read(outcome: &Value) -> Told {
     }
 }
 
-fn ids(ids: &Value) -> BTreeSet<String> {
+/// The ids that an episode is known by of its own. One without any says whose it is, by session or customer; the oracle has no name
+/// for that.
+fn ids(outcome: &Value) -> BTreeSet<String> {
+    let ids = &outcome["subject"]["ids"];
+    let who = outcome["customer_id"].as_str().or(outcome["anonymous_id"].as_str());
+    if let Some(name) = ["session", "customer"].into_iter().find(|name| ids[name].is_array()) {
+        assert_eq!(ids.as_object().map(serde_json::Map::len), Some(1), "{outcome}");
+        assert!(name == "session" || ids[name][0].as_str() == who, "{outcome}");
+        return BTreeSet::new();
+    }
     let named = |(name, ids): (&String, &Value)| -> Vec<String> {
         ids.as_array().into_iter().flatten().map(|id| format!("{name}={}", id.as_str().unwrap_or("?"))).collect()
     };

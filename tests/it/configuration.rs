@@ -28,7 +28,9 @@ fn load(file: &Path) -> (Option<Config>, Vec<Diagnostic>) {
 #[test]
 fn every_fault_is_told_with_place_cause_and_next_action() {
     let mut codes = BTreeSet::new();
-    for file in cases() {
+    // With TLS built in, asking for it is no fault.
+    let is_none = |file: &PathBuf| cfg!(feature = "tls") && file.ends_with("c006-tls.yaml");
+    for file in cases().into_iter().filter(|file| !is_none(file)) {
         let (config, faults) = load(&file);
         codes.extend(faults.iter().map(|fault| fault.code));
         let told = render(&faults, Style::Plain);
@@ -41,7 +43,6 @@ fn every_fault_is_told_with_place_cause_and_next_action() {
         let usable = faults.iter().all(|fault| fault.severity == sillage::diagnostic::Severity::Warning);
         assert_eq!(config.is_some(), usable, "{}", file.display());
     }
-    // With TLS built in, asking for it is no fault.
     let tls = if cfg!(feature = "tls") { "C006" } else { "" };
     let all: BTreeSet<&str> =
         CODES.iter().map(|(code, _)| *code).filter(|code| code.starts_with('C') && *code != tls).collect();

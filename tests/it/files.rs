@@ -1,5 +1,6 @@
 //! `sillage replay` on files as people have them: of every shape, in any order, with values of every sort; and how it ends.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -301,5 +302,69 @@ fn an_instant_is_read_or_refused_and_never_another() {
                 assert!(reason.contains(words), "{written}: {reason}");
             }
         }
+    }
+}
+
+/// What holds at last, without what says when it was found out.
+fn net(output: &Output) -> BTreeMap<String, Value> {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let mut last: BTreeMap<String, Value> = BTreeMap::new();
+    for line in text(&output.stdout).lines() {
+        let outcome: Value = serde_json::from_str(line).expect("an outcome");
+        let name = format!("{} {} {}", outcome["customer_id"], outcome["anonymous_id"], outcome["outcome_id"]);
+        if last.get(&name).is_none_or(|known| known["sequence"].as_u64() < outcome["sequence"].as_u64()) {
+            last.insert(name, outcome);
+        }
+    }
+    last.retain(|_, outcome| outcome["kind"] != "retraction");
+    for outcome in last.values_mut() {
+        for field in ["sequence", "hindsight", "says"] {
+            outcome[field].take();
+        }
+    }
+    last
+}
+
+/// A third of what customers do they do before they log in, on a device of theirs.
+#[test]
+fn partitions_change_nobodys_story() {
+    let folder = Folder::new();
+    let made = folder.0.path().join("made.ndjson");
+    let mut generate = Command::new(env!("CARGO_BIN_EXE_sillage"));
+    generate.args(["generate", "--count", "12000", "--customers", "500"]).arg(&made);
+    assert!(generate.output().expect("sillage runs").status.success());
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    let mut lines = String::new();
+    for line in std::fs::read_to_string(&made).expect("it was made").lines() {
+        let mut act: Value = serde_json::from_str(line).expect("a touchpoint");
+        if let Some(customer) = act["customer_id"].as_str().map(ToOwned::to_owned) {
+            let count = seen.entry(customer.clone()).or_default();
+            if *count % 9 < 4 {
+                act["anonymous_id"] = format!("device-{customer}-{}", *count / 27).into();
+            }
+            if *count % 9 < 3 {
+                act["customer_id"].take();
+            }
+            *count += 1;
+        }
+        lines += &format!("{act}\n");
+    }
+    let file = folder.file("acts.ndjson", lines);
+    let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/five-stages.yaml");
+    let replay = |partitions: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
+        command.arg("replay").arg(&file).args(["--model", model, "--partitions", partitions]);
+        command.args(["--until", "2026-06-01T00:00:00Z"]).output().expect("sillage runs")
+    };
+    let alone = replay("1");
+    let expected = net(&alone);
+    let joined = expected.values().filter(|outcome| outcome["kind"] == "merge").count();
+    assert!(joined > 400, "{joined} devices");
+    for partitions in ["2", "7", "64"] {
+        let several = replay(partitions);
+        assert!(net(&several) == expected, "{partitions} partitions");
+        let counted =
+            |output: &Output| text(&output.stderr).lines().next().map(|line| line.split(' ').take(5).collect::<String>());
+        assert_eq!(counted(&several), counted(&alone));
     }
 }

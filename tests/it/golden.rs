@@ -13,18 +13,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sillage::journey::packed::{self, Words};
-use sillage::journey::{Customer, Received, Retelling, Rules};
+use sillage::journey::{Amount, CountedOnce, Customer, Received, Retelling, Rules, TallyState};
 use sillage::ledger::{Ledger, Reading};
 use sillage::model::Model;
 use sillage::shard::{Action, Body, Buffered, Input, Position, Progress, Settings, Shard, StateLog};
 use sillage::time::{Span, Timestamp};
-use sillage::touchpoint::{Identity, Touchpoint};
+use sillage::touchpoint::{Currency, Identity, Money, Touchpoint};
 use sillage::wire::pages::{self, Draft, Head, Mark};
 use sillage::wire::{Format, state};
 
 /// The versions that are written now.
-const STATE: u8 = 6;
-const PAGE: u8 = 8;
+const STATE: u8 = 7;
+const PAGE: u8 = 9;
 
 /// The typical customer takes no more than this in the log.
 const TYPICAL_BYTES: usize = 1_100;
@@ -123,9 +123,39 @@ fn customer_with_window(model: &Arc<Model>, touchpoints: &[Touchpoint]) -> Custo
     Customer::image(&packed, &words).expect("as packed")
 }
 
+/// The same customer, as if the model summed up in its baskets and told their abandonments again.
+fn with_sums(mut customer: Customer) -> Customer {
+    let money = |micros| Money { micros, currency: Currency::parse("EUR").expect("a currency") };
+    let at = Timestamp::from_millis(1_767_225_600_123);
+    let paid = |hash, micros, here| CountedOnce { hash, at, added: Amount::Money(money(micros)), here };
+    let once = |sum, seen| TallyState::Once { sum: Box::new(sum), seen };
+    let sums = vec![
+        TallyState::Count { customer: 3, journey: 3 },
+        once(
+            TallyState::Money { customer: vec![money(450_000_000)], journey: vec![money(150_000_000)] },
+            vec![paid(1, 300_000_000, false), paid(u64::MAX, 150_000_000, true)],
+        ),
+        once(
+            TallyState::Number { customer: 2.5, journey: 2.5 },
+            vec![CountedOnce { hash: 7, at, added: Amount::Number(2.5), here: true }],
+        ),
+        once(
+            TallyState::Count { customer: 1, journey: 0 },
+            vec![CountedOnce { hash: 8, at, added: Amount::One, here: false }],
+        ),
+    ];
+    let journey = &mut customer.journeys[0];
+    assert!(!journey.episodes.is_empty(), "a basket to sum up in");
+    for (repeats, episode) in (1..).zip(&mut journey.episodes) {
+        episode.sums.clone_from(&sums);
+        episode.watch.repeats = repeats;
+    }
+    customer
+}
+
 #[test]
 fn a_customer_written_by_any_version_is_read_and_the_current_one_is_written_to_the_byte() {
-    let typical = || encoded(&customer_with_window(&story::model(), &story::touchpoints()));
+    let typical = || encoded(&with_sums(customer_with_window(&story::model(), &story::touchpoints())));
     for version in kept("customer", STATE, typical) {
         let bytes = bytes("customer", version);
         let customer = state::decode(&bytes).unwrap_or_else(|reason| panic!("version {version}: {reason}"));
@@ -196,7 +226,8 @@ contact: { quiet hours: { from: \"21:00\", to: \"08:00\", zone: touchpoint.timez
 
 /// The end of a customer who began on the page before, two more, that one is gone (since version 3), how another changed
 /// (since version 4), and a word of the dictionary (since version 5); that another has a window (since version 6); a customer
-/// whom an anonymous one has joined, and what is left of that (since version 7); one who was offered something (since version 8).
+/// whom an anonymous one has joined, and what is left of that (since version 7); one whose baskets have sums, and are told again
+/// (since version 8); one who was offered something (since version 9).
 fn a_page() -> Vec<u8> {
     let long = |letter: &str| Customer::new(Identity::anonymous(letter.repeat(pages::FULL - 7)));
     let mut draft = Draft::default();
@@ -222,6 +253,7 @@ fn a_page() -> Vec<u8> {
     for customer in joined_customers(&model) {
         draft.add(&packed(&customer)).expect("added");
     }
+    draft.add(&packed(&with_sums(story::customer(&model, &touchpoints).0))).expect("added");
     draft.add(&packed(&contacted_customer())).expect("added");
     draft.add_word(1, "ad.seen").expect("added");
     draft.finish(&head(1, Some(7))).expect("a page")
@@ -256,7 +288,8 @@ fn a_page_written_by_any_version_is_read_and_the_current_one_is_written_to_the_b
             + usize::from(version >= 5)
             + usize::from(version >= 6)
             + 2 * usize::from(version >= 7)
-            + usize::from(version >= 8);
+            + usize::from(version >= 8)
+            + usize::from(version >= 9);
         let carried = if version >= 5 { 2 } else { 11 };
         assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + more, carried), "version {version}");
         agrees_with_text("page", version, &page);

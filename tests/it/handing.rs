@@ -10,7 +10,8 @@ use sillage::journey::{Customer, Outcome};
 use sillage::model::Model;
 use sillage::partitioner::Partitioner;
 use sillage::shard::{
-    Action, Body, Buffered, Control, Customers, HandOff, Homes, Input, Misrouted, Progress, Settings, Shard, ShardId,
+    Action, Body, Buffered, Control, Customers, Erasure, ErasureScope, HandOff, Homes, Input, Misrouted, Progress, Settings,
+    Shard, ShardId,
 };
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::{Identity, Touchpoint};
@@ -42,6 +43,8 @@ struct Town {
     /// Log time of the oldest on its way.
     oldest: Option<Timestamp>,
     outcomes: Vec<Outcome>,
+    /// Whom every shard is to erase.
+    erased: Vec<Identity>,
     /// By shard: what its open transaction holds.
     open: Vec<Vec<Action>>,
     /// Whether the next transaction is undone.
@@ -63,6 +66,7 @@ impl Town {
             mail: Vec::new(),
             oldest: None,
             outcomes: Vec::new(),
+            erased: Vec::new(),
             open: (0..shards).map(|_| Vec::new()).collect(),
             undoes: undoes.into_iter().cycle(),
             clock: START,
@@ -95,6 +99,7 @@ impl Town {
                     self.oldest = Some(self.oldest.map_or(hand_off.log_time, |oldest| oldest.min(hand_off.log_time)));
                     self.mail.push((to, handing::encode(&hand_off)));
                 }
+                Action::Announce(who) => self.erased.push(who),
                 other => assert!(other.outcome().is_none()),
             }
         }
@@ -324,5 +329,49 @@ proptest! {
         let (holds, state) = drain(&models, &comes, end, (shards, keyed, &turns));
         prop_assert_eq!(holds, expected);
         prop_assert_eq!(state, unnumbered(alone.customers()));
+    }
+}
+
+/// A customer is erased while the journey of a device is on its way: nothing is left of either, in no shard.
+#[test]
+fn an_erasure_reaches_what_is_on_its_way() {
+    let at = |minutes: i64| START + Span::from_secs(60 * minutes);
+    let home = |id: &str| Partitioner::Murmur2.partition(id.as_bytes(), 2).expect("it is known") as usize;
+    let device = (0..).map(|number| format!("a-{number}")).find(|id| home(id) == 0).expect("one of them");
+    let customer = (0..).map(|number| format!("c-{number}")).find(|id| home(id) == 1).expect("one of them");
+    let mut basket = touchpoint("", "cart.added", at(0), "basket");
+    basket.identity = Identity::anonymous(device.as_str());
+    let login = Touchpoint { linked: Some(device.as_str().into()), ..touchpoint(&customer, "login", at(1), "login") };
+    // Before the claim arrives, before the answer does, and after both.
+    for moment in 0..3 {
+        let mut town = Town::new(&[baskets()], &settings(usize::MAX), 2, vec![false]);
+        town.give(0, 0, at(0), Body::Touchpoint(Box::new(basket.clone())));
+        town.give(1, 0, at(1), Body::Touchpoint(Box::new(login.clone())));
+        town.quiet_until(at(2));
+        town.settle();
+        for round in 0..4 {
+            if round == moment {
+                let who = Identity::customer(customer.as_str());
+                let erasure = Erasure { who: vec![who], scope: ErasureScope::ThisShard };
+                town.give(1, 0, at(3), Body::Erasure(Box::new(erasure)));
+            }
+            town.quiet_until(at(4 + round));
+            town.settle();
+            for (to, bytes) in std::mem::take(&mut town.mail) {
+                let hand_off: HandOff = handing::decode(&bytes).expect("what was written");
+                town.give(to as usize, 1, hand_off.log_time, Body::HandOff(Box::new(hand_off)));
+            }
+            town.settle();
+            for who in std::mem::take(&mut town.erased) {
+                for shard in 0..2 {
+                    let erasure = Erasure { who: vec![who.clone()], scope: ErasureScope::AllShards };
+                    town.give(shard, 1, at(4 + round), Body::Erasure(Box::new(erasure)));
+                }
+            }
+            town.quiet_until(at(5 + round));
+            town.settle();
+        }
+        let left: Vec<Identity> = town.customers().into_iter().map(|customer| customer.identity).collect();
+        assert_eq!(left, [], "erased in round {moment}");
     }
 }

@@ -123,10 +123,12 @@ fn lesser(plan: &Plan) -> Vec<Plan> {
     for at in 0..plan.kinds.len() {
         change(&|plan| drop(plan.kinds.remove(at)));
         change(&|plan| plan.kinds[at].after = None);
+        change(&|plan| plan.kinds[at].pays = None);
         change(&|plan| plan.kinds[at].empties = None);
         change(&|plan| plan.kinds[at].cancels = None);
         change(&|plan| plan.kinds[at].progresses = Some(vec!["views".to_owned()]));
         change(&|plan| plan.kinds[at].abandoned_at = false);
+        change(&|plan| plan.kinds[at].again_every = None);
         change(&|plan| plan.kinds[at].by_id = false);
     }
     for at in 0..plan.stages.len() {
@@ -135,6 +137,7 @@ fn lesser(plan: &Plan) -> Vec<Plan> {
         change(&|plan| plan.stages[at].quiet = None);
         change(&|plan| plan.stages[at].progresses = None);
         change(&|plan| plan.stages[at].abandoned_at = false);
+        change(&|plan| plan.stages[at].again_every = None);
         change(&|plan| plan.stages[at].at_least = None);
         change(&|plan| plan.stages[at].back = None);
         change(&|plan| plan.stages[at].again = None);

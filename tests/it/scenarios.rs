@@ -464,6 +464,8 @@ fn outcome(what: What, cause: Option<&str>, segment: Option<&str>) -> Outcome {
         at: START,
         cause: cause.map(sillage::journey::Id::from),
         value: None,
+        channel: None,
+        session: None,
         segment: segment.map(CompactString::from),
         hindsight: false,
         again: false,

@@ -138,6 +138,45 @@ fn no_variable_makes_a_diagnostic_show_a_secret() {
     assert!(told.contains("C007") && !holds(&told), "{told}");
 }
 
+/// Each property that librdkafka has, right and with each of its letters left out, in a file that has a fault on the property's
+/// own line, near it, or that is no YAML; and as a variable.
+#[test]
+fn no_property_shows_what_it_was_given_however_it_is_misspelt() {
+    let names = include_str!("../../src/config/properties.txt");
+    let (mut told_of, mut misspelt) = (0, 0);
+    // These name settings of the service as well, which anybody may read.
+    let plain = ["partitioner", "log_level", "group.protocol"];
+    for name in names.lines().filter(|name| !plain.contains(name)).chain(KEYS_OF_TOKENS) {
+        let secret = ["pass", "secret", "pem", "jaas", "token"].iter().any(|word| name.contains(word));
+        let letters = name.char_indices().filter(|(_, letter)| secret && letter.is_ascii_alphabetic());
+        let wrong = letters.map(|(at, _)| [&name[..at], &name[at + 1..]].concat());
+        for name in std::iter::once(name.to_owned()).chain(wrong) {
+            misspelt += 1;
+            let files = [
+                format!("{GOOD}{name}: {SECRET}\n"),
+                format!("{GOOD}log_level: loud\n{name}: {SECRET}\n"),
+                format!("{GOOD}properties:\n  {name}: {SECRET}\n  security.protocol: SASL_SSL\nlog_level: loud\n"),
+                format!("{GOOD}properties:\n  {name}: [{SECRET}]\n"),
+                format!("{GOOD}properties:\n  {name}: '{SECRET}\n"),
+                format!("{GOOD}properties:\n  {name}:{SECRET}\n"),
+            ];
+            for file in files {
+                let told = told(&file, &[]);
+                told_of += usize::from(!told.is_empty());
+                assert!(!holds(&told), "of\n{file}\nis told\n{told}");
+            }
+            let name = name.to_ascii_uppercase().replace('.', "_");
+            for variable in [format!("SILLAGE_PROPERTY_{name}"), format!("SILLAGE_{name}"), format!("SILLAGE_{name}_FILE")] {
+                let told = told("modles: [a", &[(&variable, SECRET)]) + &told(GOOD, &[(&variable, SECRET)]);
+                assert!(!holds(&told), "of {variable} is told\n{told}");
+            }
+        }
+    }
+    assert!(misspelt > 300 && told_of > misspelt * 3, "{misspelt} names, {told_of} files with a fault");
+}
+
+const KEYS_OF_TOKENS: [&str; 4] = ["read_token", "write_token", "erase_token", "admin_token"];
+
 #[test]
 fn a_plain_setting_is_still_shown() {
     let told = told(&format!("{GOOD}log_level: loud\n"), &[("SILLAGE_WORKERS", "many")]);
@@ -160,13 +199,10 @@ fn a_property_comes_from_a_file_without_its_last_newline() {
     }
 }
 
-/// What librdkafka says of values that it does not take, as people see it.
+/// What librdkafka says of values that it does not take, as people see it; each is given in a file, and by a variable.
 #[test]
 fn no_client_shows_a_secret_when_it_refuses_one() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("sillage.yaml");
-    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/five-stages.yaml");
-    for property in [
+    let properties = [
         "sasl.pasword: SECRET",
         "ssl.key.password: SECRET",
         "sasl.jaas.config: 'a password=\"SECRET\";'",
@@ -178,27 +214,43 @@ fn no_client_shows_a_secret_when_it_refuses_one() {
         "sasl.oauthbearer.client.secret: SECRET",
         "enable.sasl.oauthbearer.unsecure.jwt: SECRET",
         "x: SECRET",
-    ] {
-        let lines = format!(
-            "models: [{}]\nbrokers: localhost:1\nstart: latest\nlisten: 127.0.0.1:0\nlog_level: debug\nproperties:\n  {}\n",
-            model.display(),
-            property.replace("SECRET", SECRET)
-        );
-        std::fs::write(&file, &lines).expect("written");
-        let mut command = Command::new("timeout");
-        command.args([
-            "--preserve-status",
-            "-s",
-            "TERM",
-            "60",
-            env!("CARGO_BIN_EXE_sillage"),
-            "run",
-            "--exit-on-unreachable",
-            "-c",
-        ]);
-        let ended = command.arg(&file).output().expect("sillage runs");
-        assert_eq!(ended.status.code(), Some(2), "{property}");
-        let told = String::from_utf8_lossy(&ended.stderr).into_owned() + &String::from_utf8_lossy(&ended.stdout);
-        assert!(!told.is_empty() && !holds(&told), "{property}: {told}");
-    }
+    ];
+    std::thread::scope(|scope| {
+        for property in properties {
+            scope.spawn(move || {
+                let line = property.replace("SECRET", SECRET);
+                refuses(property, &format!("properties:\n  {line}\n"), &[]);
+                let (name, value) = line.split_once(": ").expect("a name and a value");
+                let name = format!("SILLAGE_PROPERTY_{}", name.to_ascii_uppercase().replace('.', "_"));
+                refuses(property, "", &[(name.as_str(), value.trim_matches('\''))]);
+            });
+        }
+    });
+}
+
+/// Runs with these lines and variables, and ends without a broker; nothing that it says holds the secret.
+fn refuses(what: &str, lines: &str, variables: &[(&str, &str)]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("sillage.yaml");
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/five-stages.yaml");
+    let lines = format!(
+        "models: [{}]\nbrokers: localhost:1\nstart: latest\nlisten: 127.0.0.1:0\nlog_level: debug\n{lines}",
+        model.display(),
+    );
+    std::fs::write(&file, &lines).expect("written");
+    let mut command = Command::new("timeout");
+    command.args([
+        "--preserve-status",
+        "-s",
+        "TERM",
+        "60",
+        env!("CARGO_BIN_EXE_sillage"),
+        "run",
+        "--exit-on-unreachable",
+        "-c",
+    ]);
+    let ended = command.arg(&file).envs(variables.iter().copied()).output().expect("sillage runs");
+    assert_eq!(ended.status.code(), Some(2), "{what}");
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned() + &String::from_utf8_lossy(&ended.stdout);
+    assert!(!told.is_empty() && !holds(&told), "{what}: {told}");
 }

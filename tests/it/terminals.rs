@@ -20,6 +20,25 @@ fn a_hangup_ends_the_demo_and_its_folder_is_gone() {
     assert_eq!(folders(), 0);
 }
 
+/// As ctrl-C does: what was begun is finished, and everything is in the one file.
+#[test]
+fn a_hangup_ends_the_service_in_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name);
+    let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/models/plain-five-stages.yaml");
+    let lines = format!("models: [\"{}\"]\ndirectory: store\nlisten: 127.0.0.1:0\n", model.display());
+    std::fs::write(file("sillage.yaml"), lines).expect("written");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
+    command.arg("run").arg("-c").arg(file("sillage.yaml")).arg("--announce").arg(file("address"));
+    let mut service = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("sillage starts");
+    wait_until("the service listens", || file("address").exists());
+    let sent = Command::new("kill").args(["-s", "HUP", &service.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+    wait_until("the service has ended", || service.try_wait().expect("a child").is_some());
+    assert_eq!(service.wait().expect("a child").code(), Some(0));
+    assert!(file("store/sillage.db").exists() && !file("store/sillage.db-wal").exists());
+}
+
 #[test]
 fn output_that_nobody_takes_ends_the_demo() {
     let temporary = tempfile::tempdir().expect("a folder");

@@ -6,6 +6,7 @@
 mod files;
 mod journeys;
 mod offers;
+mod shards;
 mod source;
 mod summary;
 
@@ -20,14 +21,13 @@ use super::files as read;
 use crate::journey::Outcome;
 use crate::model::Model;
 use crate::runtime::clock::Clock;
-use crate::shard::{Action, Body, Buffered, Customers, Input, Progress, Settings, Shard, Undo};
 use crate::terminal::plain;
-use crate::time::{Span, Timestamp};
-use crate::touchpoint::Touchpoint;
+use crate::time::Timestamp;
 use crate::wire::{self, Format, Mapping, Wanted};
 
 use files::{Files, Heard, Unusable};
 use journeys::Stories;
+use shards::Shards;
 use source::{Order, Source};
 use summary::Summary;
 
@@ -71,6 +71,9 @@ pub(super) struct Args {
     /// Touchpoints kept in a customer's history.
     #[arg(long, default_value_t = 20)]
     history: usize,
+    /// So many partitions, which hand customers to each other: it changes nobody's story.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    partitions: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -103,7 +106,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         line: Vec::new(),
         unusable: 0,
     };
-    let mut replay = Replay::new(&models, args.history);
+    let mut replay = Shards::new(&models, args.history, args.partitions);
     while let Some(next) = source.next_touchpoint()? {
         match next {
             Ok(touchpoint) => {
@@ -123,57 +126,6 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     results.finish(args, &models, replay, source.finish())
 }
 
-/// Touchpoints that are decided on together.
-const BATCH: usize = 256;
-
-/// The core, with nothing around it.
-struct Replay {
-    shard: Shard,
-    actions: Vec<Action>,
-    touchpoints: i64,
-    last: Option<Timestamp>,
-}
-
-impl Replay {
-    fn new(models: &[Arc<Model>], history: usize) -> Self {
-        let settings = Settings {
-            settle: Span::ZERO,
-            history,
-            decisions_per_transaction: usize::MAX,
-            undo: Undo::Never,
-            ..Settings::default()
-        };
-        let beginning = crate::shard::Position { offset: 0, log_time: Timestamp::MIN };
-        let progress = Progress { positions: vec![beginning], ..Progress::default() };
-        Replay {
-            shard: Shard::new(models.to_vec().into(), settings, Customers::default(), progress),
-            actions: Vec::new(),
-            touchpoints: 0,
-            last: None,
-        }
-    }
-
-    /// Says whether there are enough to decide on.
-    fn receive(&mut self, touchpoint: Box<Touchpoint>) -> bool {
-        let log_time = self.shard.log_time(0, touchpoint.event_time, Timestamp::MAX);
-        let record = Buffered { offset: self.touchpoints, log_time, body: Body::Touchpoint(touchpoint) };
-        self.touchpoints += 1;
-        self.last = Some(log_time);
-        self.shard.receive(0, record);
-        self.shard.buffered(0).records >= BATCH
-    }
-
-    fn decide(&mut self, source: &mut Source) {
-        self.shard.handle(Input::Received, &mut self.actions);
-        self.shard.reclaim(&mut source.spare);
-    }
-
-    fn wait(&mut self, until: Timestamp) {
-        self.last = Some(self.last.map_or(until, |last| last.max(until)));
-        self.shard.handle(Input::CaughtUp { input: 0, position: self.touchpoints, at: until }, &mut self.actions);
-    }
-}
-
 type Output = BufWriter<Box<dyn Write>>;
 
 /// Where everything goes that comes out.
@@ -187,9 +139,8 @@ struct Results {
 }
 
 impl Results {
-    fn take(&mut self, replay: &mut Replay) -> Result<(), Failure> {
-        // Unusable lines never reach the shard, and nothing is committed here.
-        replay.actions.drain(..).filter_map(Action::outcome).try_for_each(|outcome| self.outcome(&outcome))
+    fn take(&mut self, replay: &mut Shards) -> Result<(), Failure> {
+        replay.outcomes().try_for_each(|outcome| self.outcome(&outcome))
     }
 
     fn outcome(&mut self, outcome: &Outcome) -> Result<(), Failure> {
@@ -220,18 +171,17 @@ impl Results {
         }
     }
 
-    fn finish(mut self, args: Args, models: &[Arc<Model>], mut replay: Replay, heard: Heard) -> Result<(), Failure> {
+    fn finish(mut self, args: Args, models: &[Arc<Model>], replay: Shards, heard: Heard) -> Result<(), Failure> {
         for output in [&mut self.outcomes, &mut self.dead_letters].into_iter().flatten() {
             output.flush().map_err(written)?;
         }
-        let customers = replay.shard.customers();
+        let (touchpoints, last) = (replay.touchpoints, replay.last);
+        let (customers, counts, refusals) = replay.finish();
         if let (Some(stories), Some(path)) = (self.stories, &args.journeys) {
-            stories.write(models, customers, &mut create(path)?).map_err(written)?;
+            stories.write(models, &customers, &mut create(path)?).map_err(written)?;
         }
-        let (counts, refusals) = (replay.shard.take_counts(), replay.shard.take_refusals());
-        let touchpoints = replay.touchpoints;
         self.summary.refuse(&refusals);
-        self.summary.finish(models, replay.shard.customers(), counts, (self.unusable, heard), replay.last);
+        self.summary.finish(models, &customers, counts, (self.unusable, heard), last);
         match args.summary {
             Shape::Text => eprintln!("{}", self.summary.text(models)),
             Shape::Json => println(&self.summary.json(models).to_string())?,

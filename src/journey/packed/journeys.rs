@@ -5,16 +5,16 @@ use std::collections::VecDeque;
 use uuid::Uuid;
 
 use super::bytes::{Damaged, push_number};
+use super::tallies::{open_money, open_tally, pack_money, pack_tally};
 use super::{Opener, Packer};
 use crate::journey::signs::{Added, Gathered, Question, Seen};
 use crate::journey::watch::PendingArm;
 use crate::journey::{
-    Abandonment, Closed, Counted, Episode, EpisodeId, EpisodeIds, EpisodeKindState, Influence, Journey, LatestAt,
-    SessionSigns, Signs, Standing, TallyState, TouchpointId, Watch,
+    Abandonment, Closed, Counted, Episode, EpisodeId, EpisodeIds, EpisodeKindState, Influence, Journey, SessionSigns, Signs,
+    Standing, TouchpointId, Watch,
 };
 use crate::model::StageIndex;
 use crate::time::Timestamp;
-use crate::touchpoint::{Currency, Money, Value};
 
 /// What a journey has, as bits.
 mod has {
@@ -38,6 +38,10 @@ mod more {
     pub(super) const CLOSED: u64 = 1;
     /// Of episodes whose worth did not come with the latest progress: when it came.
     pub(super) const VALUED: u64 = 1 << 1;
+    /// What episodes have summed up.
+    pub(super) const SUMS: u64 = 1 << 2;
+    /// How often absences are told again.
+    pub(super) const REPEATS: u64 = 1 << 3;
 }
 
 fn flag(bit: u64, set: bool) -> u64 {
@@ -49,7 +53,12 @@ impl Journey {
         let kinds = self.kinds.iter().any(|kind| kind.opened > 0 || kind.last_completion.is_some());
         let closed = self.kinds.iter().any(|kind| !kind.closed.is_empty() || !kind.reused.is_empty());
         let valued = self.episodes.iter().filter(|episode| is_valued_apart(episode)).count() as u64;
-        let more = flag(more::CLOSED, closed) | flag(more::VALUED, valued > 0);
+        let summed = self.episodes.iter().any(|episode| !episode.sums.is_empty());
+        let more = flag(more::CLOSED, closed) | flag(more::VALUED, valued > 0) | flag(more::SUMS, summed);
+        let standing = self.standing.iter().map(|standing| &standing.watch);
+        let watches = || standing.clone().chain(self.episodes.iter().map(|episode| &episode.watch));
+        let repeated = watches().any(|watch| watch.repeats > 0);
+        let more = more | flag(more::REPEATS, repeated);
         to.number(
             flag(has::STANDING, self.standing.is_some())
                 | flag(has::EPISODES, !self.episodes.is_empty())
@@ -109,6 +118,15 @@ impl Journey {
                 to.moment(episode.value_at.unwrap_or(Timestamp::MIN));
             }
         }
+        if summed {
+            for episode in &self.episodes {
+                to.number(episode.sums.len() as u64);
+                episode.sums.iter().for_each(|sum| pack_tally(sum, to));
+            }
+        }
+        if repeated {
+            watches().for_each(|watch| to.number(watch.repeats));
+        }
     }
 
     pub(super) fn unpack(&mut self, from: &mut Opener<'_>) -> Result<(), Damaged> {
@@ -162,6 +180,18 @@ impl Journey {
                 let place: u32 = from.bytes.small()?;
                 let episode = self.episodes.get_mut(place as usize).ok_or(Damaged)?;
                 episode.value_at = Some(from.moment()?);
+            }
+        }
+        if more & more::SUMS != 0 {
+            for episode in &mut self.episodes {
+                let sums = (0..from.bytes.count()?).map(|_| open_tally(from));
+                episode.sums = sums.collect::<Result<_, _>>()?;
+            }
+        }
+        if more & more::REPEATS != 0 {
+            let standing = self.standing.iter_mut().map(|standing| &mut standing.watch);
+            for watch in standing.chain(self.episodes.iter_mut().map(|episode| &mut episode.watch)) {
+                watch.repeats = from.bytes.small()?;
             }
         }
         Ok(())
@@ -321,6 +351,7 @@ fn open_watch(from: &mut Opener<'_>) -> Result<Watch, Damaged> {
         until_at,
         abandonment,
         abandonments,
+        repeats: 0,
         pending: PendingArm::None,
     })
 }
@@ -370,6 +401,7 @@ fn open_episode(from: &mut Opener<'_>) -> Result<Episode, Damaged> {
         abandoned: has(1),
         latest_then: if has(8) { from.bytes.small()? } else { 0 },
         signs: if has(16) { open_signs(from)? } else { Signs::default() },
+        sums: Vec::new(),
     })
 }
 
@@ -449,160 +481,6 @@ fn open_kind(kind: &mut EpisodeKindState, from: &mut Opener<'_>) -> Result<(), D
         }
     }
     Ok(())
-}
-
-pub(super) fn pack_money(money: Money, to: &mut Packer<'_>) {
-    to.word(money.currency.as_str());
-    super::push_signed(to.out, money.micros);
-}
-
-pub(super) fn open_money(from: &mut Opener<'_>) -> Result<Money, Damaged> {
-    let currency = Currency::parse(&from.word()?).ok_or(Damaged)?;
-    Ok(Money { currency, micros: from.bytes.signed()? })
-}
-
-fn pack_value(value: &Value, to: &mut Packer<'_>) {
-    match value {
-        Value::Flag(set) => to.out.push(u8::from(*set)),
-        Value::Number(number) => {
-            to.out.push(2);
-            to.out.extend_from_slice(&number.to_bits().to_le_bytes());
-        }
-        Value::Text(text) => {
-            to.out.push(3);
-            to.text(text);
-        }
-    }
-}
-
-fn open_value(from: &mut Opener<'_>) -> Result<Value, Damaged> {
-    match from.bytes.byte()? {
-        set @ 0..=1 => Ok(Value::Flag(set == 1)),
-        2 => Ok(Value::Number(f64::from_bits(u64::from_le_bytes(from.bytes.array()?)))),
-        3 => Ok(Value::Text(from.bytes.text()?.into())),
-        _ => Err(Damaged),
-    }
-}
-
-/// What a tally sums up; with [`SAME`], the sum of the journey is that of the customer and stands once.
-mod tally {
-    pub(super) const COUNT: u8 = 0;
-    pub(super) const NUMBER: u8 = 1;
-    pub(super) const MONEY: u8 = 2;
-    pub(super) const LAST: u8 = 3;
-    pub(super) const VISITS: u8 = 4;
-    /// As [`LAST`], and then when each value happened.
-    pub(super) const LAST_AT: u8 = 5;
-    pub(super) const SAME: u8 = 8;
-}
-
-fn pack_tally(state: &TallyState, to: &mut Packer<'_>) {
-    let head = |sort: u8, same: bool| if same { sort | tally::SAME } else { sort };
-    match state {
-        TallyState::Count { customer, journey } => {
-            to.out.push(head(tally::COUNT, customer == journey));
-            to.number(*customer);
-            if customer != journey {
-                to.number(*journey);
-            }
-        }
-        TallyState::Number { customer, journey } => {
-            let same = customer.to_bits() == journey.to_bits();
-            to.out.push(head(tally::NUMBER, same));
-            to.out.extend_from_slice(&customer.to_bits().to_le_bytes());
-            if !same {
-                to.out.extend_from_slice(&journey.to_bits().to_le_bytes());
-            }
-        }
-        TallyState::Money { customer, journey } => {
-            let same = customer == journey;
-            to.out.push(head(tally::MONEY, same));
-            for sums in [Some(customer), Some(journey).filter(|_| !same)].into_iter().flatten() {
-                to.number(sums.len() as u64);
-                sums.iter().for_each(|money| pack_money(*money, to));
-            }
-        }
-        TallyState::Last { customer, journey, stages, at } => {
-            let same = customer == journey;
-            let timed = *at != LatestAt::default();
-            to.out.push(head(if timed { tally::LAST_AT } else { tally::LAST }, same));
-            for value in [Some(customer), Some(journey).filter(|_| !same)].into_iter().flatten() {
-                to.out.push(u8::from(value.is_some()));
-                value.iter().for_each(|value| pack_value(value, to));
-            }
-            to.number(stages.len() as u64);
-            for (stage, value) in stages {
-                to.number(*stage);
-                pack_value(value, to);
-            }
-            if timed {
-                let times = at.stages.iter().copied().chain(std::iter::repeat(Timestamp::MIN));
-                [at.customer, at.journey].into_iter().chain(times.take(stages.len())).for_each(|at| to.moment(at));
-            }
-        }
-        TallyState::Visits { customer, journey, sessions, latest } => {
-            to.out.push(head(tally::VISITS, customer == journey));
-            to.number(*customer);
-            if customer != journey {
-                to.number(*journey);
-            }
-            to.number((sessions.len() as u64) << 1 | flag(1, latest.is_some()));
-            sessions.iter().for_each(|session| to.out.extend_from_slice(&session.to_le_bytes()));
-            if let Some(latest) = latest {
-                to.moment(*latest);
-            }
-        }
-    }
-}
-
-fn open_tally(from: &mut Opener<'_>) -> Result<TallyState, Damaged> {
-    let head = from.bytes.byte()?;
-    let same = head & tally::SAME != 0;
-    match head & !tally::SAME {
-        tally::COUNT => {
-            let customer = from.bytes.number()?;
-            Ok(TallyState::Count { customer, journey: if same { customer } else { from.bytes.number()? } })
-        }
-        tally::NUMBER => {
-            let number = |from: &mut Opener<'_>| Ok(f64::from_bits(u64::from_le_bytes(from.bytes.array()?)));
-            let customer = number(from)?;
-            Ok(TallyState::Number { customer, journey: if same { customer } else { number(from)? } })
-        }
-        tally::MONEY => {
-            let sums =
-                |from: &mut Opener<'_>| (0..from.bytes.count()?).map(|_| open_money(from)).collect::<Result<Vec<_>, _>>();
-            let customer = sums(from)?;
-            let journey = if same { customer.clone() } else { sums(from)? };
-            Ok(TallyState::Money { customer, journey })
-        }
-        sort @ (tally::LAST | tally::LAST_AT) => {
-            let value = |from: &mut Opener<'_>| match from.bytes.byte()? {
-                0 => Ok(None),
-                _ => open_value(from).map(Some),
-            };
-            let customer = value(from)?;
-            let journey = if same { customer.clone() } else { value(from)? };
-            let stage = |from: &mut Opener<'_>| Ok((from.bytes.small()?, open_value(from)?));
-            let stages = (0..from.bytes.count()?).map(|_| stage(from)).collect::<Result<Vec<_>, _>>()?;
-            let mut at = LatestAt::default();
-            if sort == tally::LAST_AT {
-                (at.customer, at.journey) = (from.moment()?, from.moment()?);
-                at.stages = stages.iter().map(|_| from.moment()).collect::<Result<_, _>>()?;
-            }
-            Ok(TallyState::Last { customer, journey, stages, at })
-        }
-        tally::VISITS => {
-            let customer = from.bytes.number()?;
-            let journey = if same { customer } else { from.bytes.number()? };
-            let head = from.bytes.number()?;
-            let hash = |from: &mut Opener<'_>| from.bytes.array().map(u64::from_le_bytes);
-            let hashes = usize::try_from(head >> 1).ok().filter(|hashes| *hashes <= from.bytes.0.len()).ok_or(Damaged)?;
-            let sessions = (0..hashes).map(|_| hash(from)).collect::<Result<_, _>>()?;
-            let latest = if head & 1 != 0 { Some(from.moment()?) } else { None };
-            Ok(TallyState::Visits { customer, journey, sessions, latest })
-        }
-        _ => Err(Damaged),
-    }
 }
 
 /// One that is in the list stands there, with its type, channel and time.

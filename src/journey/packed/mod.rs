@@ -11,6 +11,7 @@
 pub(in crate::journey) mod bytes;
 mod difference;
 mod journeys;
+mod tallies;
 #[cfg(test)]
 mod tests;
 pub(in crate::journey) mod words;

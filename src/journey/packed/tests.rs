@@ -153,9 +153,9 @@ fn money_of_any_currency_comes_back() {
     let currency = crate::touchpoint::Currency::parse("CHF").expect("a currency");
     let money = Money { micros: -7, currency };
     let customer = Customer::default();
-    journeys::pack_money(money, &mut Packer::of(&customer, &mut words, &mut out));
+    tallies::pack_money(money, &mut Packer::of(&customer, &mut words, &mut out));
     let mut opener = Opener::of(Bytes(&out), &words, &customer.recent, 0);
-    assert_eq!(journeys::open_money(&mut opener), Ok(money));
+    assert_eq!(tallies::open_money(&mut opener), Ok(money));
 }
 
 #[test]

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use compact_str::CompactString;
 
 use super::conditions::Conditions;
-use super::groups::{Guard, Mention, too_many_conditions};
+use super::groups::{ANY, Guard, Mention, too_many_conditions};
 use super::{MAX_CONDITIONS, episodes, friction, stages, tallies};
 use crate::diagnostic::{Faults, Place};
 use crate::expression::Expression;
-use crate::model::written::Kind;
+use crate::model::written::{self, Kind};
 use crate::model::{
-    Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Friction, Intervention, Model, RuleIndex, Segment, Sign,
-    Stage, StageIndex, Sum, TypeRoles, Types,
+    Again, Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Friction, Intervention, Join, Model, RuleIndex,
+    Segment, Sign, Stage, StageIndex, Sum, Tally, TypeRoles, Types,
 };
 use crate::time::Span;
 use crate::touchpoint::{CURRENCY, Form};
@@ -84,11 +84,18 @@ pub(super) fn model(
 fn declared(model: &Model, name: &CompactString, written: Option<&(Option<Kind>, Form)>) -> Declared {
     let (kind, form) = written.copied().unwrap_or_default();
     let is_worth = model.episodes.iter().any(|kind| kind.worth.as_ref() == Some(name));
+    let once = |tally: &Tally| tally.once.as_ref() == Some(name);
+    let is_once = model.tallies.iter().any(once) || model.episodes.iter().any(|kind| kind.sums.iter().any(once));
+    let joins = |join: &Join| join.from.0 == *name || join.into.0 == *name;
+    let is_joined = model.episodes.iter().any(|kind| kind.joins.iter().any(joins));
     let asks_by = |rule: &Friction| matches!(&rule.sign, Sign::Missing { by: Some(by), .. } if by == name);
     Declared {
         kind: kind.or(is_worth.then_some(Kind::Money)),
         form,
-        is_id: model.episodes.iter().any(|kind| kind.ids.contains(name)) || model.friction.iter().any(asks_by),
+        is_id: is_once
+            || is_joined
+            || model.episodes.iter().any(|kind| kind.ids.contains(name))
+            || model.friction.iter().any(asks_by),
     }
 }
 
@@ -98,8 +105,10 @@ fn read_beside_conditions(model: &Model, properties: &mut BTreeSet<CompactString
     for kind in &model.episodes {
         properties.extend(kind.ids.iter().cloned());
         amounts.extend(&kind.worth);
+        properties.extend(kind.joins.iter().flat_map(|join| [join.from.0.clone(), join.into.0.clone()]));
     }
-    for tally in &model.tallies {
+    for tally in model.tallies.iter().chain(model.episodes.iter().flat_map(|kind| &kind.sums)) {
+        properties.extend(tally.once.clone());
         match &tally.sum {
             Sum::Number(property) | Sum::Last(property, _) => drop(properties.insert(property.clone())),
             Sum::Money(property) => amounts.push(property),
@@ -131,6 +140,8 @@ enum Meaning {
     Completes(usize),
     Empties(usize),
     Cancels(usize),
+    Joins(usize, u8),
+    Sums(usize, u32),
     Counts(usize),
     Evidence(RuleIndex, u32),
 }
@@ -195,6 +206,12 @@ impl<'a> Meanings<'a> {
         self.add(&episode.completes, Meaning::Completes(at));
         self.add(&episode.empties, Meaning::Empties(at));
         self.add(&episode.cancels, Meaning::Cancels(at));
+        for (way, (_, types)) in (0..).zip(&episode.joins) {
+            self.add(types, Meaning::Joins(at, way));
+        }
+        for (bit, sum) in episode.sums.iter().enumerate() {
+            self.add(sum.of.iter().flatten(), Meaning::Sums(at, 1 << bit));
+        }
     }
 
     /// Each type has a table of roles by its conditions, so there cannot be many of those.
@@ -207,18 +224,23 @@ impl<'a> Meanings<'a> {
         }
     }
 
-    fn into_types(self, parts: &Parts<'_>) -> Option<Types> {
+    fn into_types(mut self, parts: &Parts<'_>) -> Option<Types> {
+        let any = self.types.remove(ANY).unwrap_or_default();
         let any_progress: Vec<bool> = parts.stages.iter().map(|stage| stage.progresses.is_none()).collect();
         let mut other = TypeRoles::unnamed(&any_progress, parts.episodes.len());
         other.tallies = (0..parts.tallies.len()).filter(|at| parts.tallies[*at].of.is_none()).collect();
-        let mut types = Types::new(other.clone());
+        let mut unnamed = other.clone();
+        do_otherwise(&mut unnamed, &any);
+        let mut types = Types::new(unnamed);
         for (kind, all) in &self.types {
             let on: Vec<usize> = guards(all).into_iter().collect();
             let conditions: Option<Vec<Expression>> = on.iter().map(|guard| parts.guards.get(*guard)?.clone()).collect();
             let roles = (0..1_usize << on.len()).map(|bits| {
                 let holds = |guard: &usize| on.iter().position(|one| one == guard).is_some_and(|bit| bits & 1 << bit != 0);
                 let held = all.iter().filter(|(guard, _)| guard.iter().all(holds));
-                roles(&other, held.map(|(_, meaning)| *meaning))
+                let mut roles = roles(&other, held.map(|(_, meaning)| *meaning));
+                do_otherwise(&mut roles, &any);
+                roles
             });
             types.name(kind, conditions?, roles.collect());
         }
@@ -256,6 +278,14 @@ fn roles(other: &TypeRoles, meanings: impl Iterator<Item = Meaning>) -> TypeRole
             Meaning::Completes(at) => roles.episodes[at].completes = true,
             Meaning::Empties(at) => roles.episodes[at].empties = true,
             Meaning::Cancels(at) => roles.episodes[at].cancels = true,
+            Meaning::Joins(at, way) => {
+                roles.episodes[at].joins.get_or_insert(way);
+                roles.episodes[at].belongs = true;
+            }
+            Meaning::Sums(at, bit) => {
+                roles.episodes[at].sums |= bit;
+                roles.episodes[at].belongs = true;
+            }
             Meaning::Counts(tally) => roles.tallies.push(tally),
             Meaning::Evidence(rule, parts) => match roles.friction.last_mut().filter(|last| last.rule == rule) {
                 Some(evidence) => evidence.parts |= parts,
@@ -270,10 +300,49 @@ fn roles(other: &TypeRoles, meanings: impl Iterator<Item = Meaning>) -> TypeRole
     roles
 }
 
+/// What `any` means for a type, beside what it means itself.
+fn do_otherwise(roles: &mut TypeRoles, any: &[(Guard, Meaning)]) {
+    let enters_none = roles.enters.is_empty();
+    for (_, meaning) in any {
+        match meaning {
+            Meaning::Enters(way) if enters_none => roles.enters.push(*way),
+            Meaning::Back(at, target) => {
+                roles.back_otherwise[*at].get_or_insert(*target);
+            }
+            Meaning::Opens(at) => {
+                let role = &mut roles.episodes[*at];
+                if !(role.completes || role.empties || role.cancels || role.joins.is_some()) {
+                    (role.opens, role.belongs) = (true, true);
+                }
+            }
+            Meaning::Evidence(rule, parts) => match roles.friction.binary_search_by_key(rule, |known| known.rule) {
+                Ok(place) => roles.friction[place].parts |= parts,
+                Err(place) => roles.friction.insert(place, Evidence { rule: *rule, parts: *parts }),
+            },
+            // What enters a stage by name is no other; and nothing else takes `any`.
+            Meaning::Enters(_)
+            | Meaning::Progresses(_)
+            | Meaning::Again(_)
+            | Meaning::Renews(..)
+            | Meaning::ProgressesEpisode(_)
+            | Meaning::Completes(_)
+            | Meaning::Empties(_)
+            | Meaning::Cancels(_)
+            | Meaning::Joins(..)
+            | Meaning::Sums(..)
+            | Meaning::Counts(_) => {}
+        }
+    }
+}
+
 /// One touchpoint ends an episode one way: completing it wins.
 fn one_end(role: &mut EpisodeRole) {
     role.cancels &= !role.completes;
     role.empties &= !role.completes && !role.cancels;
+}
+
+fn again(written: &written::Again) -> Again {
+    Again { every: written.every.value, at_most: written.at_most }
 }
 
 fn stage(checked: &stages::Checked<'_>) -> Stage {
@@ -284,6 +353,7 @@ fn stage(checked: &stages::Checked<'_>) -> Stage {
         when: checked.when.clone(),
         quiet: checked.quiet.clone(),
         abandoned_at: checked.abandoned_at.clone(),
+        abandoned_again: written.abandoned_again.as_ref().map(again),
         recovered_within: written.recovered.within,
         at_least: written.at_least.as_ref().map(|span| span.value),
         then: checked.then,
@@ -303,11 +373,21 @@ fn episode(checked: &episodes::Checked<'_>) -> EpisodeKind {
         worth: written.worth.as_ref().map(|worth| worth.value.as_str().into()),
         abandoned_after: checked.abandoned_after.clone(),
         abandoned_at: checked.abandoned_at.clone(),
+        again: written.again.as_ref().map(again),
         recovered_within: written.recovered.within,
         remembered_for: match &written.remembered_for {
             Some(written) => written.value,
             None => written.recovered.within.max(REMEMBERED_FOR),
         },
+        completes_when: checked.completes_when.clone(),
+        sums_of_any: checked
+            .sums
+            .iter()
+            .enumerate()
+            .filter(|(_, sum)| sum.of.is_none())
+            .fold(0, |bits, (at, _)| bits | 1 << at),
+        sums: checked.sums.iter().map(|sum| sum.tally.clone()).collect(),
+        joins: checked.joins.iter().map(|(join, _)| join.clone()).collect(),
         strict: written.strict.as_ref().is_some_and(|strict| strict.value),
         any_progress: checked.progresses.is_none(),
     }

@@ -41,7 +41,12 @@ pub(super) struct TallyFact<'a> {
 
 impl<'a> Conditions<'a> {
     /// Declares every fact that a line of the model may mention.
-    pub(super) fn new(written: &'a Written, tallies: &[TallyFact<'_>], episodes: &[Episode], faults: &mut Faults) -> Self {
+    pub(super) fn new(
+        written: &'a Written,
+        tallies: &[TallyFact<'_>],
+        (episodes, sums): (&[Episode], &[Vec<TallyFact<'_>>]),
+        faults: &mut Faults,
+    ) -> Self {
         let mut conditions = Conditions {
             everywhere: Environment::default(),
             of_segments: Environment::default(),
@@ -56,7 +61,7 @@ impl<'a> Conditions<'a> {
         };
         conditions.read_currency(written.currency.as_ref(), faults);
         conditions.zone = read_zone(written.timezone.as_ref(), faults);
-        check_names(tallies, episodes, faults);
+        check_names(tallies, episodes, sums, faults);
         for (at, tally) in tallies.iter().enumerate() {
             let name = plain(&tally.name.value);
             conditions.declare(format!("customer.{name}"), tally.kind, Fact::CustomerTally(at), tally.money);
@@ -74,8 +79,8 @@ impl<'a> Conditions<'a> {
         ] {
             conditions.declare(name.to_owned(), kind, fact, false);
         }
-        for (index, episode) in (0..).zip(episodes) {
-            conditions.declare_episode(index, &plain(&episode.name.value));
+        for ((index, episode), sums) in (0..).zip(episodes).zip(sums) {
+            conditions.declare_episode(index, &plain(&episode.name.value), sums);
         }
         conditions.advise(&written.tallies);
         conditions.of_segments = conditions.everywhere.clone();
@@ -101,7 +106,9 @@ impl<'a> Conditions<'a> {
         self.everywhere.advise("customer", tally("customer"));
         self.everywhere.advise("journey", tally("journey"));
         let last = "add a tally of the latest value, such as `*: { last: csat, of: survey.answered }`, to write `stage.*`";
-        let counted = tallies.iter().any(|tally| matches!(tally.sum, Some(Sum::Count(_) | Sum::Sum(..) | Sum::Visits(_))));
+        let counted = tallies
+            .iter()
+            .any(|tally| matches!(tally.sum, Some(Sum::Count(_) | Sum::Distinct(..) | Sum::Sum(..) | Sum::Visits(_))));
         let elsewhere = if counted { "; counts and sums are `customer.…` and `journey.…`" } else { "" };
         self.everywhere.advise("stage", format!("{last}{elsewhere}"));
         self.everywhere
@@ -115,15 +122,20 @@ impl<'a> Conditions<'a> {
         self.of_segments.withhold("segment", "a segment cannot ask for the segment", help);
     }
 
-    fn declare_episode(&mut self, index: EpisodeIndex, name: &str) {
+    fn declare_episode(&mut self, index: EpisodeIndex, name: &str, sums: &[TallyFact<'_>]) {
         for (part, kind, fact, money) in [
             ("open", Type::Flag, Fact::EpisodeOpen(index), false),
             ("value", Type::Number, Fact::EpisodeValue(index), true),
+            ("worth", Type::Number, Fact::EpisodeValue(index), true),
             ("touchpoints", Type::Number, Fact::EpisodeTouchpoints(index), false),
             ("opened_at", Type::Instant, Fact::EpisodeOpenedAt(index), false),
             ("abandonments", Type::Number, Fact::EpisodeAbandonments(index), false),
         ] {
             self.declare(format!("{name}.{part}"), kind, fact, money);
+        }
+        for (at, sum) in sums.iter().enumerate() {
+            let fact = Fact::EpisodeSum(index, at);
+            self.declare(format!("{name}.{}", plain(&sum.name.value)), sum.kind, fact, sum.money);
         }
     }
 
@@ -296,6 +308,7 @@ impl<'a> Conditions<'a> {
             | Fact::EpisodeTouchpoints(_)
             | Fact::EpisodeOpenedAt(_)
             | Fact::EpisodeAbandonments(_)
+            | Fact::EpisodeSum(..)
             | Fact::OutcomeKind
             | Fact::OutcomeName
             | Fact::OutcomeValue => [None, None],
@@ -352,8 +365,15 @@ const RESERVED: [&str; 16] = [
 /// What conditions can say of a journey and of a stage anyway.
 const OF_JOURNEYS: [&str; 5] = ["number", "started-at", "name", "entered-at", "touchpoints"];
 
+/// What conditions can say of an episode anyway.
+const OF_EPISODES: [&str; 6] = ["open", "value", "worth", "touchpoints", "opened-at", "abandonments"];
+
 /// A name must mean one thing in conditions.
-fn check_names(tallies: &[TallyFact<'_>], episodes: &[Episode], faults: &mut Faults) {
+fn check_names(tallies: &[TallyFact<'_>], episodes: &[Episode], sums: &[Vec<TallyFact<'_>>], faults: &mut Faults) {
+    for sum in sums.iter().flatten().filter(|sum| OF_EPISODES.contains(&sum.name.value.as_str())) {
+        let cause = format!("a sum cannot be called {}: conditions know that of every episode", quoted(&sum.name.value));
+        faults.error("M046", &sum.name.place, cause, "choose another name, such as `paid`");
+    }
     for episode in episodes.iter().filter(|episode| RESERVED.contains(&episode.name.value.as_str())) {
         let name = quoted(&episode.name.value);
         let cause = format!("an episode cannot be called {name}, which means something else here");

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::conditions::Conditions;
+use super::conditions::{Conditions, TallyFact};
 use super::groups::{Groups, Mention, Types, includes};
 use super::segments::Segments;
-use super::{MAX_CHAIN, at_most, check_name, check_recovery};
+use super::{MAX_CHAIN, MAX_JOINS, at_most, check_again, check_name, check_recovery, tallies};
 use crate::diagnostic::{Diagnostic, Faults, Place, quoted};
 use crate::expression::Expression;
-use crate::model::Wait;
-use crate::model::written::{Episode, Name, Progress};
+use crate::model::written::{Episode, List, Name, Progress};
+use crate::model::{Join, Wait};
 use crate::touchpoint;
 
 /// Names that stand for a part of the touchpoint itself, with what people write for them.
@@ -22,6 +22,26 @@ const ENVELOPE: [(&str, &str); 6] = [
     ("anonymous_id", "customer"),
 ];
 
+/// What names a customer and no episode, in letters and digits alone.
+const OF_CUSTOMERS: [&str; 16] = [
+    "email",
+    "emailaddress",
+    "emailhash",
+    "hashedemail",
+    "customeremail",
+    "customerhash",
+    "useremail",
+    "userhash",
+    "phone",
+    "phonenumber",
+    "visitorid",
+    "clientid",
+    "deviceid",
+    "cookieid",
+    "profileid",
+    "contactid",
+];
+
 /// An episode kind with its types resolved.
 pub(super) struct Checked<'a> {
     pub(super) written: &'a Episode,
@@ -30,6 +50,10 @@ pub(super) struct Checked<'a> {
     /// `None`: any touchpoint is progress.
     pub(super) progresses: Option<Types<'a>>,
     pub(super) completes: Types<'a>,
+    pub(super) completes_when: Option<Expression>,
+    /// By way of joining, the types that do.
+    pub(super) joins: Vec<(Join, Types<'a>)>,
+    pub(super) sums: Vec<tallies::Checked<'a>>,
     pub(super) empties: Types<'a>,
     pub(super) cancels: Types<'a>,
     pub(super) abandoned_after: Option<Wait>,
@@ -40,8 +64,10 @@ impl<'a> Checked<'a> {
     /// Every type that the episode names.
     pub(super) fn named(&self) -> Types<'a> {
         let progresses = self.progresses.iter().flatten();
+        let joins = self.joins.iter().flat_map(|(_, types)| types);
+        let sums = self.sums.iter().filter_map(|sum| sum.of.as_ref()).flatten();
         let lists = self.opens.iter().chain(progresses).chain(&self.completes).chain(&self.empties).chain(&self.cancels);
-        lists.cloned().collect()
+        lists.chain(joins).chain(sums).cloned().collect()
     }
 }
 
@@ -55,32 +81,38 @@ pub(super) struct Chain<'a> {
 
 /// Resolves and checks the episode kinds, no more of them than a model may have.
 pub(super) fn check<'a>(
-    episodes: &'a [Episode],
+    (episodes, sums): (&'a [Episode], &[Vec<TallyFact<'_>>]),
     segments: &Segments<'_>,
     groups: &mut Groups<'a>,
     conditions: &mut Conditions<'_>,
     faults: &mut Faults,
 ) -> Vec<Checked<'a>> {
-    episodes.iter().map(|episode| check_one(episode, segments, groups, conditions, faults)).collect()
+    let all = episodes.iter().zip(sums);
+    all.map(|(episode, sums)| check_one(episode, sums, segments, groups, conditions, faults)).collect()
 }
 
 fn check_one<'a>(
     episode: &'a Episode,
+    sums: &[TallyFact<'_>],
     segments: &Segments<'_>,
     groups: &mut Groups<'a>,
     conditions: &mut Conditions<'_>,
     faults: &mut Faults,
 ) -> Checked<'a> {
     check_name("episode", &episode.name, faults);
+    let chain = episode.known_by.as_ref().map_or_else(Chain::default, |(_, names)| chain(names, faults));
     let checked = Checked {
         written: episode,
-        chain: episode.known_by.as_ref().map_or_else(Chain::default, |(_, names)| chain(names, faults)),
-        opens: groups.expand(episode.opens.as_deref().unwrap_or_default(), faults),
+        joins: joins(episode, &chain, groups, faults),
+        chain,
+        opens: groups.expand_or_any(episode.opens.as_deref().unwrap_or_default(), faults),
         progresses: match &episode.progresses {
             Progress::Any => None,
             Progress::Only { types, .. } => Some(groups.expand(types, faults)),
         },
         completes: groups.expand(episode.completes.as_deref().unwrap_or_default(), faults),
+        completes_when: episode.completes_when.as_ref().and_then(|line| conditions.flag(line, faults)),
+        sums: tallies::resolve(&episode.sums, sums, groups, faults),
         empties: groups.expand(&episode.empties, faults),
         cancels: groups.expand(&episode.cancels, faults),
         abandoned_after: episode.abandoned_after.as_ref().and_then(|wait| conditions.wait(wait, segments, faults)),
@@ -90,6 +122,7 @@ fn check_one<'a>(
     check_worth(&checked, faults);
     check_strict(&checked, faults);
     let absence = episode.abandoned_after.is_some() || episode.abandoned_at.is_some();
+    check_again(episode.again.as_ref(), absence, "abandoned after", faults);
     check_recovery(&episode.recovered, episode.abandoned_after.as_ref(), absence, "abandoned after", faults);
     checked
 }
@@ -143,6 +176,13 @@ fn check_property(name: &Name, faults: &mut Faults) {
             format!("did you mean {}, which the touchpoint itself carries?", quoted(word)),
         );
     }
+    let letters: String = lower.chars().filter(char::is_ascii_alphanumeric).collect();
+    if OF_CUSTOMERS.contains(&letters.as_str()) {
+        let cause = format!("{} looks like something that all episodes of a customer share", quoted(text));
+        let help = "an id that was completed opens nothing while it is remembered; take it out, and end the chain with \
+                    `customer`";
+        faults.warning("M085", &name.place, cause, help);
+    }
     check_property_length(name, faults);
 }
 
@@ -156,8 +196,10 @@ fn check_property_length(name: &Name, faults: &mut Faults) {
 
 fn check_completion(episode: &Checked<'_>, faults: &mut Faults) {
     let name = quoted(&episode.written.name.value);
+    let joins: Types<'_> = episode.joins.iter().flat_map(|(_, types)| types).cloned().collect();
     let ends = [
         ("opens", &episode.opens),
+        ("joins", &joins),
         ("completes", &episode.completes),
         ("empties", &episode.empties),
         ("cancels", &episode.cancels),
@@ -168,18 +210,60 @@ fn check_completion(episode: &Checked<'_>, faults: &mut Faults) {
                 other.kind == mention.kind
                     && (includes(&other.guard, &mention.guard) || includes(&mention.guard, &other.guard))
             };
-            if let Some((earlier, _)) = ends[..at].iter().find(|(_, others)| others.iter().any(meets)) {
+            // What opens one can join it to another, or complete it at once: solved at first contact.
+            let fits = |earlier: &str| earlier == "opens" && matches!(*later, "joins" | "completes");
+            let mut before = ends[..at].iter().filter(|(earlier, _)| !fits(earlier));
+            if let Some((earlier, _)) = before.find(|(_, others)| others.iter().any(meets)) {
                 let cause = format!("{} both {earlier} and {later} {name}", quoted(mention.kind));
                 faults.error("M043", mention.place, cause, format!("remove it from `{earlier}` or from `{later}`"));
             }
         }
     }
     let sessions_only = episode.chain.ids.is_empty() && episode.chain.by_session;
-    let none = episode.written.completes.as_ref().is_some_and(Vec::is_empty);
+    let none = episode.written.completes.as_ref().is_some_and(Vec::is_empty) && episode.written.completes_when.is_none();
     if none && !sessions_only && episode.written.known_by.is_some() {
         let help = "add `completes:` with the types that end it well";
         faults.warning("M040", &episode.written.name.place, format!("nothing completes the episode {name}"), help);
     }
+}
+
+/// Resolves the types that join one to another, each with the two properties.
+fn joins<'a>(
+    episode: &'a Episode,
+    chain: &Chain<'_>,
+    groups: &mut Groups<'a>,
+    faults: &mut Faults,
+) -> Vec<(Join, Types<'a>)> {
+    let joins = at_most(MAX_JOINS, "types under `joins`", &episode.joins, |join| &join.name.place, faults);
+    let mut resolved = Vec::new();
+    for List { name, members } in joins {
+        let types = groups.expand(std::slice::from_ref(name), faults);
+        match members.as_slice() {
+            [from, into] if from.value != into.value && !chain.ids.is_empty() => {
+                // A property that is not in the chain carries ids by the first name of it.
+                let place = |property: &Name| {
+                    let place = chain.ids.iter().position(|id| *id == property.value).unwrap_or_default();
+                    (property.value.as_str().into(), place as u8)
+                };
+                check_property_length(from, faults);
+                check_property_length(into, faults);
+                resolved.push((Join { from: place(from), into: place(into) }, types));
+            }
+            [_, _] if chain.ids.is_empty() && episode.known_by.is_some() => {
+                let cause = format!("{} is known by no id, so none can join another", quoted(&episode.name.value));
+                faults.error("M049", &name.place, cause, "add the name of an id to `known by`, or remove this line");
+            }
+            [] => {}
+            members => {
+                let place = members.get(1).map_or(&name.place, |member| &member.place);
+                let cause = format!("{} does not name the two that become one", quoted(&name.value));
+                let help = "name two properties: the id of the one that goes, then of the one that it goes into, \
+                            such as `[guest_cart_id, cart_id]`";
+                faults.error("M049", place, cause, help);
+            }
+        }
+    }
+    resolved
 }
 
 fn check_worth(episode: &Checked<'_>, faults: &mut Faults) {

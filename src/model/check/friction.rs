@@ -124,7 +124,7 @@ fn sign<'a>(
         written::Sign::Dwell { place, on, wait, until } => {
             let on = groups.expand(on, faults);
             let mut ends = match (until, scope) {
-                (Some(until), _) => groups.expand(until, faults),
+                (Some(until), _) => groups.expand_or_any(until, faults),
                 (None, Some(Scope::Episode(at))) => around.episodes[usize::from(at)].named(),
                 (None, Some(Scope::Session | Scope::Stage | Scope::Journey)) => {
                     let cause = format!("friction {} does not say what ends the dwelling", quoted(&rule.name.value));

@@ -12,6 +12,9 @@ use crate::expression::Expression;
 use crate::model::written::{Group, Name};
 use crate::touchpoint;
 
+/// Every touchpoint, or every other one. It stands as a type where it may.
+pub(super) const ANY: &str = "any";
+
 /// The conditions that must hold for a mention to count: places of groups, sorted; empty: always.
 pub(super) type Guard = Vec<usize>;
 
@@ -98,6 +101,14 @@ impl<'a> Groups<'a> {
         types
     }
 
+    /// The same, where `any` may stand alone for whatever does nothing else here.
+    pub(super) fn expand_or_any(&mut self, names: &'a [Name], faults: &mut Faults) -> Types<'a> {
+        match names {
+            [only] if only.value == ANY => vec![Mention { kind: ANY, place: &only.place, guard: Guard::new() }],
+            _ => self.expand(names, faults),
+        }
+    }
+
     /// The types behind each of some names.
     pub(super) fn expand_each(&mut self, names: &'a [Name], faults: &mut Faults) -> Vec<Types<'a>> {
         names.iter().map(|name| self.expand(std::slice::from_ref(name), faults)).collect()
@@ -178,8 +189,8 @@ impl<'a> Groups<'a> {
         let text = name.value.as_str();
         let (times, _) = self.written.entry(text).or_insert((0, &name.place));
         *times += 1;
-        if text == "any" {
-            let help = "`any` stands alone, and only after `progresses` and in tallies; elsewhere name types or groups";
+        if text == ANY {
+            let help = "`any` stands alone, after `enter`, `back`, `progresses`, `opens`, `until` and in tallies; elsewhere name types or groups";
             faults.error("M009", &name.place, "`any` cannot stand here", help);
         } else if text.strip_prefix("friction.").is_some_and(|rule| self.rules.contains(rule)) {
             let cause = format!("{} is a friction rule, which only `back` of a stage can name", quoted(text));
@@ -274,7 +285,7 @@ pub(super) fn too_many_conditions(kind: &str, place: &Place, faults: &mut Faults
 }
 
 fn check_group_name(name: &Name, faults: &mut Faults) {
-    if name.value == "any" {
+    if name.value == ANY {
         faults.error(
             "M009",
             &name.place,

@@ -6,7 +6,7 @@ use super::conditions::Conditions;
 use super::friction;
 use super::groups::{Groups, Types};
 use super::segments::Segments;
-use super::{MAX_WAYS, check_name, check_recovery};
+use super::{MAX_WAYS, check_again, check_name, check_recovery};
 use crate::diagnostic::{Diagnostic, Faults, did_you_mean, quoted};
 use crate::expression::Expression;
 use crate::model::written::{self, Friction, List, Name, Progress, Stage};
@@ -123,7 +123,7 @@ fn resolve<'a>(
 
 fn resolve_way<'a>(way: &'a written::Way, groups: &mut Groups<'a>, faults: &mut Faults) -> Way<'a> {
     match way {
-        written::Way::One(names) => Way { demand: Demand::One, parts: vec![groups.expand(names, faults)] },
+        written::Way::One(names) => Way { demand: Demand::One, parts: vec![groups.expand_or_any(names, faults)] },
         written::Way::Count { times, of, within, .. } => {
             let demand = Demand::Count { times: *times, within: *within };
             Way { demand, parts: vec![groups.expand(of, faults)] }
@@ -165,7 +165,7 @@ impl<'a> Checked<'a> {
                     }
                 }
             } else {
-                let types = groups.expand(run, faults);
+                let types = groups.expand_or_any(run, faults);
                 self.back.extend(target.map(|target| (target, types)));
             }
         }
@@ -246,6 +246,12 @@ fn check_silence(stage: &Stage, faults: &mut Faults) {
         return;
     }
     let absence = stage.quiet.is_some() || stage.abandoned_at.is_some();
+    check_again(stage.abandoned_again.as_ref(), absence, "quiet", faults);
+    if let (Some(then), Some(again), true) = (&stage.then, &stage.abandoned_again, absence) {
+        let cause = "`every` has no effect beside `then`: the journey ends with the abandonment";
+        let place = &again.every.place;
+        faults.push(Diagnostic::warning("M035", place, cause, "remove one of the two lines").see(&then.place, "its end"));
+    }
     check_recovery(&stage.recovered, stage.quiet.as_ref(), absence, "quiet", faults);
     if let (Progress::Only { key, .. }, None) = (&stage.progresses, &stage.quiet) {
         let help = "add `quiet` with a duration, or remove this line";

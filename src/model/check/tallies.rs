@@ -2,10 +2,10 @@
 
 use super::conditions::{Conditions, TallyFact, plain, type_of};
 use super::groups::{Groups, Types};
-use super::{MAX_PROPERTIES, MAX_TALLIES, at_most, check_name};
+use super::{MAX_PROPERTIES, MAX_SUMS, MAX_TALLIES, at_most, check_name};
 use crate::diagnostic::{Faults, did_you_mean, quoted};
 use crate::expression::Type;
-use crate::model::written::{self, Kind, Name, Of, Property, Tally, Written};
+use crate::model::written::{self, Episode, Kind, Name, Of, Property, Tally, Written};
 use crate::model::{self, Sum};
 use crate::touchpoint;
 
@@ -69,11 +69,24 @@ fn is_mentionable(text: &str) -> bool {
 /// What conditions can say about the tallies.
 pub(super) fn facts<'a>(written: &'a Written, faults: &mut Faults) -> Vec<TallyFact<'a>> {
     let tallies = at_most(MAX_TALLIES, "tallies", &written.tallies, |tally| &tally.name.place, faults);
-    tallies.iter().map(|tally| fact(tally, &written.properties, faults)).collect()
+    tallies.iter().map(|tally| fact("tally", tally, &written.properties, faults)).collect()
 }
 
-fn fact<'a>(tally: &'a Tally, properties: &[Property], faults: &mut Faults) -> TallyFact<'a> {
-    check_name("tally", &tally.name, faults);
+/// What conditions can say about what is summed up in episodes, by kind.
+pub(super) fn facts_of_episodes<'a>(
+    written: &'a Written,
+    episodes: &'a [Episode],
+    faults: &mut Faults,
+) -> Vec<Vec<TallyFact<'a>>> {
+    let sums = |episode: &'a Episode| {
+        let sums = at_most(MAX_SUMS, "sums of one episode", &episode.sums, |sum| &sum.name.place, faults);
+        sums.iter().map(|sum| fact("sum", sum, &written.properties, faults)).collect()
+    };
+    episodes.iter().map(sums).collect()
+}
+
+fn fact<'a>(what: &str, tally: &'a Tally, properties: &[Property], faults: &mut Faults) -> TallyFact<'a> {
+    check_name(what, &tally.name, faults);
     let kind = match &tally.sum {
         Some(written::Sum::Sum(property, _)) => {
             let kind = declared(property, properties, faults);
@@ -92,13 +105,14 @@ fn fact<'a>(tally: &'a Tally, properties: &[Property], faults: &mut Faults) -> T
             }
             kind
         }
-        Some(written::Sum::Count(_) | written::Sum::Visits(_)) | None => None,
+        Some(written::Sum::Count(_) | written::Sum::Distinct(..) | written::Sum::Visits(_)) | None => None,
     };
     TallyFact {
         name: &tally.name,
         kind: match tally.sum {
             Some(written::Sum::Last(..)) => kind.map_or(Type::Number, type_of),
-            Some(written::Sum::Sum(..) | written::Sum::Count(_) | written::Sum::Visits(_)) | None => Type::Number,
+            Some(written::Sum::Sum(..) | written::Sum::Count(_) | written::Sum::Distinct(..) | written::Sum::Visits(_))
+            | None => Type::Number,
         },
         money: kind == Some(Kind::Money),
         by_stage: matches!(tally.sum, Some(written::Sum::Last(..))),
@@ -128,13 +142,25 @@ pub(super) fn check<'a>(
     groups: &mut Groups<'a>,
     faults: &mut Faults,
 ) -> Vec<Checked<'a>> {
-    let tallies = written.tallies.iter().zip(facts);
+    resolve(&written.tallies, facts, groups, faults)
+}
+
+/// Resolves the types of what is summed up.
+pub(super) fn resolve<'a>(
+    tallies: &'a [Tally],
+    facts: &[TallyFact<'_>],
+    groups: &mut Groups<'a>,
+    faults: &mut Faults,
+) -> Vec<Checked<'a>> {
     tallies
+        .iter()
+        .zip(facts)
         .map(|(tally, fact)| {
             let of = match &tally.sum {
                 Some(
                     written::Sum::Count(of)
                     | written::Sum::Visits(of)
+                    | written::Sum::Distinct(_, of)
                     | written::Sum::Sum(_, of)
                     | written::Sum::Last(_, of),
                 ) => match of {
@@ -143,7 +169,13 @@ pub(super) fn check<'a>(
                 },
                 None => Some(Types::new()),
             };
-            Checked { tally: model::Tally { name: tally.name.value.as_str().into(), sum: sum(tally, fact) }, of }
+            let once = match &tally.sum {
+                Some(written::Sum::Distinct(property, _)) => Some(property),
+                Some(written::Sum::Sum(..)) => tally.once.as_ref(),
+                Some(written::Sum::Count(_) | written::Sum::Last(..) | written::Sum::Visits(_)) | None => None,
+            };
+            let once = once.map(|property| property.value.as_str().into());
+            Checked { tally: model::Tally { name: tally.name.value.as_str().into(), sum: sum(tally, fact), once }, of }
         })
         .collect()
 }
@@ -154,18 +186,22 @@ fn sum(tally: &Tally, fact: &TallyFact<'_>) -> Sum {
         Some(written::Sum::Sum(property, _)) if fact.money => Sum::Money(property.value.as_str().into()),
         Some(written::Sum::Sum(property, _)) => Sum::Number(property.value.as_str().into()),
         Some(written::Sum::Last(property, _)) => Sum::Last(property.value.as_str().into(), fact.kind),
-        Some(written::Sum::Count(_)) | None => Sum::Count,
+        Some(written::Sum::Count(_) | written::Sum::Distinct(..)) | None => Sum::Count,
     }
 }
 
 /// Reports what is declared and summed up for nothing.
 pub(super) fn check_use(written: &Written, conditions: &Conditions<'_>, faults: &mut Faults) {
-    let summed: Vec<&str> = written
-        .tallies
-        .iter()
-        .filter_map(|tally| match &tally.sum {
-            Some(written::Sum::Sum(property, _) | written::Sum::Last(property, _)) => Some(property.value.as_str()),
-            Some(written::Sum::Count(_) | written::Sum::Visits(_)) | None => None,
+    let tallies = written.tallies.iter().chain(written.episodes.iter().flat_map(|episode| &episode.sums));
+    let summed: Vec<&str> = tallies
+        .flat_map(|tally| {
+            let property = match &tally.sum {
+                Some(
+                    written::Sum::Sum(property, _) | written::Sum::Last(property, _) | written::Sum::Distinct(property, _),
+                ) => Some(property),
+                Some(written::Sum::Count(_) | written::Sum::Visits(_)) | None => None,
+            };
+            [property, tally.once.as_ref()].into_iter().flatten().map(|property| property.value.as_str())
         })
         .collect();
     conditions.unused(&summed, faults);

@@ -3,7 +3,7 @@
 use super::{Change, Effect};
 use crate::expression::Expression;
 use crate::model::graph::Words;
-use crate::model::{EpisodeKind, Model, Section, Stage, Structure, TypeRoles, Wait};
+use crate::model::{Again, EpisodeKind, Model, Section, Stage, Structure, TypeRoles, Wait};
 use crate::time::Span;
 
 pub(super) fn between(old: &Model, new: &Model, after: &Structure) -> Vec<Change> {
@@ -54,6 +54,7 @@ fn stages((old, before): (&Model, &Stage), (new, after): (&Model, &Stage), words
     [
         otherwise("quiet", wait(&words.0, &before.quiet), wait(&words.1, &after.quiet)),
         otherwise("abandoned at", line(before.abandoned_at.as_ref()), line(after.abandoned_at.as_ref())),
+        otherwise("every", again(before.abandoned_again), again(after.abandoned_again)),
         otherwise("recovered within", before.recovered_within.to_string(), after.recovered_within.to_string()),
         otherwise("at least", span(before.at_least), span(after.at_least)),
         otherwise("when", line(before.when.as_ref()), line(after.when.as_ref())),
@@ -65,13 +66,20 @@ fn stages((old, before): (&Model, &Stage), (new, after): (&Model, &Stage), words
 fn episodes(before: &EpisodeKind, after: &EpisodeKind, words: &(Words<'_>, Words<'_>)) -> Vec<String> {
     let wait = |words: &Words<'_>, wait: &Option<Wait>| wait.as_ref().map_or("never".to_owned(), |wait| words.wait(wait));
     let worth = |kind: &EpisodeKind| kind.worth.as_deref().unwrap_or("nothing").to_owned();
+    let joins = |kind: &EpisodeKind| {
+        let ways: Vec<String> = kind.joins.iter().map(|join| format!("{} into {}", join.from.0, join.into.0)).collect();
+        if ways.is_empty() { "nothing".to_owned() } else { ways.join(", ") }
+    };
     let strict = |kind: &EpisodeKind| kind.strict.to_string();
     [
         otherwise("abandoned after", wait(&words.0, &before.abandoned_after), wait(&words.1, &after.abandoned_after)),
         otherwise("abandoned at", line(before.abandoned_at.as_ref()), line(after.abandoned_at.as_ref())),
+        otherwise("every", again(before.again), again(after.again)),
         otherwise("recovered within", before.recovered_within.to_string(), after.recovered_within.to_string()),
         otherwise("remembered for", before.remembered_for.to_string(), after.remembered_for.to_string()),
         otherwise("worth", worth(before), worth(after)),
+        otherwise("completes when", line(before.completes_when.as_ref()), line(after.completes_when.as_ref())),
+        otherwise("joins", joins(before), joins(after)),
         otherwise("strict", strict(before), strict(after)),
     ]
     .concat()
@@ -83,6 +91,10 @@ fn otherwise(what: &str, was: String, is: String) -> Vec<String> {
 
 fn line(line: Option<&Expression>) -> String {
     line.map_or("never", Expression::source).to_owned()
+}
+
+fn again(again: Option<Again>) -> String {
+    again.map_or("never".to_owned(), |again| format!("{}, {} times", again.every, again.at_most))
 }
 
 fn span(span: Option<Span>) -> String {

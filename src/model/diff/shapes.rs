@@ -23,6 +23,7 @@ pub(super) fn between(old: &Structure, new: &Structure) -> Vec<Change> {
         step.fallbacks(&mut changes);
         step.friction(&mut changes);
         step.tallies(&mut changes);
+        step.sums(&mut changes);
     }
     changes
 }
@@ -225,11 +226,31 @@ impl Step<'_> {
         }
     }
 
+    /// What is summed up in episodes that go on.
+    fn sums(&self, changes: &mut Vec<Change>) {
+        for old in &self.old.episodes {
+            let Some(place) = self.new.place_of(Section::Episodes, &old.name) else { continue };
+            let new = &self.new.episodes[place];
+            for sum in &old.sums {
+                let words = match new.sums.iter().find(|now| now.name == sum.name) {
+                    None => format!("sums up no {} any more", sum.name),
+                    Some(now) if !now.goes_on_from(sum) => format!("{} begins anew: it sums up something else", sum.name),
+                    Some(_) => continue,
+                };
+                changes.push(change(Section::Episodes, &new.name, Effect::Otherwise, words));
+            }
+            for sum in new.sums.iter().filter(|sum| !old.sums.iter().any(|before| before.name == sum.name)) {
+                let words = format!("sums up {} from the next touchpoint on", sum.name);
+                changes.push(change(Section::Episodes, &new.name, Effect::Otherwise, words));
+            }
+        }
+    }
+
     fn tallies(&self, changes: &mut Vec<Change>) {
         for old in &self.old.tallies {
             let Some(place) = self.new.place_of(Section::Tallies, &old.name) else { continue };
             let new = &self.new.tallies[place];
-            if old.sum != new.sum {
+            if !new.goes_on_from(old) {
                 let words = format!("sums up {}, where it was {}; it begins anew", summed(new), summed(old));
                 changes.push(change(Section::Tallies, &new.name, Effect::Otherwise, words));
             } else if old.of != new.of {
@@ -283,6 +304,9 @@ fn fallback(kind: &KindShape) -> &'static str {
 fn summed(tally: &TallyShape) -> CompactString {
     let of = tally.of.as_deref().unwrap_or_default();
     match tally.sum {
+        SumShape::Count if tally.once.is_some() => {
+            format_compact!("different {}", tally.once.as_deref().unwrap_or_default())
+        }
         SumShape::Count => "touchpoints".into(),
         SumShape::Visits => "visits".into(),
         SumShape::Number => format_compact!("the number {of}"),

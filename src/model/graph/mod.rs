@@ -171,8 +171,9 @@ type Target<'a> = &'a dyn Fn(&TypeRoles) -> Option<StageIndex>;
 fn ways(model: &Model, words: &Words<'_>) -> Vec<Way> {
     let mut ways = Vec::new();
     for from in 0..model.stages.len() {
-        let targets: [(WayKind, Target<'_>); 3] = [
+        let targets: [(WayKind, Target<'_>); 4] = [
             (WayKind::Back, &|roles| roles.back[from]),
+            (WayKind::Back, &|roles| roles.back_otherwise[from]),
             (WayKind::Again, &|roles| roles.again[from].then(|| roles.enters.first().map(|way| way.stage))?),
             (WayKind::Renews, &|roles| roles.renews[from]),
         ];
@@ -206,7 +207,10 @@ fn notes(model: &Model, words: &Words<'_>) -> Vec<Note> {
             vec![format!("opens on {}", by(|role| role.opens)), format!("completes on {}", by(|role| role.completes))];
         lines.push(format!("emptied on {}", by(|role| role.empties)));
         lines.push(format!("cancelled on {}", by(|role| role.cancels)));
+        let joins = words.types(move |roles| roles.episodes.get(index).is_some_and(|role| role.joins.is_some()));
+        lines.push(format!("joined to another on {joins}"));
         lines.retain(|line| !line.ends_with(" on nothing"));
+        lines.extend(kind.completes_when.as_ref().map(|when| format!("completes when {}", when.source())));
         lines.extend(kind.abandoned_after.as_ref().map(|wait| format!("abandoned after {}", words.wait(wait))));
         lines.extend(kind.abandoned_at.as_ref().map(|at| format!("abandoned at {}", at.source())));
         Note { kind: NoteKind::Episode, name: kind.name.to_string(), lines }

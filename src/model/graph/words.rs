@@ -25,6 +25,9 @@ impl<'a> Words<'a> {
 
     /// The types that do something, under which conditions: `cart.added, survey.answered if touchpoint.nps >= 9`.
     pub(in crate::model) fn types(&self, does: impl Fn(&TypeRoles) -> bool) -> String {
+        if does(self.model.types.other()) {
+            return "any other".to_owned();
+        }
         let mut named = Vec::new();
         for (kind, conditions, roles) in &self.types {
             if roles.first().is_some_and(&does) {
@@ -52,7 +55,8 @@ impl<'a> Words<'a> {
 
     /// Every stage that some type leads to.
     pub(in crate::model) fn targets(&self, target: &dyn Fn(&TypeRoles) -> Option<StageIndex>) -> BTreeSet<StageIndex> {
-        self.types.iter().flat_map(|(_, _, roles)| roles.iter()).filter_map(target).collect()
+        let named = self.types.iter().flat_map(|(_, _, roles)| roles.iter());
+        named.chain([self.model.types.other()]).filter_map(target).collect()
     }
 
     pub(in crate::model) fn rule(&self, rule: RuleIndex) -> &'a str {

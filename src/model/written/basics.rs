@@ -82,6 +82,8 @@ pub struct Tally {
     pub name: Name,
     /// How; `None` where that could not be read.
     pub sum: Option<Sum>,
+    /// The property that names what counts once, with its latest value, however often it comes.
+    pub once: Option<Name>,
 }
 
 /// How a tally sums up.
@@ -89,6 +91,8 @@ pub struct Tally {
 pub enum Sum {
     /// How many touchpoints.
     Count(Of),
+    /// How many different values of a property.
+    Distinct(Name, Of),
     /// The sum of a property.
     Sum(Name, Of),
     /// The latest value of a property.
@@ -165,23 +169,30 @@ pub(super) fn tallies(value: &Value<'_>, faults: &mut Faults) -> Vec<Tally> {
 
 fn tally(entry: &Entry, faults: &mut Faults) -> Tally {
     let name = entry.key.clone();
-    let sum = Value::from(entry).map(format!("tally {}", quoted(&name.value)), faults).and_then(|mut reader| {
-        let sum = sum(&name, &mut reader, faults);
-        reader.finish(faults);
-        sum
+    let Some(mut reader) = Value::from(entry).map(format!("tally {}", quoted(&name.value)), faults) else {
+        return Tally { name, sum: None, once: None };
+    };
+    let once = reader.optional("once per");
+    let sum = sum(&name, &mut reader, faults);
+    reader.finish(faults);
+    let once = once.and_then(|once| {
+        if let Some(Sum::Count(_) | Sum::Distinct(..) | Sum::Last(..) | Sum::Visits(_)) = &sum {
+            let help = "only a `sum` has it; to count each once, write `count distinct: order_id` with `of:`";
+            faults.error("M053", once.key_place(), "`once per` has no place here", help);
+        }
+        once.text(faults)
     });
-    Tally { name, sum }
+    Tally { name, sum, once }
 }
 
 fn sum(name: &Name, reader: &mut Reader<'_>, faults: &mut Faults) -> Option<Sum> {
-    let ways = ["count", "sum", "last", "visits"];
+    let ways = ["count", "count distinct", "sum", "last", "visits"];
     let given: Vec<(&str, Value<'_>)> = ways.into_iter().filter_map(|way| Some((way, reader.optional(way)?))).collect();
     let of_given = reader.optional("of");
     let (way, value) = match given.as_slice() {
         [] => {
             let cause = format!("tally {} does not say how it sums up", quoted(&name.value));
-            let help =
-                "add one of `count: order.completed`, `sum: total` with `of:`, `last: csat` with `of:`, `visits: any`";
+            let help = "add one of `count: order.completed`, `count distinct: order_id` with `of:`, `sum: total` with `of:`, `last: csat` with `of:`, `visits: any`";
             faults.error("M053", &name.place, cause, help);
             return None;
         }
@@ -208,7 +219,12 @@ fn sum(name: &Name, reader: &mut Reader<'_>, faults: &mut Faults) -> Option<Sum>
         return None;
     };
     let of = over(&of, faults)?;
-    Some(if *way == "sum" { Sum::Sum(property?, of) } else { Sum::Last(property?, of) })
+    let property = property?;
+    Some(match *way {
+        "sum" => Sum::Sum(property, of),
+        "count distinct" => Sum::Distinct(property, of),
+        _ => Sum::Last(property, of),
+    })
 }
 
 fn over(value: &Value<'_>, faults: &mut Faults) -> Option<Of> {

@@ -1,6 +1,8 @@
 //! An episode kind as it is written.
 
-use super::{Name, Progress, Recovery, Wait, duration, listed_names, progress, text, types};
+use super::{
+    Again, List, Name, Progress, Recovery, Tally, Wait, duration, listed_names, lists, progress, tallies, text, types,
+};
 use crate::diagnostic::{Faults, Place, Spanned, quoted};
 use crate::time::Span;
 use crate::yaml::{Entry, Value};
@@ -18,6 +20,12 @@ pub struct Episode {
     pub progresses: Progress,
     /// The types that complete it; `None` where they could not be read.
     pub completes: Option<Vec<Name>>,
+    /// Completed as well where this holds.
+    pub completes_when: Option<Name>,
+    /// By type, the properties that name the one that goes and the one that it goes into.
+    pub joins: Vec<List>,
+    /// What is summed up in it.
+    pub sums: Vec<Tally>,
     /// The types that drop it, so that its id may open one again.
     pub empties: Vec<Name>,
     /// The types that drop it for good.
@@ -28,6 +36,8 @@ pub struct Episode {
     pub abandoned_after: Option<Wait>,
     /// Abandoned at this instant.
     pub abandoned_at: Option<Name>,
+    /// Told again while nothing comes.
+    pub again: Option<Again>,
     /// The recovery window.
     pub recovered: Recovery,
     /// For how long what ended is remembered.
@@ -45,11 +55,15 @@ impl Episode {
             opens: None,
             progresses: Progress::Any,
             completes: None,
+            completes_when: None,
+            joins: Vec::new(),
+            sums: Vec::new(),
             empties: Vec::new(),
             cancels: Vec::new(),
             worth: None,
             abandoned_after: None,
             abandoned_at: None,
+            again: None,
             recovered: Recovery::read(None, faults),
             remembered_for: None,
             strict: None,
@@ -65,11 +79,16 @@ impl Episode {
         episode.opens = opens.and_then(|value| types(Some(value), faults));
         episode.progresses = progress(reader.optional("progresses"), faults);
         episode.completes = types(reader.optional("completes"), faults);
+        episode.completes_when = text(reader.optional("completes when"), faults);
+        let joins = reader.optional("joins");
+        episode.joins = joins.map_or_else(Vec::new, |value| lists(&value, "joins", "the name of a property", faults));
+        episode.sums = reader.optional("sums").map_or_else(Vec::new, |value| tallies(&value, faults));
         episode.empties = types(reader.optional("empties"), faults).unwrap_or_default();
         episode.cancels = types(reader.optional("cancels"), faults).unwrap_or_default();
         episode.worth = text(reader.optional("worth"), faults);
         episode.abandoned_after = Wait::read(reader.optional("abandoned after"), faults);
         episode.abandoned_at = text(reader.optional("abandoned at"), faults);
+        episode.again = Again::read(reader.optional("every"), reader.optional("at most"), faults);
         episode.recovered = Recovery::read(reader.optional("recovered within"), faults);
         episode.remembered_for = duration(reader.optional("remembered for"), faults);
         episode.strict = reader.optional("strict").and_then(|value| value.flag(faults));

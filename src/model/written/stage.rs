@@ -1,8 +1,8 @@
 //! A stage as it is written.
 
 use super::{
-    List, MOST_TIMES, Name, Progress, Recovery, Wait, duration, listed_names, lists, progress, read_times, text, times,
-    types,
+    Again, List, MOST_TIMES, Name, Progress, Recovery, Wait, duration, listed_names, lists, progress, read_times, text,
+    times, types,
 };
 use crate::diagnostic::{Faults, Place, Spanned, quoted};
 use crate::time::Span;
@@ -23,6 +23,8 @@ pub struct Stage {
     pub abandoned_at: Option<Name>,
     /// What counts as progress.
     pub progresses: Progress,
+    /// Told again while nothing comes.
+    pub abandoned_again: Option<Again>,
     /// The recovery window.
     pub recovered: Recovery,
     /// The minimum dwell.
@@ -70,8 +72,19 @@ pub enum Way {
     },
 }
 
-const ONWARD: [&str; 9] =
-    ["quiet", "abandoned at", "progresses", "recovered within", "at least", "then", "back", "again", "renews"];
+const ONWARD: [&str; 11] = [
+    "quiet",
+    "abandoned at",
+    "every",
+    "at most",
+    "progresses",
+    "recovered within",
+    "at least",
+    "then",
+    "back",
+    "again",
+    "renews",
+];
 
 impl Stage {
     /// A stage that cannot be read keeps its name, so that what mentions it is not reported as well.
@@ -83,6 +96,7 @@ impl Stage {
             quiet: None,
             abandoned_at: None,
             progresses: Progress::Any,
+            abandoned_again: None,
             recovered: Recovery::read(None, faults),
             at_least: None,
             then: None,
@@ -100,6 +114,7 @@ impl Stage {
         stage.quiet = Wait::read(reader.optional("quiet"), faults);
         stage.abandoned_at = text(reader.optional("abandoned at"), faults);
         stage.progresses = progress(reader.optional("progresses"), faults);
+        stage.abandoned_again = Again::read(reader.optional("every"), reader.optional("at most"), faults);
         stage.recovered = Recovery::read(reader.optional("recovered within"), faults);
         stage.at_least = duration(reader.optional("at least"), faults);
         stage.then = text(reader.optional("then"), faults);

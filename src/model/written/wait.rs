@@ -26,6 +26,18 @@ pub enum Wait {
     Unread,
 }
 
+/// How an absence is told again.
+#[derive(Debug)]
+pub struct Again {
+    /// So long after each time, and where that is written.
+    pub every: Spanned<Span>,
+    /// At most so often, the first time included.
+    pub at_most: u32,
+}
+
+/// At most so often an absence is told, unless the model says otherwise.
+const AT_MOST: u64 = 3;
+
 /// For how long after an abandonment coming back counts as a recovery.
 #[derive(Debug)]
 pub struct Recovery {
@@ -65,6 +77,23 @@ impl Wait {
             return value.text(faults).map_or(Wait::Unread, Wait::Computed);
         }
         value.duration(&DURATIONS, faults).map_or(Wait::Unread, Wait::Fixed)
+    }
+}
+
+impl Again {
+    /// `every: 1d` and `at most: 3` beside it.
+    pub(super) fn read(every: Option<Value<'_>>, at_most: Option<Value<'_>>, faults: &mut Faults) -> Option<Again> {
+        let Some(every) = every else {
+            if let Some(at_most) = at_most {
+                let help = "add `every` with a duration, or remove this line";
+                faults.warning("M035", at_most.key_place(), "`at most` has no effect without `every`", help);
+            }
+            return None;
+        };
+        let at_most = at_most.map(|value| value.integer(2..=1_000, faults).map(|most| most.value));
+        let every = duration(Some(every), faults)?;
+        let at_most = at_most.unwrap_or(Some(AT_MOST))?;
+        Some(Again { every, at_most: u32::try_from(at_most).unwrap_or(u32::MAX) })
     }
 }
 

@@ -34,8 +34,12 @@ pub(crate) struct Place {
     pub copies: usize,
     /// Java's options.
     pub java: &'static [&'static str],
+    /// Listeners for clients that encrypt, or say who they are: the protocol, and the port on which it is spoken.
+    pub guarded: Vec<(&'static str, u16)>,
     /// Further lines of the settings.
-    pub settings: &'static str,
+    pub settings: String,
+    /// Who has a password that is proved without being sent, in the words of Kafka's tool.
+    pub users: Vec<String>,
 }
 
 /// A broker, running or not.
@@ -54,7 +58,8 @@ impl Broker {
         let ports = quiet_ports(2 + proxies);
         let proxies = ports[2..].iter().map(|upstream| Proxy::before(*upstream)).collect();
         let (port, controllers) = (ports[0], vec![ports[1]]);
-        let place = Place { number: 1, port, controllers, copies: 1, java: &["-Xmx768m"], settings: "" };
+        let (guarded, settings, users) = (Vec::new(), String::new(), Vec::new());
+        let place = Place { number: 1, port, controllers, copies: 1, java: &["-Xmx768m"], guarded, settings, users };
         Broker::prepare_at(&place, proxies)
     }
 
@@ -66,7 +71,8 @@ impl Broker {
         std::fs::write(home.join("server.properties"), settings).expect("the settings can be written");
         let (proxies, process) = (Mutex::new(proxies), Mutex::new(None));
         let broker = Broker { home, port: place.port, options: place.java, proxies, process, janitor };
-        let format = ["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", "server.properties"];
+        let mut format = vec!["kafka.tools.StorageTool", "format", "-t", CLUSTER, "-c", "server.properties"];
+        place.users.iter().for_each(|user| format.extend(["--add-scram", user]));
         let ended = broker.java(&format).status().expect("java starts");
         assert!(ended.success(), "the broker's directory cannot be formatted:\n{}", broker.log_tail());
         broker
@@ -234,6 +240,12 @@ fn settings(home: &Path, place: &Place, proxies: &[Proxy]) -> String {
         listeners += &format!(",PROXIED{number}://127.0.0.1:{}", proxy.upstream());
         advertised += &format!(",PROXIED{number}://{}", proxy.address());
         protocols += &format!(",PROXIED{number}:PLAINTEXT");
+    }
+    for (protocol, port) in &place.guarded {
+        listeners += &format!(",{protocol}://127.0.0.1:{port}");
+        // By the name that stands in the certificates.
+        advertised += &format!(",{protocol}://localhost:{port}");
+        protocols += &format!(",{protocol}:{protocol}");
     }
     format!(
         "process.roles=broker,controller\n\

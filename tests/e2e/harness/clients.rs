@@ -118,6 +118,13 @@ pub(crate) fn delete_before(brokers: &str, topic: &str, partition: i32, offset: 
     deleted.elements().iter().for_each(|elem| elem.error().expect("deleted"));
 }
 
+/// Where each partition of a topic begins and ends.
+pub(crate) fn extents(brokers: &str, topic: &str, partitions: i32) -> Vec<(i64, i64)> {
+    let client: BaseConsumer = config(brokers).create().expect("a client");
+    let extent = |partition| client.fetch_watermarks(topic, partition, CALL).expect("where it begins and ends");
+    (0..partitions).map(extent).collect()
+}
+
 /// Commits an offset for a group from outside, as somebody does who sets it by hand. The group must be empty.
 pub(crate) fn set_offset(brokers: &str, group: &str, topic: &str, partition: i32, offset: i64) {
     let client: BaseConsumer = config(brokers).set("group.id", group).create().expect("a client");

@@ -1,6 +1,7 @@
 //! Three brokers that are one Kafka: three copies of everything, of which two must be in step. Each has proxies before it, so
 //! that a client can be cut off from all of them or from one.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -28,21 +29,28 @@ const PATIENT: &str = "broker.session.timeout.ms=18000\n\
 pub(crate) struct Cluster {
     brokers: Vec<Broker>,
     proxies: Vec<Proxy>,
+    /// Where else clients may come, by protocol.
+    guarded: BTreeMap<&'static str, String>,
 }
 
 impl Cluster {
     /// Starts all brokers and waits until they are one.
     pub(crate) fn start() -> Cluster {
-        Cluster::start_with(HASTY)
+        Cluster::start_with(HASTY.to_owned(), &[], &[])
     }
 
     /// The same with patience with brokers and copies.
     pub(crate) fn start_patient() -> Cluster {
-        Cluster::start_with(PATIENT)
+        Cluster::start_with(PATIENT.to_owned(), &[], &[])
     }
 
-    fn start_with(settings: &'static str) -> Cluster {
-        let ports = quiet_ports(BROKERS * 3);
+    /// The same, with listeners of these protocols besides, for which these settings are.
+    pub(crate) fn start_guarded(protocols: &[&'static str], settings: &str, users: &[String]) -> Cluster {
+        Cluster::start_with(HASTY.to_owned() + settings, protocols, users)
+    }
+
+    fn start_with(settings: String, protocols: &[&'static str], users: &[String]) -> Cluster {
+        let ports = quiet_ports(BROKERS * (3 + protocols.len()));
         let proxies: Vec<Proxy> = ports[..BROKERS].iter().map(|upstream| Proxy::before(*upstream)).collect();
         let controllers = ports[BROKERS..BROKERS * 2].to_vec();
         let place = |number: usize| Place {
@@ -51,7 +59,13 @@ impl Cluster {
             controllers: controllers.clone(),
             copies: BROKERS,
             java: &["-Xmx512m", "-XX:TieredStopAtLevel=1"],
-            settings,
+            guarded: protocols
+                .iter()
+                .copied()
+                .zip(ports[BROKERS * 3..].iter().copied().skip(number - 1).step_by(BROKERS))
+                .collect(),
+            settings: settings.clone(),
+            users: users.to_vec(),
         };
         let prepare = &|number: usize, proxy: Proxy| Broker::prepare_at(&place(number), vec![proxy]);
         let brokers: Vec<Broker> = std::thread::scope(|scope| {
@@ -61,7 +75,15 @@ impl Cluster {
         });
         brokers.iter().for_each(Broker::launch);
         brokers.iter().for_each(Broker::wait_until_it_answers);
-        Cluster { brokers, proxies }
+        let of = |place: usize| ports[BROKERS * (3 + place)..][..BROKERS].iter().map(|port| format!("localhost:{port}"));
+        let guarded =
+            protocols.iter().enumerate().map(|(place, protocol)| (*protocol, of(place).collect::<Vec<_>>().join(",")));
+        Cluster { brokers, proxies, guarded: guarded.collect() }
+    }
+
+    /// `host:port` of all, separated by commas, where this protocol is spoken.
+    pub(crate) fn guarded(&self, protocol: &str) -> &str {
+        self.guarded.get(protocol).expect("it was started with such listeners")
     }
 
     /// `host:port` of all, separated by commas.

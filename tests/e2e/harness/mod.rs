@@ -1,6 +1,8 @@
 //! What the tests stand on: a broker, proxies before it, clients of their own, and the service as a process.
 
 pub(crate) mod broker;
+#[cfg(feature = "tls")]
+pub(crate) mod certificates;
 pub(crate) mod clients;
 pub(crate) mod cluster;
 pub(crate) mod command;

@@ -277,7 +277,6 @@ pub(super) fn lines(setup: &Setup) -> Vec<String> {
         "listen: 127.0.0.1:0".to_owned(),
         "allow_erase: true".to_owned(),
         format!("commit_interval: {}", setup.commit_interval),
-        "settle: 50ms".to_owned(),
         "create_topics: true".to_owned(),
     ];
     lines.extend(setup.extra.iter().cloned());

@@ -4,7 +4,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::shop::{Shop, Terms};
+use super::client;
+use super::shop::{Shop, Terms, touchpoint};
 
 const PAGE: &str = "/v1/outcomes?topic=dead-letters&limit=1000";
 /// A page ends there, by docs/embedded.md.
@@ -61,4 +62,40 @@ fn readers_that_stall_make_pages_shorter_and_nobody_is_refused() {
     assert_eq!((metrics.status, metrics.body.len()), (200, METRICS), "Prometheus is answered all the same");
     drop((readers, more));
     until(&|bytes| bytes >= LARGEST);
+}
+
+/// Without a place apart, bodies that come at once take each other's room, and hardly one is ever whole.
+#[test]
+fn large_bodies_at_once_are_served_one_after_the_other_beside_some_that_stall() {
+    const LARGEST_BODY: usize = 16 << 20;
+    let shop = Shop::open_on(Terms { memory: 128 << 20, ..Terms::default() });
+    let note = "x".repeat(500_000);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut stream = client::begin(shop.address, "POST", "/v1/touchpoints", &[], LARGEST_BODY);
+                // All but the last byte, of which the server may have enough before.
+                let _ = stream.write_all(&vec![b' '; LARGEST_BODY - 1]);
+                let reply = client::read(&mut stream);
+                assert!(reply.is_none_or(|reply| reply.status == 429 || reply.status == 408), "one that stalls is cut");
+            });
+        }
+        let posts: Vec<_> = (0..12)
+            .map(|post| {
+                let (shop, note) = (&shop, &note);
+                scope.spawn(move || {
+                    let line = |number: usize| {
+                        let mut line = touchpoint(&format!("c{post}-{number}"), "1", "ad.seen");
+                        line["note"] = note.as_str().into();
+                        line.to_string() + "\n"
+                    };
+                    let body: String = (0..30).map(line).collect();
+                    let kind = [("content-type", "application/x-ndjson")];
+                    shop.call("POST", "/v1/touchpoints", &kind, body.as_bytes()).status
+                })
+            })
+            .collect();
+        let statuses: Vec<u16> = posts.into_iter().map(|post| post.join().expect("an answer")).collect();
+        assert_eq!(statuses, [200; 12]);
+    });
 }

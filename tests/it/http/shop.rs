@@ -50,12 +50,14 @@ pub(crate) struct Terms {
     pub(crate) allowed: Allowed,
     pub(crate) tokens: Tokens,
     pub(crate) load_limits: LoadLimits,
+    pub(crate) memory: u64,
 }
 
 impl Default for Terms {
     fn default() -> Self {
         let metrics = "a_metric 1\n".to_owned();
-        Terms { metrics, allowed: Allowed::Yes, tokens: Tokens::default(), load_limits: LoadLimits::default() }
+        let (tokens, load_limits) = (Tokens::default(), LoadLimits::default());
+        Terms { metrics, allowed: Allowed::Yes, tokens, load_limits, memory: MEMORY }
     }
 }
 
@@ -129,7 +131,7 @@ impl Shop {
         workers: Option<(Crew, Stop)>,
         terms: Terms,
     ) -> Self {
-        let Terms { metrics, allowed, tokens, load_limits } = terms;
+        let Terms { metrics, allowed, tokens, load_limits, memory } = terms;
         let not_ready: Arc<Mutex<Option<String>>> = Arc::default();
         let reason = Arc::clone(&not_ready);
         let service = Service {
@@ -153,7 +155,7 @@ impl Shop {
             mapping,
             format: Format::Json,
             limits: Limits::default(),
-            memory: Budget { bytes: MEMORY, workers: 2 }.http_with_touchpoints(),
+            memory: Budget { bytes: memory, workers: 2 }.http_with_touchpoints(),
             now: Arc::clone(&now),
             trusted_proxies: vec!["127.0.0.30".parse().expect("an address")],
             tokens,

@@ -94,7 +94,9 @@ impl Dice {
                 cancels: self.maybe(30, |_| "cancels".into()),
                 after: self.maybe(70, |dice| Wait::Fixed(dice.within())),
                 abandoned_at: self.chance(20),
+                again_every: self.maybe(25, |dice| (dice.within(), dice.between(2, 4) as u32)),
                 recovered_within: 50,
+                pays: self.maybe(30, |dice| (dice.name(&["fails", "views"]), dice.maybe(50, |dice| dice.between(50, 300)))),
             });
         }
     }
@@ -125,6 +127,12 @@ impl Dice {
             plan.tallies.push(("mood".into(), Sum::Last(self.name(&["e", "a"]))));
         }
         if self.chance(20) {
+            plan.tallies.push(("questions".into(), Sum::Distinct(self.name(&["asks", "a", "fails"]))));
+        }
+        if self.chance(20) {
+            plan.tallies.push(("owed".into(), Sum::ValueOnce(self.name(&["buys", "b", "a"]))));
+        }
+        if self.chance(20) {
             plan.tallies.push(("visits".into(), Sum::Visits));
         }
     }
@@ -150,7 +158,8 @@ impl Dice {
         for (tally, sum) in &plan.tallies {
             let least = match sum {
                 Sum::Count(_) | Sum::Visits => self.between(1, 3),
-                Sum::Value(_) => self.between(1, 200),
+                Sum::Distinct(_) => self.between(1, 2),
+                Sum::Value(_) | Sum::ValueOnce(_) => self.between(1, 200),
                 Sum::Last(_) => self.between(2, 8),
             };
             choices.push(Condition::Customer(tally.clone(), least));
@@ -224,6 +233,7 @@ impl Dice {
                 quiet: self.maybe(60, |dice| dice.wait(plan)),
                 progresses: self.maybe(30, |dice| vec![dice.name(&["views", "w", "e"])]),
                 abandoned_at: self.chance(15),
+                again_every: self.maybe(20, |dice| (dice.within(), dice.between(2, 4) as u32)),
                 at_least: self.maybe(20, Dice::within),
                 recovered_within: 50,
                 ..Stage::default()
@@ -342,6 +352,9 @@ impl Dice {
                 }
                 if !loud.is_empty() && (by.is_empty() || self.chance(50)) {
                     by.push(self.pick(&loud).clone());
+                }
+                if self.chance(20) {
+                    by = vec!["any".to_owned()];
                 }
                 plan.stages[number].back = Some((to, by));
             }

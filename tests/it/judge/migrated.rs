@@ -20,7 +20,7 @@ const RENAMED: [(&str, &[(&str, &str)]); 5] = [
     ("stages", &[("s0", "z0"), ("s1", "z1"), ("s2", "z2"), ("s3", "z3"), ("over", "finished")]),
     ("episodes", &[("basket", "cart"), ("ticket", "issue")]),
     ("friction", &[("f0", "h0"), ("f1", "h1"), ("f2", "h2"), ("f3", "h3")]),
-    ("tallies", &[("done", "deeds"), ("spent", "revenue"), ("mood", "temper")]),
+    ("tallies", &[("done", "deeds"), ("spent", "revenue"), ("mood", "temper"), ("questions", "topics"), ("owed", "due")]),
     ("segments", &[("loyal", "fans"), ("careful", "wary"), ("everyone", "others")]),
 ];
 

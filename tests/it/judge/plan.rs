@@ -33,6 +33,10 @@ pub(crate) enum Sum {
     /// The latest `nps`.
     Last(Name),
     Visits,
+    /// How many different `question`s.
+    Distinct(Name),
+    /// Of the amount `value`, the latest of each `question`.
+    ValueOnce(Name),
 }
 
 #[derive(Clone, Debug)]
@@ -80,6 +84,8 @@ pub(crate) struct Stage {
     /// `None`: any touchpoint of the customer.
     pub(crate) progresses: Option<Vec<Name>>,
     pub(crate) abandoned_at: bool,
+    /// The abandonment is told again so long after, and at most so often in all.
+    pub(crate) again_every: Option<(Seconds, u32)>,
     pub(crate) at_least: Option<Seconds>,
     /// To which stage, and the types, groups and `friction.RULE` that lead there.
     pub(crate) back: Option<(Name, Vec<Name>)>,
@@ -103,7 +109,11 @@ pub(crate) struct Kind {
     pub(crate) cancels: Option<Name>,
     pub(crate) after: Option<Wait>,
     pub(crate) abandoned_at: bool,
+    /// The abandonment is told again so long after, and at most so often in all.
+    pub(crate) again_every: Option<(Seconds, u32)>,
     pub(crate) recovered_within: Seconds,
+    /// What pays for it by `value`, and what has to be paid; `None`: what it is worth.
+    pub(crate) pays: Option<(Name, Option<i64>)>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -217,6 +227,8 @@ impl Plan {
             Sum::Count(of) => format!("{name}: {{ count: {of} }}"),
             Sum::Value(of) => format!("{name}: {{ sum: value, of: {of} }}"),
             Sum::Last(of) => format!("{name}: {{ last: nps, of: {of} }}"),
+            Sum::Distinct(of) => format!("{name}: {{ count distinct: question, of: {of} }}"),
+            Sum::ValueOnce(of) => format!("{name}: {{ sum: value, of: {of}, once per: question }}"),
             Sum::Visits => format!("{name}: {{ visits: any }}"),
         });
         section("tallies", tallies.collect());
@@ -249,6 +261,7 @@ impl Stage {
         parts.extend(self.then.as_ref().map(|to| format!("then: {to}")));
         parts.extend(self.ends.then(|| "ends: true".to_owned()));
         if self.quiet.is_some() || self.abandoned_at {
+            parts.extend(again(self.again_every));
             parts.push(format!("recovered within: {}s", self.recovered_within));
         }
         format!("{}: {{ {} }}", self.name, parts.join(", "))
@@ -264,11 +277,23 @@ impl Kind {
         parts.extend(self.empties.as_ref().map(|name| format!("empties: {name}")));
         parts.extend(self.cancels.as_ref().map(|name| format!("cancels: {name}")));
         parts.push("worth: value".to_owned());
+        if let Some((by, all)) = &self.pays {
+            let all = all.map_or_else(|| format!("{}.worth", self.name), |all| all.to_string());
+            parts.push(format!("sums: {{ paid: {{ sum: value, of: {by} }} }}"));
+            parts.push(format!("completes when: '{}.paid >= {all}'", self.name));
+        }
         parts.extend(self.after.as_ref().map(|wait| format!("abandoned after: {}", wait.yaml())));
         parts.extend(self.abandoned_at.then(|| "abandoned at: touchpoint.ends_at".to_owned()));
+        if self.after.is_some() || self.abandoned_at {
+            parts.extend(again(self.again_every));
+        }
         parts.push(format!("recovered within: {}s", self.recovered_within));
         format!("{}: {{ {} }}", self.name, parts.join(", "))
     }
+}
+
+fn again(every: Option<(Seconds, u32)>) -> Option<String> {
+    every.map(|(every, most)| format!("every: {every}s, at most: {most}"))
 }
 
 impl Rule {

@@ -58,6 +58,9 @@ struct Stay {
     abandoned: bool,
     /// How many touchpoints there were when it was abandoned last, and how often a rule had fired.
     left: (usize, usize),
+    /// How often the absence was told since the latest progress, and when it is told again.
+    told: u32,
+    next: Option<Seconds>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -91,6 +94,12 @@ struct Episode {
     left: (usize, usize),
     /// How many episodes there were when it was abandoned last.
     then: usize,
+    /// When each progress happened.
+    happened: Vec<Seconds>,
+    paid: i64,
+    /// How often the absence was told since the latest progress, and when it is told again.
+    told: u32,
+    next: Option<Seconds>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -178,9 +187,16 @@ impl Judge<'_> {
                     let there = self.of_kind(self.episodes[number].kind);
                     let left = (self.seen.len(), self.fired.len());
                     let episode = &mut self.episodes[number];
-                    (episode.state, episode.abandoned, episode.then) = (State::Abandoned, Some(at), there);
+                    (episode.state, episode.abandoned) = (State::Abandoned, Some(at));
+                    // One that opens while it is told again is later than it.
+                    if episode.told == 0 {
+                        episode.then = there;
+                    }
                     episode.left = left;
                     episode.abandonments += 1;
+                    episode.told += 1;
+                    let again = self.plan.kinds[episode.kind].again_every;
+                    episode.next = again.filter(|(_, most)| episode.told < *most).map(|(every, _)| at + every);
                     // What has passed does not pass again.
                     episode.date = episode.date.filter(|date| *date > at);
                 }
@@ -191,6 +207,9 @@ impl Judge<'_> {
                     (stay.abandoned, stay.abandonment, stay.left) = (true, Some(at), left);
                     stay.date = stay.date.filter(|date| *date > at);
                     let stage = &self.plan.stages[stay.stage];
+                    stay.told += 1;
+                    let again = stage.again_every.filter(|_| stage.then.is_none());
+                    stay.next = again.filter(|(_, most)| stay.told < *most).map(|(every, _)| at + every);
                     let name = stage.name.clone();
                     let then = stage.then.clone();
                     self.say(at, None, &format!("abandonment stage {name}"));
@@ -233,6 +252,9 @@ impl Judge<'_> {
             if episode.state == State::Open {
                 dues.extend(earliest(&episode.progress, episode.date).map(|at| (at, Due::Episode(episode.kind, number))));
             }
+            if episode.state == State::Abandoned {
+                dues.extend(episode.next.map(|at| (at, Due::Episode(episode.kind, number))));
+            }
         }
         for (rule, question, length) in &self.awaited {
             if let Some(length) = length
@@ -247,6 +269,7 @@ impl Judge<'_> {
         {
             dues.extend(earliest(&stay.progress, stay.date).map(|at| (at, Due::Stage)));
         }
+        dues.extend(self.stays.last().filter(|stay| stay.abandoned).and_then(|stay| stay.next).map(|at| (at, Due::Stage)));
         dues
     }
 

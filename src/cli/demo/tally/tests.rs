@@ -25,6 +25,8 @@ fn outcome(who: &str, journey: u32, cents: i64, what: What) -> Outcome {
         at: Timestamp::from_millis(3_600_000),
         cause: None,
         value: Some(Money { micros: cents * 10_000, currency }),
+        channel: None,
+        session: None,
         segment: None,
         hindsight: false,
         again: false,

@@ -16,6 +16,8 @@ impl Judge<'_> {
         let id = touch.k.filter(|_| kind.by_id);
         let any = kind.progresses.is_none();
         let listed = opens || kind.progresses.iter().flatten().any(is) || (any && id.is_some());
+        let pays = kind.pays.as_ref().is_some_and(|(by, _)| is(by));
+        let listed = listed || pays;
         let meant = match id {
             Some(_) => self
                 .episodes
@@ -30,17 +32,22 @@ impl Judge<'_> {
             match meant.map(|number| (number, self.episodes[number].state)) {
                 Some((number, State::Open)) if listed => {
                     self.belong(number, here, false);
-                    stirred.push(number);
+                    if !self.is_paid(number, here, pays) {
+                        stirred.push(number);
+                    }
                 }
                 Some((number, State::Abandoned)) if listed => {
                     self.episodes[number].state = State::Open;
+                    (self.episodes[number].told, self.episodes[number].next) = (0, None);
                     // A date that has passed is not waited for again.
                     let episode = &mut self.episodes[number];
                     episode.date = episode.date.filter(|date| *date > touch.log_time);
                     self.belong(number, here, true);
-                    stirred.push(number);
-                    let name = self.episode_name(number);
-                    self.say(at, Some(here), &format!("resumption {name}"));
+                    if !self.is_paid(number, here, pays) {
+                        stirred.push(number);
+                        let name = self.episode_name(number);
+                        self.say(at, Some(here), &format!("resumption {name}"));
+                    }
                 }
                 Some((_, State::Completed | State::Cancelled)) => {}
                 Some(_) | None => {
@@ -62,10 +69,16 @@ impl Judge<'_> {
                             abandonments: 0,
                             left: (0, 0),
                             then: 0,
+                            happened: Vec::new(),
+                            paid: 0,
+                            told: 0,
+                            next: None,
                         });
                         let number = self.episodes.len() - 1;
                         self.belong(number, here, true);
-                        stirred.push(number);
+                        if !self.is_paid(number, here, pays) {
+                            stirred.push(number);
+                        }
                     }
                 }
             }
@@ -82,6 +95,7 @@ impl Judge<'_> {
         // How long from here on is known when everything else is.
         for &number in &stirred {
             self.episodes[number].progress.push((self.seen[here].counts_from, None));
+            self.episodes[number].happened.push(at);
         }
         stirred
     }
@@ -108,8 +122,9 @@ impl Judge<'_> {
             let left = episode.state == State::Abandoned && episode.abandoned.is_some_and(fits);
             episode.kind == index && left
         };
-        let left =
-            || self.episodes.iter().rposition(|episode| if completes { in_time(episode) } else { episode.kind == index });
+        // What is emptied or cancelled is the one left last, whatever was bought since.
+        let was_left = |episode: &super::Episode| episode.kind == index && episode.state == State::Abandoned;
+        let left = || self.episodes.iter().rposition(|episode| if completes { in_time(episode) } else { was_left(episode) });
         let meant = meant.or_else(|| left().filter(|_| !kind.by_id));
         let Some(number) = meant.filter(|number| matches!(self.episodes[*number].state, State::Open | State::Abandoned))
         else {
@@ -138,6 +153,40 @@ impl Judge<'_> {
         if answers.is_some() {
             self.say(at, Some(here), &format!("recovery {name}"));
         }
+    }
+
+    /// Adds what is paid; all of it completes the episode.
+    fn is_paid(&mut self, number: usize, here: usize, pays: bool) -> bool {
+        let touch = self.seen[here].touch.clone();
+        let kind = &self.plan.kinds[self.episodes[number].kind];
+        let Some((_, all)) = &kind.pays else { return false };
+        let there = self.of_kind(self.episodes[number].kind);
+        let episode = &mut self.episodes[number];
+        if pays {
+            episode.paid += touch.value.unwrap_or_default();
+        }
+        if all.or(episode.value).is_none_or(|all| episode.paid < all) {
+            return false;
+        }
+        episode.state = State::Completed;
+        // It was paid when all of it was.
+        let paid = episode.happened.iter().copied().fold(touch.happened, i64::max);
+        let left = episode.abandoned;
+        let wrong = left.filter(|left| episode.opened <= paid && paid < *left);
+        let answers = left.filter(|left| *left <= paid && paid < left + kind.recovered_within && there == episode.then);
+        let index = episode.kind;
+        self.bought.push((index, touch.happened));
+        let ids = [episode.id, touch.k.filter(|_| kind.by_id)];
+        self.closed.extend(ids.into_iter().flatten().map(|id| (index, id)));
+        let name = self.episode_name(number);
+        if let Some(wrong) = wrong {
+            self.say(wrong, None, &format!("retraction {name}"));
+        }
+        self.say(touch.happened, Some(here), &format!("completion {name}"));
+        if answers.is_some() {
+            self.say(touch.happened, Some(here), &format!("recovery {name}"));
+        }
+        true
     }
 
     /// `anew`: it opens or takes up the episode.
@@ -174,6 +223,7 @@ impl Judge<'_> {
             is(&kind.opens)
                 || is(&kind.completes)
                 || kind.progresses.iter().flatten().any(is)
+                || kind.pays.as_ref().is_some_and(|(by, _)| is(by))
                 || others.into_iter().flatten().any(is)
         });
         of_kind

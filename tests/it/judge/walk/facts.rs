@@ -1,5 +1,7 @@
 //! What conditions can know, worked out from the whole story.
 
+use std::collections::BTreeSet;
+
 use super::{Judge, Seen, State, VISIT_GAP};
 use crate::judge::plan::{Condition, Name, Seconds, Sum, Touch, Wait};
 
@@ -85,6 +87,26 @@ impl Judge<'_> {
         match sum {
             Sum::Count(name) => Some(of(name).len() as i64),
             Sum::Value(name) => Some(of(name).iter().filter_map(|seen| seen.touch.value).sum()),
+            Sum::Distinct(name) => {
+                // Each counts where it came first.
+                let mut known = BTreeSet::new();
+                let all = self.seen.iter().filter(|seen| seen.names.contains(name));
+                let first = all.filter(|seen| seen.touch.question.is_some_and(|question| known.insert(question)));
+                Some(first.filter(|seen| which(seen)).count() as i64)
+            }
+            Sum::ValueOnce(name) => {
+                let valued = |seen: &&Seen| seen.names.contains(name) && seen.touch.value.is_some();
+                let all: Vec<&Seen> = self.seen.iter().filter(valued).collect();
+                let alone = all.iter().filter(|seen| seen.touch.question.is_none() && which(seen));
+                let mut sum: i64 = alone.filter_map(|seen| seen.touch.value).sum();
+                let questions: BTreeSet<_> = all.iter().filter_map(|seen| seen.touch.question).collect();
+                for question in questions {
+                    let of = || all.iter().filter(|seen| seen.touch.question == Some(question));
+                    let latest = of().max_by_key(|seen| seen.touch.happened).and_then(|seen| seen.touch.value);
+                    sum += latest.filter(|_| of().next().is_some_and(|seen| which(seen))).unwrap_or_default();
+                }
+                Some(sum)
+            }
             // Of several that happened at once, the one that came last.
             Sum::Last(name) => {
                 let rated = of(name).into_iter().filter(|seen| seen.touch.nps.is_some());

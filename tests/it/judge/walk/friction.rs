@@ -344,6 +344,7 @@ impl Judge<'_> {
                 let kind = &self.plan.kinds[self.kind_called(kind)];
                 let mut names = vec![on.clone(), kind.opens.clone(), kind.completes.clone()];
                 names.extend(kind.progresses.iter().flatten().cloned());
+                names.extend(kind.pays.iter().map(|(by, _)| by.clone()));
                 names.extend(kind.empties.clone());
                 names.extend(kind.cancels.clone());
                 (names, false)

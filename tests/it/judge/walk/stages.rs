@@ -60,6 +60,10 @@ impl Judge<'_> {
                 let how = if ends { "End" } else { self.onwards(Some(present), later) };
                 self.enter(later, how, at, Some(here));
             }
+            (false, None) if stage.back.as_ref().is_some_and(|(_, by)| by.iter().any(|name| name == "any")) => {
+                let (to, _) = stage.back.as_ref().expect("a way back");
+                self.enter(self.stage_called(to), "Regress", at, Some(here));
+            }
             _ => self.stay_on(stage, here, belongs),
         }
     }
@@ -88,6 +92,7 @@ impl Judge<'_> {
         let resumes = belongs && stay.abandoned;
         if resumes {
             stay.abandoned = false;
+            (stay.told, stay.next) = (0, None);
             // A date that has passed is not waited for again.
             stay.date = stay.date.filter(|date| *date > self.seen[here].touch.log_time);
         }
@@ -140,6 +145,8 @@ impl Judge<'_> {
             abandonment: None,
             abandoned: false,
             left: (0, 0),
+            told: 0,
+            next: None,
         });
         let forward = matches!(how, "Advance" | "Skip" | "Complete" | "Renew");
         let decision = cause.filter(|_| forward).map_or(String::new(), |cause| self.decision(cause));
