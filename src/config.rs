@@ -32,6 +32,8 @@ pub use secrets::is_plain_property;
 pub struct Config {
     /// The models' files, in the order in which their outcomes come.
     pub models: Vec<PathBuf>,
+    /// The file that says how customers may be contacted, whichever model asks.
+    pub contacts: Option<PathBuf>,
     /// The names of models that are gone for good, with their journeys.
     pub retired: Vec<String>,
     /// Threads that process shards.

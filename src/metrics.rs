@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::journey::{Outcome, StepCounts, Subject, What};
+use crate::journey::{Outcome, Refusal, StepCounts, Subject, What};
 use crate::lookup::Missing;
 use crate::model::Model;
 use crate::port::ShardId;
@@ -24,6 +24,7 @@ const MISFITS: &str = "sillage_property_misfits_total";
 const LOST: &str = "sillage_touchpoint_parts_lost_total";
 const MISROUTED: &str = "sillage_records_misrouted_total";
 const DEAD_LETTERS: &str = "sillage_dead_letters_total";
+const REFUSED_INTERVENTIONS: &str = "sillage_interventions_refused_total";
 const OUT_OF_ORDER: &str = "sillage_touchpoints_out_of_order_total";
 const TOO_LATE: &str = "sillage_touchpoints_late_total";
 const APPLIED_AGAIN: &str = "sillage_touchpoints_applied_again_total";
@@ -97,6 +98,7 @@ fn describe() {
     );
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
+    describe_counter!(REFUSED_INTERVENTIONS, "Interventions that an outcome asked for and that were not made, by reason.");
     describe_counter!(JOINED, "Anonymous journeys that were joined to a customer's.");
     describe_counter!(
         REFUSED_JOINS,
@@ -480,6 +482,15 @@ fn begin_at_zero(model: &Model) {
     for rule in model.friction.iter().filter(|rule| !rule.evidence_only) {
         begin("friction", &rule.name);
     }
+    for intervention in &model.interventions {
+        for reason in Refusal::ALL {
+            intervention_refused(&intervention.id, reason, 0);
+        }
+        begin("intervention", &intervention.name);
+        if intervention.holdout.is_some() {
+            begin("would-have", &intervention.name);
+        }
+    }
 }
 
 /// What an outcome is about, as the metrics name it.
@@ -489,6 +500,7 @@ fn about(outcome: &Outcome) -> &str {
         What::Merge { .. } => "journey",
         What::Transition { to, .. } => to.as_str(),
         What::Friction { rule, .. } => rule,
+        What::Intervention { offer } | What::Withdrawal { offer, .. } => &offer.name,
         What::Completion { about }
         | What::Abandonment { about, .. }
         | What::Resumption { about, .. }
@@ -499,6 +511,12 @@ fn about(outcome: &Outcome) -> &str {
             Subject::Journey => "journey",
         },
     }
+}
+
+/// An intervention was asked for and not made so many times.
+pub fn intervention_refused(intervention: &str, reason: Refusal, times: u64) {
+    let intervention = intervention.to_owned();
+    counter!(REFUSED_INTERVENTIONS, "intervention" => intervention, "reason" => reason.as_str()).increment(times);
 }
 
 /// Whether something in the store of the embedded log was found damaged.

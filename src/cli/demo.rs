@@ -24,6 +24,11 @@ use tally::{Snapshot, Tally};
 
 /// The model of the demo, ready-made.
 const MODEL: &str = include_str!("../../models/five-stages.yaml");
+/// How its customers may be contacted: the synthetic ones never say, and agree.
+const CONTACTS: &str = "
+consents: { chat: { given: consent.given, otherwise: given }, email: { given: consent.given, otherwise: given } }
+contact: { at most: [{ 2 within: 1d }, { 6 within: 30d }] }
+";
 /// Between two pictures of the live view.
 const FRAME: Duration = Duration::from_millis(250);
 /// So many sentences are shown a second where there is no terminal.
@@ -84,8 +89,12 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 }
 
 fn model() -> Result<Arc<Model>, Failure> {
-    let (model, faults) = model::load("five-stages.yaml", MODEL);
-    model.map(Arc::new).ok_or_else(|| files::refused(&faults))
+    let (model, mut faults) = model::load("five-stages.yaml", MODEL);
+    let (contacts, told) = model::load_contacts("contacts.yaml", CONTACTS);
+    faults.extend(told);
+    let Some((mut model, contacts)) = model.zip(contacts) else { return Err(files::refused(&faults)) };
+    let told = model.contact_by(Some(&Arc::new(contacts)));
+    if told.is_empty() { Ok(Arc::new(model)) } else { Err(files::refused(&told)) }
 }
 
 fn speed(text: &str) -> Result<f64, String> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Failure;
 use crate::diagnostic::{self, Diagnostic, Style};
-use crate::model::{self, Model};
+use crate::model::{self, Contacts, Model};
 use crate::yaml::MAX_BYTES;
 
 /// The text of a file that people write.
@@ -26,7 +26,52 @@ pub(super) fn text(path: &Path) -> Result<String, Failure> {
 pub(super) fn model(path: &Path) -> Result<(Option<Model>, Vec<Diagnostic>), Failure> {
     let folder = path.parent().unwrap_or_else(|| Path::new(""));
     let fragment = |written: &str| fragment(folder, written);
-    Ok(model::load_with(&path.display().to_string(), &text(path)?, &fragment))
+    let (mut model, mut faults) = model::load_with(&path.display().to_string(), &text(path)?, &fragment);
+    let beside = folder.join(CONTACTS);
+    let (contacts, told) = if beside.is_file() { contacts(&beside)? } else { (None, Vec::new()) };
+    faults.extend(told);
+    if let Some(known) = &mut model {
+        let told = known.contact_by(contacts.as_ref());
+        if !told.is_empty() {
+            faults.extend(told);
+            model = None;
+        }
+    }
+    Ok((model, faults))
+}
+
+/// What says how customers may be contacted, beside a model.
+const CONTACTS: &str = "contacts.yaml";
+
+/// Loads what says how customers may be contacted.
+fn contacts(path: &Path) -> Result<(Option<Arc<Contacts>>, Vec<Diagnostic>), Failure> {
+    let (contacts, faults) = model::load_contacts(&path.display().to_string(), &text(path)?);
+    Ok((contacts.map(Arc::new), faults))
+}
+
+/// Loads models that run together, with the one file that says how customers may be contacted.
+pub(super) fn models_with(paths: &[PathBuf], contacts_at: Option<&Path>) -> Result<Vec<Arc<Model>>, Failure> {
+    let Some(path) = contacts_at else { return models(paths) };
+    let (contacts, mut all) = contacts(path)?;
+    let mut models = Vec::new();
+    for path in paths {
+        let folder = path.parent().unwrap_or_else(|| Path::new(""));
+        let fragment = |written: &str| fragment(folder, written);
+        let (model, faults) = model::load_with(&path.display().to_string(), &text(path)?, &fragment);
+        all.extend(faults);
+        if let Some(mut model) = model {
+            let told = model.contact_by(contacts.as_ref());
+            if told.is_empty() {
+                models.push(Arc::new(model));
+            }
+            all.extend(told);
+        }
+    }
+    show(&all);
+    if models.len() < paths.len() || contacts.is_none() {
+        return Err(refused(&all));
+    }
+    told_apart(models)
 }
 
 /// A file that a model imports: its path counts from the model's file, so that the two can be moved together.
@@ -56,6 +101,11 @@ pub(super) fn models(paths: &[PathBuf]) -> Result<Vec<Arc<Model>>, Failure> {
     if models.len() < paths.len() {
         return Err(refused(&all));
     }
+    told_apart(models)
+}
+
+/// Models have names of their own.
+fn told_apart(models: Vec<Arc<Model>>) -> Result<Vec<Arc<Model>>, Failure> {
     for (index, model) in models.iter().enumerate() {
         if models[..index].iter().any(|other| other.name == model.name) {
             let message =

@@ -27,7 +27,7 @@ struct Starter {
     files: &'static [(&'static str, &'static str)],
 }
 
-/// A model, the page that explains it and its scenarios, as they stand in `models/`.
+/// A model, the page that explains it, its scenarios and its contacts, as they stand in `models/`.
 macro_rules! starter {
     ($name:literal, $about:literal) => {
         Starter {
@@ -37,6 +37,7 @@ macro_rules! starter {
                 starter!($name, file ".yaml"),
                 starter!($name, file ".scenarios.md"),
                 starter!($name, file ".md"),
+                ("contacts.yaml", include_str!("../../models/contacts.yaml")),
             ],
         }
     };
@@ -103,6 +104,7 @@ fn configuration(name: &str) -> String {
         "# Sillage on its embedded log: everything stays in this folder, and touchpoints come over HTTP.\n\
          # For Kafka, name `brokers`, `inputs` and `start` instead of `directory`.\n\
          models: [{name}.yaml]\n\
+         contacts: contacts.yaml\n\
          directory: sillage-data\n\
          listen: 127.0.0.1:8080\n"
     )
@@ -124,7 +126,8 @@ fn readme(starter: &Starter) -> String {
     format!(
         "# {name}\n\n\
          Customers' journeys as Sillage follows them: {about}. [{name}.md]({name}.md) tells what the model is for,\n\
-         [{name}.yaml]({name}.yaml) is the model, [{name}.scenarios.md]({name}.scenarios.md) what comes of what customers do.\n\n\
+         [{name}.yaml]({name}.yaml) is the model, [{name}.scenarios.md]({name}.scenarios.md) what comes of what customers do.\n\
+         [contacts.yaml](contacts.yaml) says how customers may be contacted.\n\n\
          ```sh\n\
          {check}      # is the model sound?\n\
          {test}       # does it say what it should?\n\

@@ -35,7 +35,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref())?;
-    let models = files::models(&config.models)?;
+    let models = files::models_with(&config.models, config.contacts.as_deref())?;
     if args.dry_run {
         return dry_run::run(&config);
     }

@@ -19,6 +19,7 @@ use crate::yaml::{Bounds, Node, Reader, Value};
 /// Every key of the file, in the order of the documentation.
 pub const KEYS: &[&str] = &[
     "models",
+    "contacts",
     "retired",
     "workers",
     "memory",
@@ -148,9 +149,13 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     let log_level = file.word("log_level", LEVELS, LogLevel::Info, faults);
     let log_format = file.word("log_format", LOG_FORMATS, LogFormat::Text, faults);
     check_avro(&file, input_format, &log, faults);
+    // What is too old to be published as a fresh absence asks for nothing either.
+    let shard = shard::Settings { stale_after, ..shard };
+    let contacts = file.get("contacts").and_then(|value| value.text(faults)).map(|path| base.join(path.value));
     // Everything has been asked for by now, so that every fault is told.
     faults.usable().then_some(Config {
         models,
+        contacts,
         retired,
         workers,
         memory,
@@ -302,6 +307,7 @@ impl File<'_> {
             settle: self.settle(faults),
             grace: self.grace(usual.grace, usual.max_delay, faults),
             max_delay: self.span("max_delay", usual.max_delay, &(Span::ZERO..=Span::from_days(1)), faults),
+            stale_after: usual.stale_after,
             history: self.number("history", usual.history as u64, 0..=1_000, faults) as usize,
             decisions_per_transaction: self.number(
                 "decisions_per_commit",

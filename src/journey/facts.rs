@@ -1,7 +1,7 @@
 //! What expressions can know of a journey and the touchpoint being applied.
 
 use super::tallies::Extent;
-use super::{Episode, Journey, TallyState};
+use super::{Episode, Journey, Outcome, TallyState};
 use crate::expression::{Facts, Slot};
 use crate::model::{EpisodeIndex, Fact, Model};
 use crate::time::{Span, Timestamp};
@@ -13,12 +13,19 @@ pub(super) struct View<'a> {
     pub(super) journey: &'a Journey,
     pub(super) touchpoint: Option<&'a Touchpoint>,
     pub(super) own: Option<&'a Episode>,
+    /// The outcome that asks for an intervention whose condition is evaluated.
+    pub(super) outcome: Option<&'a Outcome>,
 }
 
 impl Journey {
     /// The journey as expressions see it, outside any episode.
     pub(super) fn view<'a>(&'a self, model: &'a Model, touchpoint: Option<&'a Touchpoint>) -> View<'a> {
-        View { model, journey: self, touchpoint, own: None }
+        View { model, journey: self, touchpoint, own: None, outcome: None }
+    }
+
+    /// The journey as conditions of interventions see it.
+    pub(super) fn view_of_outcome<'a>(&'a self, model: &'a Model, outcome: &'a Outcome) -> View<'a> {
+        View { model, journey: self, touchpoint: None, own: None, outcome: Some(outcome) }
     }
 }
 
@@ -72,6 +79,9 @@ impl<'a> View<'a> {
                 self.summed(self.episode(*kind)?.sums.get(*sum)?, Extent::Customer)
             }
             Fact::EpisodeAbandonments(kind) => count(self.episode(*kind)?.watch.abandonments),
+            Fact::OutcomeKind => text(self.outcome?.what.kind()),
+            Fact::OutcomeName => text(super::offering::name_of(&self.outcome?.what)?),
+            Fact::OutcomeValue => self.amount(self.outcome?.value),
         }
     }
 

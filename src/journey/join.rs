@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 
+use super::offering::Step;
 use super::outcome::OutcomeBuilder;
 use super::packed::Words;
 use super::recent::SeenBefore;
@@ -61,7 +62,8 @@ pub struct Link<'a> {
 /// What the anonymous side hands over.
 #[derive(Clone, Debug)]
 pub struct HandedOver {
-    /// The anonymous customer at the instant of the link, with the numbers of its latest outcomes.
+    /// The anonymous customer at the instant of the link, with the numbers of its latest outcomes. What it agreed to and was
+    /// offered is no part of the story, and goes over once.
     state: Box<Customer>,
     /// What it did since.
     touchpoints: Vec<Entry>,
@@ -142,6 +144,8 @@ impl Customer {
     ) -> HandedOver {
         let Telling { models, rules, words, retelling, outcomes } = telling;
         let is_first = self.redirect.is_none();
+        let mut contacts = std::mem::take(&mut self.contacts);
+        let begin = outcomes.len();
         retelling.counted.joined += u64::from(is_first);
         let (mut sequences, used_at, until) = match self.redirect.take() {
             Some(redirect) => (redirect.sequences, redirect.used_at.max(at), redirect.at),
@@ -156,12 +160,14 @@ impl Customer {
             retelling.counted.retractions += self.reopen_after(models, at, outcomes);
             sequences = self.sequences();
             let entries = self.window_entries(words);
-            let state = self.detach(words, &sequences);
+            let mut state = self.detach(words, &sequences);
+            contacts.note_retracted(&outcomes[begin..]);
+            state.contacts = contacts;
             self.leave(into, &entries, Redirect { into: None, at, used_at, sequences }, words);
             return HandedOver { state, touchpoints: Vec::new() };
         }
         let mut entries = self.window_entries(words);
-        let Retelling { without, with, said, says, counted } = retelling;
+        let Retelling { without, with, said, says, counted, refusals: _ } = retelling;
         said.clear();
         says.clear();
         without.go_back(self, words);
@@ -172,7 +178,9 @@ impl Customer {
         counted.applied_again += (entries.len() * 2 + touchpoints.len()) as u64;
         counted.retractions += put_right(models, &mut sequences, said, says, outcomes);
         self.exchange_state(with);
-        let state = self.detach(words, &sequences);
+        let mut state = self.detach(words, &sequences);
+        contacts.note_retracted(&outcomes[begin..]);
+        state.contacts = contacts;
         self.leave(into, &entries, Redirect { into: None, at, used_at, sequences }, words);
         HandedOver { state, touchpoints }
     }
@@ -188,7 +196,7 @@ impl Customer {
         }
         let mut redirect = self.redirect.take()?;
         let mut entries = self.window_entries(words);
-        let Retelling { without, with, said, says, counted } = retelling;
+        let Retelling { without, with, said, says, counted, refusals: _ } = retelling;
         said.clear();
         says.clear();
         without.go_back(self, words);
@@ -233,13 +241,16 @@ impl Customer {
     pub(crate) fn hear_answer(
         &mut self,
         to: Link<'_>,
-        handed: Option<HandedOver>,
+        mut handed: Option<HandedOver>,
         stream_time: Timestamp,
         telling: Telling<'_>,
     ) -> bool {
         let Link { anonymous, at, .. } = to;
         if !self.window.awaits(anonymous, at) {
             return false;
+        }
+        if let Some(handed) = &mut handed {
+            self.contacts.unite(std::mem::take(&mut handed.state.contacts));
         }
         self.window.answered(anonymous, at);
         let mut entries = if self.window.is_open() { self.window_entries(telling.words) } else { Vec::new() };
@@ -281,7 +292,7 @@ impl Customer {
         retelling.counted.late += 1;
         for entry in handed.touchpoints {
             let received = Received { touchpoint: &entry.touchpoint, log_time: stream_time, stream_time };
-            self.receive(models, received, rules, words, retelling, outcomes);
+            self.receive_story(models, received, rules, words, retelling, outcomes);
         }
     }
 
@@ -295,7 +306,8 @@ impl Customer {
         let Telling { models, rules, words, retelling, outcomes } = telling;
         let Received { touchpoint, stream_time, .. } = received;
         let (at, is_late) = self.place(received, rules);
-        let HandedOver { state, touchpoints } = handed;
+        let HandedOver { mut state, touchpoints } = handed;
+        self.contacts.unite(std::mem::take(&mut state.contacts));
         retelling.counted.late += u64::from(is_late);
         let sequences = state.sequences();
         let entry = Entry { touchpoint: as_read(touchpoint, models), at, joins: Some(state) };
@@ -329,6 +341,21 @@ impl Customer {
         self.retell_edited(edit, (stream_time, &sequences), Telling { models, rules, words, retelling, outcomes });
         let named = models.iter().any(|model| model.types.names(&touchpoint.kind));
         if named { Applied::Counted } else { Applied::Ignored }
+    }
+
+    /// As a customer whom an anonymous id has joined or is to join, or of whom that tells something else now: decides what is
+    /// offered. What has been said begins at `begin`; without a touchpoint, another shard has answered.
+    pub(crate) fn offer_joined(
+        &mut self,
+        touchpoint: Option<&Touchpoint>,
+        stream_time: Timestamp,
+        begin: usize,
+        telling: Telling<'_>,
+    ) {
+        let Telling { models, rules, retelling, outcomes, .. } = telling;
+        self.follow_askers(models, &outcomes[begin..]);
+        let step = Step { touchpoint, now: stream_time, stale_after: rules.stale_after, begin };
+        self.offer(models, step, &mut retelling.refusals, outcomes);
     }
 
     /// As an anonymous id whose journey has been joined: whether the touchpoint happened before the link.
@@ -379,7 +406,7 @@ impl Customer {
         telling: Telling<'_>,
     ) {
         let Telling { models, rules, words, retelling, outcomes } = telling;
-        let Retelling { without, with, said, says, counted } = retelling;
+        let Retelling { without, with, said, says, counted, refusals: _ } = retelling;
         said.clear();
         says.clear();
         let mut entries = self.window_entries(words);

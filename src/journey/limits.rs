@@ -1,6 +1,6 @@
 //! Every limit that one customer's journeys meet: one table, which `docs/limits.md` is written from.
 
-use super::{closed, episodes, friction, recent, redirect, signs, tallies, window};
+use super::{closed, episodes, friction, offering, recent, redirect, signs, tallies, window};
 use crate::model::{MAX_ADDED, check};
 use crate::{expression, touchpoint};
 
@@ -49,6 +49,7 @@ pub const OF_MODELS: &[Limit] = &[
     limit("kinds of episodes", check::MAX_EPISODES, REFUSED),
     limit("names in `known by`", check::MAX_CHAIN, REFUSED),
     limit("friction rules", check::MAX_FRICTION, REFUSED),
+    limit("interventions", check::MAX_INTERVENTIONS, REFUSED),
     limit("tallies", check::MAX_TALLIES, REFUSED),
     limit("sums of one kind of episodes", check::MAX_SUMS, REFUSED),
     limit("types under `joins` of one kind", check::MAX_JOINS, REFUSED),
@@ -109,6 +110,8 @@ pub const OF_CUSTOMERS: &[Limit] = &[
     ),
     limit("touchpoints listed as evidence of a score", signs::MAX_EVIDENCE, "The latest are listed."),
     limit("outcomes of rules that one score remembers", MAX_ADDED, "The oldest counts no more."),
+    limit("offers that stand at once", offering::MAX_STANDING, "Nothing more is offered until one of them is over.")
+        .counted("sillage_interventions_refused_total"),
 ];
 
 /// What a touchpoint may have.

@@ -3,7 +3,9 @@
 //! [`Customer::apply`] takes a touchpoint, [`Customer::fire`] takes the deadlines of an instant; both change the state and
 //! append the outcomes. Nothing here knows other customers, logs, clocks or topics.
 
+pub mod arm;
 mod closed;
+mod contacts;
 mod decision;
 mod entries;
 mod episodes;
@@ -15,6 +17,7 @@ mod joins;
 pub mod limits;
 mod migrate;
 mod noticed;
+mod offering;
 mod outcome;
 pub mod packed;
 mod recent;
@@ -40,7 +43,9 @@ use crate::model::{Model, SegmentIndex, StageIndex};
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint, put_text};
 
+pub use arm::Arm;
 pub use closed::{Closed, ClosedIds, EpisodeId, EpisodeIds};
+pub use contacts::Contacts;
 pub use decision::Influence;
 pub use entries::Counted;
 pub use episodes::{Episode, EpisodeKindState};
@@ -50,7 +55,8 @@ pub(crate) use join::Telling;
 pub use join::{Claim, HandedOver, Link};
 pub use migrate::Migration;
 pub use noticed::Noticed;
-pub use outcome::{Abandonment, About, Decision, Moved, Movement, Outcome, Passed, Subject, What};
+pub use offering::{Refusal, Refusals};
+pub use outcome::{Abandonment, About, Decision, Moved, Movement, Offer, Outcome, Passed, Reason, Subject, What};
 pub use recent::{PastTouchpoint, Recent};
 pub use redirect::Redirect;
 pub use rewind::{Received, Retelling, Rules, StepCounts};
@@ -82,6 +88,8 @@ pub struct Customer {
     recent: Recent,
     /// One journey per model, in the order of the models.
     pub journeys: Vec<Journey>,
+    /// How the customer may be and was contacted. No telling anew touches it.
+    contacts: Contacts,
     /// What the latest story can be told anew from.
     window: Window,
 }
@@ -296,6 +304,7 @@ impl Customer {
             touchpoints: 0,
             recent: Recent::default(),
             journeys: Vec::new(),
+            contacts: Contacts::default(),
             window: Window::default(),
         }
     }
@@ -310,6 +319,7 @@ impl Customer {
         self.touchpoints = 0;
         self.recent.reset(0);
         self.journeys.clear();
+        self.contacts.clear();
         self.window.reset();
     }
 
@@ -339,7 +349,7 @@ impl Customer {
                 SeenBefore::No => {}
             }
         }
-        let rules = Rules { grace: Span::ZERO, max_delay: Span::ZERO, history };
+        let rules = Rules { grace: Span::ZERO, max_delay: Span::ZERO, history, stale_after: Span::ZERO };
         self.step(models, touchpoint, id, moment, &rules, noticed, outcomes)
     }
 
@@ -385,6 +395,11 @@ impl Customer {
         }
     }
 
+    /// How the customer may be and was contacted.
+    pub fn contacts(&self) -> &Contacts {
+        &self.contacts
+    }
+
     /// Whether the latest story can be told anew.
     pub(crate) fn has_window(&self) -> bool {
         !self.window.is_closed()
@@ -398,6 +413,12 @@ impl Customer {
     /// The customer as once nothing of it can be told anew any more.
     pub fn without_window(mut self) -> Self {
         self.window.reset();
+        self
+    }
+
+    /// The customer as if nobody had ever been contacted.
+    pub fn without_contacts(mut self) -> Self {
+        self.contacts.clear();
         self
     }
 

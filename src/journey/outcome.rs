@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use sha1::{Digest, Sha1};
 use uuid::Uuid;
 
+use super::arm::Arm;
 use super::{Id, Journey};
 use crate::model::{Model, SegmentIndex};
 use crate::time::{Span, Timestamp};
@@ -122,6 +123,18 @@ pub enum What {
         /// The score that was reached, and the rules that added to it; `None` for a rule that is no score.
         score: Option<(u32, Vec<CompactString>)>,
     },
+    /// Something is offered, or would be if the customer were not held out.
+    Intervention {
+        /// What.
+        offer: Box<Offer>,
+    },
+    /// What was offered stands no more.
+    Withdrawal {
+        /// What was offered; its answer is the intervention.
+        offer: Box<Offer>,
+        /// Why.
+        reason: Reason,
+    },
     /// What an anonymous customer had done belongs to this customer from here on.
     Merge {
         /// The anonymous id.
@@ -134,6 +147,58 @@ pub enum What {
         /// What had been published.
         of: Box<What>,
     },
+}
+
+/// What is offered to a customer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The intervention.
+    pub name: CompactString,
+    /// Where it reaches the customer.
+    pub channel: CompactString,
+    /// Whether the customer gets it.
+    pub arm: Arm,
+    /// Which variant, where there are several and the customer gets one.
+    pub variant: Option<CompactString>,
+    /// Nobody is to act on it from this instant on.
+    pub expires_at: Timestamp,
+    /// The outcome that asked for it; of a withdrawal, the intervention.
+    pub answers: Abandonment,
+    /// What that outcome is about.
+    pub about: Option<About>,
+    /// What is handed on, by name.
+    pub payload: Vec<(CompactString, CompactString)>,
+}
+
+/// Why what was offered stands no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// What it is for has come, or it has become pointless.
+    Completed,
+    /// The customer does not agree any more.
+    ConsentWithdrawn,
+    /// What asked for it does not hold.
+    Retracted,
+}
+
+impl Reason {
+    /// The word in outcomes.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Completed => "completed",
+            Reason::ConsentWithdrawn => "consent-withdrawn",
+            Reason::Retracted => "retracted",
+        }
+    }
+}
+
+/// What an offer takes over from the outcome that it answers.
+pub(super) struct Answered {
+    pub(super) cause: Option<Id>,
+    pub(super) channel: Option<CompactString>,
+    pub(super) session: Option<CompactString>,
+    pub(super) value: Option<Money>,
+    pub(super) segment: Option<CompactString>,
 }
 
 /// What an anonymous journey brought when it was joined to a customer's.
@@ -265,6 +330,9 @@ impl What {
             What::Resumption { .. } => "resumption",
             What::Recovery { .. } => "recovery",
             What::Friction { .. } => "friction",
+            What::Intervention { offer } if offer.arm.is_held_out() => "would-have",
+            What::Intervention { .. } => "intervention",
+            What::Withdrawal { .. } => "withdrawal",
             What::Merge { .. } => "merge",
             What::Retraction { .. } => "retraction",
         }
@@ -285,6 +353,8 @@ impl What {
             | What::Resumption { .. }
             | What::Recovery { .. }
             | What::Friction { .. }
+            | What::Intervention { .. }
+            | What::Withdrawal { .. }
             | What::Merge { .. } => self,
         }
     }
@@ -293,6 +363,7 @@ impl What {
     pub fn about(&self) -> Option<&About> {
         match self {
             What::Transition { .. } | What::Merge { .. } => None,
+            What::Intervention { offer } | What::Withdrawal { offer, .. } => offer.about.as_ref(),
             What::Completion { about }
             | What::Abandonment { about, .. }
             | What::Resumption { about, .. }
@@ -302,10 +373,26 @@ impl What {
         }
     }
 
-    /// The abandonment that it answers.
+    /// What is offered or taken back.
+    pub fn offer(&self) -> Option<&Offer> {
+        match self {
+            What::Intervention { offer } | What::Withdrawal { offer, .. } => Some(offer),
+            What::Retraction { of } => of.offer(),
+            What::Transition { .. }
+            | What::Completion { .. }
+            | What::Abandonment { .. }
+            | What::Resumption { .. }
+            | What::Recovery { .. }
+            | What::Friction { .. }
+            | What::Merge { .. } => None,
+        }
+    }
+
+    /// The abandonment that it answers; of an intervention the outcome that asked for it, of a withdrawal the intervention.
     pub fn answers(&self) -> Option<Abandonment> {
         match self {
             What::Resumption { answers, .. } | What::Recovery { answers, .. } => Some(*answers),
+            What::Intervention { offer } | What::Withdrawal { offer, .. } => Some(offer.answers),
             What::Retraction { of } => of.answers(),
             What::Transition { .. }
             | What::Completion { .. }
@@ -387,7 +474,8 @@ impl<'a> OutcomeBuilder<'a> {
             | What::Recovery { about, .. }
             | What::Friction { about, .. } => about,
             What::Retraction { of } => return self.name_customer(of),
-            What::Transition { .. } | What::Merge { .. } => return,
+            // What is offered has taken over the name from what asked for it.
+            What::Transition { .. } | What::Intervention { .. } | What::Withdrawal { .. } | What::Merge { .. } => return,
         };
         if let Subject::Episode { ids, .. } = &mut about.subject
             && ids.is_empty()
@@ -434,10 +522,7 @@ impl<'a> OutcomeBuilder<'a> {
         let mut buffer = Uuid::encode_buffer();
         text(&self.model.name);
         text(&self.identity.id);
-        text(match self.identity.kind {
-            IdentityKind::Customer => "customer",
-            IdentityKind::Anonymous => "anonymous",
-        });
+        text(kind_of(self.identity));
         text(what.kind());
         match what {
             What::Transition { to, .. } => text(to),
@@ -447,6 +532,8 @@ impl<'a> OutcomeBuilder<'a> {
             | What::Abandonment { .. }
             | What::Resumption { .. }
             | What::Recovery { .. }
+            | What::Intervention { .. }
+            | What::Withdrawal { .. }
             | What::Retraction { .. } => {}
         }
         if let Some(about) = what.about() {
@@ -489,6 +576,32 @@ pub(super) enum Cause<'a> {
     Touchpoint(&'a Id),
     /// Nothing came after this touchpoint.
     AbsenceAfter(&'a Id),
+}
+
+/// The id of an offer or of its withdrawal: a hash of whose it is, what it answers and when that was decided.
+pub(super) fn offer_id(model: &Model, identity: &Identity, what: &What, now: Timestamp) -> Uuid {
+    let mut bytes = Vec::with_capacity(200);
+    let mut text = |part: &str| {
+        bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    };
+    text(&model.name);
+    text(&identity.id);
+    text(kind_of(identity));
+    let Some(offer) = what.offer() else { return Uuid::nil() };
+    // The same whichever arm it is, so that two readings of one decision are told apart by their kind alone.
+    text(if matches!(what, What::Withdrawal { .. }) { "withdrawal" } else { "intervention" });
+    text(&offer.name);
+    bytes.extend_from_slice(offer.answers.id.as_bytes());
+    bytes.extend_from_slice(&now.as_millis().to_be_bytes());
+    uuid_v5(&bytes)
+}
+
+fn kind_of(identity: &Identity) -> &'static str {
+    match identity.kind {
+        IdentityKind::Customer => "customer",
+        IdentityKind::Anonymous => "anonymous",
+    }
 }
 
 /// The UUIDv5 of a name, as [`Uuid::new_v5`] has it: that crate's SHA-1 does not use the processor's own instructions, which

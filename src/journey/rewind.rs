@@ -11,6 +11,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use uuid::Uuid;
 
+use super::offering::{Refusals, Step};
 use super::packed::Words;
 use super::recent::SeenBefore;
 use super::window::{Beside, Entry, MAX_TOUCHPOINTS};
@@ -29,6 +30,8 @@ pub struct Rules {
     pub max_delay: Span,
     /// Touchpoints kept in a customer's history.
     pub history: usize,
+    /// An outcome that is older asks for no intervention.
+    pub stale_after: Span,
 }
 
 /// What is counted while touchpoints are applied.
@@ -80,6 +83,8 @@ pub struct Retelling {
     pub(super) says: Vec<Outcome>,
     /// What was counted since somebody took it.
     pub counted: StepCounts,
+    /// What was asked for and not offered since somebody took it.
+    pub refusals: Refusals,
 }
 
 /// A touchpoint that has come.
@@ -97,6 +102,26 @@ impl Customer {
     /// Takes a touchpoint: applies it where it is in order or too late, tells the story anew where it came out of order, and
     /// appends the outcomes.
     pub fn receive(
+        &mut self,
+        models: &[Arc<Model>],
+        received: Received<'_>,
+        rules: &Rules,
+        words: &mut Words,
+        retelling: &mut Retelling,
+        outcomes: &mut Vec<Outcome>,
+    ) -> Applied {
+        let begin = outcomes.len();
+        let applied = self.receive_story(models, received, rules, words, retelling, outcomes);
+        if applied != Applied::Duplicate {
+            let Received { touchpoint, stream_time, .. } = received;
+            let step = Step { touchpoint: Some(touchpoint), now: stream_time, stale_after: rules.stale_after, begin };
+            self.offer(models, step, &mut retelling.refusals, outcomes);
+        }
+        applied
+    }
+
+    /// The same without what is offered.
+    pub(super) fn receive_story(
         &mut self,
         models: &[Arc<Model>],
         received: Received<'_>,
@@ -149,8 +174,10 @@ impl Customer {
         deadline: Timestamp,
         stream_time: Timestamp,
         rules: &Rules,
+        refusals: &mut Refusals,
         outcomes: &mut Vec<Outcome>,
     ) {
+        let begin = outcomes.len();
         if rules.grace > Span::ZERO {
             // A touchpoint that came too late may have armed a deadline that lies behind.
             let now = deadline.max(stream_time);
@@ -161,6 +188,9 @@ impl Customer {
             self.window.begin_step(deadline.max(self.window.last()), now, rules.grace, beside);
         }
         self.fire(models, deadline, outcomes);
+        let now = deadline.max(stream_time);
+        let step = Step { touchpoint: None, now, stale_after: rules.stale_after, begin };
+        self.offer(models, step, refusals, outcomes);
     }
 
     /// When the touchpoint is applied, and whether it is too late to be told in the order of events.
@@ -197,7 +227,7 @@ impl Customer {
         outcomes: &mut Vec<Outcome>,
     ) -> Applied {
         let Newcomer { touchpoint, at, stream_time } = newcomer;
-        let Retelling { without, with, said, says, counted } = retelling;
+        let Retelling { without, with, said, says, counted, refusals: _ } = retelling;
         said.clear();
         says.clear();
         let mut entries =
@@ -327,6 +357,8 @@ pub(super) fn put_right(
         What::Abandonment { about, .. } | What::Resumption { about, .. } | What::Friction { about, .. } => {
             episode(outcome, &about.subject).and_then(|episode| completions.get(&episode)).copied()
         }
+        // What is offered is no part of a story.
+        What::Intervention { .. } | What::Withdrawal { .. } => None,
         What::Transition { .. }
         | What::Completion { .. }
         | What::Recovery { .. }

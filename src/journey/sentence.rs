@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::outcome::{About, BY_CUSTOMER, BY_SESSION, Movement, Outcome, Passed, Subject, What};
+use super::outcome::{About, BY_CUSTOMER, BY_SESSION, Movement, Offer, Outcome, Passed, Subject, What};
 
 /// `consideration → decision`, `abandons basket A (499 EUR) after 30m`, …: what Sillage says, without whom and when. Most of
 /// it is words and names, which are written as they are: formatting them would take most of the time of an outcome.
@@ -48,6 +48,11 @@ impl Outcome {
                     self.write(f, &["friction ", rule, " in"], about)
                 }
             },
+            What::Intervention { offer } => self.write_offer(f, offer),
+            What::Withdrawal { offer, reason } => {
+                let verb = if offer.arm.is_held_out() { "would withdraw " } else { "withdraws " };
+                write_all(f, &[verb, &offer.name, ": ", reason.as_str()])
+            }
             What::Merge { from, moved } => {
                 let s = |count: u64| if count == 1 { "" } else { "s" };
                 write!(f, "joins {from}: {} touchpoint{}", moved.touchpoints, s(moved.touchpoints))?;
@@ -63,6 +68,28 @@ impl Outcome {
                 f.write_str("retracts: ")?;
                 self.write_what(of, f)
             }
+        }
+    }
+
+    /// `offers rescue-chat (plain) until 10:05`.
+    fn write_offer(&self, f: &mut fmt::Formatter<'_>, offer: &Offer) -> fmt::Result {
+        let verb = if offer.arm.is_held_out() { "would offer " } else { "offers " };
+        write_all(f, &[verb, &offer.name])?;
+        if let Some(variant) = &offer.variant {
+            write_all(f, &[" (", variant, ")"])?;
+        }
+        let (at, until) = (self.at.to_string(), offer.expires_at.to_string());
+        let day = at.split('T').next();
+        match until.split_once('T') {
+            // Until a minute, as people say it; of another day with the day.
+            Some((other, time)) => {
+                let time = time.trim_end_matches('Z');
+                let time = time.strip_suffix(".000").unwrap_or(time);
+                let time = time.strip_suffix(":00").unwrap_or(time);
+                let (date, gap) = if day == Some(other) { ("", "") } else { (other, " ") };
+                write_all(f, &[" until ", date, gap, time])
+            }
+            None => write_all(f, &[" until ", &until]),
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Each room below checks one part and hands on what it resolved: [`imports`] the shared files, [`groups`] the types,
 //! [`conditions`] the facts and the lines about them, [`segments`], [`tallies`], [`stages`], [`phases`], [`episodes`],
-//! [`friction`], [`changes`] against earlier versions; [`doubts`] looks at the whole, and [`compile`] puts the [`Model`] together. Knows nothing of customers or
+//! [`friction`], [`interventions`], [`changes`] against earlier versions; [`doubts`] looks at the whole, and [`compile`] puts the [`Model`] together. Knows nothing of customers or
 //! time.
 
 mod changes;
@@ -13,6 +13,7 @@ mod episodes;
 mod friction;
 mod groups;
 mod imports;
+mod interventions;
 mod phases;
 mod segments;
 mod stages;
@@ -56,6 +57,8 @@ pub const MAX_JOINS: usize = 16;
 pub const MAX_SEGMENTS: usize = 16;
 /// The most friction rules.
 pub const MAX_FRICTION: usize = 64;
+/// The most interventions.
+pub const MAX_INTERVENTIONS: usize = 32;
 /// The most groups with conditions that a type may belong to.
 pub const MAX_CONDITIONS: usize = 6;
 /// The most types of touchpoints that a model may name.
@@ -120,10 +123,19 @@ fn check(written: &Written, faults: &mut Faults) -> Option<Model> {
         phases: phases::check(&written.phases, kept_stages, faults),
         episodes: episodes::check((kept_episodes, &sums), &segments, &mut groups, &mut conditions, faults),
         friction: Vec::new(),
+        interventions: Vec::new(),
     };
     let around = friction::Around { rules, stages: kept_stages, episodes: &parts.episodes, segments: &segments };
     let friction = friction::check(&around, &mut groups, &mut conditions, faults);
-    let parts = compile::Parts { friction, ..parts };
+    let around = interventions::Around {
+        model: written.name.as_ref().map_or("", |name| &name.value),
+        rules,
+        stages: kept_stages,
+        episodes: &parts.episodes,
+        segments: &segments,
+    };
+    let interventions = interventions::check(&written.interventions, &around, &mut conditions, faults);
+    let parts = compile::Parts { friction, interventions, ..parts };
     groups.finish(faults);
     let changes = changes::check(written, &parts.episodes, faults);
     // A line that cannot be read might have used it.

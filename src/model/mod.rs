@@ -5,14 +5,18 @@
 //! customers, time or topics.
 
 pub mod check;
+mod contacts;
 mod diff;
 mod friction;
 pub mod graph;
+mod intervention;
 pub mod schema;
 mod stage;
 mod structure;
 mod types;
 pub mod written;
+
+use std::sync::Arc;
 
 use compact_str::CompactString;
 
@@ -21,11 +25,14 @@ use crate::time::{Span, Zone};
 use crate::touchpoint::{Currency, Form};
 
 pub use check::{Fragments, load, load_with};
+pub use contacts::{Consent, Contacts, QuietHours, load_contacts};
 pub use diff::{Change, Diff, Effect, Refused, Way, between, demands, diff, same_evidence};
 pub use friction::{Friction, MAX_ADDED, RuleIndex, Scope, Sign, Threshold};
+pub use intervention::{Holdout, Intervention, Payload, Trigger};
 pub use stage::{Demand, Stage};
 pub use structure::{Changes, DemandShape, KindShape, RuleShape, Section, StageShape, Structure, SumShape, TallyShape};
 pub use types::{Enters, EpisodeRole, Evidence, TypeRoles, Types};
+pub use written::{Cap, Quiet};
 
 /// A stage by its place in the model's order.
 pub type StageIndex = u16;
@@ -67,6 +74,10 @@ pub struct Model {
     pub forms: Vec<(CompactString, Form)>,
     /// What types of touchpoints mean here.
     pub types: Types,
+    /// What is offered to customers, in order.
+    pub interventions: Vec<Intervention>,
+    /// How customers may be contacted, the same for all models ([`Model::contact_by`]).
+    pub contacts: Option<Arc<Contacts>>,
     /// What it says about its earlier versions.
     pub changes: Changes,
 }
@@ -249,6 +260,12 @@ pub enum Fact {
     EpisodeAbandonments(EpisodeIndex),
     /// `EPISODE.SUM`, by its index among those of the kind.
     EpisodeSum(EpisodeIndex, usize),
+    /// `outcome.kind`
+    OutcomeKind,
+    /// `outcome.name`
+    OutcomeName,
+    /// `outcome.value`: the amount, where it is in the model's currency.
+    OutcomeValue,
 }
 
 impl Model {

@@ -59,6 +59,18 @@ enum Holds {
     TypesOr(&'static Closed),
     /// A condition, or `true`.
     LineOrTrue,
+    /// A whole number from 0.
+    Whole,
+    /// Outcomes by kind and name.
+    Outcomes,
+    /// Caps: `{ 2 within: 1d }`, one or several.
+    Caps,
+    /// An outcome and a time.
+    Goal,
+    /// Values by name, or by name and variant.
+    Payload,
+    /// A part of a hundred.
+    Share,
 }
 
 /// A map whose keys are given.
@@ -119,6 +131,11 @@ static MODEL: Closed = Closed {
             "Things inside a journey with an id and a deadline of their own: a basket, a checkout, an order, a ticket.",
         ),
         key("friction", Holds::Named(&Holds::Keys(&FRICTION)), "What shows that something went wrong for the customer."),
+        key(
+            "interventions",
+            Holds::Named(&Holds::Keys(&INTERVENTION)),
+            "What is offered to customers while they are still there.",
+        ),
         key("renamed", Holds::Keys(&RENAMED), "What earlier versions of this model called otherwise, for running journeys."),
         key("removed", Holds::Keys(&REMOVED), "What earlier versions had, and what becomes of the journeys that run there."),
     ],
@@ -242,6 +259,37 @@ static FRICTION: Closed = Closed {
     counted: Some(1),
 };
 
+static INTERVENTION: Closed = Closed {
+    keys: &[
+        key("on", Holds::Outcomes, "The outcomes that ask for it, by kind and name, such as { abandonment: basket }."),
+        key("when", Holds::Line, "Must hold when it is asked for. It may mention `outcome.value`."),
+        key("for", Holds::Names, "Is for customers of these segments only."),
+        key("channel", Holds::Name, "Where it reaches the customer. One touchpoint offers one thing on a channel."),
+        key("priority", Holds::Whole, "The higher wins the channel. By default 0; of equal ones the first in the file."),
+        key("at most", Holds::Caps, "How often one customer gets it, such as { 1 within: 7d }."),
+        key("cool-down", Holds::Span, "For so long after anything on its channel it is not offered."),
+        key("needs", Holds::Name, "The consent without which it is not offered, by its name in the file of contacts."),
+        key("quiet hours", Holds::Word(&["skip", "ignore"]), "What becomes of it in quiet hours. By default `skip`."),
+        key("holdout", Holds::Keys(&HOLDOUT), "Customers who never get it, to compare the others with."),
+        key("variants", Holds::Named(&Holds::Number), "Which variants there are, with their weights."),
+        key("expires", Holds::Span, "How long it stands."),
+        key("withdrawn by", Holds::Outcomes, "The outcomes that take it back: nothing is offered after them."),
+        key("goal", Holds::Goal, "What it is to bring about, and in which time."),
+        key("payload", Holds::Payload, "What is handed on with it, the same for all or by variant."),
+    ],
+    required: &["on", "channel", "expires"],
+    counted: None,
+};
+
+static HOLDOUT: Closed = Closed {
+    keys: &[
+        key("share", Holds::Share, "Which part of the customers, such as 10%."),
+        key("salt", Holds::Text, "What the draw depends on beside the customer. By default the intervention's name."),
+    ],
+    required: &["share"],
+    counted: None,
+};
+
 static RENAMED: Closed = Closed {
     keys: &[
         key("stages", Holds::Named(&Holds::Name), "Old names of stages, each with the new one."),
@@ -358,10 +406,34 @@ impl Holds {
             }
             Holds::Named(holds) => by_name(holds.schema()),
             Holds::ByProperty(holds) => json!({ "type": "object", "additionalProperties": holds.schema() }),
+            Holds::Whole => json!({ "type": "integer", "minimum": 0 }),
+            Holds::Outcomes => one_or_many(by_kind(one_or_many(reference("name")))),
+            Holds::Caps => one_or_many(json!({
+                "type": "object", "minProperties": 1, "additionalProperties": false,
+                "patternProperties": { "^[0-9]+ within$": reference("span") },
+            })),
+            Holds::Goal => {
+                let mut goal = by_kind(reference("name"));
+                goal["properties"]["within"] = reference("span");
+                goal["required"] = json!(["within"]);
+                goal
+            }
+            Holds::Payload => {
+                let text = json!({ "anyOf": [{ "type": "string" }, { "type": "number" }, { "type": "boolean" }] });
+                json!({ "type": "object", "additionalProperties": { "anyOf": [text.clone(), by_name(text)] } })
+            }
+            Holds::Share => json!({ "type": "string", "pattern": r"^\d{1,2}(\.\d{1,2})?\s*%$" }),
             Holds::Keys(closed) => closed.schema(),
             Holds::TypesOr(closed) => json!({ "anyOf": [reference("types"), closed.schema()] }),
         }
     }
+}
+
+/// Outcomes by their kind.
+fn by_kind(names: Value) -> Value {
+    let kinds = ["friction", "abandonment", "transition", "completion", "resumption", "recovery"];
+    let kinds: Map<String, Value> = kinds.into_iter().map(|kind| (kind.to_owned(), names.clone())).collect();
+    json!({ "type": "object", "minProperties": 1, "properties": kinds, "additionalProperties": false })
 }
 
 /// A map whose keys are names of the writer's.

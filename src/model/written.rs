@@ -2,12 +2,13 @@
 //!
 //! Finds unknown keys, missing keys and wrong shapes. Whether the names mean anything is for [`super::check`] to say.
 //! A room for each part of the file: [`basics`] (properties, groups, tallies, segments), [`stage`], [`episode`],
-//! [`friction`], [`changes`] (what earlier versions had), and [`wait`] for spans of all kinds.
+//! [`friction`], [`intervention`], [`changes`] (what earlier versions had), and [`wait`] for spans of all kinds.
 
 mod basics;
 mod changes;
 mod episode;
 mod friction;
+mod intervention;
 mod stage;
 mod wait;
 
@@ -19,10 +20,13 @@ pub use basics::{Group, Kind, Of, Property, Segment, Sum, Tally, Who};
 pub use changes::Changes;
 pub use episode::Episode;
 pub use friction::{Friction, Sign, Threshold};
+pub use intervention::{Cap, Holdout, Intervention, Outcomes, Payload, Quiet};
 pub use stage::{Stage, Way};
 pub use wait::{Again, Recovery, Wait};
 
-use basics::{groups, properties, segments, tallies};
+pub(super) use basics::properties;
+use basics::{groups, segments, tallies};
+pub(super) use intervention::caps;
 
 /// A name, a type of touchpoint or a condition, where it stands.
 pub type Name = Spanned<String>;
@@ -63,6 +67,8 @@ pub struct Written {
     pub episodes: Vec<Episode>,
     /// The friction rules in order.
     pub friction: Vec<Friction>,
+    /// The interventions in order.
+    pub interventions: Vec<Intervention>,
     /// What it says about its earlier versions.
     pub changes: Changes,
 }
@@ -122,6 +128,7 @@ pub fn read(root: &Node, faults: &mut Faults) -> Option<Written> {
     let stages = reader.required("stages", "stages: { visiting: { enter: page.viewed } }", faults);
     let episodes = reader.optional("episodes");
     let friction = reader.optional("friction");
+    let interventions = reader.optional("interventions");
     let renamed = reader.optional("renamed");
     let removed = reader.optional("removed");
     reader.finish(faults);
@@ -141,6 +148,7 @@ pub fn read(root: &Node, faults: &mut Faults) -> Option<Written> {
         stages: stages.map_or_else(Vec::new, |value| all(&value, "stages", Stage::read, faults)),
         episodes: episodes.map_or_else(Vec::new, |value| all(&value, "episodes", Episode::read, faults)),
         friction: friction.map_or_else(Vec::new, |value| all(&value, "friction rules", Friction::read, faults)),
+        interventions: interventions.map_or_else(Vec::new, |value| all(&value, "interventions", Intervention::read, faults)),
         changes: Changes::read(renamed, removed, faults),
     })
 }
@@ -182,7 +190,7 @@ fn lists(value: &Value<'_>, what: &str, members: &str, faults: &mut Faults) -> V
 }
 
 /// One name or a list of them that says something: an empty one is a fault, and `None` like one that cannot be read.
-fn listed_names(value: &Value<'_>, what: &str, faults: &mut Faults) -> Option<Vec<Name>> {
+pub(super) fn listed_names(value: &Value<'_>, what: &str, faults: &mut Faults) -> Option<Vec<Name>> {
     if value.is_empty_list() {
         faults.error("M007", value.place(), format!("{} is empty", value.label()), "name at least one, or remove the line");
         return None;

@@ -25,6 +25,7 @@ enum Part {
     EpisodeAbandoned(CompactString),
     Friction(CompactString),
     Evidence(CompactString),
+    Intervention(CompactString),
     Segment(CompactString),
 }
 
@@ -42,6 +43,7 @@ impl fmt::Display for Part {
             Part::EpisodeAbandoned(kind) => write!(f, "episode {kind} abandoned"),
             Part::Friction(rule) => write!(f, "friction {rule}"),
             Part::Evidence(rule) => write!(f, "friction {rule} as evidence in a score"),
+            Part::Intervention(name) => write!(f, "intervention {name}"),
             Part::Segment(segment) => write!(f, "segment {segment}"),
         }
     }
@@ -106,7 +108,13 @@ impl Coverage {
                 let evidence = score.iter().flat_map(|(_, rules)| rules.iter().cloned());
                 self.exercised.extend(evidence.map(Part::Evidence));
             }
-            What::Resumption { .. } | What::Recovery { .. } | What::Merge { .. } | What::Retraction { .. } => {}
+            // Also where it would be offered: a story cannot choose its customer's arm.
+            What::Intervention { offer } => drop(self.exercised.insert(Part::Intervention(offer.name.clone()))),
+            What::Withdrawal { .. }
+            | What::Resumption { .. }
+            | What::Recovery { .. }
+            | What::Merge { .. }
+            | What::Retraction { .. } => {}
         }
     }
 
@@ -212,6 +220,7 @@ fn parts(model: &Model) -> Vec<Part> {
         true => Part::Evidence(rule.name.clone()),
         false => Part::Friction(rule.name.clone()),
     }));
+    parts.extend(model.interventions.iter().map(|intervention| Part::Intervention(intervention.name.clone())));
     parts.extend(model.segments.iter().map(|segment| Part::Segment(segment.name.clone())));
     // Friction and a touchpoint may lead the same way.
     let mut seen = BTreeSet::new();

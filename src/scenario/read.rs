@@ -59,6 +59,12 @@ struct Reader<'a> {
     no_model: bool,
 }
 
+/// Whether a block says how customers may be contacted.
+fn is_contacts(block: &str) -> bool {
+    let begins = |keys: &[&str]| block.lines().any(|line| keys.iter().any(|key| line.starts_with(key)));
+    begins(&["consents:", "contact:"]) && !begins(&["model:", "stages:"])
+}
+
 /// A story as it is written.
 struct Draft<'a> {
     title: &'a Cell,
@@ -90,6 +96,14 @@ impl Reader<'_> {
                 Piece::Path(path) => {
                     let found = self.model_at(path);
                     self.name(drafts.last_mut().map_or(&mut for_all, |draft| &mut draft.model), found, &path.span);
+                }
+                Piece::Yaml(block) if is_contacts(&self.source.text[block.clone()]) => {
+                    let mut with = match drafts.last() {
+                        Some(Draft { model: own @ (Found::Model(_) | Found::Faulty), .. }) => own.clone(),
+                        Some(_) | None => for_all.clone(),
+                    };
+                    self.contact_by(block, &mut with);
+                    *drafts.last_mut().map_or(&mut for_all, |draft| &mut draft.model) = with;
                 }
                 Piece::Yaml(block) => {
                     let found = self.model_in(block);
@@ -154,12 +168,42 @@ impl Reader<'_> {
 
     /// A model within the file: its faults are told at their places in this file.
     fn model_in(&mut self, block: &Range<usize>) -> Found {
-        let text = &self.source.text;
-        let blank: String = text[..block.start].bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect();
+        let text = self.blank_before(block);
         let fragment = |path: &str| self.models.fragment(path);
-        let (model, faults) = model::load_with(&self.source.name, &(blank + &text[block.clone()]), &fragment);
+        let (model, faults) = model::load_with(&self.source.name, &text, &fragment);
         faults.into_iter().for_each(|fault| self.faults.push(fault));
         model.map_or(Found::Faulty, |model| Found::Model(Arc::new(model)))
+    }
+
+    /// What says how customers may be contacted, within the file: it holds for the model above.
+    fn contact_by(&mut self, block: &Range<usize>, found: &mut Found) {
+        let (contacts, faults) = model::load_contacts(&self.source.name, &self.blank_before(block));
+        faults.into_iter().for_each(|fault| self.faults.push(fault));
+        if let Found::Nowhere = found
+            && let Some(model) = self.models.default()
+        {
+            *found = Found::Model(model);
+        }
+        match found {
+            Found::Model(model) => {
+                let mut with = Model::clone(model);
+                let told = with.contact_by(contacts.map(Arc::new).as_ref());
+                told.into_iter().for_each(|fault| self.faults.push(fault));
+                *model = Arc::new(with);
+            }
+            Found::Faulty => {}
+            Found::Nowhere => {
+                let help = "write the model above it: a line `model: path`, or a block of YAML";
+                self.error("S005", block, "these contacts stand below no model", help);
+            }
+        }
+    }
+
+    /// A block as if it stood alone, at its own place.
+    fn blank_before(&self, block: &Range<usize>) -> String {
+        let text = &self.source.text;
+        let blank: String = text[..block.start].bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }).collect();
+        blank + &text[block.clone()]
     }
 
     fn story(&mut self, draft: Draft<'_>, for_all: &Found) -> Scenario {
@@ -314,6 +358,8 @@ fn nothing() -> Model {
         declared: Vec::new(),
         forms: Vec::new(),
         types: model::Types::default(),
+        interventions: Vec::new(),
+        contacts: None,
         changes: model::Changes::default(),
     }
 }

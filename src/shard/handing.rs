@@ -219,7 +219,11 @@ impl Shard {
         let stream_time = self.stream_time.unwrap_or(log_time);
         let had_window = hand.has_window();
         let link = Link { anonymous: &claim.anonymous, touchpoint: &claim.touchpoint, at: claim.at };
+        let begin = self.scratch.len();
         let waited = hand.hear_answer(link, handed.cloned(), stream_time, self.telling());
+        if waited {
+            hand.offer_joined(None, stream_time, begin, self.telling());
+        }
         self.counts.unheard += u64::from(!waited);
         self.put_other(slot, &hand, (false, had_window, waited), stream_time);
         self.other = hand;
@@ -241,7 +245,9 @@ impl Shard {
         let link = (&touchpoint.identity.id, since);
         let applied = match handed {
             Some(handed) if hand.can_correct(link, touchpoint, &self.rules, self.customers.words()) => {
+                let begin = self.scratch.len();
                 hand.correct(since, handed.clone(), stream_time, self.telling());
+                hand.offer_joined(Some(touchpoint), stream_time, begin, self.telling());
                 Applied::Counted
             }
             Some(_) | None => self.give_to(&mut hand, received),

@@ -39,11 +39,19 @@ impl Shard {
                 return self.give_to(hand, received);
             }
             self.hand_over(to, received.log_time, Handed::Claim(claim), actions);
-            return hand.await_answer(received, at, self.telling());
+            let begin = self.scratch.len();
+            let applied = hand.await_answer(received, at, self.telling());
+            hand.offer_joined(Some(received.touchpoint), received.stream_time, begin, self.telling());
+            return applied;
         }
+        let begin = self.scratch.len();
         let handed = self.answer(&hand.identity, &claim, received.stream_time);
         let applied = match handed {
-            Some(handed) => hand.take_in(received, handed, self.telling()),
+            Some(handed) => {
+                let applied = hand.take_in(received, handed, self.telling());
+                hand.offer_joined(Some(received.touchpoint), received.stream_time, begin, self.telling());
+                applied
+            }
             None => self.give_to(hand, received),
         };
         self.publish(received.log_time, actions);
@@ -93,6 +101,7 @@ impl Shard {
         }
         let (customer, is_new, mut other) = self.lift(&into);
         let had_window = other.has_window();
+        let begin = self.scratch.len();
         let is_used = anonymous.note_use(received.stream_time);
         let link = (&anonymous.identity.id, since);
         let is_before = anonymous.was_before_link(received.touchpoint)
@@ -104,6 +113,7 @@ impl Shard {
         let applied = match handed {
             Some(handed) => {
                 other.correct(since, handed, received.stream_time, self.telling());
+                other.offer_joined(Some(received.touchpoint), received.stream_time, begin, self.telling());
                 Applied::Counted
             }
             None => self.give_to(&mut other, received),

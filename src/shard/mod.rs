@@ -14,6 +14,7 @@ mod frontier;
 mod handing;
 mod joins;
 mod refresh;
+mod settings;
 mod slot;
 mod wheel;
 mod windows;
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::journey::packed::Words;
-use crate::journey::{Applied, Customer, Outcome, Received, Retelling, Rules, StepCounts};
+use crate::journey::{Applied, Customer, Outcome, Received, Refusals, Retelling, Rules, StepCounts};
 use crate::memory::Waiting;
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
@@ -36,38 +37,13 @@ pub use counts::Counts;
 pub use customers::Customers;
 pub use frontier::{Body, Buffered, Control, Erasure, ErasureScope, Position, Unusable};
 pub use handing::{Claiming, HandOff, Handed, Homes, Misrouted, ShardId};
+pub use settings::{Settings, StateLog, Undo};
 pub use slot::Slot;
 
 use census::Census;
 use frontier::{Held, Inputs, Reach};
 use refresh::RefreshCycle;
 use wheel::Wheel;
-
-/// What a shard is told about time, limits and undoing.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// How long after its end an idle input is waited for (rule 4).
-    pub settle: Span,
-    /// Touchpoints that enter the log within this time of their event time are told in the order of events, in whatever order
-    /// they come (rule 18); zero: in the order in which they come.
-    pub grace: Span,
-    /// Without a grace, a touchpoint that entered the log so long after it happened counts from its log time (rule 6).
-    pub max_delay: Span,
-    /// Touchpoints kept in a customer's history.
-    pub history: usize,
-    /// A customer without a touchpoint for so long, and without anything awaited, is forgotten (rule 28); `None`: never.
-    pub forget_after: Option<Span>,
-    /// Where erasures come from.
-    pub control: Control,
-    /// Records applied and deadlines fired that say something, per transaction before a commit is asked for.
-    pub decisions_per_transaction: usize,
-    /// Bytes of records and of customers' states that a transaction may hold before a commit is asked for.
-    pub transaction_bytes: usize,
-    /// Whether transactions can be aborted.
-    pub undo: Undo,
-    /// Whether the log holds every change of the state, so that it must be written anew in turn.
-    pub state_log: StateLog,
-}
 
 /// At most so many touchpoints that are over are kept, to be filled again: as many as a transaction has by default.
 const MAX_SPARE: usize = 20_000;
@@ -77,41 +53,6 @@ const LARGEST_SPARE: usize = 2 << 10;
 /// So many records are looked ahead at once: as many cache misses as a core has in flight, and not so many that what was
 /// fetched is gone again before it is used.
 const WARM: usize = 16;
-
-/// How the log keeps the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StateLog {
-    /// As a log of changes: everybody is written anew in turn, so that it can be cut behind.
-    Changes,
-    /// Each customer's latest state, or nothing at all.
-    Latest,
-}
-
-/// Whether before-images and applied records are kept until a commit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Undo {
-    /// Kept: the log can abort.
-    Kept,
-    /// Not kept: nothing ever aborts (replay, scenarios).
-    Never,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            settle: Span::from_millis(50),
-            grace: Span::from_secs(600),
-            max_delay: Span::from_secs(60),
-            history: 20,
-            forget_after: None,
-            control: Control::AmongTouchpoints,
-            decisions_per_transaction: 20_000,
-            transaction_bytes: 64 << 20,
-            undo: Undo::Kept,
-            state_log: StateLog::Latest,
-        }
-    }
-}
 
 /// What happened.
 #[derive(Debug)]
@@ -219,7 +160,7 @@ pub struct Shard {
 impl Shard {
     /// A shard that goes on where `progress` ends (by default at the beginning), with what is in `customers`.
     pub fn new(models: Arc<[Arc<Model>]>, settings: Settings, customers: Customers, progress: Progress) -> Self {
-        let rules = Rules { grace: settings.grace, max_delay: settings.max_delay, history: settings.history };
+        let rules = settings.rules();
         let mut shard = Shard {
             homes: Homes::ALONE,
             rules,
@@ -441,6 +382,11 @@ impl Shard {
         Counts { steps, ..std::mem::take(&mut self.counts) }
     }
 
+    /// Takes what was asked for and not offered; call it after a commit.
+    pub fn take_refusals(&mut self) -> Refusals {
+        std::mem::take(&mut self.retelling.refusals)
+    }
+
     /// Applies records and fires deadlines as far as the inputs allow (rule 4).
     fn decide(&mut self, actions: &mut Vec<Action>) {
         self.is_at_bound = false;
@@ -532,7 +478,8 @@ impl Shard {
             self.moved.subtract(&hand, awaited);
             let had_window = hand.has_window();
             let stream_time = self.stream_time.unwrap_or(deadline);
-            hand.fire_within(&self.models, deadline, stream_time, &self.rules, &mut self.scratch);
+            let refusals = &mut self.retelling.refusals;
+            hand.fire_within(&self.models, deadline, stream_time, &self.rules, refusals, &mut self.scratch);
             if !had_window {
                 self.watch_window(slot, &hand, deadline);
             }
@@ -739,6 +686,7 @@ impl Shard {
         self.stream_time = self.committed.stream_time;
         self.counts = Counts::default();
         self.retelling.counted = StepCounts::default();
+        self.retelling.refusals.clear();
         self.decisions = 0;
         self.open_bytes = 0;
     }

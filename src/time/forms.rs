@@ -45,6 +45,28 @@ impl Zone {
         jiff::tz::db().available().map(|name| name.as_str().to_owned()).collect()
     }
 
+    /// How many minutes after midnight clocks there show at an instant.
+    pub fn minute_of_day(&self, at: Timestamp) -> u16 {
+        let Ok(at) = jiff::Timestamp::from_millisecond(at.0) else { return 0 };
+        let shown = self.0.to_datetime(at);
+        shown.hour() as u16 * 60 + shown.minute() as u16
+    }
+
+    /// The first instant after another at which clocks there show so many minutes after midnight.
+    pub fn next(&self, after: Timestamp, minute: u16) -> Option<Timestamp> {
+        let today = self.0.to_datetime(jiff::Timestamp::from_millisecond(after.0).ok()?).date();
+        let shown = civil::Time::new((minute / 60) as i8, (minute % 60) as i8, 0, 0).ok()?;
+        let mut day = today;
+        for _ in 0..3 {
+            let instant = self.instant(day.to_datetime(shown))?;
+            if instant > after {
+                return Some(instant);
+            }
+            day = day.tomorrow().ok()?;
+        }
+        None
+    }
+
     /// The instant at which clocks there show this time. Where they are set back they show it twice, and the first counts;
     /// where they are set forward they never show it, and it counts as if they had not been.
     fn instant(&self, shown: civil::DateTime) -> Option<Timestamp> {

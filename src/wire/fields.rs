@@ -49,6 +49,8 @@ pub(super) trait Fields {
     fn list(&mut self, name: Name, texts: &[impl AsRef<str>]);
     /// Lists of texts by name, of pairs of a name and a text.
     fn texts(&mut self, name: Name, pairs: &[(impl AsRef<str>, impl AsRef<str>)]);
+    /// Texts by names of which each stands once.
+    fn by_name(&mut self, name: Name, entries: &[(impl AsRef<str>, impl AsRef<str>)]);
     fn properties(&mut self, name: Name, entries: &[(impl AsRef<str>, Value)]);
     /// A value that may be null; `write` writes it as a field of the same name.
     fn or_null<T>(&mut self, name: Name, value: Option<T>, write: impl FnOnce(&mut Self, Name, T));
@@ -217,6 +219,15 @@ impl Fields for Json<'_> {
         });
     }
 
+    fn by_name(&mut self, name: Name, entries: &[(impl AsRef<str>, impl AsRef<str>)]) {
+        self.record(name, |object| {
+            for (name, text) in entries {
+                object.key(name.as_ref());
+                object.quoted(text.as_ref());
+            }
+        });
+    }
+
     fn properties(&mut self, name: Name, entries: &[(impl AsRef<str>, Value)]) {
         self.record(name, |object| {
             for (name, value) in entries {
@@ -366,6 +377,13 @@ impl Fields for Datum<'_> {
         self.block(names(pairs), |datum, name| {
             datum.bytes(name.as_bytes());
             datum.block(texts_of(pairs, name), |datum, text| datum.bytes(text.as_bytes()));
+        });
+    }
+
+    fn by_name(&mut self, _name: Name, entries: &[(impl AsRef<str>, impl AsRef<str>)]) {
+        self.block(entries.iter(), |datum, (name, text)| {
+            datum.bytes(name.as_ref().as_bytes());
+            datum.bytes(text.as_ref().as_bytes());
         });
     }
 

@@ -13,14 +13,31 @@ use crate::touchpoint::{Money, Value as Property};
 /// absent is null.
 pub fn customer_json(models: &[Arc<Model>], customer: &Customer) -> Value {
     let begun = models.iter().zip(&customer.journeys).filter(|(_, journey)| journey.has_begun());
-    json!({
+    let mut shown = json!({
         "customer_id": customer.identity.customer_id(),
         "anonymous_id": customer.identity.anonymous_id(),
         "links": &customer.links,
         "touchpoints": customer.touchpoints,
         "history": customer.history().map(past_touchpoint).collect::<Vec<_>>(),
         "journeys": begun.map(|(model, journey)| one(model, journey)).collect::<Vec<_>>(),
-    })
+    });
+    // Only of customers of whom anything is kept.
+    let contacts = customer.contacts();
+    let consents: Map<String, Value> = contacts
+        .consents()
+        .map(|(name, given, at)| (name.to_owned(), json!({ "given": given, "at": instant(at) })))
+        .collect();
+    if !consents.is_empty() {
+        shown["consents"] = consents.into();
+    }
+    let offered: Vec<Value> = contacts
+        .offered()
+        .map(|(of, channel, at)| json!({ "intervention": of, "channel": channel, "at": instant(at) }))
+        .collect();
+    if !offered.is_empty() {
+        shown["offered"] = offered.into();
+    }
+    shown
 }
 
 fn past_touchpoint(past: &PastTouchpoint) -> Value {

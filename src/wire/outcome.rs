@@ -44,6 +44,7 @@ pub(super) fn write(outcome: &Outcome, fields: &mut impl Fields) {
     fields.text_or_null(name!("segment"), outcome.segment.as_deref());
     write_decision(what, fields);
     write_friction(what, fields);
+    write_offer(what, fields);
     write_merge(what, fields);
     fields.text_or_null(name!("retracts"), retracts);
     fields.flag(name!("hindsight"), outcome.hindsight);
@@ -60,6 +61,8 @@ fn write_transition(what: &What, fields: &mut impl Fields) {
         | What::Resumption { .. }
         | What::Recovery { .. }
         | What::Friction { .. }
+        | What::Intervention { .. }
+        | What::Withdrawal { .. }
         | What::Merge { .. }
         | What::Retraction { .. } => (None, None, None, None),
     };
@@ -77,6 +80,8 @@ fn write_decision(what: &What, fields: &mut impl Fields) {
         | What::Resumption { .. }
         | What::Recovery { .. }
         | What::Friction { .. }
+        | What::Intervention { .. }
+        | What::Withdrawal { .. }
         | What::Merge { .. }
         | What::Retraction { .. } => None,
     };
@@ -99,6 +104,8 @@ fn write_friction(what: &What, fields: &mut impl Fields) {
         | What::Abandonment { .. }
         | What::Resumption { .. }
         | What::Recovery { .. }
+        | What::Intervention { .. }
+        | What::Withdrawal { .. }
         | What::Merge { .. }
         | What::Retraction { .. } => None,
     };
@@ -122,6 +129,8 @@ fn write_merge(what: &What, fields: &mut impl Fields) {
         | What::Resumption { .. }
         | What::Recovery { .. }
         | What::Friction { .. }
+        | What::Intervention { .. }
+        | What::Withdrawal { .. }
         | What::Retraction { .. } => None,
     };
     fields.or_null(name!("merge"), merge, |fields, name, (from, moved)| {
@@ -130,6 +139,32 @@ fn write_merge(what: &What, fields: &mut impl Fields) {
             fields.whole(name!("touchpoints"), i64::try_from(moved.touchpoints).unwrap_or(i64::MAX));
             fields.whole(name!("episodes"), moved.episodes.into());
             fields.text_or_null(name!("stage"), moved.stage.as_deref());
+        });
+    });
+}
+
+fn write_offer(what: &What, fields: &mut impl Fields) {
+    let reason = match what {
+        What::Withdrawal { reason, .. } => Some(reason.as_str()),
+        What::Transition { .. }
+        | What::Completion { .. }
+        | What::Abandonment { .. }
+        | What::Resumption { .. }
+        | What::Recovery { .. }
+        | What::Friction { .. }
+        | What::Intervention { .. }
+        | What::Merge { .. }
+        | What::Retraction { .. } => None,
+    };
+    fields.or_null(name!("intervention"), what.offer(), |fields, name, offer| {
+        fields.record(name, |fields| {
+            fields.text(name!("name"), &offer.name);
+            fields.text(name!("channel"), &offer.channel);
+            fields.text(name!("arm"), offer.arm.as_str());
+            fields.text_or_null(name!("variant"), offer.variant.as_deref());
+            fields.instant(name!("expires_at"), offer.expires_at);
+            fields.by_name(name!("payload"), &offer.payload);
+            fields.text_or_null(name!("reason"), reason);
         });
     });
 }

@@ -12,6 +12,11 @@ pub const ABANDONMENTS: &str = "abandonments";
 pub const RECOVERIES: &str = "recoveries";
 /// Friction.
 pub const FRICTION: &str = "friction";
+/// What is offered, and what of it is taken back.
+pub const INTERVENTIONS: &str = "interventions";
+/// What would be offered to customers who are held out. A topic of its own: whoever forgets to look at a flag would treat
+/// those with whom the treated are compared.
+pub const HELD_OUT: &str = "held-out";
 /// Records that cannot be used.
 pub const DEAD_LETTERS: &str = "dead-letters";
 /// The state log: no output, though its name is made alike.
@@ -21,7 +26,8 @@ pub const CONTROL: &str = "control";
 /// What shards hand to each other. No output either.
 pub const HANDOFF: &str = "handoff";
 /// All outputs.
-pub const ALL: [&str; 6] = [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, FRICTION, DEAD_LETTERS];
+pub const ALL: [&str; 8] =
+    [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, FRICTION, INTERVENTIONS, HELD_OUT, DEAD_LETTERS];
 
 /// Where an outcome goes.
 pub fn of(what: &What) -> &'static str {
@@ -31,6 +37,10 @@ pub fn of(what: &What) -> &'static str {
         What::Abandonment { .. } => ABANDONMENTS,
         What::Resumption { .. } | What::Recovery { .. } => RECOVERIES,
         What::Friction { .. } => FRICTION,
+        What::Intervention { offer } | What::Withdrawal { offer, .. } => match offer.arm.is_held_out() {
+            true => HELD_OUT,
+            false => INTERVENTIONS,
+        },
         What::Retraction { of: retracted } => of(retracted),
     }
 }

@@ -423,7 +423,13 @@ impl Worker {
         }
         for id in dirty {
             if let Some(owned) = self.shards.get_mut(id) {
-                let counts = owned.shard.lock().take_counts();
+                let (counts, refusals) = {
+                    let mut shard = owned.shard.lock();
+                    (shard.take_counts(), shard.take_refusals())
+                };
+                for (intervention, reason, times) in refusals.iter() {
+                    metrics::intervention_refused(intervention, reason, times);
+                }
                 self.meters.counted(counts);
                 owned.meters.applied(counts.applied);
             }

@@ -28,7 +28,7 @@ pub(crate) fn settings(decisions: usize) -> Settings {
 }
 
 /// What holds at last: of all records that name an id, the one with the greatest number, unless it is a retraction. Without
-/// what says when it was found out.
+/// what says when it was found out, and without what was offered, which depends on the order of arrival (rule 29).
 pub(crate) fn net(outcomes: &[Outcome]) -> Vec<Outcome> {
     let mut last: BTreeMap<(&Identity, &str, Uuid), &Outcome> = BTreeMap::new();
     for outcome in outcomes {
@@ -37,15 +37,17 @@ pub(crate) fn net(outcomes: &[Outcome]) -> Vec<Outcome> {
             *known = outcome;
         }
     }
-    let holds = last.into_values().filter(|outcome| !matches!(outcome.what, What::Retraction { .. }));
+    let is_of_story =
+        |what: &What| !matches!(what, What::Retraction { .. } | What::Intervention { .. } | What::Withdrawal { .. });
+    let holds = last.into_values().filter(|outcome| is_of_story(&outcome.what));
     holds.map(|outcome| Outcome { sequence: 0, hindsight: false, again: false, ..outcome.clone() }).collect()
 }
 
-/// Sequence numbers count on, whatever is told anew; what can still be told anew is no part of what happened, and neither is when
-/// somebody used the redirect of an anonymous id last.
+/// Sequence numbers count on, whatever is told anew; what can still be told anew is no part of what happened, and neither is what
+/// was offered, or when somebody used the redirect of an anonymous id last.
 pub(crate) fn unnumbered(customers: Vec<Customer>) -> Vec<Customer> {
     let known = customers.into_iter().filter(|customer| customer.redirected_to().is_none());
-    let mut customers: Vec<Customer> = known.map(Customer::without_window).collect();
+    let mut customers: Vec<Customer> = known.map(|customer| customer.without_window().without_contacts()).collect();
     customers.iter_mut().flat_map(|customer| &mut customer.journeys).for_each(|journey| journey.sequence = 0);
     customers
 }
@@ -238,26 +240,26 @@ fn steady_activity_is_told_in_order_with_a_bounded_window() {
 }
 
 /// A few numbers that are the same in each run.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Dice(seed)
     }
 
-    fn between(&mut self, least: i64, most: i64) -> i64 {
+    pub(crate) fn between(&mut self, least: i64, most: i64) -> i64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         least + ((mixed ^ (mixed >> 31)) % (most - least + 1) as u64) as i64
     }
 
-    fn chance(&mut self, percent: i64) -> bool {
+    pub(crate) fn chance(&mut self, percent: i64) -> bool {
         self.between(1, 100) <= percent
     }
 
     /// Nothing, a little, or anything up to the grace.
-    fn delay(&mut self, grace: Span) -> i64 {
+    pub(crate) fn delay(&mut self, grace: Span) -> i64 {
         match self.between(0, 3) {
             0 => 0,
             1 => self.between(0, 60_000).min(grace.as_millis()),

@@ -99,6 +99,42 @@ fn replay_maps_fields_and_merges_files_by_time() {
 }
 
 #[test]
+fn a_replay_tells_what_would_have_been_offered_and_what_was_refused() {
+    let line = |who: &str, minute: u32, kind: &str, properties: &str| {
+        format!(
+            "{{\"event_id\":\"{who} {minute}\",\"customer_id\":\"{who}\",\"occurred_at\":\"2026-01-01T10:{minute:02}:00Z\",\
+             \"type\":\"{kind}\",\"properties\":{{{properties}}}}}\n"
+        )
+    };
+    let cart = "\"cart_id\":\"A\",\"value\":89,\"currency\":\"EUR\"";
+    let stuck = ["cart.added", "coupon.denied", "payment.failed", "payment.failed", "order.completed"];
+    let mut story = line("Anna", 0, "consent.given", "\"purpose\":\"chat\"");
+    for (minute, kind) in (1..).zip(stuck) {
+        story += &line("Anna", minute, kind, cart);
+        story += &line("Ben", minute, kind, cart);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("story.ndjson");
+    std::fs::write(&path, story).expect("written");
+    let replay = |shape: &str| {
+        let command =
+            sillage().args(["replay", "--model", "models/five-stages.yaml", "--summary", shape]).arg(&path).output();
+        let ended = command.expect("sillage runs");
+        assert!(ended.status.success(), "{}", text(&ended.stderr));
+        ended
+    };
+    let told: Value = serde_json::from_slice(&replay("json").stdout).expect("the summary alone is on standard output");
+    let offers = told["models"][0]["interventions"].as_array().expect("interventions");
+    let chat = offers.iter().find(|one| one["intervention"] == "rescue-chat").expect("the chat");
+    let figures = ["offered", "held_out", "withdrawn"].map(|name| chat[name].as_u64());
+    assert_eq!(figures, [Some(1), Some(0), Some(1)], "{chat}");
+    assert_eq!(chat["refused"], serde_json::json!({"no-consent": 1}), "{chat}");
+    let shown = replay("text");
+    let row = text(&shown.stderr).lines().find(|line| line.contains("rescue-chat")).expect("a row").to_owned();
+    assert!(row.contains("no-consent 1"), "{row}");
+}
+
+#[test]
 fn a_basket_that_is_left_every_day_is_left_behind_once_and_what_is_noticed_is_told() {
     let line = |day: u32, id: &str, kind: &str, cart: &str| {
         format!(

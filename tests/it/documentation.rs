@@ -88,6 +88,7 @@ fn the_defaults_are_what_the_page_says() {
         let noticed: Vec<&str> = KEYS.iter().filter(noticed).copied().collect();
         let expected: &[&str] = if block.contains("brokers:") {
             &[
+                "contacts",
                 "retired",
                 "memory",
                 "state_memory",
@@ -106,6 +107,7 @@ fn the_defaults_are_what_the_page_says() {
             ]
         } else {
             &[
+                "contacts",
                 "retired",
                 "memory",
                 "state_memory",
@@ -143,6 +145,9 @@ fn every_example_is_accepted() {
             examples += 1;
             if block.starts_with("sillage:") {
                 checked_model(&page, &block);
+            } else if block.starts_with("# contacts.yaml") {
+                let (contacts, faults) = model::load_contacts(&page, &block);
+                assert!(contacts.is_some() && faults.is_empty(), "{page}: {faults:?}");
             } else {
                 configuration(&block);
             }

@@ -23,8 +23,8 @@ use sillage::wire::pages::{self, Draft, Head, Mark};
 use sillage::wire::{Format, state};
 
 /// The versions that are written now.
-const STATE: u8 = 6;
-const PAGE: u8 = 8;
+const STATE: u8 = 7;
+const PAGE: u8 = 9;
 
 /// The typical customer takes no more than this in the log.
 const TYPICAL_BYTES: usize = 1_100;
@@ -104,7 +104,12 @@ fn customer_with_window(model: &Arc<Model>, touchpoints: &[Touchpoint]) -> Custo
     customer.pack(&mut words, &mut packed);
     let mut customer = Customer::default();
     customer.open(&packed, &words).expect("as packed");
-    let rules = Rules { grace: Span::from_days(7), max_delay: settings.max_delay, history: settings.history };
+    let rules = Rules {
+        grace: Span::from_days(7),
+        max_delay: settings.max_delay,
+        history: settings.history,
+        stale_after: settings.stale_after,
+    };
     let (mut retelling, mut outcomes) = (Retelling::default(), Vec::new());
     let now = late.iter().map(|touchpoint| touchpoint.event_time).max().expect("some");
     for touchpoint in [&late[0], &late[2], &late[1]] {
@@ -178,10 +183,51 @@ fn joined_customers(model: &Arc<Model>) -> Vec<Customer> {
     world.customers()
 }
 
+/// A customer who agreed to something, was offered something that stands, and has drawn an arm.
+fn contacted_customer() -> Customer {
+    let text = "
+sillage: 1
+model: shop
+stages: { shopping: { enter: page.viewed } }
+friction: { lost: { on: page.slow } }
+interventions:
+  help:
+    on: { friction: lost }
+    channel: chat
+    needs: chat
+    at most: { 1 within: 7d }
+    quiet hours: ignore
+    variants: { plain: 1, warm: 1 }
+    expires: 5m
+    withdrawn by: { transition: shopping }
+";
+    let contacts = "
+consents: { chat: { given: agrees, withdrawn: refuses } }
+contact: { quiet hours: { from: \"21:00\", to: \"08:00\", zone: touchpoint.timezone } }
+";
+    let (model, faults) = sillage::model::load("shop.yaml", text);
+    let mut model = model.unwrap_or_else(|| panic!("{faults:?}"));
+    let (contacts, faults) = sillage::model::load_contacts("contacts.yaml", contacts);
+    assert!(model.contact_by(contacts.map(Arc::new).as_ref()).is_empty(), "{faults:?}");
+    let mut world = crate::world::World::new(&[Arc::new(model)], Settings::default(), 1);
+    let at = |minutes: &str| crate::world::after(minutes);
+    let mut agrees = crate::world::touchpoint("emil", "agrees", at("1m"), "1");
+    agrees.properties.push(("timezone".into(), sillage::touchpoint::Value::Text("Asia/Tokyo".into())));
+    for touchpoint in [agrees, crate::world::touchpoint("emil", "page.slow", at("2m"), "2")] {
+        let at = touchpoint.event_time;
+        world.give(0, touchpoint, at);
+    }
+    world.quiet_until(0, at("3m"));
+    let mut customers = world.customers();
+    let customer = customers.pop().expect("a customer");
+    assert_eq!((customer.contacts().consents().count(), customer.contacts().offered().count()), (1, 1), "{customer:#?}");
+    customer
+}
+
 /// The end of a customer who began on the page before, two more, that one is gone (since version 3), how another changed
 /// (since version 4), and a word of the dictionary (since version 5); that another has a window (since version 6); a customer
 /// whom an anonymous one has joined, and what is left of that (since version 7); one whose baskets have sums, and are told again
-/// (since version 8).
+/// (since version 8); one who was offered something (since version 9).
 fn a_page() -> Vec<u8> {
     let long = |letter: &str| Customer::new(Identity::anonymous(letter.repeat(pages::FULL - 7)));
     let mut draft = Draft::default();
@@ -208,6 +254,7 @@ fn a_page() -> Vec<u8> {
         draft.add(&packed(&customer)).expect("added");
     }
     draft.add(&packed(&with_sums(story::customer(&model, &touchpoints).0))).expect("added");
+    draft.add(&packed(&contacted_customer())).expect("added");
     draft.add_word(1, "ad.seen").expect("added");
     draft.finish(&head(1, Some(7))).expect("a page")
 }
@@ -241,7 +288,8 @@ fn a_page_written_by_any_version_is_read_and_the_current_one_is_written_to_the_b
             + usize::from(version >= 5)
             + usize::from(version >= 6)
             + 2 * usize::from(version >= 7)
-            + usize::from(version >= 8);
+            + usize::from(version >= 8)
+            + usize::from(version >= 9);
         let carried = if version >= 5 { 2 } else { 11 };
         assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + more, carried), "version {version}");
         agrees_with_text("page", version, &page);

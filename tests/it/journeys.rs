@@ -24,6 +24,16 @@ impl Files {
         let file = if beside.exists() { beside } else { Path::new(ROOT).join(path) };
         std::fs::read_to_string(&file).map_err(|error| error.to_string())
     }
+
+    /// A model with what is said beside it of how customers may be contacted.
+    fn contacted(&self, path: &str, mut model: Model) -> Model {
+        let Ok(text) = self.text(&Path::new(path).with_file_name("contacts.yaml").to_string_lossy()) else { return model };
+        let (contacts, faults) = model::load_contacts("contacts.yaml", &text);
+        assert!(faults.is_empty(), "{}", render(&faults, Style::Plain));
+        let faults = model.contact_by(contacts.map(Arc::new).as_ref());
+        assert!(faults.is_empty(), "{}", render(&faults, Style::Plain));
+        model
+    }
 }
 
 impl Models for Files {
@@ -31,7 +41,7 @@ impl Models for Files {
         let (model, faults) = model::load_with(path, &self.text(path)?, &|fragment| {
             self.text(&Path::new(path).with_file_name(fragment).to_string_lossy())
         });
-        Ok((model.map(Arc::new), faults))
+        Ok((model.map(|model| Arc::new(self.contacted(path, model))), faults))
     }
 
     fn fragment(&self, path: &str) -> Result<String, String> {

@@ -21,6 +21,7 @@ mod judge;
 mod laws;
 mod model_check;
 mod model_diff;
+mod offers;
 mod ready_made;
 mod real_data;
 mod reference;

@@ -35,8 +35,11 @@ impl Shop {
 
 #[test]
 fn what_is_fine_is_said_with_what_it_holds() {
-    let five_stages = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("models/five-stages.yaml"));
-    let shop = Shop::with(&[("a.yaml", FINE), ("models/five.yaml", &five_stages.expect("the model"))]);
+    let [five_stages, contacts] = ["five-stages", "contacts"].map(|name| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("models/{name}.yaml"));
+        std::fs::read_to_string(file).expect("a file of the models")
+    });
+    let shop = Shop::with(&[("a.yaml", FINE), ("models/five.yaml", &five_stages), ("models/contacts.yaml", &contacts)]);
     let (code, said, faults) = shop.check(&["a.yaml", "models/five.yaml"]);
     assert_eq!((code, faults.as_str()), (0, ""));
     assert!(said.starts_with("a.yaml: fine (1 stage)\nmodels/five.yaml: fine (5 stages, 2 episodes"), "{said}");

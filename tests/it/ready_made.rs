@@ -29,7 +29,8 @@ fn text(name: &str, ending: &str) -> String {
 fn names() -> Vec<String> {
     let entries = std::fs::read_dir(path("", "")).expect("models/");
     let files = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
-    let mut names: Vec<String> = files.filter_map(|file| Some(file.strip_suffix(".yaml")?.to_owned())).collect();
+    let models = files.filter(|file| file != "contacts.yaml");
+    let mut names: Vec<String> = models.filter_map(|file| Some(file.strip_suffix(".yaml")?.to_owned())).collect();
     names.push(EXAMPLE.to_owned());
     names.sort();
     names

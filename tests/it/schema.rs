@@ -41,6 +41,7 @@ fn value(text: &str) -> Value {
     of(&yaml::parse(&Source::file("m.yaml", text), &mut faults).expect("YAML"))
 }
 
+/// The models in a folder; how customers may be contacted is no model.
 fn files(folder: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
@@ -49,7 +50,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            } else if path.extension().is_some_and(|extension| extension == "yaml") && !path.ends_with("contacts.yaml") {
                 found.push(path);
             }
         }
@@ -89,6 +90,12 @@ const MAPS: &[(&str, &str, &str)] = &[
     ("/$defs/way", "a way", "{ stages: { x: { enter: { KEY: 1 } } } }"),
     ("/properties/episodes/additionalProperties", "episode", "{ episodes: { x: { KEY: 1 } } }"),
     ("/properties/friction/additionalProperties", "friction", "{ friction: { x: { KEY: 1 } } }"),
+    ("/properties/interventions/additionalProperties", "intervention", "{ interventions: { x: { KEY: 1 } } }"),
+    (
+        "/properties/interventions/additionalProperties/properties/holdout",
+        "`holdout`",
+        "{ interventions: { x: { holdout: { KEY: 1 } } } }",
+    ),
     ("/properties/renamed", "`renamed`", "{ renamed: { KEY: 1 } }"),
     ("/properties/removed", "`removed`", "{ removed: { KEY: 1 } }"),
 ];

@@ -13,6 +13,7 @@ mod laws;
 mod load;
 mod log;
 mod nemesis;
+mod offers;
 mod process;
 mod restores;
 mod story;
@@ -52,6 +53,7 @@ const CALM: Millis = 12_000 + story::LONGEST;
 #[derive(Debug, Default)]
 struct Ran {
     outcomes: usize,
+    offers: usize,
     commits: u64,
     hash: u64,
     broken: Option<Broken>,
@@ -71,7 +73,9 @@ fn run(case: Case, traced: bool) -> Ran {
     let plan = story::plan(&mut dice);
     let (model, faults) = model::load("simulated.yaml", &story::yaml(&plan));
     let shown = sillage::diagnostic::render(&faults, sillage::diagnostic::Style::Plain);
-    let model = Arc::new(model.unwrap_or_else(|| panic!("{shown}")));
+    let mut model = model.unwrap_or_else(|| panic!("{shown}"));
+    assert!(model.contact_by(Some(&offers::contacts())).is_empty());
+    let model = Arc::new(model);
     let load = load::make(&mut dice, &weather, BEGINNING + 1_000);
     let ledger = Ledger {
         group: "g".to_owned(),
@@ -111,7 +115,7 @@ fn run(case: Case, traced: bool) -> Ran {
     ran.broken = state.broken.take();
     if ran.broken.is_none() {
         match last_judgement(&sim, &state, &plan) {
-            Ok(outcomes) => ran.outcomes = outcomes,
+            Ok(counts) => (ran.outcomes, ran.offers) = counts,
             Err(broken) => ran.broken = Some(broken),
         }
     }
@@ -128,8 +132,9 @@ fn run(case: Case, traced: bool) -> Ran {
     ran
 }
 
-/// When everything is over: all is applied, and what a reader of committed records finds is what must be there.
-fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result<usize, Broken> {
+/// When everything is over: all is applied, and what a reader of committed records finds is what must be there. How many outcomes
+/// there were, and how many offers.
+fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result<(usize, usize), Broken> {
     assert!(state.arrived_all(), "the load has not landed");
     state.laws.finished(&state.brokers)?;
     let mut entered = Vec::new();
@@ -146,7 +151,7 @@ fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result
         }
     }
     let mut published = Vec::new();
-    for output in ["transitions", "completions", "abandonments", "recoveries", "friction"] {
+    for output in ["transitions", "completions", "abandonments", "recoveries", "friction", "interventions", "held-out"] {
         for (_, log) in state.brokers.logs_of(state.brokers.topic(&sim.ledger.topic(output))) {
             let committed = log.from(0).filter(|(_, _, fate)| *fate == Fate::Committed);
             let json = committed.map(|(_, record, _)| serde_json::from_slice(record.value.as_deref().unwrap_or_default()));
@@ -157,7 +162,10 @@ fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result
     let plan = Some(plan).filter(|_| sim.weather.skew == 0);
     let (outcomes, difference) = story::compare(plan, &state.load.made, &mut entered, &published, sim.weather.grace);
     if difference.is_none() {
-        return Ok(outcomes);
+        // Likewise, when something came.
+        let clocks_are_right = plan.is_some();
+        let judged = offers::judge(&published, &state.load.made, &entered, clocks_are_right);
+        return judged.map(|offers| (outcomes, offers)).map_err(|how| Broken { law: offers::LAW, how });
     }
     Err(Broken {
         law: "nothing is lost, twice, wrong, after the purchase or out of sequence",
@@ -243,11 +251,14 @@ fn storms_lose_nothing() {
 
 #[test]
 fn a_seed_is_one_run() {
+    let mut offers = 0;
     for seed in 0..10 {
         let case = Case { seed, sky: storm(seed), defect: None };
         let (one, other) = (run(case, false), run(case, false));
         assert_eq!((one.hash, one.commits, one.outcomes), (other.hash, other.commits, other.outcomes), "seed {seed}");
+        offers += one.offers;
     }
+    assert!(offers > 50, "{offers} offers are judged");
 }
 
 #[test]

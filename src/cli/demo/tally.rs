@@ -27,6 +27,9 @@ pub(super) struct Counts {
     pub(super) abandonments: u64,
     pub(super) resumptions: u64,
     pub(super) frictions: u64,
+    pub(super) offers: u64,
+    pub(super) held_out: u64,
+    pub(super) withdrawals: u64,
     pub(super) recoveries: u64,
 }
 
@@ -49,7 +52,7 @@ pub(super) struct Stage {
     pub(super) reached: u64,
 }
 
-/// An abandonment or a recovery, in words.
+/// An abandonment, an offer or a recovery, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Sentence {
     pub(super) at: Timestamp,
@@ -166,6 +169,14 @@ impl Tally {
             }
             // Counted, not told: there is so much of it that the abandonments would not be seen.
             What::Friction { .. } => self.counts.frictions += 1,
+            What::Intervention { offer } if offer.arm.is_held_out() => self.counts.held_out += 1,
+            What::Intervention { offer } => {
+                self.counts.offers += 1;
+                if let Some(about) = &offer.about {
+                    self.tell(outcome, about, News::Good);
+                }
+            }
+            What::Withdrawal { .. } => self.counts.withdrawals += 1,
             What::Merge { .. } => {}
             What::Retraction { of } => self.retract(of),
         }
@@ -186,7 +197,7 @@ impl Tally {
             What::Abandonment { .. } => &mut self.counts.abandonments,
             What::Recovery { .. } => &mut self.counts.recoveries,
             What::Friction { .. } => &mut self.counts.frictions,
-            What::Merge { .. } | What::Retraction { .. } => return,
+            What::Intervention { .. } | What::Withdrawal { .. } | What::Merge { .. } | What::Retraction { .. } => return,
         };
         *count = count.saturating_sub(1);
     }

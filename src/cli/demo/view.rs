@@ -165,6 +165,12 @@ pub(super) fn summary(snapshot: &Snapshot, speed: f64) -> Vec<String> {
             euros(snapshot.at_stake)
         ),
         format!("  friction      {:>8}", grouped(counts.frictions)),
+        format!(
+            "  offers        {:>8}   {} withdrawn; {} more held out for comparison",
+            grouped(counts.offers),
+            grouped(counts.withdrawals),
+            grouped(counts.held_out)
+        ),
         format!("  resumptions   {:>8}", grouped(counts.resumptions)),
         format!(
             "  recoveries    {:>8}   of these, {} bought after all",

@@ -38,8 +38,8 @@ impl Stories {
     pub(super) fn tell(&mut self, outcome: &Outcome) {
         let Some(about) = outcome.what.about() else { return };
         let Subject::Episode { kind, number, ids } = &about.subject else { return };
-        // Friction is not about how the episode ended.
-        if matches!(outcome.what, What::Friction { .. }) {
+        // Friction, and what is offered, is not about how the episode ended.
+        if matches!(outcome.what, What::Friction { .. } | What::Intervention { .. } | What::Withdrawal { .. }) {
             return;
         }
         let episodes = self.0.entry((outcome.identity.clone(), outcome.model.clone())).or_default();
@@ -75,6 +75,7 @@ impl Stories {
         episode.state = match outcome.what {
             What::Abandonment { .. } => "abandoned",
             What::Resumption { .. } | What::Friction { .. } => "open",
+            What::Intervention { .. } | What::Withdrawal { .. } => return,
             What::Completion { .. }
             | What::Recovery { .. }
             | What::Transition { .. }

@@ -5,6 +5,7 @@
 
 mod files;
 mod journeys;
+mod offers;
 mod shards;
 mod source;
 mod summary;
@@ -175,10 +176,11 @@ impl Results {
             output.flush().map_err(written)?;
         }
         let (touchpoints, last) = (replay.touchpoints, replay.last);
-        let (customers, counts) = replay.finish();
+        let (customers, counts, refusals) = replay.finish();
         if let (Some(stories), Some(path)) = (self.stories, &args.journeys) {
             stories.write(models, &customers, &mut create(path)?).map_err(written)?;
         }
+        self.summary.refuse(&refusals);
         self.summary.finish(models, &customers, counts, (self.unusable, heard), last);
         match args.summary {
             Shape::Text => eprintln!("{}", self.summary.text(models)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::source::Source;
 use crate::frontiers;
-use crate::journey::Outcome;
+use crate::journey::{Outcome, Refusals};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::shard::{
@@ -110,16 +110,19 @@ impl Shards {
         self.outcomes.drain(..)
     }
 
-    /// Everybody, and what was counted.
-    pub(super) fn finish(self) -> (Customers, Counts) {
-        let mut counts = Counts::default();
+    /// Everybody, what was counted, and what was asked for and not offered.
+    pub(super) fn finish(self) -> (Customers, Counts, Refusals) {
+        let (mut counts, mut refusals) = (Counts::default(), Refusals::default());
         let mut shards = self.shards;
-        shards.iter_mut().for_each(|one| counts.add(one.shard.take_counts()));
+        for one in &mut shards {
+            counts.add(one.shard.take_counts());
+            refusals.append(one.shard.take_refusals());
+        }
         let customers = match &mut shards[..] {
             [only] => std::mem::take(only.shard.customers()),
             several => several.iter_mut().flat_map(|one| one.shard.customers().all()).collect(),
         };
-        (customers, counts)
+        (customers, counts, refusals)
     }
 
     /// Nothing more comes before this instant, in any shard.

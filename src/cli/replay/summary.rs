@@ -8,9 +8,10 @@ use compact_str::CompactString;
 use serde_json::{Value, json};
 
 use super::files::Heard;
+use super::offers::Offers;
 use crate::cli::table::table;
 use crate::diagnostic::nearest;
-use crate::journey::{About, Outcome, Subject, What};
+use crate::journey::{About, Outcome, Refusals, Subject, What};
 use crate::model::Model;
 use crate::shard::{Counts, Customers};
 use crate::terminal::{plain, plain_lines};
@@ -41,6 +42,7 @@ struct Figures {
     /// By subject: what happened to it.
     subjects: BTreeMap<(&'static str, CompactString), Happened>,
     outcomes: i64,
+    offers: Offers,
 }
 
 #[derive(Default)]
@@ -107,7 +109,8 @@ impl Summary {
     pub(super) fn new(models: &[Arc<Model>]) -> Self {
         let figures = |model: &Arc<Model>| {
             let none = vec![0; model.stages.len()];
-            (model.name.clone(), Figures { reached: none.clone(), standing: none, ..Figures::default() })
+            let offers = Offers::of(model);
+            (model.name.clone(), Figures { reached: none.clone(), standing: none, offers, ..Figures::default() })
         };
         Summary {
             models: models.iter().map(figures).collect(),
@@ -128,6 +131,10 @@ impl Summary {
         };
         let figures = self.models.entry(outcome.model.clone()).or_default();
         figures.outcomes += by;
+        figures.offers.count(outcome);
+        if outcome.what.offer().is_some() {
+            return;
+        }
         let what = outcome.what.original();
         if let (What::Transition { from: Some(from), time_in_stage: Some(stay), .. }, 1) = (what, by) {
             figures.stays.entry(from.clone()).or_default().push(*stay);
@@ -152,7 +159,15 @@ impl Summary {
                 happened.won_back.change(by, identity(outcome, about), outcome.value);
             }
             What::Friction { .. } => happened.friction += by,
+            What::Intervention { .. } | What::Withdrawal { .. } => {}
             What::Transition { .. } | What::Merge { .. } | What::Retraction { .. } => {}
+        }
+    }
+
+    /// Takes in what was asked for and not offered.
+    pub(super) fn refuse(&mut self, refusals: &Refusals) {
+        for (model, figures) in &mut self.models {
+            figures.offers.refuse(model, refusals);
         }
     }
 
@@ -200,6 +215,9 @@ impl Summary {
             parts.push(figures.funnel(model, self.customers).to_string());
             if !figures.subjects.is_empty() {
                 parts.push(figures.absences().to_string());
+            }
+            if !figures.offers.is_empty() {
+                parts.push(figures.offers.table().to_string());
             }
             let absent = self.absent_types(model);
             if !absent.is_empty() {
@@ -435,6 +453,7 @@ impl Figures {
             "outcomes": self.outcomes,
             "stages": stages,
             "subjects": subjects,
+            "interventions": self.offers.json(),
         })
     }
 }

@@ -67,7 +67,7 @@ pub(super) struct Setting {
 impl Where {
     pub(super) fn setting(&self) -> Result<Setting, Failure> {
         let config = run::configuration(self.config.as_deref())?;
-        let models = files::models(&config.models)?;
+        let models = files::models_with(&config.models, config.contacts.as_deref())?;
         Ok(Setting { config, models })
     }
 }

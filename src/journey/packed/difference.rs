@@ -7,7 +7,7 @@
 //! A window that is over is dropped without a word in the log, so a change can follow from what is there without its window.
 
 use super::bytes::{Bytes, Damaged, push_number};
-use super::{RECENT, identity_bytes, window};
+use super::{CONTACTS, RECENT, identity_bytes, is_of_state, rank, window};
 use crate::journey::Window;
 use crate::journey::recent::past_at;
 use crate::time::Timestamp;
@@ -42,17 +42,15 @@ pub fn difference(before: &[u8], now: &[u8], out: &mut Vec<u8>) -> Result<(), Da
                 steps.come(come, &images);
                 other = new.next()?;
             }
-            (Some(gone), Some(come)) if gone.number < come.number => {
+            (Some(gone), Some(come)) if rank(gone.number) < rank(come.number) => {
                 steps.replace(gone.whole, &[]);
                 (one, other) = (old.next()?, Some(come));
             }
-            (Some(gone), Some(come)) if gone.number > come.number => {
+            (Some(gone), Some(come)) if rank(gone.number) > rank(come.number) => {
                 steps.come(come, &images);
                 (one, other) = (Some(gone), new.next()?);
             }
-            (Some(gone), Some(come))
-                if [window::ANCHOR, window::YOUNGER].contains(&come.number) && gone.bytes != come.bytes =>
-            {
+            (Some(gone), Some(come)) if is_image(come.number) && gone.bytes != come.bytes => {
                 steps.replace(gone.whole, &[]);
                 steps.come(come, &images);
                 (one, other) = (old.next()?, new.next()?);
@@ -113,11 +111,29 @@ pub(crate) fn without_window(packed: &[u8]) -> Result<&[u8], Damaged> {
     loop {
         let left = parts.left.0.len();
         match parts.next()? {
-            Some(part) if part.number >= window::WINDOW => return Ok(&packed[..packed.len() - left]),
+            Some(part) if !is_of_state(part.number) && part.number != CONTACTS => return Ok(&packed[..packed.len() - left]),
             Some(_) => {}
             None => return Ok(packed),
         }
     }
+}
+
+/// The state of a packed customer: what a story is told anew from.
+fn state_of(packed: &[u8]) -> Result<&[u8], Damaged> {
+    let mut parts = Parts::of(packed)?;
+    loop {
+        let left = parts.left.0.len();
+        match parts.next()? {
+            Some(part) if !is_of_state(part.number) => return Ok(&packed[..packed.len() - left]),
+            Some(_) => {}
+            None => return Ok(packed),
+        }
+    }
+}
+
+/// Whether a section is an image of the state.
+fn is_image(number: u8) -> bool {
+    number == window::ANCHOR || number == window::YOUNGER
 }
 
 /// To when a packed customer's window lasts, without the grace: the instant of its last step, unless an answer is waited for;
@@ -132,6 +148,7 @@ pub(crate) fn window_of(packed: &[u8]) -> Result<Option<Timestamp>, Damaged> {
         let last = || last_in(latest, parts.base);
         match part.number {
             RECENT => latest = part.bytes,
+            CONTACTS => {}
             window::WINDOW => return Window::lasts_by_head(Bytes(part.bytes), parts.base, last).map(Some),
             number if number > window::WINDOW => return last().map(Some),
             _ => {}
@@ -158,7 +175,7 @@ struct Images<'a> {
 
 impl<'a> Images<'a> {
     fn of(before: &'a [u8]) -> Result<Self, Damaged> {
-        let state = without_window(before)?;
+        let state = state_of(before)?;
         let whose = identity_bytes(before)?;
         let mut younger = &before[before.len()..];
         if state.len() < before.len() {
@@ -258,7 +275,7 @@ impl<'b> Steps<'_, 'b> {
     /// A section comes; an image that stands in what was before is named.
     fn come(&mut self, part: Part<'b>, images: &Images<'_>) {
         let image = match part.bytes {
-            _ if ![window::ANCHOR, window::YOUNGER].contains(&part.number) || part.bytes.is_empty() => None,
+            _ if !is_image(part.number) || part.bytes.is_empty() => None,
             bytes if bytes == images.state => Some(STATE),
             bytes if bytes == images.younger => Some(YOUNGER),
             _ => None,

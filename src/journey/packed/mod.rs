@@ -38,6 +38,18 @@ const RECENT: u8 = 2;
 const LINKS: u8 = 3;
 const JOURNEY: u8 = 4;
 use super::window::{Beside, section as window};
+/// It stands between the journeys and the window, as the last part of what is left once the window is dropped.
+const CONTACTS: u8 = 10;
+
+/// Whether a section is part of what a story is told anew from.
+fn is_of_state(number: u8) -> bool {
+    number < window::WINDOW
+}
+
+/// The place of a section among the others.
+fn rank(number: u8) -> (u8, u8) {
+    if number == CONTACTS { (JOURNEY, 1) } else { (number, 0) }
+}
 
 /// The number of a touchpoint that is certainly not in the list.
 const ELSEWHERE: u64 = u64::MAX;
@@ -104,6 +116,7 @@ impl Customer {
     /// Appends what follows the bytes that say whose it is.
     pub(crate) fn pack_rest(&self, words: &mut Words, out: &mut Vec<u8>) {
         self.pack_state(words, out);
+        section(out, CONTACTS, |out| self.contacts.pack(words, out));
         if !self.window.is_closed() {
             section(out, window::WINDOW, |out| self.window.pack_head(&self.recent, out));
             section(out, window::ANCHOR, |out| self.window.pack_anchor(words, out));
@@ -116,9 +129,10 @@ impl Customer {
         }
     }
 
-    /// Appends the state without the window.
+    /// Appends the state without contacts and window: what a story can be told anew from.
     pub(in crate::journey) fn pack_state(&self, words: &mut Words, out: &mut Vec<u8>) {
-        let Customer { identity: _, links, linked_at: _, redirect, touchpoints, recent, journeys, window: _ } = self;
+        let Customer { identity: _, links, linked_at: _, redirect, touchpoints, recent, journeys, contacts: _, window: _ } =
+            self;
         push_number(out, *touchpoints);
         push_signed(out, recent.base().as_millis());
         if let Some(redirect) = redirect {
@@ -154,6 +168,7 @@ impl Customer {
         self.touchpoints = bytes.number()?;
         self.recent.reset(bytes.signed()?);
         self.links.clear();
+        self.contacts.clear();
         self.linked_at.clear();
         self.redirect = None;
         self.window.reset();
@@ -162,7 +177,7 @@ impl Customer {
         while !bytes.is_empty() {
             let before = packed.len() - bytes.0.len();
             let number = bytes.byte()?;
-            if number >= window::WINDOW {
+            if !is_of_state(number) {
                 state = state.min(before);
             }
             let length = if number == window::ENTRIES { bytes.0.len() } else { bytes.small()? };
@@ -183,6 +198,7 @@ impl Customer {
                     }
                     journeys += 1;
                 }
+                CONTACTS => self.contacts.open(section, words)?,
                 window::WINDOW => self.window.open_head(section, &self.recent)?,
                 window::ENTRIES => self.window.open_entries(section.0, &self.recent)?,
                 window::ANCHOR => self.window.open_anchor(section.0, &self.recent)?,

@@ -157,3 +157,37 @@ fn money_of_any_currency_comes_back() {
     let mut opener = Opener::of(Bytes(&out), &words, &customer.recent, 0);
     assert_eq!(tallies::open_money(&mut opener), Ok(money));
 }
+
+#[test]
+fn contacts_lie_beside_the_window_and_in_no_image_of_it() {
+    let model = five_stages();
+    let models = std::slice::from_ref(&model);
+    let (grace, max_delay) = (Span::from_days(1), Span::from_secs(60));
+    let rules = crate::journey::Rules { grace, max_delay, history: 20, stale_after: Span::ZERO };
+    let (mut words, mut retelling) = (Words::default(), crate::journey::Retelling::default());
+    let mut customer = Customer::new(Identity::customer(uuid(0)));
+    let mut images: Vec<Vec<u8>> = Vec::new();
+    for (number, touchpoint) in profile().iter().enumerate() {
+        let at = touchpoint.event_time;
+        let received = crate::journey::Received { touchpoint, log_time: at, stream_time: at };
+        customer.receive(models, received, &rules, &mut words, &mut retelling, &mut Vec::new());
+        customer.contacts.state(&"chat".into(), number % 2 == 0, at);
+        let mut packed = Vec::new();
+        customer.pack(&mut words, &mut packed);
+        customer.open(&packed, &words).expect("as it was packed");
+        images.push(packed);
+    }
+    for pair in images.windows(2) {
+        let (mut change, mut followed) = (Vec::new(), Vec::new());
+        difference(&pair[0], &pair[1], &mut change).expect("packed customers");
+        assert_eq!((follow(&pair[0], &change, &mut followed), &followed), (Ok(()), &pair[1]));
+    }
+    let last = images.last().expect("four touchpoints");
+    let mut left = Customer::default();
+    left.open(without_window(last).expect("a packed customer"), &words).expect("what is left");
+    assert!(!left.has_window() && customer.has_window());
+    assert_eq!(left.contacts, customer.contacts);
+    let mut anchor = Customer::default();
+    anchor.open_rest(customer.window.anchor(), &words).expect("an anchor");
+    assert!(anchor.contacts.is_empty());
+}

@@ -11,8 +11,8 @@ use crate::diagnostic::{Faults, Place};
 use crate::expression::Expression;
 use crate::model::written::{self, Kind};
 use crate::model::{
-    Again, Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Friction, Join, Model, RuleIndex, Segment, Sign,
-    Stage, StageIndex, Sum, Tally, TypeRoles, Types,
+    Again, Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Friction, Intervention, Join, Model, RuleIndex,
+    Segment, Sign, Stage, StageIndex, Sum, Tally, TypeRoles, Types,
 };
 use crate::time::Span;
 use crate::touchpoint::{CURRENCY, Form};
@@ -30,6 +30,7 @@ pub(super) struct Parts<'a> {
     pub(super) phases: Vec<(CompactString, Vec<StageIndex>)>,
     pub(super) episodes: Vec<episodes::Checked<'a>>,
     pub(super) friction: Vec<friction::Checked<'a>>,
+    pub(super) interventions: Vec<Intervention>,
 }
 
 /// Puts the model together; `None` where there is an error.
@@ -69,6 +70,8 @@ pub(super) fn model(
             .map(|(name, (_, form))| (name.clone(), *form))
             .collect(),
         types,
+        interventions: parts.interventions,
+        contacts: None,
         changes,
     };
     read_beside_conditions(&model, &mut properties);

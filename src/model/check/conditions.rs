@@ -18,6 +18,7 @@ use crate::touchpoint::{CURRENCY, Currency, Form};
 pub(super) struct Conditions<'a> {
     everywhere: Environment,
     of_segments: Environment,
+    of_interventions: Environment,
     facts: Vec<Fact>,
     used: Vec<bool>,
     /// Slots that hold an amount of money.
@@ -49,6 +50,7 @@ impl<'a> Conditions<'a> {
         let mut conditions = Conditions {
             everywhere: Environment::default(),
             of_segments: Environment::default(),
+            of_interventions: Environment::default(),
             facts: Vec::new(),
             used: Vec::new(),
             money: Vec::new(),
@@ -85,6 +87,7 @@ impl<'a> Conditions<'a> {
         conditions.withhold();
         conditions.declare("segment".to_owned(), Type::Text, Fact::SegmentName, false);
         conditions.declare_touchpoint();
+        conditions.declare_outcome();
         conditions
     }
 
@@ -155,6 +158,35 @@ impl<'a> Conditions<'a> {
             let kind = property.kind.map_or(Type::Number, type_of);
             self.declare(format!("touchpoint.{}", plain(name)), kind, fact, property.kind == Some(Kind::Money));
         }
+    }
+
+    /// What the conditions of interventions see beside: the outcome that asks, and no touchpoint, since it may be an absence.
+    fn declare_outcome(&mut self) {
+        let mut environment = self.everywhere.clone();
+        for (name, kind, fact, money) in [
+            ("outcome.kind", Type::Text, Fact::OutcomeKind, false),
+            ("outcome.name", Type::Text, Fact::OutcomeName, false),
+            ("outcome.value", Type::Number, Fact::OutcomeValue, true),
+        ] {
+            environment.declare(name, kind);
+            self.facts.push(fact);
+            self.used.push(false);
+            self.money.push(money);
+        }
+        environment.advise("outcome", "an outcome has `outcome.kind`, `outcome.name` and `outcome.value`");
+        self.of_interventions = environment;
+    }
+
+    /// A condition of an intervention: about the outcome that asks and the customer as it stands then.
+    pub(super) fn of_intervention(&mut self, line: &Name, faults: &mut Faults) -> Option<Expression> {
+        let compiled = Expression::compile(line, &self.of_interventions, Type::Flag, faults)?;
+        let of_touchpoint = |slot: &Slot| self.of_interventions.name(*slot).filter(|name| name.starts_with("touchpoint."));
+        if let Some(name) = compiled.slots().iter().find_map(of_touchpoint) {
+            let cause = format!("an intervention does not see {}: an absence asks for it as well", quoted(name));
+            faults.error("M110", &line.place, cause, "use what lasts, such as `customer.purchases`, or `outcome.value`");
+            return None;
+        }
+        self.note(Some(compiled), &line.place, faults)
     }
 
     fn read_currency(&mut self, written: Option<&Name>, faults: &mut Faults) {
@@ -276,7 +308,10 @@ impl<'a> Conditions<'a> {
             | Fact::EpisodeTouchpoints(_)
             | Fact::EpisodeOpenedAt(_)
             | Fact::EpisodeAbandonments(_)
-            | Fact::EpisodeSum(..) => [None, None],
+            | Fact::EpisodeSum(..)
+            | Fact::OutcomeKind
+            | Fact::OutcomeName
+            | Fact::OutcomeValue => [None, None],
         })
         .flatten()
     }
@@ -309,7 +344,8 @@ fn read_zone(written: Option<&Name>, faults: &mut Faults) -> Option<Zone> {
 }
 
 /// What conditions say themselves, or say of something else.
-const RESERVED: [&str; 15] = [
+const RESERVED: [&str; 16] = [
+    "outcome",
     "touchpoint",
     "customer",
     "journey",

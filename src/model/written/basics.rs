@@ -130,7 +130,7 @@ pub enum Who {
     Unread,
 }
 
-pub(super) fn properties(value: &Value<'_>, faults: &mut Faults) -> Vec<Property> {
+pub(in crate::model) fn properties(value: &Value<'_>, faults: &mut Faults) -> Vec<Property> {
     let read = |entry: &Entry, faults: &mut Faults| {
         let declared = Value::from(entry).word(&KINDS, faults).map(|declared| declared.value);
         Property {

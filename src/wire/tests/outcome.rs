@@ -165,7 +165,7 @@ fn an_outcome_of_each_sort_reads_as_published() {
     let head = |line: &str| line.split_once(r#"","kind""#).expect("an id first").1.to_owned();
     assert_eq!(
         head(of("consideration → decision")),
-        r#":"transition","model":"five-stages","model_version":1,"customer_id":"k","anonymous_id":null,"journey":1,"journey_started_at":"2026-01-01T00:00:00.000Z","sequence":2,"at":"2026-01-01T00:01:00.000Z","cause":"t1","channel":"web","session_id":"s","from":"consideration","to":"decision","movement":"advance","time_in_stage_ms":60000,"subject":null,"opened_by":null,"opened_at":null,"last_progress":null,"last_progress_at":null,"progress_count":null,"answers":null,"value":{"amount":499,"currency":"EUR"},"segment":null,"decision":null,"friction":null,"merge":null,"retracts":null,"hindsight":false,"says":"consideration → decision"}"#
+        r#":"transition","model":"five-stages","model_version":1,"customer_id":"k","anonymous_id":null,"journey":1,"journey_started_at":"2026-01-01T00:00:00.000Z","sequence":2,"at":"2026-01-01T00:01:00.000Z","cause":"t1","channel":"web","session_id":"s","from":"consideration","to":"decision","movement":"advance","time_in_stage_ms":60000,"subject":null,"opened_by":null,"opened_at":null,"last_progress":null,"last_progress_at":null,"progress_count":null,"answers":null,"value":{"amount":499,"currency":"EUR"},"segment":null,"decision":null,"friction":null,"intervention":null,"merge":null,"retracts":null,"hindsight":false,"says":"consideration → decision"}"#
     );
     let abandoned: Json = serde_json::from_str(of("abandons basket B")).expect("JSON");
     assert_eq!(

@@ -82,6 +82,8 @@ pub(super) fn line(outcome: &Outcome) -> String {
         | What::Abandonment { .. }
         | What::Resumption { .. }
         | What::Recovery { .. }
+        | What::Intervention { .. }
+        | What::Withdrawal { .. }
         | What::Merge { .. }
         | What::Retraction { .. } => {
             format!("{} {subject}", outcome.what.kind())

@@ -43,6 +43,7 @@ impl Judge<'_> {
                 "object" => value.is_object(),
                 "array" => value.is_array(),
                 "string" => value.is_string(),
+                "number" => value.is_number(),
                 "integer" => value.is_i64() || value.is_u64(),
                 "boolean" => value.is_boolean(),
                 other => panic!("the type {other} is not judged"),

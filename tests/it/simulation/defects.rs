@@ -1,7 +1,7 @@
 //! Deliberate defects of the simulated shell: traps that Kafka and its clients set, walked into. Each must be caught, or the
 //! simulation proves little.
 
-use sillage::journey::Outcome;
+use sillage::journey::{Outcome, What};
 use sillage::port::{Origin, ShardId, Sink, Verdict};
 use sillage::shard::{HandOff, Progress, Unusable, Written};
 use sillage::touchpoint::Identity;
@@ -56,9 +56,15 @@ pub(super) enum Defect {
     RetractionForgotten,
     /// What is told anew is numbered anew.
     SequenceRewound,
+    /// What was offered is forgotten where a shard is restored.
+    CapForgotten,
+    /// Of two statements about a consent the one that came last counts.
+    ConsentByArrival,
+    /// What is taken back is not published.
+    WithdrawalLost,
 }
 
-pub(super) const ALL: [Defect; 24] = [
+pub(super) const ALL: [Defect; 27] = [
     Defect::OffsetsOutside,
     Defect::StaleEnd,
     Defect::NoUndo,
@@ -83,6 +89,9 @@ pub(super) const ALL: [Defect; 24] = [
     Defect::WindowLost,
     Defect::RetractionForgotten,
     Defect::SequenceRewound,
+    Defect::CapForgotten,
+    Defect::ConsentByArrival,
+    Defect::WithdrawalLost,
 ];
 
 /// A sink that does not do what it is told.
@@ -95,6 +104,7 @@ impl<S: Sink> Sink for Careless<S> {
     fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool) {
         match self.defect {
             Some(Defect::RetractionForgotten) if outcome.what.is_retraction() => {}
+            Some(Defect::WithdrawalLost) if matches!(outcome.what, What::Withdrawal { .. }) => {}
             Some(Defect::SequenceRewound) if outcome.again || outcome.what.is_retraction() => {
                 let rewound = Outcome { sequence: outcome.sequence - 1, ..outcome.clone() };
                 self.sink.publish(shard, &rewound, stale);

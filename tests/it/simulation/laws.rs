@@ -440,6 +440,10 @@ impl Truth {
                         What::Completion { .. } => "completions",
                         What::Abandonment { .. } => "abandonments",
                         What::Resumption { .. } | What::Recovery { .. } => "recoveries",
+                        What::Intervention { offer } | What::Withdrawal { offer, .. } if offer.arm.is_held_out() => {
+                            "held-out"
+                        }
+                        What::Intervention { .. } | What::Withdrawal { .. } => "interventions",
                         What::Friction { .. } | What::Retraction { .. } => "friction",
                         What::Merge { .. } => "transitions",
                     };

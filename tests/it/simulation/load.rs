@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::brokers::Place;
 use super::dice::Dice;
 use super::log::Millis;
+use super::offers;
 use super::story;
 use super::weather::Weather;
 use crate::judge::Touch;
@@ -41,8 +42,18 @@ pub(super) fn name(customer: usize) -> String {
     format!("c{customer}")
 }
 
-const KINDS: [(&str, i64); 8] =
-    [("views", 34), ("opens", 20), ("buys", 9), ("fails", 13), ("asks", 7), ("answers", 6), ("empties", 3), ("w", 8)];
+const KINDS: [(&str, i64); 10] = [
+    ("views", 34),
+    ("opens", 20),
+    ("buys", 9),
+    ("fails", 13),
+    ("asks", 7),
+    ("answers", 6),
+    ("empties", 3),
+    ("w", 8),
+    (offers::AGREES, 5),
+    (offers::REFUSES, 3),
+];
 
 pub(super) fn make(dice: &mut Dice, weather: &Weather, begins: Millis) -> Load {
     let mut now = begins;

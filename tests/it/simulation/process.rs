@@ -25,6 +25,7 @@ use super::defects::{Careless, Defect};
 use super::ends::Watch;
 use super::group::Standing;
 use super::log::Millis;
+use super::offers;
 use super::restores::{self, Followed, Restore};
 use super::transactions::SimTransactions;
 use super::weather::Seats;
@@ -393,6 +394,14 @@ impl Process {
                 }
             }
         }
+        if self.sim.has(Defect::CapForgotten) {
+            for assignment in &mut assignments {
+                if let Known::Restored(customers) = &mut assignment.customers {
+                    let lost = customers.revise(|customer| *customer = std::mem::take(customer).without_contacts());
+                    lost.unwrap_or_else(|damaged| panic!("{damaged:?}"));
+                }
+            }
+        }
         let seated: Vec<(ShardId, Progress)> =
             assignments.iter().map(|assignment| (assignment.shard, assignment.progress.clone())).collect();
         for (shard, progress) in &seated {
@@ -467,12 +476,17 @@ impl Process {
         let log_time = self.log_times.entry(place).or_insert(entered);
         *log_time = entered.max(*log_time);
         self.sim.state().log_times.insert((self.id, place, offset), *log_time);
+        let by_arrival = self
+            .sim
+            .has(Defect::ConsentByArrival)
+            .then_some(())
+            .and_then(|()| offers::by_arrival(record.value.as_deref()?, *log_time));
         let record = RawRecord {
             origin: Origin { shard: place.1, input: place.0, offset },
             timestamp: Timestamp::from_millis(record.stamp),
             stamped: Stamped::OnEntry,
             key: record.key.as_deref(),
-            value: record.value.as_deref(),
+            value: by_arrival.as_deref().or(record.value.as_deref()),
         };
         match place.0.checked_sub(self.sim.weather.inputs) {
             None => self.worker.record(record),

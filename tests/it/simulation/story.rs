@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::dice::Dice;
 use super::load::{self, Made};
 use super::log::Millis;
+use super::offers;
 use crate::judge::{Condition, Kind, Plan, Rule, Scope, Sign, Stage, Sum, Wait, Way, judge};
 
 /// True time begins here, after 1970.
@@ -78,10 +79,10 @@ pub(super) fn plan(dice: &mut Dice) -> Plan {
     }
 }
 
-/// The plan's text, with its spans in milliseconds.
+/// The plan's text, with its spans in milliseconds, and what is offered, which the judge of stories does not read.
 pub(super) fn yaml(plan: &Plan) -> String {
     let seconds = regex_lite::Regex::new(r"\b(\d+)s\b").expect("an expression");
-    seconds.replace_all(&plan.yaml(), "${1}ms").into_owned()
+    seconds.replace_all(&plan.yaml(), "${1}ms").into_owned() + offers::INTERVENTIONS
 }
 
 /// What stands committed in an input of a shard: when it entered, where, and its bytes.
@@ -209,7 +210,8 @@ fn one(
             _ => {}
         }
     }
-    let lines: Vec<String> = net(told).into_iter().map(|outcome| format!("{name}: {}", line(outcome, &place))).collect();
+    let holds = net(told).into_iter().filter(|outcome| !offers::is_offer(outcome));
+    let lines: Vec<String> = holds.map(|outcome| format!("{name}: {}", line(outcome, &place))).collect();
     let Some(plan) = plan else { return };
     let mut expected: Vec<String> = Vec::new();
     for line in judge(plan, &list, 1_000_000_000) {

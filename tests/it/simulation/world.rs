@@ -134,7 +134,16 @@ impl Sim {
         // What is read beside the inputs comes after them, in the order of the positions.
         ledger.topics().into_iter().for_each(|topic| brokers.create(topic, weather.shards));
         brokers.create(ledger.topic("state"), weather.shards);
-        for output in ["transitions", "completions", "abandonments", "recoveries", "friction", "dead-letters"] {
+        for output in [
+            "transitions",
+            "completions",
+            "abandonments",
+            "recoveries",
+            "friction",
+            "interventions",
+            "held-out",
+            "dead-letters",
+        ] {
             brokers.create(ledger.topic(output), 2);
         }
         let laws = Laws::new(&models, &settings, &ledger, &weather);
