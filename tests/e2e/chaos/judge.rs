@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write;
 
 use crate::load::{Population, SLOWNESS};
+use crate::offers::{Offers, Story};
 use crate::oracle::Told;
 use crate::shopper::Customer;
 use crate::watcher::{Outcome, Seen};
@@ -20,15 +21,16 @@ pub(crate) struct Verdict {
     pub after_purchase: usize,
     pub abandonments: usize,
     pub completions: usize,
+    pub offers: Offers,
     /// For people.
     pub differences: String,
     shown: usize,
 }
 
 impl Verdict {
-    /// The four zeros.
+    /// The four zeros, and no promise about an offer is broken.
     pub(crate) fn is_clean(&self) -> bool {
-        [self.lost, self.twice, self.wrong, self.after_purchase] == [0; 4]
+        [self.lost, self.twice, self.wrong, self.after_purchase, self.offers.broken] == [0; 5]
     }
 }
 
@@ -45,14 +47,17 @@ pub(crate) fn judge(population: &Population, begin: i64, mut seen: Seen) -> Verd
     }
     for number in 0..population.customers() {
         let customer = population.customer(number);
-        let mut outcomes = seen.by_customer.remove(&customer.id).unwrap_or_default();
-        outcomes.sort_by_key(|outcome| outcome.told.sequence);
+        let (outcomes, offers) = seen.take_customer(&customer.id);
         verdict.compare(&customer, begin, &population.expected(&customer, begin), &outcomes);
         verdict.look_after_purchases(&customer, begin, &outcomes);
+        let story = Story { customer: &customer, begin, outcomes: &outcomes, offers: &offers };
+        let different = story.judge(&mut verdict.offers);
+        verdict.show(&customer, begin, &different, &outcomes);
     }
-    for (who, outcomes) in &seen.by_customer {
-        verdict.wrong += outcomes.len();
-        let _ = writeln!(verdict.differences, "{who} does not exist, and has {} outcomes", outcomes.len());
+    let strangers = seen.by_customer.iter().map(|(who, outcomes)| (who, outcomes.len()));
+    for (who, count) in strangers.chain(seen.offers.iter().map(|(who, offers)| (who, offers.len()))) {
+        verdict.wrong += count;
+        let _ = writeln!(verdict.differences, "{who} does not exist, and has {count} outcomes");
     }
     verdict
 }

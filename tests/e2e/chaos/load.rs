@@ -181,6 +181,40 @@ impl ProducerContext for Notes {
     }
 }
 
+fn producer(brokers: &str, notes: &Arc<Acknowledged>) -> ThreadedProducer<Notes> {
+    let mut config = clients::config(brokers);
+    config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("linger.ms", "10");
+    config.set("queue.buffering.max.messages", "1000000").set("compression.type", "lz4");
+    config.set("reconnect.backoff.max.ms", "500").set("log_level", "0");
+    config.create_with_context(Notes(Arc::clone(notes))).expect("a producer")
+}
+
+/// Who writes and hears what became of it, whatever happens to brokers.
+pub(crate) struct Writer {
+    producer: ThreadedProducer<Notes>,
+    notes: Arc<Acknowledged>,
+}
+
+impl Writer {
+    pub(crate) fn to(brokers: &str) -> Writer {
+        let notes = Arc::new(Acknowledged::default());
+        Writer { producer: producer(brokers, &notes), notes }
+    }
+
+    pub(crate) fn send(&self, topic: &str, key: &str, value: &[u8]) {
+        self.producer.send(BaseRecord::with_opaque_to(topic, 0).key(key).payload(value)).expect("there is room");
+    }
+
+    pub(crate) fn finish(self) {
+        finish(&self.producer, &self.notes);
+    }
+}
+
+fn finish(producer: &ThreadedProducer<Notes>, notes: &Acknowledged) {
+    producer.flush(Duration::from_secs(60)).expect("everything is acknowledged");
+    assert_eq!(notes.failed.load(Ordering::Acquire), 0, "touchpoints that the brokers did not take");
+}
+
 /// Writes every touchpoint when its time has come, whatever becomes of the workers; ends early when told to stop.
 pub(crate) fn write(
     population: &Population,
@@ -191,11 +225,7 @@ pub(crate) fn write(
     stop: &AtomicBool,
 ) {
     notes.begin.store(begin, Ordering::Release);
-    let mut config = clients::config(brokers);
-    config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("linger.ms", "10");
-    config.set("queue.buffering.max.messages", "1000000").set("compression.type", "lz4");
-    config.set("reconnect.backoff.max.ms", "500").set("log_level", "0");
-    let producer: ThreadedProducer<Notes> = config.create_with_context(Notes(Arc::clone(notes))).expect("a producer");
+    let producer = producer(brokers, notes);
     let mut stream = population.stream();
     let write = |topic: usize, at: i64, customer: &Customer, act: &Act| {
         let due = at * SLOWNESS;
@@ -213,8 +243,7 @@ pub(crate) fn write(
         notes.written.fetch_add(1, Ordering::AcqRel);
     };
     while !stop.load(Ordering::Acquire) && stream.step(write) {}
-    producer.flush(Duration::from_secs(60)).expect("everything is acknowledged");
-    assert_eq!(notes.failed.load(Ordering::Acquire), 0, "touchpoints that the brokers did not take");
+    finish(&producer, notes);
 }
 
 /// The load keeps what its answers rely on.

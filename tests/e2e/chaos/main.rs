@@ -12,6 +12,10 @@
 //! **After the purchase** is judged without the oracle: by the episodes that the outcomes name, and by what the customers
 //! bought ([`judge`]).
 //!
+//! **Offers** are judged without the oracle as well, by what their customers did and by the outcomes that asked ([`offers`]):
+//! caps, consents, arms, withdrawals, and that nothing is missing. **Logins** go on beside all that, and what holds about those who
+//! log in is judged at last ([`visitors`]).
+//!
 //! This is a test program of its own because cargo runs those one after another: it loads the machine for minutes, and would
 //! disturb what `e2e` measures. Its tests run one at a time.
 //!
@@ -39,11 +43,13 @@ mod judge;
 mod leaderless;
 mod load;
 mod nemesis;
+mod offers;
 mod plan;
 mod rolling;
 mod run;
 mod stalled;
 mod team;
+mod visitors;
 mod watcher;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -38,7 +38,7 @@ fn a_rolling_restart_moves_no_shard_and_makes_no_outcome_late() {
         model: model("slow-shop.yaml"),
         start: "earliest",
         commit_interval: "100ms",
-        extra: Vec::new(),
+        extra: vec![format!("contacts: \"{}\"", model("slow-shop-contacts.yaml").display())],
         arguments: Vec::new(),
     };
     let mut workers: Vec<Service> = ["one", "two", "three"].map(|instance| Service::start(&setup(instance))).into();

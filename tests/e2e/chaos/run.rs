@@ -15,6 +15,7 @@ use crate::nemesis::{self, Done, Names};
 use crate::plan::Size;
 use crate::shopper::Dice;
 use crate::team::Team;
+use crate::visitors;
 use crate::watcher::{Seen, Watcher};
 
 const PARTITIONS: i32 = 6;
@@ -84,6 +85,9 @@ impl Drop for KeptLogs<'_> {
 
 struct Run {
     verdict: Verdict,
+    visitors: usize,
+    /// What is wrong about them, in words.
+    wrong_about_visitors: Vec<String>,
     notes: Arc<Acknowledged>,
     team: Team,
     done: Done,
@@ -123,7 +127,7 @@ impl Run {
         let (mut worker_dice, mut broker_dice) = (Dice(seed ^ 1), Dice(seed ^ 2));
         let begun = Instant::now();
         let names = names();
-        let total = std::thread::scope(|scope| {
+        let (total, visitors) = std::thread::scope(|scope| {
             let inputs = INPUTS.map(ToOwned::to_owned);
             let over = run_for.saturating_sub(CALM + Duration::from_secs(20));
             let (team, cluster, stop, at_rest, lanes) = (&team, cluster, &stop, &at_rest, &lanes);
@@ -131,6 +135,10 @@ impl Run {
             scope.spawn(move || {
                 let _alarm = Alarm(stop);
                 load::write(population, direct, &inputs, begin, notes, stop);
+            });
+            let visitors = scope.spawn(move || {
+                let _alarm = Alarm(stop);
+                visitors::come(direct, &INPUTS.map(ToOwned::to_owned), size.millis, stop)
             });
             scope.spawn(move || {
                 let _alarm = Alarm(stop);
@@ -157,15 +165,18 @@ impl Run {
                 }
                 std::thread::sleep(Duration::from_millis(50));
             }
-            wait_for_the_rest(&watcher, total, stop);
+            let visitors = visitors.join().unwrap_or_default();
+            wait_for_the_rest(&watcher, total, visitors, stop);
             at_rest.store(true, Ordering::Release);
-            total
+            (total, visitors)
         });
         assert!(!stop.load(Ordering::Acquire), "the run was broken off; see above");
         team.terminate();
         let seen = watcher.finish();
         say(&format!("{} of {total} outcomes were read in {:.0} s", seen.count, begun.elapsed().as_secs_f64()));
         Run {
+            visitors,
+            wrong_about_visitors: visitors::judge(visitors, &seen.visitors),
             notes: Arc::clone(&notes),
             longest_gap: seen.longest_gap,
             lateness: seen.lateness(),
@@ -235,8 +246,17 @@ impl Run {
                 self.lateness[2] as f64 / 1e3
             ),
             format!(
-                "  lost {}   twice {}   wrong {}   after the purchase {}",
-                verdict.lost, verdict.twice, verdict.wrong, verdict.after_purchase
+                "  visitors who logged in   {:>9}   {} things are wrong about them",
+                self.visitors,
+                self.wrong_about_visitors.len()
+            ),
+            format!(
+                "  offers                   {:>9}   {} more were held out, {} were withdrawn",
+                verdict.offers.offered, verdict.offers.held_out, verdict.offers.withdrawn
+            ),
+            format!(
+                "  lost {}   twice {}   wrong {}   after the purchase {}   offers that break a promise {}",
+                verdict.lost, verdict.twice, verdict.wrong, verdict.after_purchase, verdict.offers.broken
             ),
         ];
         lines.extend(ended.iter().map(|words| format!("    ended: {words}")));
@@ -254,6 +274,8 @@ impl Run {
             "{}\n... see {at}",
             self.verdict.differences.chars().take(6_000).collect::<String>()
         );
+        assert_eq!(self.wrong_about_visitors, Vec::<String>::new(), "see {at}");
+        assert!(self.visitors > 100, "{} visitors", self.visitors);
         let (team, least) = (&self.team.done, &size.least);
         let had =
             [&team.kills, &team.zombies, &self.done.bounces, &team.rebalances].map(|count| count.load(Ordering::Acquire));
@@ -262,6 +284,8 @@ impl Run {
             had.iter().zip(wanted).all(|(had, wanted)| *had >= wanted),
             "kills, zombies, bounces, rebalances: {had:?} of {wanted:?}"
         );
+        let offers = &self.verdict.offers;
+        assert!([offers.offered, offers.held_out, offers.withdrawn].iter().all(|count| *count > 10), "{offers:?}");
         assert!(self.amid > self.verdict.abandonments / 2, "most deadlines must pass amid the faults");
     }
 }
@@ -276,7 +300,11 @@ fn setup(cluster: &Cluster, instance: &str) -> Setup {
         model: model("slow-shop.yaml"),
         start: "earliest",
         commit_interval: "100ms",
-        extra: vec![SESSION.to_owned(), format!("replication: {BROKERS}")],
+        extra: vec![
+            SESSION.to_owned(),
+            format!("replication: {BROKERS}"),
+            format!("contacts: \"{}\"", model("slow-shop-contacts.yaml").display()),
+        ],
         arguments: Vec::new(),
     }
 }
@@ -291,9 +319,10 @@ fn names() -> Names {
 }
 
 /// Until everything was told, or nothing new comes any more.
-fn wait_for_the_rest(watcher: &Watcher, total: usize, stop: &AtomicBool) {
+fn wait_for_the_rest(watcher: &Watcher, total: usize, visitors: usize, stop: &AtomicBool) {
     let (mut before, mut since) = (watcher.count(), Instant::now());
-    while before < total && since.elapsed() < PATIENCE && !stop.load(Ordering::Acquire) {
+    let is_right = || visitors::judge(visitors, &watcher.seen().visitors).is_empty();
+    while (before < total || !is_right()) && since.elapsed() < PATIENCE && !stop.load(Ordering::Acquire) {
         std::thread::sleep(Duration::from_millis(100));
         let now = watcher.count();
         if now > before {

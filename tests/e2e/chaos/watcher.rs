@@ -12,18 +12,22 @@ use rdkafka::{Offset, TopicPartitionList};
 use serde_json::Value;
 
 use crate::harness::{clients, now_millis};
+use crate::offers::Offer;
 use crate::oracle::Told;
-use crate::told;
+use crate::{told, visitors};
 
 const CALL: Duration = Duration::from_secs(10);
 /// How long reading to the end may take.
 const TO_THE_END: Duration = Duration::from_secs(120);
-const OUTCOMES: [&str; 5] = ["transitions", "completions", "abandonments", "recoveries", "friction"];
+const OUTCOMES: [&str; 7] =
+    ["transitions", "completions", "abandonments", "recoveries", "friction", "interventions", "held-out"];
 const DEAD_LETTERS: &str = "dead-letters";
 
 /// An outcome as it was read.
 pub(crate) struct Outcome {
     pub told: Told,
+    /// Its number among all that was published about the customer; `told` counts what is no offer.
+    pub sequence: u64,
     pub id: String,
     /// The outcome that it answers.
     pub answers: Option<String>,
@@ -35,6 +39,10 @@ pub(crate) struct Outcome {
 #[derive(Default)]
 pub(crate) struct Seen {
     pub by_customer: HashMap<String, Vec<Outcome>>,
+    pub offers: HashMap<String, Vec<Offer>>,
+    /// What is about visitors, as it was read.
+    pub visitors: HashMap<String, Vec<Value>>,
+    /// How many outcomes, without offers.
     pub count: usize,
     /// What no outcome should be like, in words.
     pub odd: Vec<String>,
@@ -179,11 +187,16 @@ impl Seen {
             return;
         }
         let kind = outcome["kind"].as_str().unwrap_or_default();
-        let home = match kind {
-            "transition" => "transitions",
+        let taken_back = outcome["retracts"].as_str().filter(|_| kind == "retraction");
+        let home = match taken_back.unwrap_or(kind) {
+            "transition" | "merge" => "transitions",
             "completion" => "completions",
             "abandonment" => "abandonments",
             "friction" => "friction",
+            "intervention" => "interventions",
+            "would-have" => "held-out",
+            "withdrawal" if outcome["intervention"]["arm"] != "treated" => "held-out",
+            "withdrawal" => "interventions",
             _ => "recoveries",
         };
         let Some(who) = outcome["customer_id"].as_str().or(outcome["anonymous_id"].as_str()).map(ToOwned::to_owned) else {
@@ -195,9 +208,19 @@ impl Seen {
                 .push(format!("a {kind} of {who} in {topic} under the key {:?}", record.key().map(String::from_utf8_lossy)));
         }
         let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+        let sequence = outcome["sequence"].as_u64().unwrap_or_default();
+        if visitors::is_one(&who) {
+            self.visitors.entry(who).or_default().push(outcome);
+            return;
+        }
+        if ["interventions", "held-out"].contains(&home) {
+            self.offers.entry(who).or_default().push(Offer { sequence, record: outcome });
+            return;
+        }
         self.count += 1;
         self.by_customer.entry(who).or_default().push(Outcome {
             told: told::read(&outcome),
+            sequence,
             id: text(&outcome["outcome_id"]).unwrap_or_default(),
             answers: text(&outcome["answers"]["outcome_id"]),
             read_at: now,
@@ -216,6 +239,22 @@ impl Seen {
     /// Ids that stand under two records.
     pub(crate) fn repeated(&self) -> usize {
         let mut ids = HashSet::new();
-        self.by_customer.values().flatten().filter(|outcome| !ids.insert(outcome.id.as_str())).count()
+        let outcomes = self.by_customer.values().flatten().map(|outcome| outcome.id.as_str());
+        let offers = self.offers.values().flatten().map(Offer::id);
+        outcomes.chain(offers).filter(|id| !ids.insert(*id)).count()
+    }
+
+    /// Takes what was published about a customer, in sequence. The oracle knows of no offers, so the outcomes are counted as if
+    /// there were none.
+    pub(crate) fn take_customer(&mut self, id: &str) -> (Vec<Outcome>, Vec<Offer>) {
+        let mut outcomes = self.by_customer.remove(id).unwrap_or_default();
+        let mut offers = self.offers.remove(id).unwrap_or_default();
+        outcomes.sort_by_key(|outcome| outcome.sequence);
+        offers.sort_by_key(|offer| offer.sequence);
+        for outcome in &mut outcomes {
+            let before = offers.partition_point(|offer| offer.sequence < outcome.sequence);
+            outcome.told.sequence -= before as u64;
+        }
+        (outcomes, offers)
     }
 }
