@@ -345,8 +345,9 @@ fn an_erasure_reaches_what_is_on_its_way() {
     let mut basket = touchpoint("", "cart.added", at(0), "basket");
     basket.identity = Identity::anonymous(device.as_str());
     let login = Touchpoint { linked: Some(device.as_str().into()), ..touchpoint(&customer, "login", at(1), "login") };
-    // Before the claim arrives, before the answer does, and after both.
-    for moment in 0..3 {
+    let (by_customer, by_device) = (Identity::customer(customer.as_str()), Identity::anonymous(device.as_str()));
+    // Before the claim arrives, before the answer does, and after both. The anonymous id is nobody's before the claim arrives.
+    for (moment, who) in [(0, &by_customer), (1, &by_customer), (2, &by_customer), (1, &by_device), (2, &by_device)] {
         let mut town = Town::new(&[baskets()], &settings(usize::MAX), 2, vec![false]);
         town.give(0, 0, at(0), Body::Touchpoint(Box::new(basket.clone())));
         town.give(1, 0, at(1), Body::Touchpoint(Box::new(login.clone())));
@@ -354,9 +355,8 @@ fn an_erasure_reaches_what_is_on_its_way() {
         town.settle();
         for round in 0..4 {
             if round == moment {
-                let who = Identity::customer(customer.as_str());
-                let erasure = Erasure { who: vec![who], scope: ErasureScope::ThisShard };
-                town.give(1, 0, at(3), Body::Erasure(Box::new(erasure)));
+                let erasure = Erasure { who: vec![who.clone()], scope: ErasureScope::ThisShard };
+                town.give(home(&who.id), 0, at(3), Body::Erasure(Box::new(erasure)));
             }
             town.quiet_until(at(4 + round));
             town.settle();
@@ -375,7 +375,7 @@ fn an_erasure_reaches_what_is_on_its_way() {
             town.settle();
         }
         let left: Vec<Identity> = town.customers().into_iter().map(|customer| customer.identity).collect();
-        assert_eq!(left, [], "erased in round {moment}");
+        assert_eq!(left, [], "{who:?} was erased in round {moment}");
     }
 }
 

@@ -23,8 +23,8 @@ pub(super) const CALM: Millis = 30_000;
 /// Between two questions how far other processes have come.
 const ASKING: Millis = 200;
 
-/// A shard that does not move is waited for so long.
-const WAITED: Millis = 10_000;
+/// After the last touchpoint of somebody who is erased, at least: what is on its way to another shard comes back otherwise.
+const ERASED_AFTER: Millis = 15_000;
 /// What was committed is known everywhere after so long.
 const KNOWN: Millis = 3_000;
 
@@ -41,8 +41,6 @@ pub(super) struct Logins {
     pub(super) too_late: u32,
     /// Customers who are erased once nothing more comes of them.
     pub(super) erased: u32,
-    /// So long after that, at least.
-    pub(super) erased_after: Millis,
 }
 
 /// What the producers choose the partition by.
@@ -81,13 +79,13 @@ pub(super) fn come(weather: &mut Weather, dice: &mut Dice) {
         // A backlog older than the grace.
         (weather.exodus, weather.longest_absence) = (dice.between(1, 3) as u32, 20_000);
     }
+    let shares = dice.happens(150);
     weather.logins = Some(Logins {
         keyed: dice.pick(&[Keyed::ByIdentity, Keyed::ByDevice, Keyed::AtRandom]),
         links: dice.pick(&[60, 200, 600]),
-        shared: if dice.happens(150) { 60 } else { 0 },
+        shared: if shares { 60 } else { 0 },
         too_late: if dice.happens(250) { 30 } else { 0 },
-        erased: if dice.happens(300) { 400 } else { 0 },
-        erased_after: dice.pick(&[0, 15_000]),
+        erased: if dice.happens(300) && !shares { 400 } else { 0 },
     });
 }
 
@@ -144,7 +142,7 @@ pub(super) fn make(dice: &mut Dice, weather: &Weather, logins: Logins, begins: M
     for (person, last) in last {
         if dice.happens(logins.erased) {
             let id = if dice.happens(500) { load::name(person) } else { device(person, 1) };
-            let (at, value) = (last + logins.erased_after + dice.between(50, 2_000), erasures::encode(&load::identity(&id)));
+            let (at, value) = (last + ERASED_AFTER + dice.between(50, 2_000), erasures::encode(&load::identity(&id)));
             // Whoever asks for it asks every shard.
             let orders = (0..weather.shards).map(|shard| (weather.inputs, shard));
             arriving.extend(orders.map(|place| Arriving { at, place, key: Vec::new(), value: value.clone() }));
@@ -199,6 +197,8 @@ pub(super) struct Handing {
     lateness: BTreeMap<usize, Millis>,
     /// By shard: when its committed stream time moved, and to where.
     moves: BTreeMap<ShardId, Vec<(Millis, Millis)>>,
+    /// When it was committed last.
+    commits: BTreeMap<ShardId, Millis>,
     /// The process in which a shard was seated last.
     pub(super) owners: BTreeMap<ShardId, ProcessId>,
     /// When a process began.
@@ -214,6 +214,7 @@ impl Handing {
             grace,
             lateness: BTreeMap::new(),
             moves: BTreeMap::new(),
+            commits: BTreeMap::new(),
             owners: BTreeMap::new(),
             started: BTreeMap::new(),
             well: BTreeSet::new(),
@@ -232,6 +233,7 @@ impl Handing {
     /// A process has committed. How far it is ahead of one that it knows to move, where that is too far.
     pub(super) fn committed(&mut self, attempt: &str, shard: ShardId, stream_time: Millis) -> Result<(), String> {
         let (now, before) = (self.now, self.reached(shard));
+        let since = self.commits.insert(shard, now).unwrap_or(now);
         if before == Some(stream_time) {
             return Ok(());
         }
@@ -243,10 +245,12 @@ impl Handing {
             if self.owners.get(other) == Some(&process) {
                 continue;
             }
-            // Known to have moved: it was heard of twice, the last time long enough ago to be heard, and not too long ago.
-            let mut heard = moves.iter().map(|(when, _)| *when).filter(|when| *when >= knows_since && *when <= now - KNOWN);
-            let moved = heard.next().and_then(|_| heard.next_back()).is_some_and(|last| now - last < WAITED - KNOWN);
-            let Some(reached) = self.reached(*other).filter(|_| moved) else { continue };
+            // Known to have moved, now and again, as long as this can have been decided: since the commit before.
+            let heard = moves.iter().map(|(when, _)| *when).filter(|when| *when >= knows_since);
+            let times: Vec<Millis> = heard.chain([now]).collect();
+            let moves_on = times.windows(2).filter(|pair| pair[1] >= since - KNOWN).all(|pair| pair[1] - pair[0] < KNOWN);
+            let is_known = times.len() > 2 && times[1] < since - KNOWN;
+            let Some(reached) = self.reached(*other).filter(|_| is_known && moves_on) else { continue };
             let ahead = frontiers::ahead(self.grace).as_millis();
             if stream_time > reached + ahead {
                 return Err(format!("shard {shard} is decided up to {stream_time}, shard {other} up to {reached}: more than {ahead}"));

@@ -423,8 +423,13 @@ impl Process {
         if let Some(forgets) = forgets {
             for assignment in &mut assignments {
                 if let Known::Restored(customers) = &mut assignment.customers {
-                    let lost = customers.revise(|customer| *customer = forgets(std::mem::take(customer)));
-                    lost.unwrap_or_else(|damaged| panic!("{damaged:?}"));
+                    // Written as a whole next time: what follows from it is no change of what the log holds.
+                    for customer in customers.all() {
+                        let forgotten = forgets(customer.clone());
+                        if forgotten != customer {
+                            customers.restore_unwritten(&forgotten);
+                        }
+                    }
                 }
             }
         }
