@@ -44,6 +44,8 @@ use world::{Broken, Event, Sim, State};
 
 /// Seeds that CI runs.
 const SEEDS: u64 = 2_000;
+/// The same of customers who log in.
+const LOGIN_SEEDS: u64 = 400;
 /// Within so many seeds each defect must be caught.
 const CATCH: u64 = 500;
 /// After the last touchpoint, so long until all is calm.
@@ -241,18 +243,19 @@ fn seeds(
     }
 }
 
-fn told(seed: u64, broken: &Broken) -> String {
-    format!(
-        "seed {seed} breaks a law: {}\n{}\nSILLAGE_SEED={seed} cargo test --test it simulation::storms -- --nocapture",
-        broken.law, broken.how
-    )
+fn told(people: People, seed: u64, broken: &Broken) -> String {
+    let again = match people {
+        People::Settled => format!("SILLAGE_SEED={seed} cargo test --test it simulation::storms -- --nocapture"),
+        People::LogIn => format!("SILLAGE_LOGIN_SEED={seed} cargo test --test it simulation::logins -- --nocapture"),
+    };
+    format!("seed {seed} breaks a law: {}\n{}\n{again}", broken.law, broken.how)
 }
 
 #[test]
 fn fair_weather_loses_nothing() {
     if let Err((seed, broken)) = seeds(People::Settled, (0, 100), |_| Sky::Clear, None) {
         let ran = run(Case { seed, sky: Sky::Clear, people: People::Settled, defect: None }, true);
-        panic!("{}{}", ran.story, told(seed, &broken));
+        panic!("{}{}", ran.story, told(People::Settled, seed, &broken));
     }
 }
 
@@ -261,7 +264,7 @@ fn storms_lose_nothing() {
     if let Some(seed) = number("SILLAGE_SEED") {
         let ran = run(Case { seed, sky: storm(seed), people: People::Settled, defect: None }, true);
         eprintln!("{}", ran.story);
-        let broken = ran.broken.map(|broken| told(seed, &broken));
+        let broken = ran.broken.map(|broken| told(People::Settled, seed, &broken));
         assert!(broken.is_none(), "{}", broken.unwrap_or_default());
         return;
     }
@@ -273,7 +276,7 @@ fn storms_lose_nothing() {
             eprintln!("{count} seeds, {outcomes} outcomes, {commits} commits in {:?}", begun.elapsed());
             assert!(outcomes > 0 && commits > 0);
         }
-        Err((seed, broken)) => panic!("{}", told(seed, &broken)),
+        Err((seed, broken)) => panic!("{}", told(People::Settled, seed, &broken)),
     }
 }
 
@@ -319,40 +322,18 @@ fn logins_in_storms_change_nobodys_story() {
     if let Some(seed) = number("SILLAGE_LOGIN_SEED") {
         let ran = run(Case { seed, sky: storm(seed), people: People::LogIn, defect: None }, true);
         eprintln!("{}", ran.story);
-        let broken = ran.broken.map(|broken| told(seed, &broken));
+        let broken = ran.broken.map(|broken| told(People::LogIn, seed, &broken));
         assert!(broken.is_none(), "{}", broken.unwrap_or_default());
         return;
     }
     let begun = std::time::Instant::now();
-    let count = number("SILLAGE_SEEDS").unwrap_or(500);
+    let count = number("SILLAGE_SEEDS").unwrap_or(LOGIN_SEEDS);
     let first = number("SILLAGE_FIRST").unwrap_or(0);
     match seeds(People::LogIn, (first, count), storm, None) {
         Ok((outcomes, commits)) => {
             eprintln!("{count} seeds, {outcomes} outcomes, {commits} commits in {:?}", begun.elapsed());
             assert!(outcomes > 0 && commits > 0);
         }
-        Err((seed, broken)) => panic!("{}", told(seed, &broken)),
+        Err((seed, broken)) => panic!("{}", told(People::LogIn, seed, &broken)),
     }
-}
-
-#[test]
-fn survey() {
-    let Some(count) = number("SURVEY") else { return };
-    let first = number("SILLAGE_FIRST").unwrap_or(0);
-    let defect = number("DEFECT").map(|at| defects::OF_LOGINS[at as usize]);
-    let next = AtomicU64::new(first);
-    let work = || loop {
-        let seed: u64 = next.fetch_add(1, Ordering::Relaxed);
-        if seed >= first + count {
-            return;
-        }
-        let begun = std::time::Instant::now();
-        let ran = run(Case { seed, sky: storm(seed), people: People::LogIn, defect }, false);
-        let broken = ran.broken.map(|broken| format!("BROKEN {} {}", broken.law, broken.how.chars().take(400).collect::<String>()));
-        eprintln!("seed {seed} {:?} {:?} {} {}", begun.elapsed(), ran.counts, ran.commits, broken.unwrap_or_default());
-    };
-    std::thread::scope(|scope| {
-        scope.spawn(work);
-        scope.spawn(work);
-    });
 }

@@ -248,7 +248,10 @@ impl Laws {
             let input = ledger.inputs.len() + 1;
             let log = brokers.log((input, shard));
             let taken = log.from(before[input]).take_while(|(offset, ..)| *offset < truth.positions[input]);
-            handing.taken(truth.stream_time, taken.filter(|(_, _, fate)| *fate == Fate::Committed).map(|(_, record, _)| record));
+            handing.taken(
+                truth.stream_time,
+                taken.filter(|(_, _, fate)| *fate == Fate::Committed).map(|(_, record, _)| record),
+            );
             if clocks == Clocks::Wrong {
                 (truth.sequence, truth.attempt) = (first.sequence, first.attempt.clone());
                 return Ok(());
@@ -402,9 +405,7 @@ impl Truth {
                     if !is_beside {
                         applied.push(((log_time, input, offset), record));
                     }
-                } else if noted.is_none()
-                    && !is_beside
-                    && stream_time.is_some_and(|reached| reached > log_time) {
+                } else if noted.is_none() && !is_beside && stream_time.is_some_and(|reached| reached > log_time) {
                     let how = format!(
                         "shard {shard} is decided up to {}, with offset {offset} of input {input}, log time {log_time}, left out",
                         stream_time.unwrap_or_default()

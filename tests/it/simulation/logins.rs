@@ -24,7 +24,7 @@ pub(super) const CALM: Millis = 30_000;
 const ASKING: Millis = 200;
 
 /// After the last touchpoint of somebody who is erased, at least: what is on its way to another shard comes back otherwise.
-const ERASED_AFTER: Millis = 15_000;
+pub(super) const ERASED_AFTER: Millis = 15_000;
 /// What was committed is known everywhere after so long.
 const KNOWN: Millis = 3_000;
 
@@ -253,7 +253,9 @@ impl Handing {
             let Some(reached) = self.reached(*other).filter(|_| is_known && moves_on) else { continue };
             let ahead = frontiers::ahead(self.grace).as_millis();
             if stream_time > reached + ahead {
-                return Err(format!("shard {shard} is decided up to {stream_time}, shard {other} up to {reached}: more than {ahead}"));
+                return Err(format!(
+                    "shard {shard} is decided up to {stream_time}, shard {other} up to {reached}: more than {ahead}"
+                ));
             }
         }
         Ok(())

@@ -37,7 +37,7 @@ pub(super) fn judge(sim: &Sim, state: &State, entered: &[Entered<'_>], published
     if sim.weather.skew == 0 {
         gone(laws, &came, erased)?;
     }
-    let offers = keep_promises(published, erased)?;
+    let offers = keep_promises(published, erased, sim.weather.logins.is_some_and(|logins| logins.shared > 0))?;
     let all: BTreeSet<usize> = came.iter().flat_map(|came| came.people.iter().copied()).collect();
     let mut compared = within_the_grace(sim, laws, &came, &all);
     compared.retain(|person| erased.iter().all(|(erased, _)| erased != person));
@@ -59,7 +59,7 @@ pub(super) fn judge(sim: &Sim, state: &State, entered: &[Entered<'_>], published
 
 /// What holds however late anything comes: numbers are given once, nothing is said of what was bought but what was before, and
 /// nobody is offered more than is allowed, under however many names. How many offers there are.
-fn keep_promises(published: &[Value], erased: &[(usize, String)]) -> Result<usize, Broken> {
+fn keep_promises(published: &[Value], erased: &[(usize, String)], shares: bool) -> Result<usize, Broken> {
     let mut by_name: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
     // Whoever is erased begins anew, if anything is on its way.
     let is_kept = |outcome: &&Value| erased.iter().all(|(person, _)| *person != logins::person(whose(outcome)));
@@ -77,10 +77,15 @@ fn keep_promises(published: &[Value], erased: &[(usize, String)]) -> Result<usiz
     let net = net(published);
     let mut offers = 0;
     for (who, outcomes) in &by_name {
-        bought_is_bought(who, outcomes, &net)?;
+        bought_is_bought(who, outcomes, &net).map_err(|broken| {
+            let others = by_name.iter().filter(|(name, _)| logins::person(name) == logins::person(who));
+            let told: Vec<String> = others.map(|(_, outcomes)| lines(outcomes, &[])).collect();
+            Broken { how: format!("{}\n{}", broken.how, told.join("\n")), ..broken }
+        })?;
         let mut made: Vec<&Value> = Vec::new();
         for outcome in outcomes {
-            if outcome["kind"] == "merge" && outcome["merge"]["touchpoints"].as_i64() > Some(0) {
+            // What somebody's device is offered who shares it counts for nobody else.
+            if outcome["kind"] == "merge" && !shares && outcome["merge"]["touchpoints"].as_i64() > Some(0) {
                 let device = outcome["merge"]["anonymous_id"].as_str().and_then(|device| by_name.get(device));
                 let theirs = device.into_iter().flatten().filter(|offer| super::offers::is_made(offer));
                 let joins: Vec<&Value> = theirs.copied().filter(|offer| !made.contains(offer)).collect();
@@ -99,8 +104,10 @@ fn keep_promises(published: &[Value], erased: &[(usize, String)]) -> Result<usiz
 }
 
 fn lines(outcomes: &[&Value], made: &[&Value]) -> String {
-    let line = |outcome: &&Value| format!("{} {} {} {}", whose(outcome), outcome["sequence"], outcome["at"], outcome["says"]);
-    let (outcomes, made): (Vec<String>, Vec<String>) = (outcomes.iter().map(line).collect(), made.iter().map(line).collect());
+    let line =
+        |outcome: &&Value| format!("{} {} {} {}", whose(outcome), outcome["sequence"], outcome["at"], outcome["says"]);
+    let (outcomes, made): (Vec<String>, Vec<String>) =
+        (outcomes.iter().map(line).collect(), made.iter().map(line).collect());
     format!("{outcomes:#?}\nmade {made:#?}")
 }
 
@@ -119,16 +126,10 @@ fn broken_cap(offer: &Value, made: &[&Value]) -> Option<&'static str> {
 }
 
 /// At last nothing is abandoned that was bought before; in between only what is told with hindsight.
-fn bought_is_bought(
-    who: &str,
-    outcomes: &[&Value],
-    net: &BTreeMap<(String, String), Value>,
-) -> Result<(), Broken> {
+fn bought_is_bought(who: &str, outcomes: &[&Value], net: &BTreeMap<(String, String), Value>) -> Result<(), Broken> {
     let episode = |outcome: &Value| (outcome["subject"]["episode"].to_string(), outcome["opened_by"].to_string());
-    let broken = |outcome: &Value| Broken {
-        law: "nothing fires after the purchase",
-        how: format!("{who}: {}\n{}", shown(outcome), lines(outcomes, &[])),
-    };
+    let broken =
+        |outcome: &Value| Broken { law: "nothing fires after the purchase", how: format!("{who}: {}", shown(outcome)) };
     let mut closed = BTreeSet::new();
     for outcome in outcomes {
         match outcome["kind"].as_str() {
@@ -140,10 +141,19 @@ fn bought_is_bought(
             _ => {}
         }
     }
-    let holds = || net.iter().filter(|((name, _), _)| logins::person(name) == logins::person(who)).map(|(_, outcome)| outcome);
+    let holds =
+        || net.iter().filter(|((name, _), _)| logins::person(name) == logins::person(who)).map(|(_, outcome)| outcome);
     for bought in holds().filter(|outcome| outcome["kind"] == "completion" && whose(outcome) == who) {
+        let of_it = |other: &Value, kind: &str| other["kind"] == kind && episode(other) == episode(bought);
+        let resumed = |after: Millis| holds().any(|other| of_it(other, "resumption") && at(&other["at"]) > after);
+        // What comes too late takes back the last abandonment, under whosever name that was told, and not what went before.
         let is_after = |other: &&Value| {
-            other["kind"] == "abandonment" && episode(other) == episode(bought) && at(&other["at"]) > at(&bought["at"])
+            let told = at(&other["at"]);
+            of_it(other, "abandonment")
+                && told > at(&bought["at"])
+                && at(&other["opened_at"]) <= at(&bought["at"])
+                && !resumed(told)
+                && outcomes.iter().all(|taken| taken["kind"] != "retraction" || taken["outcome_id"] != other["outcome_id"])
         };
         if let Some(after) = holds().find(is_after) {
             return Err(broken(after));
@@ -188,13 +198,16 @@ fn joined(laws: &Laws, came: &[Came], erased: &[(usize, String)]) -> Result<(), 
 
 /// Of whoever was erased nothing is left: by the customer id all names, by that of a device what it was joined to as well.
 fn gone(laws: &Laws, came: &[Came], erased: &[(usize, String)]) -> Result<(), Broken> {
-    for (person, by) in erased {
+    // What was still on its way to another shard comes back.
+    let late = |person: usize| laws.handing.as_ref().is_some_and(|handing| handing.lateness(person) >= logins::ERASED_AFTER);
+    for (person, by) in erased.iter().filter(|(person, _)| !late(*person)) {
         let shares = came.iter().any(|came| came.people.len() > 1 && came.people.contains(person));
         let links = came.iter().any(|came| came.touchpoint.linked.as_deref() == Some(by.as_str()));
         let left = laws.states().filter_map(|bytes| wire::state::decode(bytes).ok()).find(|customer| {
             let id = customer.identity.id.as_str();
             let joined = |id: &str| came.iter().any(|came| came.touchpoint.linked.as_deref() == Some(id));
-            let goes = id == by || (links || load::identity(by).customer_id().is_some()) && (id.starts_with('c') || joined(id));
+            let goes =
+                id == by || (links || load::identity(by).customer_id().is_some()) && (id.starts_with('c') || joined(id));
             logins::person(id) == *person && goes && !shares
         });
         if let Some(left) = left {
@@ -244,8 +257,7 @@ fn within_the_grace(sim: &Sim, laws: &Laws, came: &[Came], all: &BTreeSet<usize>
         }
     }
     let Some(handing) = &laws.handing else { return BTreeSet::new() };
-    let strict = super::number("STRICT").is_some();
-    compared.retain(|person| latest[person] + if strict { 0 } else { handing.lateness(*person) } <= sim.weather.grace);
+    compared.retain(|person| latest[person] + handing.lateness(*person) <= sim.weather.grace);
     compared
 }
 
@@ -317,10 +329,7 @@ fn net(outcomes: &[Value]) -> BTreeMap<(String, String), Value> {
     holds.map(|(key, outcome)| (key, plain(outcome))).collect()
 }
 
-fn compare(
-    expected: &BTreeMap<(String, String), Value>,
-    holds: &BTreeMap<(String, String), Value>,
-) -> Result<(), String> {
+fn compare(expected: &BTreeMap<(String, String), Value>, holds: &BTreeMap<(String, String), Value>) -> Result<(), String> {
     if expected == holds {
         return Ok(());
     }
