@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::time::{Timestamp, Zone};
 
 mod forms;
+mod sum_of_list;
 
 pub use forms::{Decimal, Form, Unit};
+pub use sum_of_list::{RunningSum, SumOfList};
 
 /// The longest id, type, channel, session or property name, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;

@@ -22,7 +22,7 @@ use compact_str::CompactString;
 
 use crate::expression::{Expression, Facts, Slot, Type};
 use crate::time::{Span, Zone};
-use crate::touchpoint::{Currency, Form};
+use crate::touchpoint::{Currency, Form, SumOfList};
 
 pub use check::{Fragments, load, load_with};
 pub use contacts::{Consent, Contacts, QuietHours, load_contacts};
@@ -72,6 +72,8 @@ pub struct Model {
     pub declared: Vec<Declared>,
     /// How numbers and amounts are written where that is not as usual; few, and mostly none.
     pub forms: Vec<(CompactString, Form)>,
+    /// The properties that it reads whose values are summed up over a list, where a touchpoint has none of that name.
+    pub sums_of_lists: Vec<(CompactString, SumOfList)>,
     /// What types of touchpoints mean here.
     pub types: Types,
     /// What is offered to customers, in order.

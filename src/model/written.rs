@@ -16,6 +16,7 @@ use crate::diagnostic::{Faults, Place, Spanned};
 use crate::time::Span;
 use crate::yaml::{Bounds, Entry, Node, Reader, Value};
 
+pub(in crate::model) use basics::KINDS;
 pub use basics::{Group, Kind, Of, Property, Segment, Sum, Tally, Who};
 pub use changes::Changes;
 pub use episode::Episode;

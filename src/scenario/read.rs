@@ -354,6 +354,7 @@ fn nothing() -> Model {
         tallies: Vec::new(),
         segments: Vec::new(),
         facts: Vec::new(),
+        sums_of_lists: Vec::new(),
         properties: Vec::new(),
         declared: Vec::new(),
         forms: Vec::new(),

@@ -1,6 +1,6 @@
 //! Field mappings: where a source that names things otherwise keeps what a touchpoint needs.
 //!
-//! A path is dotted (`context.user.id`); a key that itself has dots in it is found too. Lists are not entered. A field
+//! A path is dotted (`context.user.id`); a key that itself has dots in it is found too. Lists are entered for what is summed up over them alone. A field
 //! without a mapping is read under its own name. Mapped records go through a tree, whose texts are borrowed from the record;
 //! it takes about twice as long as reading without one.
 
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use compact_str::CompactString;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use super::json;
 use super::wanted::Interest;
@@ -175,7 +175,7 @@ impl Mapping {
         match all {
             Some(Node::Object(entries)) => flatten(entries, properties, "", 0),
             Some(Node::Single(Scalar::Null)) | None => {}
-            Some(Node::Single(_)) => return Err(NO_OBJECT.to_owned()),
+            Some(Node::Single(_) | Node::List(_)) => return Err(NO_OBJECT.to_owned()),
         }
         for route in &self.routes {
             if let (Target::Property(name), Some(value)) = (&route.target, route.first(record)) {
@@ -207,7 +207,13 @@ fn flatten(entries: &[(Cow<'_, str>, Node<'_>)], properties: &mut Properties<'_>
 fn keep(value: &Node<'_>, properties: &mut Properties<'_>, name: &str, interest: Interest, depth: usize) {
     match value {
         Node::Object(entries) if interest.within && depth < MAX_DEPTH => flatten(entries, properties, name, depth),
-        Node::Object(_) => {}
+        Node::List(parts) if interest.summed => {
+            let mut sums = properties.sums_over(name);
+            sums.iter_mut().for_each(|sum| parts.iter().for_each(|part| sum.add(part)));
+            properties.keep_sums(&sums);
+        }
+        Node::List(_) if interest.value => properties.keep(name, &Scalar::List, interest.expected),
+        Node::Object(_) | Node::List(_) => {}
         Node::Single(value) if interest.value => properties.keep(name, value, interest.expected),
         Node::Single(_) => {}
     }
@@ -227,18 +233,21 @@ fn target(name: &str) -> Option<(Target, Unit)> {
     }
 }
 
-/// A record as a tree. What lists hold is not kept.
+/// A record as a tree. What lists hold is kept where something is summed up over lists; otherwise they are single values.
 pub(super) enum Node<'a> {
     Single(Scalar<'a>),
+    List(Vec<Node<'a>>),
     /// Sorted by key, each once.
     Object(Vec<(Cow<'a, str>, Node<'a>)>),
 }
 
 impl<'a> Node<'a> {
     /// Reads a record.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
-        match serde_json::from_str(json::text(bytes)?).map_err(|error| json::reason(&error))? {
-            Node::Single(_) => Err("not a touchpoint: a JSON object is expected".to_owned()),
+    pub(super) fn read(bytes: &'a [u8], lists: bool) -> Result<Self, String> {
+        let mut source = serde_json::Deserializer::from_str(json::text(bytes)?);
+        let read = Tree { lists }.deserialize(&mut source).and_then(|node| source.end().map(|()| node));
+        match read.map_err(|error| json::reason(&error))? {
+            Node::Single(_) | Node::List(_) => Err("not a touchpoint: a JSON object is expected".to_owned()),
             object @ Node::Object(_) => Ok(object),
         }
     }
@@ -250,7 +259,7 @@ impl<'a> Node<'a> {
     }
 
     /// Follows a dotted path. At each step a key that is the whole rest of the path goes first.
-    fn find(&self, path: &str) -> Option<&Self> {
+    pub(super) fn find(&self, path: &str) -> Option<&Self> {
         if path == WHOLE_RECORD {
             return Some(self);
         }
@@ -261,9 +270,10 @@ impl<'a> Node<'a> {
         self.get(head)?.find(rest)
     }
 
-    fn scalar(&self) -> Scalar<'_> {
+    pub(super) fn scalar(&self) -> Scalar<'_> {
         match self {
             Node::Single(value) => value.borrowed(),
+            Node::List(_) => Scalar::List,
             Node::Object(_) => Scalar::Object,
         }
     }
@@ -275,11 +285,23 @@ impl<'a> Node<'a> {
 
 impl<'de> Deserialize<'de> for Node<'de> {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_any(Tree)
+        Tree { lists: false }.deserialize(source)
     }
 }
 
-struct Tree;
+#[derive(Clone, Copy)]
+struct Tree {
+    /// Whether what lists hold is kept.
+    lists: bool,
+}
+
+impl<'de> DeserializeSeed<'de> for Tree {
+    type Value = Node<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Node<'de>, D::Error> {
+        source.deserialize_any(self)
+    }
+}
 
 impl<'de> Visitor<'de> for Tree {
     type Value = Node<'de>;
@@ -291,7 +313,7 @@ impl<'de> Visitor<'de> for Tree {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node<'de>, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key_seed(json::Key)? {
-            entries.push((key, map.next_value()?));
+            entries.push((key, map.next_value_seed(self)?));
         }
         sort_by_name(&mut entries);
         Ok(Node::Object(entries))
@@ -299,6 +321,13 @@ impl<'de> Visitor<'de> for Tree {
 
     /// An empty list says nothing, and is how PHP writes an object without entries.
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node<'de>, A::Error> {
+        if self.lists {
+            let mut parts = Vec::new();
+            while let Some(part) = list.next_element_seed(self)? {
+                parts.push(part);
+            }
+            return Ok(if parts.is_empty() { Node::Single(Scalar::Null) } else { Node::List(parts) });
+        }
         if list.next_element::<IgnoredAny>()?.is_none() {
             return Ok(Node::Single(Scalar::Null));
         }

@@ -152,14 +152,14 @@ pub fn decode_into(
                 json::read_anything(&mended.text, &mut written, &mut properties)?;
             }
         }
-        (Format::Json, Some(mapping)) => match Node::read(bytes) {
+        (Format::Json, Some(mapping)) => match Node::read(bytes, wanted.sums_lists()) {
             Ok(node) => {
                 tree = node;
                 mapping.read(&tree, &mut written, &mut properties)?;
             }
             Err(reason) => {
                 mended = mend::mend(bytes).ok_or(reason)?;
-                mended_tree = Node::read(mended.text.as_bytes())?;
+                mended_tree = Node::read(mended.text.as_bytes(), wanted.sums_lists())?;
                 written = Written::of_mended();
                 properties.begin_anew(&mended);
                 mapping.read(&mended_tree, &mut written, &mut properties)?;

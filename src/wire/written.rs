@@ -9,11 +9,12 @@ use std::fmt::{Display, Write};
 use compact_str::{CompactString, ToCompactString};
 
 use super::losses::{Expected, Loss, Lost, Misfit, lose};
+use super::mapping::Node;
 use super::mend::Mended;
-use super::wanted::{Interest, Wanted};
+use super::wanted::{Interest, Sum, Wanted};
 use super::{Arrival, Limits};
 use crate::time::{Span, Timestamp, Zone};
-use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value, put_text};
+use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, RunningSum, Touchpoint, Value, put_text};
 
 /// 1990-01-01T00:00:00Z: what lies before is a broken clock or a number in the wrong unit (rule 1).
 const EARLIEST: Timestamp = Timestamp::from_millis(631_152_000_000);
@@ -70,6 +71,16 @@ impl Scalar<'_> {
             Scalar::Flag(flag) => Scalar::Flag(*flag),
             Scalar::Object => Scalar::Object,
             Scalar::List => Scalar::List,
+        }
+    }
+
+    /// The value where it is a number or a text, as something to be added.
+    pub(super) fn as_amount(&self) -> Option<Value> {
+        match self {
+            Scalar::Text(text) => Some(Value::Text(text.as_ref().into())),
+            Scalar::Whole(number) => Some(Value::Number(*number as f64)),
+            Scalar::Number(number) => Some(Value::Number(*number)),
+            Scalar::Null | Scalar::Flag(_) | Scalar::Object | Scalar::List => None,
         }
     }
 
@@ -357,6 +368,8 @@ pub(super) struct Properties<'a> {
     /// So many may be taken.
     most: usize,
     losses: Lost,
+    /// What was summed up over lists, by the place of the sum among those that are wanted.
+    totals: Vec<(usize, f64)>,
 }
 
 /// Where not all are wanted, names that come again and again take places until so many are taken, and then give them back.
@@ -365,7 +378,7 @@ const SOME: usize = 32;
 impl<'a> Properties<'a> {
     pub(super) fn new(limits: Limits, wanted: &'a Wanted, places: &'a mut Vec<(CompactString, Value)>) -> Self {
         let most = wanted.most().map_or(limits.properties, |names| names.saturating_mul(2).max(SOME));
-        Properties { wanted, places, kept: 0, most, losses: None }
+        Properties { wanted, places, kept: 0, most, losses: None, totals: Vec::new() }
     }
 
     /// What is wanted of an entry of the source.
@@ -445,9 +458,31 @@ impl<'a> Properties<'a> {
         self.kept < before
     }
 
+    /// Begins what is summed up over the list of this name.
+    pub(super) fn sums_over(&self, list: &str) -> Vec<SumOver<'a>> {
+        let wanted = self.wanted.sums().iter().enumerate();
+        let over = wanted.filter(|(_, sum)| sum.of.list == list);
+        over.map(|(place, sum)| SumOver { place, sum, running: RunningSum::default() }).collect()
+    }
+
+    /// Keeps what was summed up over a list, for where the record has no property of the name.
+    pub(super) fn keep_sums(&mut self, sums: &[SumOver<'_>]) {
+        self.totals.extend(sums.iter().filter_map(|over| Some((over.place, over.running.total()?))));
+    }
+
+    fn settle_sums(&mut self) {
+        for (place, total) in std::mem::take(&mut self.totals) {
+            let sum = &self.wanted.sums()[place];
+            if self.places[..self.kept].iter().all(|(name, _)| *name != sum.name) {
+                self.keep(&sum.name, &Scalar::Number(total), Expected::ANYTHING);
+            }
+        }
+    }
+
     /// Forgets the record so far, to read it anew.
     pub(super) fn restart(&mut self) {
         self.kept = 0;
+        self.totals.clear();
         self.losses = None;
     }
 
@@ -464,13 +499,33 @@ impl<'a> Properties<'a> {
     /// Forgets what came before: a second `properties` object replaces the first.
     pub(super) fn clear(&mut self) {
         self.kept = 0;
+        self.totals.clear();
     }
 
     /// Ends the reading: sorts what was kept, and says what was lost.
-    pub(super) fn end(self) -> Lost {
+    pub(super) fn end(mut self) -> Lost {
+        if !self.totals.is_empty() {
+            self.settle_sums();
+        }
         self.places.truncate(self.kept);
         sort_by_name(self.places);
         self.losses
+    }
+}
+
+/// A sum over a list that is being read.
+pub(super) struct SumOver<'a> {
+    place: usize,
+    sum: &'a Sum,
+    running: RunningSum,
+}
+
+impl SumOver<'_> {
+    /// Adds one of the list's objects.
+    pub(super) fn add(&mut self, part: &Node<'_>) {
+        let entry = |path: &str| part.find(path).and_then(|value| value.scalar().as_amount());
+        let of = &self.sum.of;
+        self.running.add(entry(&of.entry).as_ref(), of.times.as_deref().and_then(entry).as_ref(), self.sum.decimal);
     }
 }
 

@@ -15,7 +15,7 @@ use crate::model::{
     Segment, Sign, Stage, StageIndex, Sum, Tally, TypeRoles, Types,
 };
 use crate::time::Span;
-use crate::touchpoint::{CURRENCY, Form};
+use crate::touchpoint::{CURRENCY, Form, SumOfList};
 
 /// For so long an episode that ended is remembered, unless the model says otherwise or its recovery window is longer.
 const REMEMBERED_FOR: Span = Span::from_days(30);
@@ -49,6 +49,7 @@ pub(super) fn model(
     let types = meanings.into_types(&parts)?;
     let mut properties: BTreeSet<CompactString> = conditions.properties_read().map(CompactString::from).collect();
     let kinds: BTreeMap<CompactString, (Option<Kind>, Form)> = conditions.declarations().collect();
+    let sums: BTreeMap<CompactString, SumOfList> = conditions.sums_of_lists().collect();
     let (currency, zone, facts) = conditions.into_parts();
     let mut model = Model {
         name: name.into(),
@@ -64,6 +65,7 @@ pub(super) fn model(
         facts,
         properties: Vec::new(),
         declared: Vec::new(),
+        sums_of_lists: Vec::new(),
         forms: kinds
             .iter()
             .filter(|(_, (_, form))| *form != Form::default())
@@ -77,6 +79,7 @@ pub(super) fn model(
     read_beside_conditions(&model, &mut properties);
     model.declared = properties.iter().map(|name| declared(&model, name, kinds.get(name))).collect();
     model.properties = properties.into_iter().collect();
+    model.sums_of_lists = sums.into_iter().filter(|(name, _)| model.reads(name)).collect();
     Some(model)
 }
 
