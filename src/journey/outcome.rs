@@ -456,13 +456,35 @@ impl<'a> OutcomeBuilder<'a> {
         id
     }
 
-    /// Appends the retraction of an abandonment that did not happen.
-    pub(super) fn retract(&mut self, journey: &mut Journey, wrong: Abandonment, value: Option<Money>, what: What) {
-        let cause = Cause::AbsenceAfter(&Id::default());
-        self.emit(journey, wrong.at, cause, value, What::Retraction { of: Box::new(what) });
-        if let Some(retraction) = self.outcomes.last_mut() {
-            retraction.id = wrong.id;
+    /// Appends the retraction of an absence that was told after an instant and did not last to it: each time that it was told, the
+    /// latest first. Says how often that was and when first, and what was told before that instant, which stands.
+    pub(super) fn retract(
+        &mut self,
+        journey: &mut Journey,
+        told: &Told<'_>,
+        after: Timestamp,
+        value: Option<Money>,
+        mut about: About,
+    ) -> ((u32, Timestamp), Option<Abandonment>) {
+        let mut taken_back = (0, after);
+        for (at, passed) in told.times.iter().copied() {
+            let mut what = What::Abandonment { about: about.clone(), passed };
+            self.name_customer(&mut what);
+            let id = match taken_back.0 {
+                0 => told.latest,
+                _ => self.name(&what, Cause::AbsenceAfter(told.after), at),
+            };
+            if at <= after {
+                return (taken_back, Some(Abandonment { id, at }));
+            }
+            self.emit(journey, at, Cause::AbsenceAfter(&Id::default()), value, What::Retraction { of: Box::new(what) });
+            if let Some(retraction) = self.outcomes.last_mut() {
+                retraction.id = id;
+            }
+            taken_back = (taken_back.0 + 1, at);
+            about.abandonments = about.abandonments.saturating_sub(1);
         }
+        (taken_back, None)
     }
 
     /// What is known by nothing else is known by its customer.
@@ -494,10 +516,15 @@ impl<'a> OutcomeBuilder<'a> {
         }
     }
 
-    /// Writes the session on what was told last: no touchpoint caused it.
-    pub(super) fn set_session(&mut self, session: Option<&Id>) {
-        if let Some(last) = self.outcomes.last_mut() {
-            last.session = session.map(Id::to_text);
+    /// How much was told.
+    pub(super) fn len(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    /// Writes the session on what was told from there on: no touchpoint caused it.
+    pub(super) fn set_session(&mut self, from: usize, session: Option<&Id>) {
+        for outcome in &mut self.outcomes[from..] {
+            outcome.session = session.map(Id::to_text);
         }
     }
 
@@ -567,6 +594,16 @@ impl<'a> OutcomeBuilder<'a> {
         }
         uuid_v5(bytes)
     }
+}
+
+/// An absence that was told, perhaps several times.
+pub(super) struct Told<'a> {
+    /// The outcome that told it last.
+    pub(super) latest: Uuid,
+    /// The touchpoint after which nothing came.
+    pub(super) after: &'a Id,
+    /// When it was told, the latest first, and what had passed then.
+    pub(super) times: Vec<(Timestamp, Passed)>,
 }
 
 /// What an outcome comes of.

@@ -13,8 +13,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::mapping::Node;
 use super::scan;
+use super::sums::SumOver;
+use super::tree::{Key, Node, Single};
 use super::wanted::Interest;
 use super::written::{Field, MAX_DEPTH, NO_OBJECT, Properties, Scalar, Written, dotted};
 
@@ -128,64 +129,6 @@ impl Visitor<'_> for Name {
     }
 }
 
-/// Any one value; of objects and lists only that they are.
-pub(super) struct Single;
-
-impl<'de> DeserializeSeed<'de> for Single {
-    type Value = Scalar<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Scalar<'de>, D::Error> {
-        source.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Single {
-    type Value = Scalar<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Null)
-    }
-
-    fn visit_bool<E: Error>(self, flag: bool) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Flag(flag))
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Whole(number.into()))
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Whole(number.into()))
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Number(number))
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Text(Cow::Borrowed(text)))
-    }
-
-    /// A text with escapes in it.
-    fn visit_str<E: Error>(self, text: &str) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar<'de>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Object)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar<'de>, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::List)
-    }
-}
-
 /// The value of `properties`, at depth 0, or of the property `name` within.
 struct Inside<'a, 'p> {
     properties: &'a mut Properties<'p>,
@@ -287,11 +230,11 @@ impl<'de> Visitor<'de> for Inside<'_, '_> {
     /// An empty list says nothing, and is how PHP writes an object without entries.
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
         if self.interest.summed {
-            let mut sums = self.properties.sums_over(self.name);
+            let mut sums = SumOver::all(self.properties, self.name);
             while let Some(part) = list.next_element::<Node<'_>>()? {
                 sums.iter_mut().for_each(|sum| sum.add(&part));
             }
-            self.properties.keep_sums(&sums);
+            sums.iter().for_each(|sum| sum.keep(self.properties));
             return Ok(());
         }
         if list.next_element::<IgnoredAny>()?.is_none() {
@@ -323,32 +266,5 @@ impl<'de> Visitor<'de> for Inside<'_, '_> {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         self.keep(Scalar::Text(Cow::Borrowed(text)))
-    }
-}
-
-/// A key of an object.
-pub(super) struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Cow<'de, str>, D::Error> {
-        source.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Key {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Borrowed(name))
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Owned(name.to_owned()))
     }
 }

@@ -9,12 +9,11 @@ use std::fmt::{Display, Write};
 use compact_str::{CompactString, ToCompactString};
 
 use super::losses::{Expected, Loss, Lost, Misfit, lose};
-use super::mapping::Node;
 use super::mend::Mended;
-use super::wanted::{Interest, Sum, Wanted};
+use super::wanted::{Interest, Wanted};
 use super::{Arrival, Limits};
 use crate::time::{Span, Timestamp, Zone};
-use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, RunningSum, Touchpoint, Value, put_text};
+use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value, put_text};
 
 /// 1990-01-01T00:00:00Z: what lies before is a broken clock or a number in the wrong unit (rule 1).
 const EARLIEST: Timestamp = Timestamp::from_millis(631_152_000_000);
@@ -458,16 +457,15 @@ impl<'a> Properties<'a> {
         self.kept < before
     }
 
-    /// Begins what is summed up over the list of this name.
-    pub(super) fn sums_over(&self, list: &str) -> Vec<SumOver<'a>> {
-        let wanted = self.wanted.sums().iter().enumerate();
-        let over = wanted.filter(|(_, sum)| sum.of.list == list);
-        over.map(|(place, sum)| SumOver { place, sum, running: RunningSum::default() }).collect()
+    /// What is wanted.
+    pub(super) fn wanted(&self) -> &'a Wanted {
+        self.wanted
     }
 
-    /// Keeps what was summed up over a list, for where the record has no property of the name.
-    pub(super) fn keep_sums(&mut self, sums: &[SumOver<'_>]) {
-        self.totals.extend(sums.iter().filter_map(|over| Some((over.place, over.running.total()?))));
+    /// Keeps what was summed up over a list, for where the record has no property of the sum's name. The place is the sum's among those
+    /// that are wanted.
+    pub(super) fn keep_total(&mut self, place: usize, total: f64) {
+        self.totals.push((place, total));
     }
 
     fn settle_sums(&mut self) {
@@ -510,22 +508,6 @@ impl<'a> Properties<'a> {
         self.places.truncate(self.kept);
         sort_by_name(self.places);
         self.losses
-    }
-}
-
-/// A sum over a list that is being read.
-pub(super) struct SumOver<'a> {
-    place: usize,
-    sum: &'a Sum,
-    running: RunningSum,
-}
-
-impl SumOver<'_> {
-    /// Adds one of the list's objects.
-    pub(super) fn add(&mut self, part: &Node<'_>) {
-        let entry = |path: &str| part.find(path).and_then(|value| value.scalar().as_amount());
-        let of = &self.sum.of;
-        self.running.add(entry(&of.entry).as_ref(), of.times.as_deref().and_then(entry).as_ref(), self.sum.decimal);
     }
 }
 
