@@ -9,7 +9,7 @@ use super::arm::Arm;
 use super::{Id, Journey};
 use crate::model::{Model, SegmentIndex};
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::{Identity, IdentityKind, Money, Touchpoint};
+use crate::touchpoint::{Identity, Money, Touchpoint};
 
 /// The namespace of outcome ids (UUIDv5, rule 16). Never to be changed: ids must stay the same for ever.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6a1d_5c0e_77b4_4d0a_9c65_5111_a9e0_5e11);
@@ -549,7 +549,7 @@ impl<'a> OutcomeBuilder<'a> {
         let mut buffer = Uuid::encode_buffer();
         text(&self.model.name);
         text(&self.identity.id);
-        text(kind_of(self.identity));
+        text(self.identity.kind.as_str());
         text(what.kind());
         match what {
             What::Transition { to, .. } => text(to),
@@ -624,7 +624,7 @@ pub(super) fn offer_id(model: &Model, identity: &Identity, what: &What, now: Tim
     };
     text(&model.name);
     text(&identity.id);
-    text(kind_of(identity));
+    text(identity.kind.as_str());
     let Some(offer) = what.offer() else { return Uuid::nil() };
     // The same whichever arm it is, so that two readings of one decision are told apart by their kind alone.
     text(if matches!(what, What::Withdrawal { .. }) { "withdrawal" } else { "intervention" });
@@ -634,13 +634,6 @@ pub(super) fn offer_id(model: &Model, identity: &Identity, what: &What, now: Tim
     uuid_v5(&bytes)
 }
 
-fn kind_of(identity: &Identity) -> &'static str {
-    match identity.kind {
-        IdentityKind::Customer => "customer",
-        IdentityKind::Anonymous => "anonymous",
-    }
-}
-
 /// The UUIDv5 of a name, as [`Uuid::new_v5`] has it: that crate's SHA-1 does not use the processor's own instructions, which
 /// are three times as fast.
 fn uuid_v5(name: &[u8]) -> Uuid {
@@ -648,6 +641,16 @@ fn uuid_v5(name: &[u8]) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     uuid::Builder::from_sha1_bytes(bytes).into_uuid()
+}
+
+/// The UUIDv5 of several texts: the same for the same ones, in this order.
+pub fn uuid_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Uuid {
+    let mut bytes = Vec::with_capacity(200);
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    uuid_v5(&bytes)
 }
 
 #[cfg(test)]

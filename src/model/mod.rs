@@ -78,6 +78,8 @@ pub struct Model {
     pub types: Types,
     /// What is offered to customers, in order.
     pub interventions: Vec<Intervention>,
+    /// What of one customer concerns another.
+    pub forwards: Vec<Forward>,
     /// How customers may be contacted, the same for all models ([`Model::contact_by`]).
     pub contacts: Option<Arc<Contacts>>,
     /// What it says about its earlier versions.
@@ -158,6 +160,17 @@ pub struct Again {
     pub every: Span,
     /// At most so often, the first time included.
     pub at_most: u32,
+}
+
+/// A touchpoint that becomes one of another customer as well: somebody has used the link of somebody who recommends us.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Forward {
+    /// Its type.
+    pub kind: CompactString,
+    /// The property that names the other customer.
+    pub to: CompactString,
+    /// The type that it has there.
+    pub becomes: CompactString,
 }
 
 /// How a touchpoint says that one episode goes into another.

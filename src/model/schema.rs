@@ -135,6 +135,11 @@ static MODEL: Closed = Closed {
             Holds::Named(&Holds::Keys(&INTERVENTION)),
             "What is offered to customers while they are still there.",
         ),
+        key(
+            "forwards",
+            Holds::ByProperty(&Holds::Keys(&FORWARD)),
+            "Types of touchpoints that concern another customer as well, such as the use of somebody's link.",
+        ),
         key("renamed", Holds::Keys(&RENAMED), "What earlier versions of this model called otherwise, for running journeys."),
         key("removed", Holds::Keys(&REMOVED), "What earlier versions had, and what becomes of the journeys that run there."),
     ],
@@ -162,6 +167,15 @@ static TALLY: Closed = Closed {
         key("of", Holds::Progress, "The touchpoints that `sum`, `last` and `count distinct` look at."),
     ],
     required: &[],
+    counted: None,
+};
+
+static FORWARD: Closed = Closed {
+    keys: &[
+        key("to", Holds::Text, "The property that names the other customer, by the customer's id."),
+        key("as", Holds::Text, "The type that it has there."),
+    ],
+    required: &["to", "as"],
     counted: None,
 };
 

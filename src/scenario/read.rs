@@ -355,6 +355,7 @@ fn nothing() -> Model {
         segments: Vec::new(),
         facts: Vec::new(),
         sums_of_lists: Vec::new(),
+        forwards: Vec::new(),
         properties: Vec::new(),
         declared: Vec::new(),
         forms: Vec::new(),

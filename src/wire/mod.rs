@@ -22,7 +22,6 @@ mod mend;
 mod outcome;
 pub mod outputs;
 pub mod pages;
-mod placeholders;
 mod scan;
 pub mod state;
 pub mod succession;

@@ -13,7 +13,7 @@ use super::mend::Mended;
 use super::wanted::{Interest, Wanted};
 use super::{Arrival, Limits};
 use crate::time::{Span, Timestamp, Zone};
-use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value, put_text};
+use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value, is_placeholder, put_text};
 
 /// 1990-01-01T00:00:00Z: what lies before is a broken clock or a number in the wrong unit (rule 1).
 const EARLIEST: Timestamp = Timestamp::from_millis(631_152_000_000);
@@ -286,7 +286,7 @@ impl Named<'_> {
     /// Whether it identifies nobody.
     fn is_placeholder(&self) -> bool {
         match self {
-            Named::Text(text) => super::placeholders::is_placeholder(text),
+            Named::Text(text) => is_placeholder(text),
             Named::Digits(number) => matches!(number, 0 | -1),
         }
     }
