@@ -118,7 +118,7 @@ impl Mapping {
     }
 
     /// Where local times and days are read.
-    pub(super) fn zone(&self) -> Option<&Zone> {
+    pub fn zone(&self) -> Option<&Zone> {
         self.zone.as_ref()
     }
 
