@@ -200,15 +200,22 @@ fn a_file_in_utf_16_is_refused_with_what_to_do() {
 #[test]
 fn stages_begin_where_they_are_entered_and_are_left_when_nothing_belongs_to_them() {
     for (case, expected) in [
-        ("real-journey-starts-before-its-first-stage", ["2026-01-05T00:00:00.000Z enters one", "2026-01-05T00:30:00.000Z one → two"]),
-        ("real-when-still-puts-off", ["2026-01-01T00:00:00.000Z enters waiting", "2026-01-02T00:00:00.000Z abandons waiting after 1d"]),
+        (
+            "real-journey-starts-before-its-first-stage",
+            ["2026-01-05T00:00:00.000Z enters one", "2026-01-05T00:30:00.000Z one → two"],
+        ),
+        (
+            "real-when-still-puts-off",
+            ["2026-01-01T00:00:00.000Z enters waiting", "2026-01-02T00:00:00.000Z abandons waiting after 1d"],
+        ),
         (
             "07-older-webhook-comes-last",
             ["2026-03-02T10:00:00.000Z enters paying", "2026-04-02T10:00:00.000Z abandons paying at its date"],
         ),
     ] {
         let file = if case.starts_with("07") { "touchpoints.ndjson" } else { "events.ndjson" };
-        let (Some(model), Some(events)) = (data("cases", &format!("{case}/model.yaml")), data("cases", &format!("{case}/{file}")))
+        let (Some(model), Some(events)) =
+            (data("cases", &format!("{case}/model.yaml")), data("cases", &format!("{case}/{file}")))
         else {
             return;
         };
