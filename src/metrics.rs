@@ -33,6 +33,8 @@ const REFUSED_JOINS: &str = "sillage_identities_refused_total";
 const FOLLOWED: &str = "sillage_touchpoints_followed_total";
 const HANDED_OVER: &str = "sillage_records_handed_over_total";
 const UNHEARD: &str = "sillage_identities_unheard_total";
+const FORWARDED: &str = "sillage_touchpoints_forwarded_total";
+const NOT_FORWARDED: &str = "sillage_touchpoints_not_forwarded_total";
 const DISPLACED_EPISODES: &str = "sillage_episodes_displaced_total";
 const FORGOTTEN_IDS: &str = "sillage_ids_forgotten_total";
 const CONFLICTS: &str = "sillage_touchpoints_conflicting_total";
@@ -107,6 +109,8 @@ fn describe() {
     describe_counter!(FOLLOWED, "Touchpoints of an anonymous id alone that were applied to the customer it was joined to.");
     describe_counter!(HANDED_OVER, "Records written for other partitions.");
     describe_counter!(UNHEARD, "Answers of other partitions that nobody waited for any more.");
+    describe_counter!(FORWARDED, "Touchpoints that became one of another customer's as well.");
+    describe_counter!(NOT_FORWARDED, "Touchpoints that were to be forwarded, and name nobody.");
     describe_counter!(DISPLACED_EPISODES, "Episodes that ended because a customer had too many open.");
     describe_counter!(FORGOTTEN_IDS, "Ids of episodes forgotten early because a customer had too many.");
     describe_counter!(CONFLICTS, "Touchpoints with the id of another one of another type; they were applied.");
@@ -290,6 +294,8 @@ pub struct WorkerMeters {
     handed_on: Counter,
     handed_over: Counter,
     unheard: Counter,
+    forwarded: Counter,
+    nobodys: Counter,
     displaced_episodes: Counter,
     forgotten_ids: Counter,
     closed_openings: Counter,
@@ -329,6 +335,8 @@ impl Default for WorkerMeters {
             handed_on: counter!(HANDED_OVER, "what" => "touchpoint"),
             handed_over: counter!(HANDED_OVER, "what" => "identity"),
             unheard: counter!(UNHEARD),
+            forwarded: counter!(FORWARDED),
+            nobodys: counter!(NOT_FORWARDED),
             displaced_episodes: counter!(DISPLACED_EPISODES),
             forgotten_ids: counter!(FORGOTTEN_IDS),
             closed_openings: counter!(CLOSED_OPENINGS),
@@ -374,6 +382,8 @@ impl WorkerMeters {
         self.handed_on.increment(counts.handed_on);
         self.handed_over.increment(counts.handed_over - counts.handed_on);
         self.unheard.increment(counts.unheard);
+        self.forwarded.increment(counts.forwarded);
+        self.nobodys.increment(counts.nobodys);
         self.shared.increment(shared);
         self.too_many_links.increment(refused_links);
         self.out_of_order.increment(out_of_order);

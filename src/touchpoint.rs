@@ -11,8 +11,12 @@ use serde::{Deserialize, Serialize};
 use crate::time::{Timestamp, Zone};
 
 mod forms;
+mod placeholders;
+mod sum_of_list;
 
 pub use forms::{Decimal, Form, Unit};
+pub use placeholders::is_placeholder;
+pub use sum_of_list::{RunningSum, SumOfList};
 
 /// The longest id, type, channel, session or property name, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
@@ -28,6 +32,16 @@ pub enum IdentityKind {
     Customer,
     /// Known only by an anonymous id (a cookie, a device).
     Anonymous,
+}
+
+impl IdentityKind {
+    /// The word in hashes and in texts.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            IdentityKind::Customer => "customer",
+            IdentityKind::Anonymous => "anonymous",
+        }
+    }
 }
 
 /// Whom a touchpoint and its journey belong to.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::Failure;
 use crate::diagnostic::{self, Diagnostic, Style};
 use crate::model::{self, Contacts, Model};
+use crate::wire::Mapping;
 use crate::yaml::MAX_BYTES;
 
 /// The text of a file that people write.
@@ -102,6 +103,17 @@ pub(super) fn models(paths: &[PathBuf]) -> Result<Vec<Arc<Model>>, Failure> {
         return Err(refused(&all));
     }
     told_apart(models)
+}
+
+/// Has models that name no time zone read local times and days where the source's mapping says.
+pub(super) fn in_zone_of(mapping: Option<&Mapping>, models: &mut [Arc<Model>]) {
+    let Some(zone) = mapping.and_then(Mapping::zone) else { return };
+    for model in models.iter_mut().filter(|model| model.zone.is_none()) {
+        // Nobody else has them yet.
+        if let Some(model) = Arc::get_mut(model) {
+            model.zone = Some(zone.clone());
+        }
+    }
 }
 
 /// Models have names of their own.

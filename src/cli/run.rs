@@ -35,7 +35,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref())?;
-    let models = files::models_with(&config.models, config.contacts.as_deref())?;
+    let mut models = files::models_with(&config.models, config.contacts.as_deref())?;
+    files::in_zone_of(config.fields.as_ref(), &mut models);
     if args.dry_run {
         return dry_run::run(&config);
     }

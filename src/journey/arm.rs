@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::touchpoint::{Identity, IdentityKind};
+use crate::touchpoint::Identity;
 
 /// So many buckets there are: hundredths of a percent.
 pub const BUCKETS: u32 = 10_000;
@@ -41,10 +41,7 @@ impl Arm {
 
 /// The customer's bucket, from 0 to 9,999: evenly spread, and for another salt another one.
 pub fn bucket(salt: &str, identity: &Identity) -> u32 {
-    let kind = match identity.kind {
-        IdentityKind::Customer => "customer",
-        IdentityKind::Anonymous => "anonymous",
-    };
+    let kind = identity.kind.as_str();
     let mut hash = Sha256::new().chain_update(DRAW);
     for part in [salt, kind, &identity.id] {
         hash = hash.chain_update([0]).chain_update(part.as_bytes());

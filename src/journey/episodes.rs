@@ -638,12 +638,14 @@ impl Journey {
         let value = candidate.worth().or(episode.value);
         let (at, cause) = (candidate.touchpoint.event_time, Cause::Touchpoint(&candidate.id.id));
         let about = about(candidate.kind, &episode);
-        let bought_before = was_bought_before(&episode, candidate);
-        if let Some(wrong) = episode.watch.abandonment.filter(|_| bought_before) {
+        if was_bought_before(&episode, candidate) {
             // Bought before it was abandoned, whenever that was told: it was never abandoned.
-            let passed = episode.watch.passed_at(wrong.at);
-            outcomes.retract(self, wrong, episode.value, What::Abandonment { about: about.clone(), passed });
-            outcomes.set_session(episode.session.as_ref());
+            let (bought, before) = (ended_at(&episode, candidate), outcomes.len());
+            if let Some(told) = episode.watch.told(candidate.kind.again) {
+                let (taken_back, stands) = outcomes.retract(self, &told, bought, episode.value, about.clone());
+                episode.watch.take_back(taken_back, stands);
+            }
+            outcomes.set_session(before, episode.session.as_ref());
         }
         outcomes.emit(self, at, cause, value, What::Completion { about: about.clone() });
         if let Some(answers) = self.recoverable(&episode, candidate) {
@@ -655,15 +657,16 @@ impl Journey {
     pub(super) fn reopen_episodes(&mut self, model: &Model, after: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
         for place in 0..self.episodes.len() {
             let episode = &self.episodes[place];
-            let Some(wrong) = episode.watch.abandonment.filter(|wrong| episode.abandoned && wrong.at > after) else {
+            if !(episode.abandoned && episode.watch.abandonment.is_some_and(|wrong| wrong.at > after)) {
                 continue;
-            };
-            let about = about(&model.episodes[usize::from(episode.kind)], episode);
-            let (value, passed) = (episode.value, episode.watch.passed_at(wrong.at));
-            outcomes.retract(self, wrong, value, What::Abandonment { about, passed });
+            }
+            let kind = &model.episodes[usize::from(episode.kind)];
+            let (about, value, watch) = (about(kind, episode), episode.value, episode.watch.clone());
+            let Some(told) = watch.told(kind.again) else { continue };
+            let (taken_back, stands) = outcomes.retract(self, &told, after, value, about);
             let episode = &mut self.episodes[place];
-            episode.watch.take_back(wrong);
-            episode.abandoned = false;
+            episode.abandoned = stands.is_some();
+            episode.watch.take_back(taken_back, stands);
         }
     }
 
@@ -678,8 +681,9 @@ impl Journey {
             let (value, passed, last) = (episode.value, episode.watch.passed(), episode.watch.last_progress.id.clone());
             let what = What::Abandonment { about, passed };
             let session = episode.session.clone();
+            let before = outcomes.len();
             let id = outcomes.emit(self, deadline, Cause::AbsenceAfter(&last), value, what);
-            outcomes.set_session(session.as_ref());
+            outcomes.set_session(before, session.as_ref());
             let episode = &mut self.episodes[place];
             episode.watch.abandon(id, deadline, model.episodes[usize::from(episode.kind)].again);
             // Told again, it is not the latest anew: another may have opened since.

@@ -56,7 +56,7 @@ pub use join::{Claim, HandedOver, Link};
 pub use migrate::Migration;
 pub use noticed::Noticed;
 pub use offering::{Refusal, Refusals};
-pub use outcome::{Abandonment, About, Decision, Moved, Movement, Offer, Outcome, Passed, Reason, Subject, What};
+pub use outcome::{Abandonment, About, Decision, Moved, Movement, Offer, Outcome, Passed, Reason, Subject, What, uuid_of};
 pub use recent::{PastTouchpoint, Recent};
 pub use redirect::Redirect;
 pub use rewind::{Received, Retelling, Rules, StepCounts};

@@ -9,7 +9,7 @@ use super::arm::Arm;
 use super::{Id, Journey};
 use crate::model::{Model, SegmentIndex};
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::{Identity, IdentityKind, Money, Touchpoint};
+use crate::touchpoint::{Identity, Money, Touchpoint};
 
 /// The namespace of outcome ids (UUIDv5, rule 16). Never to be changed: ids must stay the same for ever.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6a1d_5c0e_77b4_4d0a_9c65_5111_a9e0_5e11);
@@ -456,13 +456,35 @@ impl<'a> OutcomeBuilder<'a> {
         id
     }
 
-    /// Appends the retraction of an abandonment that did not happen.
-    pub(super) fn retract(&mut self, journey: &mut Journey, wrong: Abandonment, value: Option<Money>, what: What) {
-        let cause = Cause::AbsenceAfter(&Id::default());
-        self.emit(journey, wrong.at, cause, value, What::Retraction { of: Box::new(what) });
-        if let Some(retraction) = self.outcomes.last_mut() {
-            retraction.id = wrong.id;
+    /// Appends the retraction of an absence that was told after an instant and did not last to it: each time that it was told, the
+    /// latest first. Says how often that was and when first, and what was told before that instant, which stands.
+    pub(super) fn retract(
+        &mut self,
+        journey: &mut Journey,
+        told: &Told<'_>,
+        after: Timestamp,
+        value: Option<Money>,
+        mut about: About,
+    ) -> ((u32, Timestamp), Option<Abandonment>) {
+        let mut taken_back = (0, after);
+        for (at, passed) in told.times.iter().copied() {
+            let mut what = What::Abandonment { about: about.clone(), passed };
+            self.name_customer(&mut what);
+            let id = match taken_back.0 {
+                0 => told.latest,
+                _ => self.name(&what, Cause::AbsenceAfter(told.after), at),
+            };
+            if at <= after {
+                return (taken_back, Some(Abandonment { id, at }));
+            }
+            self.emit(journey, at, Cause::AbsenceAfter(&Id::default()), value, What::Retraction { of: Box::new(what) });
+            if let Some(retraction) = self.outcomes.last_mut() {
+                retraction.id = id;
+            }
+            taken_back = (taken_back.0 + 1, at);
+            about.abandonments = about.abandonments.saturating_sub(1);
         }
+        (taken_back, None)
     }
 
     /// What is known by nothing else is known by its customer.
@@ -494,10 +516,15 @@ impl<'a> OutcomeBuilder<'a> {
         }
     }
 
-    /// Writes the session on what was told last: no touchpoint caused it.
-    pub(super) fn set_session(&mut self, session: Option<&Id>) {
-        if let Some(last) = self.outcomes.last_mut() {
-            last.session = session.map(Id::to_text);
+    /// How much was told.
+    pub(super) fn len(&self) -> usize {
+        self.outcomes.len()
+    }
+
+    /// Writes the session on what was told from there on: no touchpoint caused it.
+    pub(super) fn set_session(&mut self, from: usize, session: Option<&Id>) {
+        for outcome in &mut self.outcomes[from..] {
+            outcome.session = session.map(Id::to_text);
         }
     }
 
@@ -522,7 +549,7 @@ impl<'a> OutcomeBuilder<'a> {
         let mut buffer = Uuid::encode_buffer();
         text(&self.model.name);
         text(&self.identity.id);
-        text(kind_of(self.identity));
+        text(self.identity.kind.as_str());
         text(what.kind());
         match what {
             What::Transition { to, .. } => text(to),
@@ -569,6 +596,16 @@ impl<'a> OutcomeBuilder<'a> {
     }
 }
 
+/// An absence that was told, perhaps several times.
+pub(super) struct Told<'a> {
+    /// The outcome that told it last.
+    pub(super) latest: Uuid,
+    /// The touchpoint after which nothing came.
+    pub(super) after: &'a Id,
+    /// When it was told, the latest first, and what had passed then.
+    pub(super) times: Vec<(Timestamp, Passed)>,
+}
+
 /// What an outcome comes of.
 #[derive(Clone, Copy)]
 pub(super) enum Cause<'a> {
@@ -587,7 +624,7 @@ pub(super) fn offer_id(model: &Model, identity: &Identity, what: &What, now: Tim
     };
     text(&model.name);
     text(&identity.id);
-    text(kind_of(identity));
+    text(identity.kind.as_str());
     let Some(offer) = what.offer() else { return Uuid::nil() };
     // The same whichever arm it is, so that two readings of one decision are told apart by their kind alone.
     text(if matches!(what, What::Withdrawal { .. }) { "withdrawal" } else { "intervention" });
@@ -597,13 +634,6 @@ pub(super) fn offer_id(model: &Model, identity: &Identity, what: &What, now: Tim
     uuid_v5(&bytes)
 }
 
-fn kind_of(identity: &Identity) -> &'static str {
-    match identity.kind {
-        IdentityKind::Customer => "customer",
-        IdentityKind::Anonymous => "anonymous",
-    }
-}
-
 /// The UUIDv5 of a name, as [`Uuid::new_v5`] has it: that crate's SHA-1 does not use the processor's own instructions, which
 /// are three times as fast.
 fn uuid_v5(name: &[u8]) -> Uuid {
@@ -611,6 +641,16 @@ fn uuid_v5(name: &[u8]) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&hash[..16]);
     uuid::Builder::from_sha1_bytes(bytes).into_uuid()
+}
+
+/// The UUIDv5 of several texts: the same for the same ones, in this order.
+pub fn uuid_of<'a>(parts: impl IntoIterator<Item = &'a str>) -> Uuid {
+    let mut bytes = Vec::with_capacity(200);
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    uuid_v5(&bytes)
 }
 
 #[cfg(test)]

@@ -245,13 +245,16 @@ impl Journey {
     pub(super) fn reopen_stage(&mut self, model: &Model, after: Timestamp, outcomes: &mut OutcomeBuilder<'_>) {
         let value = self.at_stake();
         let Some(standing) = self.standing.as_ref().filter(|standing| standing.abandoned) else { return };
-        let Some(wrong) = standing.watch.abandonment.filter(|wrong| wrong.at > after) else { return };
-        let about = standing.watch.about(Subject::Stage(model.stages[usize::from(standing.stage)].name.clone()));
-        let passed = standing.watch.passed_at(wrong.at);
-        outcomes.retract(self, wrong, value, What::Abandonment { about, passed });
+        if standing.watch.abandonment.is_none_or(|wrong| wrong.at <= after) {
+            return;
+        }
+        let stage = &model.stages[usize::from(standing.stage)];
+        let (about, watch) = (standing.watch.about(Subject::Stage(stage.name.clone())), standing.watch.clone());
+        let Some(told) = watch.told(stage.abandoned_again) else { return };
+        let (taken_back, stands) = outcomes.retract(self, &told, after, value, about);
         if let Some(standing) = &mut self.standing {
-            standing.watch.take_back(wrong);
-            standing.abandoned = false;
+            standing.abandoned = stands.is_some();
+            standing.watch.take_back(taken_back, stands);
         }
     }
 

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::outcome::{Abandonment, About, Passed, Subject};
+use super::outcome::{Abandonment, About, Passed, Subject, Told};
 use super::{Moment, TouchpointId};
 use crate::model::Again;
 use crate::time::{Span, Timestamp};
@@ -164,11 +164,25 @@ impl Watch {
         }
     }
 
-    /// The latest abandonment did not happen: its deadline stands again.
-    pub(super) fn take_back(&mut self, wrong: Abandonment) {
-        self.deadline = wrong.at;
-        self.abandonment = None;
-        self.abandonments = self.abandonments.saturating_sub(1);
+    /// The absence that was told last, with each time that it was told.
+    pub(super) fn told(&self, again: Option<Again>) -> Option<Told<'_>> {
+        let latest = self.abandonment?;
+        let awaits_another = self.deadline != Timestamp::MAX;
+        let before = again.map_or(0, |_| self.repeats.saturating_sub(u32::from(awaits_another)));
+        let every = again.map_or(Span::ZERO, |again| again.every);
+        let earlier = std::iter::successors(Some(latest.at), |at| Some(*at - every));
+        let times = earlier.take(before as usize + 1).map(|at| (at, self.passed_at(at))).collect();
+        Some(Told { latest: latest.id, after: &self.last_progress.id, times })
+    }
+
+    /// So many times the latest absence was told wrongly, the first of them at this instant: its deadline stands again. What was
+    /// told before stands.
+    pub(super) fn take_back(&mut self, (count, first): (u32, Timestamp), stands: Option<Abandonment>) {
+        let told = self.repeats + u32::from(self.deadline == Timestamp::MAX);
+        self.repeats = if stands.is_some() { told.saturating_sub(count) } else { 0 };
+        self.deadline = first;
+        self.abandonment = stands;
+        self.abandonments = self.abandonments.saturating_sub(count);
     }
 
     /// The abandonment that something at `now` recovers: at it or after it, and strictly less than `within` after, as everywhere.

@@ -146,7 +146,10 @@ pub fn drive(
         return Ok(());
     }
     // Before anything is read: it ends what a predecessor left open, which would block the question for the offsets.
-    log.begin_for_good()?;
+    if let Err(reason) = log.begin_for_good() {
+        // Whoever is asked to stop before anything has begun leaves nothing undone.
+        return if stop.load(Ordering::Acquire) { Ok(()) } else { Err(reason) };
+    }
     // Names this process's attempts to commit among those of all that ever used the transactional id.
     let name = uuid::Uuid::new_v4().simple().to_string();
     let sink = LedgerSink::new(Arc::clone(ledger), log, name).with_compacted(facts.compacted.clone());

@@ -10,6 +10,7 @@ mod compile;
 mod conditions;
 mod doubts;
 mod episodes;
+mod forwards;
 mod friction;
 mod groups;
 mod imports;
@@ -57,6 +58,8 @@ pub const MAX_JOINS: usize = 16;
 pub const MAX_SEGMENTS: usize = 16;
 /// The most friction rules.
 pub const MAX_FRICTION: usize = 64;
+/// The most types that are forwarded.
+const MAX_FORWARDS: usize = 16;
 /// The most interventions.
 pub const MAX_INTERVENTIONS: usize = 32;
 /// The most groups with conditions that a type may belong to.
@@ -124,6 +127,7 @@ fn check(written: &Written, faults: &mut Faults) -> Option<Model> {
         episodes: episodes::check((kept_episodes, &sums), &segments, &mut groups, &mut conditions, faults),
         friction: Vec::new(),
         interventions: Vec::new(),
+        forwards: forwards::check(&written.forwards, &written.groups, faults),
     };
     let around = friction::Around { rules, stages: kept_stages, episodes: &parts.episodes, segments: &segments };
     let friction = friction::check(&around, &mut groups, &mut conditions, faults);

@@ -22,7 +22,7 @@ use compact_str::CompactString;
 
 use crate::expression::{Expression, Facts, Slot, Type};
 use crate::time::{Span, Zone};
-use crate::touchpoint::{Currency, Form};
+use crate::touchpoint::{Currency, Form, SumOfList};
 
 pub use check::{Fragments, load, load_with};
 pub use contacts::{Consent, Contacts, QuietHours, load_contacts};
@@ -72,10 +72,14 @@ pub struct Model {
     pub declared: Vec<Declared>,
     /// How numbers and amounts are written where that is not as usual; few, and mostly none.
     pub forms: Vec<(CompactString, Form)>,
+    /// The properties that it reads whose values are summed up over a list, where a touchpoint has none of that name.
+    pub sums_of_lists: Vec<(CompactString, SumOfList)>,
     /// What types of touchpoints mean here.
     pub types: Types,
     /// What is offered to customers, in order.
     pub interventions: Vec<Intervention>,
+    /// What of one customer concerns another.
+    pub forwards: Vec<Forward>,
     /// How customers may be contacted, the same for all models ([`Model::contact_by`]).
     pub contacts: Option<Arc<Contacts>>,
     /// What it says about its earlier versions.
@@ -156,6 +160,17 @@ pub struct Again {
     pub every: Span,
     /// At most so often, the first time included.
     pub at_most: u32,
+}
+
+/// A touchpoint that becomes one of another customer as well: somebody has used the link of somebody who recommends us.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Forward {
+    /// Its type.
+    pub kind: CompactString,
+    /// The property that names the other customer.
+    pub to: CompactString,
+    /// The type that it has there.
+    pub becomes: CompactString,
 }
 
 /// How a touchpoint says that one episode goes into another.

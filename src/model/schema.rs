@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::written::KINDS;
+
 /// A key of some map of the language.
 struct Key {
     name: &'static str,
@@ -29,6 +31,8 @@ enum Holds {
     Flag,
     /// One of some words.
     Word(&'static [&'static str]),
+    /// What a property is.
+    Property,
     /// The name of something in the model.
     Name,
     /// One such name or several.
@@ -82,6 +86,9 @@ struct Closed {
 }
 
 const SPAN: &str = r"^\s*\d+\s*(ms|s|m|h|d|w|y)(\s*\d+\s*(ms|s|m|h|d|w|y))*\s*$";
+/// A number or an amount that is summed up over a list.
+const SUM_OF_LIST: &str =
+    r"^(number|money)( with decimal comma| in cents)?, sum of [^\s*\[\]]+\[\]\.[^\s*\[\]]+(\s*\*\s*[^\s*]+)?$";
 const NAME: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 
 static MODEL: Closed = Closed {
@@ -100,17 +107,9 @@ static MODEL: Closed = Closed {
         key("timezone", Holds::Text, "Where local times and days are read, such as Europe/Paris."),
         key(
             "properties",
-            Holds::ByProperty(&Holds::Word(&[
-                "number",
-                "number with decimal comma",
-                "text",
-                "flag",
-                "money",
-                "money with decimal comma",
-                "money in cents",
-                "instant",
-            ])),
-            "Every property of touchpoints that a condition or a tally mentions, with what it is. Money has its `currency` beside it.",
+            Holds::ByProperty(&Holds::Property),
+            "Every property of touchpoints that a condition or a tally mentions, with what it is. Money has its `currency` beside it. \
+             A number or an amount can be summed up over a list: `money, sum of products[].price * quantity`.",
         ),
         key(
             "touchpoints",
@@ -135,6 +134,11 @@ static MODEL: Closed = Closed {
             "interventions",
             Holds::Named(&Holds::Keys(&INTERVENTION)),
             "What is offered to customers while they are still there.",
+        ),
+        key(
+            "forwards",
+            Holds::ByProperty(&Holds::Keys(&FORWARD)),
+            "Types of touchpoints that concern another customer as well, such as the use of somebody's link.",
         ),
         key("renamed", Holds::Keys(&RENAMED), "What earlier versions of this model called otherwise, for running journeys."),
         key("removed", Holds::Keys(&REMOVED), "What earlier versions had, and what becomes of the journeys that run there."),
@@ -163,6 +167,15 @@ static TALLY: Closed = Closed {
         key("of", Holds::Progress, "The touchpoints that `sum`, `last` and `count distinct` look at."),
     ],
     required: &[],
+    counted: None,
+};
+
+static FORWARD: Closed = Closed {
+    keys: &[
+        key("to", Holds::Text, "The property that names the other customer, by the customer's id."),
+        key("as", Holds::Text, "The type that it has there."),
+    ],
+    required: &["to", "as"],
     counted: None,
 };
 
@@ -391,6 +404,10 @@ impl Holds {
             Holds::Text => json!({ "type": "string", "minLength": 1 }),
             Holds::Flag => json!({ "type": "boolean" }),
             Holds::Word(words) => json!({ "enum": words }),
+            Holds::Property => {
+                let kinds = KINDS.map(|(word, _)| word);
+                json!({ "anyOf": [{ "enum": kinds }, { "type": "string", "pattern": SUM_OF_LIST }] })
+            }
             Holds::Name => reference("name"),
             Holds::Names => one_or_many(json!({ "type": "string", "minLength": 1 })),
             Holds::Parts => one_or_many(reference("type")),

@@ -2,11 +2,12 @@
 //!
 //! Finds unknown keys, missing keys and wrong shapes. Whether the names mean anything is for [`super::check`] to say.
 //! A room for each part of the file: [`basics`] (properties, groups, tallies, segments), [`stage`], [`episode`],
-//! [`friction`], [`intervention`], [`changes`] (what earlier versions had), and [`wait`] for spans of all kinds.
+//! [`friction`], [`intervention`], [`forward`], [`changes`] (what earlier versions had), and [`wait`] for spans of all kinds.
 
 mod basics;
 mod changes;
 mod episode;
+mod forward;
 mod friction;
 mod intervention;
 mod stage;
@@ -16,9 +17,11 @@ use crate::diagnostic::{Faults, Place, Spanned};
 use crate::time::Span;
 use crate::yaml::{Bounds, Entry, Node, Reader, Value};
 
+pub(in crate::model) use basics::KINDS;
 pub use basics::{Group, Kind, Of, Property, Segment, Sum, Tally, Who};
 pub use changes::Changes;
 pub use episode::Episode;
+pub use forward::Forward;
 pub use friction::{Friction, Sign, Threshold};
 pub use intervention::{Cap, Holdout, Intervention, Outcomes, Payload, Quiet};
 pub use stage::{Stage, Way};
@@ -69,6 +72,8 @@ pub struct Written {
     pub friction: Vec<Friction>,
     /// The interventions in order.
     pub interventions: Vec<Intervention>,
+    /// What of one customer concerns another.
+    pub forwards: Vec<Forward>,
     /// What it says about its earlier versions.
     pub changes: Changes,
 }
@@ -129,6 +134,7 @@ pub fn read(root: &Node, faults: &mut Faults) -> Option<Written> {
     let episodes = reader.optional("episodes");
     let friction = reader.optional("friction");
     let interventions = reader.optional("interventions");
+    let forwards = reader.optional("forwards");
     let renamed = reader.optional("renamed");
     let removed = reader.optional("removed");
     reader.finish(faults);
@@ -149,6 +155,7 @@ pub fn read(root: &Node, faults: &mut Faults) -> Option<Written> {
         episodes: episodes.map_or_else(Vec::new, |value| all(&value, "episodes", Episode::read, faults)),
         friction: friction.map_or_else(Vec::new, |value| all(&value, "friction rules", Friction::read, faults)),
         interventions: interventions.map_or_else(Vec::new, |value| all(&value, "interventions", Intervention::read, faults)),
+        forwards: forwards.map_or_else(Vec::new, |value| all(&value, "types", Forward::read, faults)),
         changes: Changes::read(renamed, removed, faults),
     })
 }

@@ -354,6 +354,8 @@ fn nothing() -> Model {
         tallies: Vec::new(),
         segments: Vec::new(),
         facts: Vec::new(),
+        sums_of_lists: Vec::new(),
+        forwards: Vec::new(),
         properties: Vec::new(),
         declared: Vec::new(),
         forms: Vec::new(),

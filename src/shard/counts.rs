@@ -25,6 +25,10 @@ pub struct Counts {
     pub handed_over: u64,
     /// Of these, touchpoints that were handed on to the shard of their identity.
     pub handed_on: u64,
+    /// Touchpoints that became one of another customer's as well.
+    pub forwarded: u64,
+    /// Touchpoints that were to, and do not say whose.
+    pub nobodys: u64,
     /// Answers to claims that nobody waits for any more: the customer was erased, or has answered before.
     pub unheard: u64,
 }
@@ -43,6 +47,8 @@ impl Counts {
             misrouted,
             handed_over,
             handed_on,
+            forwarded,
+            nobodys,
             unheard,
         } = other;
         self.applied += applied;
@@ -55,6 +61,8 @@ impl Counts {
         self.misrouted += misrouted;
         self.handed_over += handed_over;
         self.handed_on += handed_on;
+        self.forwarded += forwarded;
+        self.nobodys += nobodys;
         self.unheard += unheard;
     }
 }

@@ -256,6 +256,9 @@ impl Shard {
         self.put_other(slot, &hand, (is_new, had_window, applied != Applied::Duplicate), stream_time);
         self.other = hand;
         self.publish(log_time, actions);
+        if applied != Applied::Duplicate {
+            self.forward(touchpoint, log_time, actions);
+        }
     }
 
     /// Writes to another shard in the open transaction.

@@ -122,6 +122,9 @@ impl Shard {
         self.put_other(customer, &other, (is_new, had_window, applied != Applied::Duplicate), received.stream_time);
         self.other = other;
         self.publish(received.log_time, actions);
+        if applied != Applied::Duplicate {
+            self.forward(received.touchpoint, received.log_time, actions);
+        }
     }
 
     /// The same where the customer lives in another shard.

@@ -10,6 +10,7 @@ mod census;
 mod counts;
 mod customers;
 mod erasing;
+mod forwarding;
 mod frontier;
 mod handing;
 mod joins;
@@ -41,6 +42,7 @@ pub use settings::{Settings, StateLog, Undo};
 pub use slot::Slot;
 
 use census::Census;
+use forwarding::Forwards;
 use frontier::{Held, Inputs, Reach};
 use refresh::RefreshCycle;
 use wheel::Wheel;
@@ -123,6 +125,7 @@ pub struct Shard {
     refresh_cycle: RefreshCycle,
     rules: Rules,
     retelling: Retelling,
+    forwards: Forwards,
     /// Customers who have a window, and when to see whether it is over.
     windows: VecDeque<(Timestamp, Slot)>,
     held: bool,
@@ -165,6 +168,7 @@ impl Shard {
             homes: Homes::ALONE,
             rules,
             retelling: Retelling::default(),
+            forwards: Forwards::of(&models),
             windows: VecDeque::new(),
             inputs: Inputs::new(&progress.positions, settings.control),
             stream_time: progress.stream_time,
@@ -582,6 +586,9 @@ impl Shard {
             self.arm(slot, next);
         }
         self.hand = hand;
+        if applied != Applied::Duplicate {
+            self.forward(touchpoint, log_time, actions);
+        }
     }
 
     /// Packs a customer whom the open transaction has changed.

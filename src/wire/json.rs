@@ -13,8 +13,9 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use super::losses::Expected;
 use super::scan;
+use super::sums::SumOver;
+use super::tree::{Key, Node, Single};
 use super::wanted::Interest;
 use super::written::{Field, MAX_DEPTH, NO_OBJECT, Properties, Scalar, Written, dotted};
 
@@ -128,84 +129,26 @@ impl Visitor<'_> for Name {
     }
 }
 
-/// Any one value; of objects and lists only that they are.
-pub(super) struct Single;
-
-impl<'de> DeserializeSeed<'de> for Single {
-    type Value = Scalar<'de>;
-
-    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Scalar<'de>, D::Error> {
-        source.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Single {
-    type Value = Scalar<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Null)
-    }
-
-    fn visit_bool<E: Error>(self, flag: bool) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Flag(flag))
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Whole(number.into()))
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Whole(number.into()))
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Number(number))
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Text(Cow::Borrowed(text)))
-    }
-
-    /// A text with escapes in it.
-    fn visit_str<E: Error>(self, text: &str) -> Result<Scalar<'de>, E> {
-        Ok(Scalar::Text(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar<'de>, A::Error> {
-        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Object)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Scalar<'de>, A::Error> {
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::List)
-    }
-}
-
 /// The value of `properties`, at depth 0, or of the property `name` within.
 struct Inside<'a, 'p> {
     properties: &'a mut Properties<'p>,
     name: &'a str,
     depth: usize,
-    /// Whether anything within is wanted.
-    wanted: bool,
-    /// What the value must be.
-    expected: Expected,
+    interest: Interest,
     fault: &'a mut Option<String>,
 }
 
 impl<'a, 'p> Inside<'a, 'p> {
     fn all(properties: &'a mut Properties<'p>, fault: &'a mut Option<String>) -> Self {
-        Inside { properties, name: "", depth: 0, wanted: true, expected: Expected::ANYTHING, fault }
+        let interest = Interest { within: true, ..Interest::NONE };
+        Inside { properties, name: "", depth: 0, interest, fault }
     }
 
     fn keep<E: Error>(self, value: Scalar<'_>) -> Result<(), E> {
         if self.depth > 0 {
-            self.properties.keep(self.name, &value, self.expected);
+            if self.interest.value {
+                self.properties.keep(self.name, &value, self.interest.expected);
+            }
             return Ok(());
         }
         match value {
@@ -221,11 +164,16 @@ impl Inside<'_, '_> {
     /// Passes over a value that is not wanted. What it holds does not matter, down to numbers and escapes that nobody could
     /// read; but if it is an object, some of its entries may be wanted.
     fn skip<E: Error>(self, skipped: &RawValue) -> Result<(), E> {
-        if !self.wanted || self.depth == MAX_DEPTH || !skipped.get().starts_with('{') {
+        let looked_into = match skipped.get().as_bytes().first() {
+            Some(b'{') => self.interest.within && self.depth < MAX_DEPTH,
+            Some(b'[') => self.interest.summed,
+            _ => false,
+        };
+        if !looked_into {
             return Ok(());
         }
-        let Inside { properties, name, depth, wanted, expected, fault } = self;
-        let inside = Inside { properties, name, depth, wanted, expected, fault: &mut *fault };
+        let Inside { properties, name, depth, interest, fault } = self;
+        let inside = Inside { properties, name, depth, interest, fault: &mut *fault };
         inside.deserialize(&mut serde_json::Deserializer::from_str(skipped.get())).map_err(|error| {
             let reason = fault.take().unwrap_or_else(|| reason(&error));
             refuse(fault, reason)
@@ -255,7 +203,7 @@ impl<'de> Visitor<'de> for Inside<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Inside { properties, name: above, depth, wanted, expected: _, fault } = self;
+        let Inside { properties, name: above, depth, interest: Interest { within: wanted, .. }, fault } = self;
         if depth == MAX_DEPTH {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());
@@ -269,8 +217,7 @@ impl<'de> Visitor<'de> for Inside<'_, '_> {
                 }
                 false => (above, Interest::NONE),
             };
-            let Interest { within, expected, .. } = interest;
-            let inside = Inside { properties, name, depth: depth + 1, wanted: within, expected, fault };
+            let inside = Inside { properties, name, depth: depth + 1, interest, fault };
             if interest.value {
                 map.next_value_seed(inside)?;
             } else {
@@ -282,6 +229,14 @@ impl<'de> Visitor<'de> for Inside<'_, '_> {
 
     /// An empty list says nothing, and is how PHP writes an object without entries.
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        if self.interest.summed {
+            let mut sums = SumOver::all(self.properties, self.name);
+            while let Some(part) = list.next_element::<Node<'_>>()? {
+                sums.iter_mut().for_each(|sum| sum.add(&part));
+            }
+            sums.iter().for_each(|sum| sum.keep(self.properties));
+            return Ok(());
+        }
         if list.next_element::<IgnoredAny>()?.is_none() {
             return Ok(());
         }
@@ -311,32 +266,5 @@ impl<'de> Visitor<'de> for Inside<'_, '_> {
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
         self.keep(Scalar::Text(Cow::Borrowed(text)))
-    }
-}
-
-/// A key of an object.
-pub(super) struct Key;
-
-impl<'de> DeserializeSeed<'de> for Key {
-    type Value = Cow<'de, str>;
-
-    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Cow<'de, str>, D::Error> {
-        source.deserialize_str(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Key {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a name")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Borrowed(name))
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Cow<'de, str>, E> {
-        Ok(Cow::Owned(name.to_owned()))
     }
 }

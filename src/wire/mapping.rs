@@ -1,18 +1,19 @@
 //! Field mappings: where a source that names things otherwise keeps what a touchpoint needs.
 //!
-//! A path is dotted (`context.user.id`); a key that itself has dots in it is found too. Lists are not entered. A field
+//! A path is dotted (`context.user.id`); a key that itself has dots in it is found too. Lists are entered for what is summed up over them alone. A field
 //! without a mapping is read under its own name. Mapped records go through a tree, whose texts are borrowed from the record;
 //! it takes about twice as long as reading without one.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use compact_str::CompactString;
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::DeserializeSeed;
 
 use super::json;
+use super::sums::SumOver;
+use super::tree::{Node, Tree};
 use super::wanted::Interest;
-use super::written::{self, Field, MAX_DEPTH, NO_OBJECT, Properties, Scalar, Written, dotted, sort_by_name};
+use super::written::{self, Field, MAX_DEPTH, NO_OBJECT, Properties, Scalar, Written, dotted};
 use crate::diagnostic::{did_you_mean, quoted};
 use crate::model::Model;
 use crate::time::Zone;
@@ -117,7 +118,7 @@ impl Mapping {
     }
 
     /// Where local times and days are read.
-    pub(super) fn zone(&self) -> Option<&Zone> {
+    pub fn zone(&self) -> Option<&Zone> {
         self.zone.as_ref()
     }
 
@@ -160,7 +161,7 @@ impl Mapping {
         let Some(route) = self.routes.iter().find(|route| route.target == Target::Field(field)) else {
             return (record.get(field.name()).map_or(Scalar::Null, Node::scalar), Unit::ByMagnitude);
         };
-        let found = route.paths.iter().filter_map(|(path, unit)| Some((record.find(path)?.scalar(), *unit)));
+        let found = route.paths.iter().filter_map(|(path, unit)| Some((find(record, path)?.scalar(), *unit)));
         let value =
             found.filter(|(value, _)| !value.is_blank()).map(|(value, unit)| (in_milliseconds(value, unit), unit)).next();
         value.unwrap_or((Scalar::Null, Unit::ByMagnitude))
@@ -175,7 +176,7 @@ impl Mapping {
         match all {
             Some(Node::Object(entries)) => flatten(entries, properties, "", 0),
             Some(Node::Single(Scalar::Null)) | None => {}
-            Some(Node::Single(_)) => return Err(NO_OBJECT.to_owned()),
+            Some(Node::Single(_) | Node::List(_)) => return Err(NO_OBJECT.to_owned()),
         }
         for route in &self.routes {
             if let (Target::Property(name), Some(value)) = (&route.target, route.first(record)) {
@@ -190,7 +191,7 @@ impl Mapping {
 impl Route {
     /// The first value that is there and not null.
     fn first<'a, 'r>(&self, record: &'a Node<'r>) -> Option<&'a Node<'r>> {
-        self.paths.iter().find_map(|(path, _)| record.find(path).filter(|value| !value.is_null()))
+        self.paths.iter().find_map(|(path, _)| find(record, path).filter(|value| !value.is_null()))
     }
 }
 
@@ -207,7 +208,13 @@ fn flatten(entries: &[(Cow<'_, str>, Node<'_>)], properties: &mut Properties<'_>
 fn keep(value: &Node<'_>, properties: &mut Properties<'_>, name: &str, interest: Interest, depth: usize) {
     match value {
         Node::Object(entries) if interest.within && depth < MAX_DEPTH => flatten(entries, properties, name, depth),
-        Node::Object(_) => {}
+        Node::List(parts) if interest.summed => {
+            let mut sums = SumOver::all(properties, name);
+            sums.iter_mut().for_each(|sum| parts.iter().for_each(|part| sum.add(part)));
+            sums.iter().for_each(|sum| sum.keep(properties));
+        }
+        Node::List(_) if interest.value => properties.keep(name, &Scalar::List, interest.expected),
+        Node::Object(_) | Node::List(_) => {}
         Node::Single(value) if interest.value => properties.keep(name, value, interest.expected),
         Node::Single(_) => {}
     }
@@ -227,112 +234,18 @@ fn target(name: &str) -> Option<(Target, Unit)> {
     }
 }
 
-/// A record as a tree. What lists hold is not kept.
-pub(super) enum Node<'a> {
-    Single(Scalar<'a>),
-    /// Sorted by key, each once.
-    Object(Vec<(Cow<'a, str>, Node<'a>)>),
-}
-
-impl<'a> Node<'a> {
-    /// Reads a record.
-    pub(super) fn read(bytes: &'a [u8]) -> Result<Self, String> {
-        match serde_json::from_str(json::text(bytes)?).map_err(|error| json::reason(&error))? {
-            Node::Single(_) => Err("not a touchpoint: a JSON object is expected".to_owned()),
-            object @ Node::Object(_) => Ok(object),
-        }
-    }
-
-    fn get(&self, key: &str) -> Option<&Self> {
-        let Node::Object(entries) = self else { return None };
-        let at = entries.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
-        Some(&entries[at].1)
-    }
-
-    /// Follows a dotted path. At each step a key that is the whole rest of the path goes first.
-    fn find(&self, path: &str) -> Option<&Self> {
-        if path == WHOLE_RECORD {
-            return Some(self);
-        }
-        if let Some(found) = self.get(path) {
-            return Some(found);
-        }
-        let (head, rest) = path.split_once('.')?;
-        self.get(head)?.find(rest)
-    }
-
-    fn scalar(&self) -> Scalar<'_> {
-        match self {
-            Node::Single(value) => value.borrowed(),
-            Node::Object(_) => Scalar::Object,
-        }
-    }
-
-    fn is_null(&self) -> bool {
-        matches!(self, Node::Single(Scalar::Null))
+/// Reads a record, with what lists hold where anything is summed up over lists.
+pub(super) fn read(bytes: &[u8], lists: bool) -> Result<Node<'_>, String> {
+    let mut source = serde_json::Deserializer::from_str(json::text(bytes)?);
+    let read = Tree { lists }.deserialize(&mut source).and_then(|node| source.end().map(|()| node));
+    match read.map_err(|error| json::reason(&error))? {
+        Node::Single(_) | Node::List(_) => Err("not a touchpoint: a JSON object is expected".to_owned()),
+        object @ Node::Object(_) => Ok(object),
     }
 }
 
-impl<'de> Deserialize<'de> for Node<'de> {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Self, D::Error> {
-        source.deserialize_any(Tree)
-    }
-}
-
-struct Tree;
-
-impl<'de> Visitor<'de> for Tree {
-    type Value = Node<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node<'de>, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(key) = map.next_key_seed(json::Key)? {
-            entries.push((key, map.next_value()?));
-        }
-        sort_by_name(&mut entries);
-        Ok(Node::Object(entries))
-    }
-
-    /// An empty list says nothing, and is how PHP writes an object without entries.
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Node<'de>, A::Error> {
-        if list.next_element::<IgnoredAny>()?.is_none() {
-            return Ok(Node::Single(Scalar::Null));
-        }
-        while list.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Node::Single(Scalar::List))
-    }
-
-    fn visit_unit<E: Error>(self) -> Result<Node<'de>, E> {
-        json::Single.visit_unit().map(Node::Single)
-    }
-
-    fn visit_bool<E: Error>(self, flag: bool) -> Result<Node<'de>, E> {
-        json::Single.visit_bool(flag).map(Node::Single)
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Node<'de>, E> {
-        json::Single.visit_i64(number).map(Node::Single)
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Node<'de>, E> {
-        json::Single.visit_u64(number).map(Node::Single)
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Node<'de>, E> {
-        json::Single.visit_f64(number).map(Node::Single)
-    }
-
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Node<'de>, E> {
-        json::Single.visit_borrowed_str(text).map(Node::Single)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Node<'de>, E> {
-        json::Single.visit_str(text).map(Node::Single)
-    }
+fn find<'a, 'r>(record: &'a Node<'r>, path: &str) -> Option<&'a Node<'r>> {
+    if path == WHOLE_RECORD { Some(record) } else { record.find(path) }
 }
 
 fn in_milliseconds(value: Scalar<'_>, unit: Unit) -> Scalar<'_> {

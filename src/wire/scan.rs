@@ -65,8 +65,8 @@ impl<'a> Scanner<'a> {
             };
             match self.peek()? {
                 b'{' if depth + 1 < MAX_DEPTH => self.properties(properties, name, depth + 1, interest.within)?,
-                // A list that somebody reads is told, unless it says nothing.
-                b'[' if interest.expected != Expected::ANYTHING => return None,
+                // A list that somebody reads is told, unless it says nothing, and one that is summed up is looked into.
+                b'[' if interest.expected != Expected::ANYTHING || interest.summed => return None,
                 b'{' | b'[' => self.skip(0)?,
                 _ if interest.value => {
                     let value = self.single()?;

@@ -8,6 +8,7 @@ use compact_str::CompactString;
 
 use super::losses::Expected;
 use crate::model::Model;
+use crate::touchpoint::{Decimal, SumOfList};
 
 /// Which properties of a record are to be decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,16 @@ pub struct Names {
     expected: Box<[Expected]>,
     /// What stands before a dot of a name, each once: objects of these names are looked into.
     above: Table,
+    /// What is summed up over lists: few, and mostly none.
+    sums: Box<[Sum]>,
+}
+
+/// A property whose value is summed up over a list, where a record has none of its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) name: CompactString,
+    pub(super) of: SumOfList,
+    pub(super) decimal: Decimal,
 }
 
 /// Names by their [`mark`]: most that nobody wants have one of their own, and are known by it.
@@ -73,53 +84,80 @@ pub(super) struct Interest {
     pub(super) value: bool,
     /// If it is an object, something within.
     pub(super) within: bool,
+    /// If it is a list, something is summed up over it.
+    pub(super) summed: bool,
     /// What the value must be to be of use to those who read it.
     pub(super) expected: Expected,
 }
 
 impl Interest {
-    pub(super) const NONE: Interest = Interest { value: false, within: false, expected: Expected::ANYTHING };
+    pub(super) const NONE: Interest = Interest { value: false, within: false, summed: false, expected: Expected::ANYTHING };
 }
 
 impl Wanted {
     /// The properties that these models read.
     pub fn of<'a>(models: impl IntoIterator<Item = &'a Model>) -> Wanted {
         let mut expected: BTreeMap<CompactString, Expected> = BTreeMap::new();
+        let mut sums: Vec<Sum> = Vec::new();
         for model in models {
+            let of_model = model.sums_of_lists.iter().map(|(name, of)| {
+                let decimal = model.form(name).decimal;
+                Sum { name: name.clone(), of: of.clone(), decimal }
+            });
+            sums.extend(of_model);
             for (name, declared) in model.properties.iter().zip(&model.declared) {
                 let expects = Expected::of(model, name, *declared);
                 expected.entry(name.clone()).and_modify(|known| *known = known.and(expects)).or_insert(expects);
             }
         }
-        Wanted::expecting(expected)
+        // Where models do not agree, the first of them counts.
+        sums.sort_by(|left, right| left.name.cmp(&right.name));
+        sums.dedup_by(|later, first| later.name == first.name);
+        Wanted::expecting(expected, sums)
     }
 
     /// The properties of these names, whatever their values are.
     pub fn only(names: impl IntoIterator<Item = CompactString>) -> Wanted {
-        Wanted::expecting(names.into_iter().map(|name| (name, Expected::ANYTHING)).collect())
+        Wanted::expecting(names.into_iter().map(|name| (name, Expected::ANYTHING)).collect(), Vec::new())
     }
 
-    fn expecting(properties: BTreeMap<CompactString, Expected>) -> Wanted {
+    fn expecting(properties: BTreeMap<CompactString, Expected>, sums: Vec<Sum>) -> Wanted {
         let names = Table::new(properties.keys().map(|name| name.as_str().into()));
         let expected = names.names.iter().map(|name| properties.get(&**name).copied().unwrap_or_default()).collect();
-        let dots = names.names.iter().flat_map(|name| name.match_indices('.').map(|(at, _)| name[..at].into()));
-        let above = Table::new(dots);
-        Wanted::Only(Names { names, expected, above })
+        let lists = sums.iter().map(|sum| sum.of.list.as_str());
+        let looked_at = names.names.iter().map(|name| &**name).chain(lists);
+        let dots = looked_at.flat_map(|name| name.match_indices('.').map(|(at, _)| name[..at].into()));
+        let above = Table::new(dots.collect::<Vec<_>>());
+        Wanted::Only(Names { names, expected, above, sums: sums.into() })
     }
 
     /// What is wanted of the property of this name.
     pub(super) fn interest(&self, name: &str) -> Interest {
         match self {
-            Wanted::All => Interest { value: true, within: true, expected: Expected::ANYTHING },
+            Wanted::All => Interest { value: true, within: true, summed: false, expected: Expected::ANYTHING },
             Wanted::Only(known) => {
                 let place = known.names.place(name);
                 Interest {
                     value: place.is_some(),
                     // An object without a name leaves its properties their own names.
                     within: name.is_empty() || known.above.place(name).is_some(),
+                    summed: known.sums.iter().any(|sum| sum.of.list == name),
                     expected: place.map_or(Expected::ANYTHING, |place| known.expected[place]),
                 }
             }
+        }
+    }
+
+    /// Whether anything is summed up over lists.
+    pub(super) fn sums_lists(&self) -> bool {
+        !self.sums().is_empty()
+    }
+
+    /// What is summed up over lists.
+    pub(super) fn sums(&self) -> &[Sum] {
+        match self {
+            Wanted::All => &[],
+            Wanted::Only(known) => &known.sums,
         }
     }
 
@@ -157,7 +195,7 @@ mod tests {
             ("cart.", false, false),
             ("uks", false, false),
         ] {
-            let interest = |value, within| Interest { value, within, expected: Expected::ANYTHING };
+            let interest = |value, within| Interest { value, within, ..Interest::NONE };
             assert_eq!(wanted.interest(name), interest(value, within), "{name}");
             assert_eq!(Wanted::All.interest(name), interest(true, true));
         }

@@ -13,7 +13,7 @@ use super::mend::Mended;
 use super::wanted::{Interest, Wanted};
 use super::{Arrival, Limits};
 use crate::time::{Span, Timestamp, Zone};
-use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value, put_text};
+use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value, is_placeholder, put_text};
 
 /// 1990-01-01T00:00:00Z: what lies before is a broken clock or a number in the wrong unit (rule 1).
 const EARLIEST: Timestamp = Timestamp::from_millis(631_152_000_000);
@@ -70,6 +70,16 @@ impl Scalar<'_> {
             Scalar::Flag(flag) => Scalar::Flag(*flag),
             Scalar::Object => Scalar::Object,
             Scalar::List => Scalar::List,
+        }
+    }
+
+    /// The value where it is a number or a text, as something to be added.
+    pub(super) fn as_amount(&self) -> Option<Value> {
+        match self {
+            Scalar::Text(text) => Some(Value::Text(text.as_ref().into())),
+            Scalar::Whole(number) => Some(Value::Number(*number as f64)),
+            Scalar::Number(number) => Some(Value::Number(*number)),
+            Scalar::Null | Scalar::Flag(_) | Scalar::Object | Scalar::List => None,
         }
     }
 
@@ -276,7 +286,7 @@ impl Named<'_> {
     /// Whether it identifies nobody.
     fn is_placeholder(&self) -> bool {
         match self {
-            Named::Text(text) => super::placeholders::is_placeholder(text),
+            Named::Text(text) => is_placeholder(text),
             Named::Digits(number) => matches!(number, 0 | -1),
         }
     }
@@ -357,6 +367,8 @@ pub(super) struct Properties<'a> {
     /// So many may be taken.
     most: usize,
     losses: Lost,
+    /// What was summed up over lists, by the place of the sum among those that are wanted.
+    totals: Vec<(usize, f64)>,
 }
 
 /// Where not all are wanted, names that come again and again take places until so many are taken, and then give them back.
@@ -365,7 +377,7 @@ const SOME: usize = 32;
 impl<'a> Properties<'a> {
     pub(super) fn new(limits: Limits, wanted: &'a Wanted, places: &'a mut Vec<(CompactString, Value)>) -> Self {
         let most = wanted.most().map_or(limits.properties, |names| names.saturating_mul(2).max(SOME));
-        Properties { wanted, places, kept: 0, most, losses: None }
+        Properties { wanted, places, kept: 0, most, losses: None, totals: Vec::new() }
     }
 
     /// What is wanted of an entry of the source.
@@ -445,9 +457,30 @@ impl<'a> Properties<'a> {
         self.kept < before
     }
 
+    /// What is wanted.
+    pub(super) fn wanted(&self) -> &'a Wanted {
+        self.wanted
+    }
+
+    /// Keeps what was summed up over a list, for where the record has no property of the sum's name. The place is the sum's among those
+    /// that are wanted.
+    pub(super) fn keep_total(&mut self, place: usize, total: f64) {
+        self.totals.push((place, total));
+    }
+
+    fn settle_sums(&mut self) {
+        for (place, total) in std::mem::take(&mut self.totals) {
+            let sum = &self.wanted.sums()[place];
+            if self.places[..self.kept].iter().all(|(name, _)| *name != sum.name) {
+                self.keep(&sum.name, &Scalar::Number(total), Expected::ANYTHING);
+            }
+        }
+    }
+
     /// Forgets the record so far, to read it anew.
     pub(super) fn restart(&mut self) {
         self.kept = 0;
+        self.totals.clear();
         self.losses = None;
     }
 
@@ -464,10 +497,14 @@ impl<'a> Properties<'a> {
     /// Forgets what came before: a second `properties` object replaces the first.
     pub(super) fn clear(&mut self) {
         self.kept = 0;
+        self.totals.clear();
     }
 
     /// Ends the reading: sorts what was kept, and says what was lost.
-    pub(super) fn end(self) -> Lost {
+    pub(super) fn end(mut self) -> Lost {
+        if !self.totals.is_empty() {
+            self.settle_sums();
+        }
         self.places.truncate(self.kept);
         sort_by_name(self.places);
         self.losses

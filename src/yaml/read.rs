@@ -269,6 +269,14 @@ impl<'a> Value<'a> {
         found.map(|(_, value)| self.spanned(*value))
     }
 
+    /// A scalar's text before and after a separator that is in it.
+    pub fn split_once(&self, separator: &str) -> Option<(&'a str, &'a str)> {
+        match &self.node.shape {
+            Shape::Scalar { text, .. } => text.split_once(separator),
+            Shape::Nothing | Shape::List(_) | Shape::Map(_) | Shape::Refused => None,
+        }
+    }
+
     /// The text of a scalar and whether it is quoted; a diagnostic where it is none.
     fn scalar(&self, expected: &str, help: &str, faults: &mut Faults) -> Option<(&'a str, bool)> {
         match &self.node.shape {

@@ -267,3 +267,42 @@ impl Dice {
         }
     }
 }
+
+/// However late it is told that a basket had been bought in time: whatever was published of its absence is taken back under its id,
+/// each time that it was told.
+#[test]
+fn each_telling_of_an_absence_is_taken_back_under_its_own_id() {
+    let model = good_model(
+        "reminders.yaml",
+        "sillage: 1
+model: reminders
+stages: { shopping: { enter: page.viewed } }
+episodes:
+  basket:
+    { known by: [cart_id, customer], opens: cart.added, completes: order.completed, abandoned after: 1h, every: 1d, at most: 4 }
+",
+    );
+    for (opening, minutes, told) in [(None, 30, 0), (Some("A"), 30, 0), (None, 60 + 24 * 60 + 1, 2), (None, 60 + 48 * 60, 3)]
+    {
+        let happens = |kind: &str, minutes: i64, id: &str| {
+            let mut touchpoint = touchpoint("anna", kind, START + Span::from_secs(60 * minutes), id);
+            if let Some(cart) = opening {
+                touchpoint.properties.push(("cart_id".into(), sillage::touchpoint::Value::Text(cart.into())));
+            }
+            touchpoint
+        };
+        let comes = |days: i64| START + Span::from_days(days);
+        let bought = happens("order.completed", minutes, "t-2");
+        let story = [
+            (happens("cart.added", 0, "t-1"), START),
+            (bought, comes(3)),
+            (happens("nothing", 24 * 60 * 9, "t-3"), comes(9)),
+        ];
+        let (outcomes, _) = decide_with(settings(usize::MAX), std::slice::from_ref(&model), &story, &[Fate::Nothing]);
+        let published = outcomes.iter().filter(|outcome| matches!(outcome.what, What::Abandonment { .. })).count();
+        assert_eq!(published, 3, "{outcomes:#?}");
+        let holds = net(&outcomes);
+        let left = holds.iter().filter(|outcome| matches!(outcome.what, What::Abandonment { .. })).count();
+        assert_eq!(left, told, "bought after {minutes} minutes: {holds:#?}");
+    }
+}

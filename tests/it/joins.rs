@@ -17,6 +17,9 @@ use crate::world::{START, World, touchpoint, with_id};
 /// Who acts, and which anonymous ids are whose: no two customers claim one.
 const PEOPLE: [(&str, &[&str]); 2] = [("c-1", &["a-1", "a-2"]), ("c-2", &["a-3"])];
 
+/// What `five-stages` forwards.
+const REFERRAL: &str = "referral.used";
+
 #[derive(Clone, Debug)]
 pub(crate) struct Step {
     /// Which of the customers, and which of its names: 0 the customer id, then its anonymous ids.
@@ -31,7 +34,7 @@ pub(crate) struct Step {
 
 pub(crate) fn step() -> impl Strategy<Value = Step> {
     let kinds = ["page.viewed", "product.viewed", "cart.added", "cart.viewed", "cart.emptied", "payment.failed", "login"];
-    let kind = prop_oneof![3 => prop::sample::select(kinds.to_vec()), 1 => Just("order.completed"), 1 => Just("cart.added")];
+    let kind = prop_oneof![3 => prop::sample::select(kinds.to_vec()), 1 => Just("order.completed"), 1 => Just("cart.added"), 1 => Just(REFERRAL)];
     // No two happen in one millisecond: which of them came first would be told by the order of arrival.
     let gap = prop_oneof![3 => 1..60_000_i64, 2 => 60_000..900_000_i64, 1 => 900_000..7_200_000_i64];
     let who = (0..2_u8, 0..3_u8);
@@ -48,6 +51,10 @@ pub(crate) fn story(steps: &[Step]) -> Vec<Entered> {
         match step.who.1.checked_sub(1) {
             Some(place) => made.identity = Identity::anonymous(anonymous[usize::from(place) % anonymous.len()]),
             None => made.linked = step.links.map(|place| anonymous[usize::from(place) % anonymous.len()].into()),
+        }
+        if step.kind == REFERRAL {
+            // It concerns the other of the two.
+            made = with_id(made, "giver_id", PEOPLE[1 - usize::from(step.who.0)].0);
         }
         made.session = step.session.map(|session| format!("s{session}").into());
         if let Some(cart) = step.cart {

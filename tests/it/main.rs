@@ -1,6 +1,7 @@
 //! All integration tests but those on a real broker, in one binary: librdkafka is linked once.
 
 mod any_order;
+mod cases;
 mod changes;
 mod cli;
 mod configuration;

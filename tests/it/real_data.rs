@@ -20,7 +20,7 @@ const SHOP: &str = "retentioneering_ecom";
 const CAMPAIGNS: &str = "complete_journey";
 
 /// A file of a data set; `None` where it is not there and need not be.
-fn data(set: &str, file: &str) -> Option<PathBuf> {
+pub(crate) fn data(set: &str, file: &str) -> Option<PathBuf> {
     let root = std::env::var_os("SILLAGE_TEST_DATA")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
     let path = root.join(set).join(file);

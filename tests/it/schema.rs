@@ -96,6 +96,7 @@ const MAPS: &[(&str, &str, &str)] = &[
         "`holdout`",
         "{ interventions: { x: { holdout: { KEY: 1 } } } }",
     ),
+    ("/properties/forwards/additionalProperties", "what is forwarded", "{ forwards: { x: { KEY: 1 } } }"),
     ("/properties/renamed", "`renamed`", "{ renamed: { KEY: 1 } }"),
     ("/properties/removed", "`removed`", "{ removed: { KEY: 1 } }"),
 ];

@@ -92,8 +92,10 @@ fn field(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let models = read::models(&args.models)?;
-    let mapping = Mapping::for_models(mapping(&args)?.as_ref(), models.iter().map(Arc::as_ref));
+    let mut models = read::models(&args.models)?;
+    let mapping = mapping(&args)?;
+    read::in_zone_of(mapping.as_ref(), &mut models);
+    let mapping = Mapping::for_models(mapping.as_ref(), models.iter().map(Arc::as_ref));
     let wanted = Wanted::of(models.iter().map(Arc::as_ref));
     let now = Clock::starting_now(1.0).now();
     let order = if args.sorted { Order::ByTime } else { Order::Any };

@@ -242,6 +242,8 @@ impl Summary {
             misrouted: _,
             handed_over: _,
             handed_on: _,
+            forwarded,
+            nobodys,
             unheard: _,
         } = self.counts;
         let mut head = format!("{applied} touchpoints of {} customers", self.customers);
@@ -256,6 +258,8 @@ impl Summary {
             (steps.joined, "anonymous journeys joined"),
             (steps.shared, "anonymous ids claimed by several customers"),
             (steps.refused_links, "anonymous ids not joined (too many of one customer)"),
+            (forwarded, "forwarded to another customer"),
+            (nobodys, "not forwarded (they name nobody)"),
             (steps.noticed.conflicts, "with the id of another of another type"),
             (steps.noticed.episodes, "episodes ended early (too many open)"),
             (steps.noticed.ids, "ids forgotten (too many of one customer)"),

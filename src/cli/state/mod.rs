@@ -67,7 +67,8 @@ pub(super) struct Setting {
 impl Where {
     pub(super) fn setting(&self) -> Result<Setting, Failure> {
         let config = run::configuration(self.config.as_deref())?;
-        let models = files::models_with(&config.models, config.contacts.as_deref())?;
+        let mut models = files::models_with(&config.models, config.contacts.as_deref())?;
+        files::in_zone_of(config.fields.as_ref(), &mut models);
         Ok(Setting { config, models })
     }
 }

@@ -11,11 +11,11 @@ use crate::diagnostic::{Faults, Place};
 use crate::expression::Expression;
 use crate::model::written::{self, Kind};
 use crate::model::{
-    Again, Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Friction, Intervention, Join, Model, RuleIndex,
-    Segment, Sign, Stage, StageIndex, Sum, Tally, TypeRoles, Types,
+    Again, Changes, Declared, Enters, EpisodeKind, EpisodeRole, Evidence, Forward, Friction, Intervention, Join, Model,
+    RuleIndex, Segment, Sign, Stage, StageIndex, Sum, Tally, TypeRoles, Types,
 };
 use crate::time::Span;
-use crate::touchpoint::{CURRENCY, Form};
+use crate::touchpoint::{CURRENCY, Form, SumOfList};
 
 /// For so long an episode that ended is remembered, unless the model says otherwise or its recovery window is longer.
 const REMEMBERED_FOR: Span = Span::from_days(30);
@@ -31,6 +31,7 @@ pub(super) struct Parts<'a> {
     pub(super) episodes: Vec<episodes::Checked<'a>>,
     pub(super) friction: Vec<friction::Checked<'a>>,
     pub(super) interventions: Vec<Intervention>,
+    pub(super) forwards: Vec<Forward>,
 }
 
 /// Puts the model together; `None` where there is an error.
@@ -49,6 +50,7 @@ pub(super) fn model(
     let types = meanings.into_types(&parts)?;
     let mut properties: BTreeSet<CompactString> = conditions.properties_read().map(CompactString::from).collect();
     let kinds: BTreeMap<CompactString, (Option<Kind>, Form)> = conditions.declarations().collect();
+    let sums: BTreeMap<CompactString, SumOfList> = conditions.sums_of_lists().collect();
     let (currency, zone, facts) = conditions.into_parts();
     let mut model = Model {
         name: name.into(),
@@ -64,6 +66,7 @@ pub(super) fn model(
         facts,
         properties: Vec::new(),
         declared: Vec::new(),
+        sums_of_lists: Vec::new(),
         forms: kinds
             .iter()
             .filter(|(_, (_, form))| *form != Form::default())
@@ -71,12 +74,14 @@ pub(super) fn model(
             .collect(),
         types,
         interventions: parts.interventions,
+        forwards: parts.forwards,
         contacts: None,
         changes,
     };
     read_beside_conditions(&model, &mut properties);
     model.declared = properties.iter().map(|name| declared(&model, name, kinds.get(name))).collect();
     model.properties = properties.into_iter().collect();
+    model.sums_of_lists = sums.into_iter().filter(|(name, _)| model.reads(name)).collect();
     Some(model)
 }
 
@@ -94,6 +99,7 @@ fn declared(model: &Model, name: &CompactString, written: Option<&(Option<Kind>,
         form,
         is_id: is_once
             || is_joined
+            || model.forwards.iter().any(|forward| forward.to == *name)
             || model.episodes.iter().any(|kind| kind.ids.contains(name))
             || model.friction.iter().any(asks_by),
     }
@@ -121,6 +127,7 @@ fn read_beside_conditions(model: &Model, properties: &mut BTreeSet<CompactString
             Sign::Missing { by: None, .. } | Sign::Count { .. } | Sign::Pattern { .. } | Sign::Score { .. } => {}
         }
     }
+    properties.extend(model.forwards.iter().map(|forward| forward.to.clone()));
     if !amounts.is_empty() {
         properties.insert(CURRENCY.into());
     }
@@ -231,7 +238,11 @@ impl<'a> Meanings<'a> {
         other.tallies = (0..parts.tallies.len()).filter(|at| parts.tallies[*at].of.is_none()).collect();
         let mut unnamed = other.clone();
         do_otherwise(&mut unnamed, &any);
-        let mut types = Types::new(unnamed);
+        let mut types = Types::new(unnamed.clone());
+        // What is forwarded is no type that nobody knows, whatever else it means.
+        for forward in parts.forwards.iter().filter(|forward| !self.types.contains_key(forward.kind.as_str())) {
+            types.name(&forward.kind, Vec::new(), vec![unnamed.clone()]);
+        }
         for (kind, all) in &self.types {
             let on: Vec<usize> = guards(all).into_iter().collect();
             let conditions: Option<Vec<Expression>> = on.iter().map(|guard| parts.guards.get(*guard)?.clone()).collect();

@@ -12,7 +12,7 @@ use crate::expression::{Environment, Expression, Slot, Type};
 use crate::model::written::{self, Episode, Kind, Name, Property, Sum, Tally, Who, Written};
 use crate::model::{EpisodeIndex, Fact, Segment, Wait};
 use crate::time::Zone;
-use crate::touchpoint::{CURRENCY, Currency, Form};
+use crate::touchpoint::{CURRENCY, Currency, Form, SumOfList};
 
 /// The facts of a model, and what was mentioned of them.
 pub(super) struct Conditions<'a> {
@@ -320,6 +320,12 @@ impl<'a> Conditions<'a> {
     pub(super) fn declarations(&self) -> impl Iterator<Item = (CompactString, (Option<Kind>, Form))> {
         let first_last = self.properties.iter().rev();
         first_last.map(|property| (property.name.value.as_str().into(), (property.kind, property.form)))
+    }
+
+    /// The properties that are summed up over lists.
+    pub(super) fn sums_of_lists(&self) -> impl Iterator<Item = (CompactString, SumOfList)> {
+        let first_last = self.properties.iter().rev();
+        first_last.filter_map(|property| Some((property.name.value.as_str().into(), property.sum.clone()?)))
     }
 
     /// The currency, the time zone, and what each slot stands for.

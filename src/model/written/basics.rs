@@ -2,7 +2,7 @@
 
 use super::{Name, all, listed_names, text};
 use crate::diagnostic::{Faults, Place, Spanned, quoted};
-use crate::touchpoint::{Decimal, Form, Unit};
+use crate::touchpoint::{Decimal, Form, SumOfList, Unit};
 use crate::yaml::{Entry, Reader, Value};
 
 /// A property that conditions and tallies mention.
@@ -14,6 +14,8 @@ pub struct Property {
     pub kind: Option<Kind>,
     /// How numbers and amounts are written.
     pub form: Form,
+    /// What it is summed up over, where touchpoints have a list in its place.
+    pub sum: Option<SumOfList>,
     /// From a shared file, where nobody can know which models use it.
     pub shared: bool,
 }
@@ -61,6 +63,9 @@ pub(in crate::model) const KINDS: [(&str, (Kind, Form)); 8] = [
     ("money in cents", (Kind::Money, CENTS)),
     ("instant", (Kind::Instant, PLAIN)),
 ];
+
+/// What stands between what a property is and what it is summed up over.
+const SUMMED_UP: &str = ", sum of ";
 
 /// A group of types, perhaps with a condition.
 #[derive(Debug)]
@@ -131,16 +136,35 @@ pub enum Who {
 }
 
 pub(in crate::model) fn properties(value: &Value<'_>, faults: &mut Faults) -> Vec<Property> {
-    let read = |entry: &Entry, faults: &mut Faults| {
-        let declared = Value::from(entry).word(&KINDS, faults).map(|declared| declared.value);
-        Property {
-            name: entry.key.clone(),
-            kind: declared.map(|(kind, _)| kind),
-            form: declared.map(|(_, form)| form).unwrap_or_default(),
-            shared: false,
-        }
+    all(value, "properties", property, faults)
+}
+
+fn property(entry: &Entry, faults: &mut Faults) -> Property {
+    let value = Value::from(entry);
+    let (declared, sum) = match value.split_once(SUMMED_UP) {
+        Some((kind, parts)) => summed_up(&value, kind, parts, faults).unzip(),
+        None => (value.word(&KINDS, faults).map(|declared| declared.value), None),
     };
-    all(value, "properties", read, faults)
+    Property {
+        name: entry.key.clone(),
+        kind: declared.map(|(kind, _)| kind),
+        form: declared.map(|(_, form)| form).unwrap_or_default(),
+        sum,
+        shared: false,
+    }
+}
+
+/// A number or an amount, and what it is summed up over.
+fn summed_up(value: &Value<'_>, kind: &str, parts: &str, faults: &mut Faults) -> Option<((Kind, Form), SumOfList)> {
+    let found = KINDS.iter().find(|(name, (declared, _))| *name == kind && matches!(declared, Kind::Number | Kind::Money));
+    let read = found.map(|(_, declared)| *declared).zip(SumOfList::parse(parts));
+    if read.is_none() {
+        let cause = format!("{} is no sum over a list", quoted(&format!("{kind}{SUMMED_UP}{parts}")));
+        let help =
+            "write `money, sum of LIST[].ENTRY`, such as `money, sum of products[].price * quantity`, or `number, sum of …`";
+        faults.error("Y013", value.place(), cause, help);
+    }
+    read
 }
 
 pub(super) fn groups(value: &Value<'_>, faults: &mut Faults) -> Vec<Group> {

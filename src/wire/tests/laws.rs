@@ -25,7 +25,7 @@ fn value() -> impl Strategy<Value = Value> {
 
 pub(super) fn touchpoint() -> impl Strategy<Value = Touchpoint> {
     // A placeholder is nobody's id.
-    let id = || name().prop_map(|id| if crate::wire::placeholders::is_placeholder(&id) { format!("c{id}") } else { id });
+    let id = || name().prop_map(|id| if crate::touchpoint::is_placeholder(&id) { format!("c{id}") } else { id });
     let who = prop_oneof![
         id().prop_map(|id| (Identity::customer(id), None)),
         id().prop_map(|id| (Identity::anonymous(id), None)),

@@ -6,6 +6,7 @@ mod laws;
 mod mapping;
 mod outcome;
 mod schema;
+mod sums;
 mod wanted;
 
 use super::*;

@@ -99,6 +99,8 @@ struct Episode {
     paid: i64,
     /// How often the absence was told since the latest progress, and when it is told again.
     told: u32,
+    /// When that was.
+    tellings: Vec<Seconds>,
     next: Option<Seconds>,
 }
 
@@ -191,10 +193,12 @@ impl Judge<'_> {
                     // One that opens while it is told again is later than it.
                     if episode.told == 0 {
                         episode.then = there;
+                        episode.tellings.clear();
                     }
                     episode.left = left;
                     episode.abandonments += 1;
                     episode.told += 1;
+                    episode.tellings.push(at);
                     let again = self.plan.kinds[episode.kind].again_every;
                     episode.next = again.filter(|(_, most)| episode.told < *most).map(|(every, _)| at + every);
                     // What has passed does not pass again.

@@ -39,6 +39,9 @@ impl Judge<'_> {
                 Some((number, State::Abandoned)) if listed => {
                     self.episodes[number].state = State::Open;
                     (self.episodes[number].told, self.episodes[number].next) = (0, None);
+                    // Of an absence that ended, the latest telling is still known.
+                    let before = self.episodes[number].tellings.len().saturating_sub(1);
+                    self.episodes[number].tellings.drain(..before);
                     // A date that has passed is not waited for again.
                     let episode = &mut self.episodes[number];
                     episode.date = episode.date.filter(|date| *date > touch.log_time);
@@ -72,6 +75,7 @@ impl Judge<'_> {
                             happened: Vec::new(),
                             paid: 0,
                             told: 0,
+                            tellings: Vec::new(),
                             next: None,
                         });
                         let number = self.episodes.len() - 1;
@@ -132,21 +136,20 @@ impl Judge<'_> {
         };
         let episode = &mut self.episodes[number];
         let was = episode.state;
+        let wrong = episode.take_back_after(at);
         let answers = episode
             .abandoned
             .filter(|abandoned| *abandoned <= at && at < abandoned + kind.recovered_within && there == episode.then);
-        // Bought in time, told late: it never was abandoned.
-        let wrong = episode.abandoned.filter(|abandoned| episode.opened <= at && at < *abandoned);
         if !completes {
             episode.state = if empties { State::Emptied } else { State::Cancelled };
             return;
         }
-        if was == State::Abandoned && !kind.by_id && answers.is_none() && wrong.is_none() {
+        if was == State::Abandoned && !kind.by_id && answers.is_none() && wrong.is_empty() {
             return;
         }
         episode.state = State::Completed;
         let name = self.episode_name(number);
-        if let Some(wrong) = wrong {
+        for wrong in wrong {
             self.say(wrong, None, &format!("retraction {name}"));
         }
         self.say(at, Some(here), &format!("completion {name}"));
@@ -171,15 +174,15 @@ impl Judge<'_> {
         episode.state = State::Completed;
         // It was paid when all of it was.
         let paid = episode.happened.iter().copied().fold(touch.happened, i64::max);
+        let wrong = episode.take_back_after(paid);
         let left = episode.abandoned;
-        let wrong = left.filter(|left| episode.opened <= paid && paid < *left);
         let answers = left.filter(|left| *left <= paid && paid < left + kind.recovered_within && there == episode.then);
         let index = episode.kind;
         self.bought.push((index, touch.happened));
         let ids = [episode.id, touch.k.filter(|_| kind.by_id)];
         self.closed.extend(ids.into_iter().flatten().map(|id| (index, id)));
         let name = self.episode_name(number);
-        if let Some(wrong) = wrong {
+        for wrong in wrong {
             self.say(wrong, None, &format!("retraction {name}"));
         }
         self.say(touch.happened, Some(here), &format!("completion {name}"));
@@ -263,5 +266,17 @@ impl Judge<'_> {
     pub(super) fn episode_name(&self, number: usize) -> String {
         let episode = &self.episodes[number];
         format!("{}#{}", self.plan.kinds[episode.kind].name, episode.number)
+    }
+}
+
+impl Episode {
+    /// Bought in time, told late: what was told of its absence after that never was; the latest first.
+    fn take_back_after(&mut self, bought: super::Seconds) -> Vec<super::Seconds> {
+        if self.opened > bought || self.abandoned.is_none_or(|left| left <= bought) {
+            return Vec::new();
+        }
+        let wrong: Vec<super::Seconds> = self.tellings.iter().rev().copied().filter(|told| *told > bought).collect();
+        self.abandoned = self.tellings.iter().copied().rfind(|told| *told <= bought);
+        wrong
     }
 }

@@ -2,7 +2,7 @@
 //! Taken for ids, they would make one customer of everybody who sends them.
 
 /// Whether the text is a placeholder and no id.
-pub(super) fn is_placeholder(text: &str) -> bool {
+pub fn is_placeholder(text: &str) -> bool {
     const WORDS: [&str; 8] = ["null", "undefined", "none", "nan", "anonymous", "guest", "-1", "[object object]"];
     let text = text.trim();
     // Ids are mostly longer than any of the words, and do not begin with a zero.
