@@ -190,7 +190,9 @@ fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result
         // Likewise, when something came.
         let clocks_are_right = plan.is_some();
         let judged = offers::judge(&published, &state.load.made, &entered, clocks_are_right);
-        return judged.map(|offers| Counts { outcomes, offers, ..Counts::default() }).map_err(|how| Broken { law: offers::LAW, how });
+        return judged
+            .map(|offers| Counts { outcomes, offers, ..Counts::default() })
+            .map_err(|how| Broken { law: offers::LAW, how });
     }
     Err(Broken {
         law: "nothing is lost, twice, wrong, after the purchase or out of sequence",
