@@ -145,14 +145,15 @@ fn bought_is_bought(who: &str, outcomes: &[&Value], net: &BTreeMap<(String, Stri
         || net.iter().filter(|((name, _), _)| logins::person(name) == logins::person(who)).map(|(_, outcome)| outcome);
     for bought in holds().filter(|outcome| outcome["kind"] == "completion" && whose(outcome) == who) {
         let of_it = |other: &Value, kind: &str| other["kind"] == kind && episode(other) == episode(bought);
-        let resumed = |after: Millis| holds().any(|other| of_it(other, "resumption") && at(&other["at"]) > after);
+        let abandoned = outcomes.iter().filter(|other| of_it(other, "abandonment")).map(|other| at(&other["at"]));
+        let last = abandoned.max().unwrap_or(Millis::MIN);
         // What comes too late takes back the last abandonment, under whosever name that was told, and not what went before.
         let is_after = |other: &&Value| {
             let told = at(&other["at"]);
             of_it(other, "abandonment")
                 && told > at(&bought["at"])
                 && at(&other["opened_at"]) <= at(&bought["at"])
-                && !resumed(told)
+                && told >= last
                 && outcomes.iter().all(|taken| taken["kind"] != "retraction" || taken["outcome_id"] != other["outcome_id"])
         };
         if let Some(after) = holds().find(is_after) {
