@@ -152,6 +152,7 @@ fn bought_is_bought(
     for bought in holds().filter(|outcome| outcome["kind"] == "completion" && whose(outcome) == who) {
         let of_it = |other: &Value, kind: &str| other["kind"] == kind && episode(other) == episode(bought);
         let abandoned = all.iter().filter(|other| of_it(other, "abandonment")).map(|other| at(&other["at"]));
+        let resumed = |after: Millis| all.iter().any(|other| of_it(other, "resumption") && at(&other["at"]) > after);
         let last = abandoned.max().unwrap_or(Millis::MIN);
         // What comes too late takes back the last abandonment, under whosever name that was told, and not what went before.
         let is_after = |other: &&Value| {
@@ -160,6 +161,7 @@ fn bought_is_bought(
                 && told > at(&bought["at"])
                 && at(&other["opened_at"]) <= at(&bought["at"])
                 && told >= last
+                && !resumed(told)
                 && outcomes.iter().all(|taken| taken["kind"] != "retraction" || taken["outcome_id"] != other["outcome_id"])
         };
         if let Some(after) = holds().find(is_after) {
