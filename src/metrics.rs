@@ -61,6 +61,14 @@ const STORE_DAMAGED: &str = "sillage_store_damaged";
 const COMMIT_SECONDS: &str = "sillage_commit_seconds";
 const EVENT_LATENCY: &str = "sillage_latency_event_to_commit_seconds";
 const LOG_LATENCY: &str = "sillage_latency_log_to_commit_seconds";
+const DELIVERIES: &str = "sillage_deliveries_total";
+const DELIVERY_TRIES: &str = "sillage_delivery_tries_total";
+const DELIVERIES_PENDING: &str = "sillage_deliveries_pending";
+const DESTINATION_CLOSED: &str = "sillage_destination_closed";
+const DELIVERY_SECONDS: &str = "sillage_delivery_seconds";
+const WIDGETS: &str = "sillage_widgets_connected";
+const WIDGETS_REFUSED: &str = "sillage_widgets_refused_total";
+const WIDGET_ANSWERS: &str = "sillage_widget_answers_total";
 const BUILD_INFO: &str = "sillage_build_info";
 
 /// Upper bounds of all latency histograms, in seconds.
@@ -72,7 +80,7 @@ const BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 
 /// When a recorder is installed already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let mut builder = PrometheusBuilder::new();
-    for name in [COMMIT_SECONDS, EVENT_LATENCY, LOG_LATENCY] {
+    for name in [COMMIT_SECONDS, EVENT_LATENCY, LOG_LATENCY, DELIVERY_SECONDS] {
         builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &BUCKETS)?;
     }
     let handle = builder.install_recorder()?;
@@ -172,6 +180,17 @@ fn describe() {
         "Seconds from event time (for an absence: its deadline) to the commit of an outcome."
     );
     describe_histogram!(LOG_LATENCY, "Seconds from log time to the commit of an outcome.");
+    describe_counter!(DELIVERIES, "Deliveries that have ended, by destination and result.");
+    describe_counter!(DELIVERY_TRIES, "Tries to deliver, by destination and what came of them.");
+    describe_gauge!(DELIVERIES_PENDING, "Deliveries that wait or are on their way, by destination.");
+    describe_gauge!(
+        DESTINATION_CLOSED,
+        "0 while a destination is served; 1 while it is left alone, since it fails or asks for time; 2 once it is switched off (410)."
+    );
+    describe_histogram!(DELIVERY_SECONDS, "Seconds from reading an outcome to its receiver having it, by destination.");
+    describe_gauge!(WIDGETS, "Widgets that are connected.");
+    describe_counter!(WIDGETS_REFUSED, "Requests of widgets that were refused, by reason.");
+    describe_counter!(WIDGET_ANSWERS, "What customers did with offers in a widget, by type.");
     describe_gauge!(BUILD_INFO, "Always 1; the version is in the label.");
 }
 
@@ -210,6 +229,63 @@ pub fn state_limit(bytes: u64) {
 /// So many customers are known to this standby.
 pub fn standing_by(customers: usize) {
     gauge!(STANDBY).set(customers as f64);
+}
+
+/// The metrics of one destination; its name is the configuration's.
+pub struct DeliveryMeters {
+    destination: String,
+    pending: Gauge,
+    closed: Gauge,
+    seconds: Histogram,
+}
+
+impl DeliveryMeters {
+    /// Nothing was delivered yet.
+    pub fn new(destination: &str) -> Self {
+        let name = destination.to_owned();
+        DeliveryMeters {
+            pending: gauge!(DELIVERIES_PENDING, "destination" => name.clone()),
+            closed: gauge!(DESTINATION_CLOSED, "destination" => name.clone()),
+            seconds: histogram!(DELIVERY_SECONDS, "destination" => name.clone()),
+            destination: name,
+        }
+    }
+
+    /// A delivery has ended.
+    pub fn ended(&self, result: &'static str) {
+        counter!(DELIVERIES, "destination" => self.destination.clone(), "result" => result).increment(1);
+    }
+
+    /// A try came to this.
+    pub fn replied(&self, reply: &'static str) {
+        counter!(DELIVERY_TRIES, "destination" => self.destination.clone(), "reply" => reply).increment(1);
+    }
+
+    /// A receiver has an outcome, so long after it was read.
+    pub fn accepted_after(&self, seconds: f64) {
+        self.seconds.record(seconds);
+    }
+
+    /// How the lane stands.
+    pub fn standing(&self, pending: usize, closed: f64) {
+        self.pending.set(pending as f64);
+        self.closed.set(closed);
+    }
+}
+
+/// One widget more or less is connected.
+pub fn widgets(change: i32) {
+    gauge!(WIDGETS).increment(f64::from(change));
+}
+
+/// A request of a widget was refused.
+pub fn widget_refused(reason: &'static str) {
+    counter!(WIDGETS_REFUSED, "reason" => reason).increment(1);
+}
+
+/// A customer did something with an offer.
+pub fn widget_answer(kind: &'static str) {
+    counter!(WIDGET_ANSWERS, "type" => kind).increment(1);
 }
 
 /// The metrics of one shard.

@@ -5,6 +5,7 @@
 
 mod backup;
 mod client;
+mod deliver;
 mod demo;
 mod dry_run;
 mod erase;
@@ -25,6 +26,7 @@ mod signals;
 mod sort;
 mod state;
 mod table;
+mod token;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -51,6 +53,10 @@ enum Command {
     Explain(explain::Args),
     /// Run the service: on Kafka, or on the embedded log where the configuration names no brokers.
     Run(run::Args),
+    /// Deliver interventions to those who act on them (Kafka).
+    Deliver(deliver::Args),
+    /// Make a short token for a widget.
+    Token(token::Args),
     /// Look at journeys where they are kept, check them, and move them to another log.
     State(state::Args),
     /// Copy the store of the embedded log into one file, while the service runs or not.
@@ -94,6 +100,8 @@ pub fn main() -> ExitCode {
         Command::Model(args) => model::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Run(args) => run::run(args),
+        Command::Deliver(args) => deliver::run(args),
+        Command::Token(args) => token::run(args),
         Command::State(args) => state::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Reset(args) => reset::run(args),

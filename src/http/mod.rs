@@ -181,12 +181,57 @@ pub async fn serve(
     let door = Door::new(listener, cutting, &app.service.trusted_proxies);
     let app = Arc::new(app);
     let ending = tokio::spawn(load::end_in_time(Arc::clone(&app)));
-    let service = router(app).into_make_service_with_connect_info::<Heads>();
     let stop = async move {
         stop.await;
         ending.abort();
         let _ = told.send(true);
     };
+    until_cut(door, router(app), stop, stopping, cut).await
+}
+
+/// Serves something else on a listener of its own, under the same limits on connections.
+///
+/// # Errors
+/// A listener that fails.
+pub async fn serve_apart(
+    listener: TcpListener,
+    router: Router,
+    proxies: &[IpAddr],
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let _ = sockopt::set_socket_recv_buffer_size(&listener, KERNELS);
+    let _ = sockopt::set_socket_send_buffer_size(&listener, KERNELS);
+    let (told, stopping) = watch::channel(false);
+    let (cut, cutting) = watch::channel(false);
+    let stop = async move {
+        stop.await;
+        let _ = told.send(true);
+    };
+    let router = router.layer(middleware::from_fn(door::attend));
+    until_cut(Door::new(listener, cutting, proxies), router, stop, stopping, cut).await
+}
+
+/// Health and metrics alone, for a process that serves nothing else there.
+pub fn watched(
+    metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    alive: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+) -> Router {
+    let text = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    Router::new()
+        .route("/metrics", get(move || async move { (text, metrics()) }))
+        .route("/livez", get(move || async move { health(alive()) }))
+        .route("/readyz", get(move || async move { health(ready()) }))
+}
+
+async fn until_cut(
+    door: Door,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+    stopping: watch::Receiver<bool>,
+    cut: watch::Sender<bool>,
+) -> std::io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<Heads>();
     let mut serving = std::pin::pin!(axum::serve(door, service).with_graceful_shutdown(stop).into_future());
     tokio::select! {
         ended = &mut serving => return ended,

@@ -25,6 +25,8 @@ pub const STATE: &str = "state";
 pub const CONTROL: &str = "control";
 /// What shards hand to each other. No output either.
 pub const HANDOFF: &str = "handoff";
+/// How deliveries of interventions stand. No output either.
+pub const DELIVERIES: &str = "deliveries";
 /// All outputs.
 pub const ALL: [&str; 8] =
     [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, FRICTION, INTERVENTIONS, HELD_OUT, DEAD_LETTERS];

@@ -5,6 +5,7 @@ mod cases;
 mod changes;
 mod cli;
 mod configuration;
+mod deliver;
 mod diagnostics;
 mod documentation;
 mod erasure;
