@@ -64,10 +64,10 @@ impl Frontiers {
         }
     }
 
-    /// A shard is no more this process's.
-    pub fn gone(&self, shard: ShardId) {
+    /// A shard is no more this process's. Whoever gets it may have much to read before it moves.
+    pub fn gone(&self, shard: ShardId, now: Timestamp) {
         if let Some(known) = self.locked().get_mut(&shard) {
-            (known.whose, known.moved) = (Whose::Others, None);
+            (known.whose, known.moved) = (Whose::Others, Some(now));
         }
     }
 
@@ -143,7 +143,8 @@ mod tests {
         // It comes here, and goes again.
         frontiers.reached(1, Some(at(-3_400)), at(3));
         assert_eq!(frontiers.bound(at(3)), at(-3_300));
-        frontiers.gone(1);
-        assert_eq!(frontiers.bound(at(4)), at(90));
+        frontiers.gone(1, at(4));
+        assert_eq!(frontiers.bound(at(5)), at(-3_300), "whoever gets it has not begun");
+        assert_eq!(frontiers.bound(at(14)), Timestamp::MAX, "nobody has moved since");
     }
 }

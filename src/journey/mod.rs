@@ -416,6 +416,14 @@ impl Customer {
         self
     }
 
+    /// The customer as if what happened since a claim that nobody has answered could not be told anew.
+    pub fn past_claims(mut self) -> Self {
+        if self.window.awaits_any() {
+            self.window.seal();
+        }
+        self
+    }
+
     /// The customer as if nobody had ever been contacted.
     pub fn without_contacts(mut self) -> Self {
         self.contacts.clear();

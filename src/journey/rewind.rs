@@ -206,8 +206,8 @@ impl Customer {
 
     pub(super) fn has_seen(&self, id: &Id, kind: &str, at: Timestamp, grace: Span, words: &Words) -> SeenBefore {
         let seen = self.recent.has_seen(id, kind, at, grace);
-        // The history and what is remembered behind it hold so many.
-        if seen == SeenBefore::No && self.window.len() >= MAX_TOUCHPOINTS / 4 {
+        // The history and what is remembered behind it hold so many; those of an anonymous id that has joined a customer hold none.
+        if seen == SeenBefore::No && (self.redirect.is_some() || self.window.len() >= MAX_TOUCHPOINTS / 4) {
             return self.window.has(id, kind, self.recent.base().as_millis(), words);
         }
         seen

@@ -166,6 +166,11 @@ impl Window {
         self.claims.iter().any(|(claimed, link)| claimed == anonymous && *link == at)
     }
 
+    /// Whether any claim has not been answered yet.
+    pub(super) fn awaits_any(&self) -> bool {
+        !self.claims.is_empty()
+    }
+
     /// The claim is answered.
     pub(super) fn answered(&mut self, anonymous: &str, at: Timestamp) {
         self.claims.retain(|(claimed, link)| claimed != anonymous || *link != at);

@@ -28,7 +28,7 @@ impl Shard {
     }
 
     /// Marks a customer as erased, and with it the customer that an anonymous id was joined to; returns the anonymous ids seen
-    /// together with it.
+    /// together with it, and that customer where it lives in another shard.
     fn leave(&mut self, who: &Identity, actions: &mut Vec<Action>) -> Vec<Identity> {
         let Some(slot) = self.customers.find(who) else { return Vec::new() };
         let mut hand = std::mem::take(&mut self.hand);
@@ -45,8 +45,10 @@ impl Shard {
             self.note_leaving(slot);
         }
         self.hand = hand;
-        if let Some(customer) = joined_to {
-            links.extend(self.leave(&customer, actions));
+        match joined_to {
+            Some(customer) if self.elsewhere(&customer).is_some() => links.push(customer),
+            Some(customer) => links.extend(self.leave(&customer, actions)),
+            None => {}
         }
         links
     }

@@ -456,7 +456,8 @@ impl Worker {
 
     fn forget(&mut self, shards: &[ShardId]) {
         if let Some(frontiers) = &self.job.frontiers {
-            shards.iter().for_each(|shard| frontiers.gone(*shard));
+            let now = (self.job.now)();
+            shards.iter().for_each(|shard| frontiers.gone(*shard, now));
         }
         for id in shards {
             self.job.lookup.remove(*id);

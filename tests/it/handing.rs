@@ -20,7 +20,7 @@ use sillage::wire::handing;
 use crate::any_order::{GRACE, delayed, delays, net, settings, unnumbered};
 use crate::joins::{step, story};
 use crate::laws::{Entered, Fate, baskets, cases, decide_with, five_stages};
-use crate::world::{NOWHERE, START, touchpoint, with_id};
+use crate::world::{NOWHERE, START, good_model, touchpoint, with_id};
 
 /// What the producers choose the partition by.
 #[derive(Clone, Copy, Debug)]
@@ -345,8 +345,9 @@ fn an_erasure_reaches_what_is_on_its_way() {
     let mut basket = touchpoint("", "cart.added", at(0), "basket");
     basket.identity = Identity::anonymous(device.as_str());
     let login = Touchpoint { linked: Some(device.as_str().into()), ..touchpoint(&customer, "login", at(1), "login") };
-    // Before the claim arrives, before the answer does, and after both.
-    for moment in 0..3 {
+    let (by_customer, by_device) = (Identity::customer(customer.as_str()), Identity::anonymous(device.as_str()));
+    // Before the claim arrives, before the answer does, and after both. The anonymous id is nobody's before the claim arrives.
+    for (moment, who) in [(0, &by_customer), (1, &by_customer), (2, &by_customer), (1, &by_device), (2, &by_device)] {
         let mut town = Town::new(&[baskets()], &settings(usize::MAX), 2, vec![false]);
         town.give(0, 0, at(0), Body::Touchpoint(Box::new(basket.clone())));
         town.give(1, 0, at(1), Body::Touchpoint(Box::new(login.clone())));
@@ -354,9 +355,8 @@ fn an_erasure_reaches_what_is_on_its_way() {
         town.settle();
         for round in 0..4 {
             if round == moment {
-                let who = Identity::customer(customer.as_str());
-                let erasure = Erasure { who: vec![who], scope: ErasureScope::ThisShard };
-                town.give(1, 0, at(3), Body::Erasure(Box::new(erasure)));
+                let erasure = Erasure { who: vec![who.clone()], scope: ErasureScope::ThisShard };
+                town.give(home(&who.id), 0, at(3), Body::Erasure(Box::new(erasure)));
             }
             town.quiet_until(at(4 + round));
             town.settle();
@@ -375,8 +375,36 @@ fn an_erasure_reaches_what_is_on_its_way() {
             town.settle();
         }
         let left: Vec<Identity> = town.customers().into_iter().map(|customer| customer.identity).collect();
-        assert_eq!(left, [], "erased in round {moment}");
+        assert_eq!(left, [], "{who:?} was erased in round {moment}");
     }
+}
+
+/// What an anonymous id did before it joined a customer elsewhere comes a second time: it counts once.
+#[test]
+fn a_repeat_of_what_was_done_before_the_login_counts_once() {
+    let at = |minutes: i64| START + Span::from_secs(60 * minutes);
+    let home = |id: &str| Partitioner::Murmur2.partition(id.as_bytes(), 2).expect("it is known") as usize;
+    let device = (0..).map(|number| format!("a-{number}")).find(|id| home(id) == 0).expect("one of them");
+    let customer = (0..).map(|number| format!("c-{number}")).find(|id| home(id) == 1).expect("one of them");
+    let yaml = "sillage: 1\nmodel: stuck\nstages:\n  look: { enter: page.viewed }\nfriction:\n  \
+                stuck: { 2 of: page.viewed, within: 1h }\n";
+    let mut town = Town::new(&[good_model("stuck", yaml)], &settings(usize::MAX), 2, vec![false]);
+    let view = Touchpoint { identity: Identity::anonymous(device.as_str()), ..touchpoint("", "page.viewed", at(0), "view") };
+    let login = Touchpoint { linked: Some(device.as_str().into()), ..touchpoint(&customer, "login", at(1), "login") };
+    town.give(0, 0, at(0), Body::Touchpoint(Box::new(view.clone())));
+    town.give(1, 0, at(1), Body::Touchpoint(Box::new(login)));
+    for minutes in [2, 3] {
+        town.quiet_until(at(minutes));
+        town.deliver();
+    }
+    town.give(0, 0, at(4), Body::Touchpoint(Box::new(view)));
+    for minutes in [5, 6] {
+        town.quiet_until(at(minutes));
+        town.deliver();
+    }
+    let told: Vec<String> = town.outcomes.iter().map(ToString::to_string).collect();
+    assert!(told.iter().any(|told| told.starts_with("joins")), "{told:?}");
+    assert!(!told.iter().any(|told| told.contains("friction")), "{told:?}");
 }
 
 /// Somebody whose claim nobody answers keeps a window for days; whoever comes after keeps none for longer than the grace.

@@ -12,6 +12,8 @@ mod group;
 mod laws;
 mod load;
 mod log;
+mod logins;
+mod merged;
 mod nemesis;
 mod offers;
 mod process;
@@ -37,11 +39,13 @@ use defects::Defect;
 use dice::Dice;
 use log::{Fate, Millis};
 use story::{BEGINNING, Entered};
-use weather::{Case, Sky, Weather};
+use weather::{Case, People, Sky, Weather};
 use world::{Broken, Event, Sim, State};
 
 /// Seeds that CI runs.
 const SEEDS: u64 = 2_000;
+/// The same of customers who log in.
+const LOGIN_SEEDS: u64 = 400;
 /// Within so many seeds each defect must be caught.
 const CATCH: u64 = 500;
 /// After the last touchpoint, so long until all is calm.
@@ -49,11 +53,22 @@ const STORM: Millis = 3_000;
 /// After that, so long until everything is decided: time for zombies, sessions, transactions, and the longest wait.
 const CALM: Millis = 12_000 + story::LONGEST;
 
+/// What was judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    outcomes: usize,
+    offers: usize,
+    /// Customers who log in, and those of them of whom everything is compared.
+    people: usize,
+    compared: usize,
+    /// So late, by stream time, something handed over was applied.
+    latest: Millis,
+}
+
 /// What a run came to.
 #[derive(Debug, Default)]
 struct Ran {
-    outcomes: usize,
-    offers: usize,
+    counts: Counts,
     commits: u64,
     hash: u64,
     broken: Option<Broken>,
@@ -69,14 +84,20 @@ fn storm(seed: u64) -> Sky {
 
 fn run(case: Case, traced: bool) -> Ran {
     let mut dice = Dice::new(case.seed);
-    let weather = Weather::new(&mut dice, case.sky);
+    let mut weather = Weather::new(&mut dice, case.sky);
+    if case.people == People::LogIn {
+        logins::come(&mut weather, &mut dice);
+    }
     let plan = story::plan(&mut dice);
     let (model, faults) = model::load("simulated.yaml", &story::yaml(&plan));
     let shown = sillage::diagnostic::render(&faults, sillage::diagnostic::Style::Plain);
     let mut model = model.unwrap_or_else(|| panic!("{shown}"));
     assert!(model.contact_by(Some(&offers::contacts())).is_empty());
     let model = Arc::new(model);
-    let load = load::make(&mut dice, &weather, BEGINNING + 1_000);
+    let load = match weather.logins {
+        None => load::make(&mut dice, &weather, BEGINNING + 1_000),
+        Some(logins) => logins::make(&mut dice, &weather, logins, BEGINNING + 1_000),
+    };
     let ledger = Ledger {
         group: "g".to_owned(),
         inputs: (0..weather.inputs).map(|input| format!("in-{input}")).collect(),
@@ -98,6 +119,7 @@ fn run(case: Case, traced: bool) -> Ran {
     };
     let (workers, first) = (weather.workers, load.arriving.first().map_or(0, |first| first.at));
     let (calm, over) = (load.ends + STORM, load.ends + STORM + CALM + 2 * weather.skew + weather.longest_stall);
+    let over = over + if weather.logins.is_some() { logins::CALM } else { 0 };
     let shown = if traced { format!("{weather:#?}\n{}", story::yaml(&plan)) } else { String::new() };
     let sim = Sim::new(BEGINNING, weather, case.defect, Arc::new(ledger), Arc::from([model]), settings, load, dice, traced);
     {
@@ -115,7 +137,7 @@ fn run(case: Case, traced: bool) -> Ran {
     ran.broken = state.broken.take();
     if ran.broken.is_none() {
         match last_judgement(&sim, &state, &plan) {
-            Ok(counts) => (ran.outcomes, ran.offers) = counts,
+            Ok(counts) => ran.counts = counts,
             Err(broken) => ran.broken = Some(broken),
         }
     }
@@ -134,7 +156,7 @@ fn run(case: Case, traced: bool) -> Ran {
 
 /// When everything is over: all is applied, and what a reader of committed records finds is what must be there. How many outcomes
 /// there were, and how many offers.
-fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result<(usize, usize), Broken> {
+fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result<Counts, Broken> {
     assert!(state.arrived_all(), "the load has not landed");
     state.laws.finished(&state.brokers)?;
     let mut entered = Vec::new();
@@ -158,6 +180,9 @@ fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result
             published.extend(json.map(|json| json.expect("an outcome is JSON")));
         }
     }
+    if sim.weather.logins.is_some() {
+        return merged::judge(sim, state, &entered, &published);
+    }
     // Where clocks are wrong, what must be said is no function of the inputs alone.
     let plan = Some(plan).filter(|_| sim.weather.skew == 0);
     let (outcomes, difference) = story::compare(plan, &state.load.made, &mut entered, &published, sim.weather.grace);
@@ -165,7 +190,9 @@ fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result
         // Likewise, when something came.
         let clocks_are_right = plan.is_some();
         let judged = offers::judge(&published, &state.load.made, &entered, clocks_are_right);
-        return judged.map(|offers| (outcomes, offers)).map_err(|how| Broken { law: offers::LAW, how });
+        return judged
+            .map(|offers| Counts { outcomes, offers, ..Counts::default() })
+            .map_err(|how| Broken { law: offers::LAW, how });
     }
     Err(Broken {
         law: "nothing is lost, twice, wrong, after the purchase or out of sequence",
@@ -178,7 +205,12 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Runs seeds on two threads until one breaks a law; the least that did, or what all came to.
-fn seeds(first: u64, count: u64, sky: fn(u64) -> Sky, defect: Option<Defect>) -> Result<(usize, u64), (u64, Broken)> {
+fn seeds(
+    people: People,
+    (first, count): (u64, u64),
+    sky: fn(u64) -> Sky,
+    defect: Option<Defect>,
+) -> Result<(usize, u64), (u64, Broken)> {
     let (next, outcomes, commits) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
     let worst = AtomicU64::new(u64::MAX);
     let work = || {
@@ -188,8 +220,8 @@ fn seeds(first: u64, count: u64, sky: fn(u64) -> Sky, defect: Option<Defect>) ->
             if seed >= first.saturating_add(count) || seed > worst.load(Ordering::Relaxed) {
                 return found;
             }
-            let ran = run(Case { seed, sky: sky(seed), defect }, false);
-            outcomes.fetch_add(ran.outcomes as u64, Ordering::Relaxed);
+            let ran = run(Case { seed, sky: sky(seed), people, defect }, false);
+            outcomes.fetch_add(ran.counts.outcomes as u64, Ordering::Relaxed);
             commits.fetch_add(ran.commits, Ordering::Relaxed);
             if let Some(broken) = ran.broken {
                 worst.fetch_min(seed, Ordering::Relaxed);
@@ -213,39 +245,40 @@ fn seeds(first: u64, count: u64, sky: fn(u64) -> Sky, defect: Option<Defect>) ->
     }
 }
 
-fn told(seed: u64, broken: &Broken) -> String {
-    format!(
-        "seed {seed} breaks a law: {}\n{}\nSILLAGE_SEED={seed} cargo test --test it simulation::storms -- --nocapture",
-        broken.law, broken.how
-    )
+fn told(people: People, seed: u64, broken: &Broken) -> String {
+    let again = match people {
+        People::Settled => format!("SILLAGE_SEED={seed} cargo test --test it simulation::storms -- --nocapture"),
+        People::LogIn => format!("SILLAGE_LOGIN_SEED={seed} cargo test --test it simulation::logins -- --nocapture"),
+    };
+    format!("seed {seed} breaks a law: {}\n{}\n{again}", broken.law, broken.how)
 }
 
 #[test]
 fn fair_weather_loses_nothing() {
-    if let Err((seed, broken)) = seeds(0, 100, |_| Sky::Clear, None) {
-        let ran = run(Case { seed, sky: Sky::Clear, defect: None }, true);
-        panic!("{}{}", ran.story, told(seed, &broken));
+    if let Err((seed, broken)) = seeds(People::Settled, (0, 100), |_| Sky::Clear, None) {
+        let ran = run(Case { seed, sky: Sky::Clear, people: People::Settled, defect: None }, true);
+        panic!("{}{}", ran.story, told(People::Settled, seed, &broken));
     }
 }
 
 #[test]
 fn storms_lose_nothing() {
     if let Some(seed) = number("SILLAGE_SEED") {
-        let ran = run(Case { seed, sky: storm(seed), defect: None }, true);
+        let ran = run(Case { seed, sky: storm(seed), people: People::Settled, defect: None }, true);
         eprintln!("{}", ran.story);
-        let broken = ran.broken.map(|broken| told(seed, &broken));
+        let broken = ran.broken.map(|broken| told(People::Settled, seed, &broken));
         assert!(broken.is_none(), "{}", broken.unwrap_or_default());
         return;
     }
     let begun = std::time::Instant::now();
     let count = number("SILLAGE_SEEDS").unwrap_or(SEEDS);
     let first = number("SILLAGE_FIRST").unwrap_or(0);
-    match seeds(first, count, storm, None) {
+    match seeds(People::Settled, (first, count), storm, None) {
         Ok((outcomes, commits)) => {
             eprintln!("{count} seeds, {outcomes} outcomes, {commits} commits in {:?}", begun.elapsed());
             assert!(outcomes > 0 && commits > 0);
         }
-        Err((seed, broken)) => panic!("{}", told(seed, &broken)),
+        Err((seed, broken)) => panic!("{}", told(People::Settled, seed, &broken)),
     }
 }
 
@@ -253,10 +286,10 @@ fn storms_lose_nothing() {
 fn a_seed_is_one_run() {
     let mut offers = 0;
     for seed in 0..10 {
-        let case = Case { seed, sky: storm(seed), defect: None };
+        let case = Case { seed, sky: storm(seed), people: People::Settled, defect: None };
         let (one, other) = (run(case, false), run(case, false));
-        assert_eq!((one.hash, one.commits, one.outcomes), (other.hash, other.commits, other.outcomes), "seed {seed}");
-        offers += one.offers;
+        assert_eq!((one.hash, one.commits, one.counts), (other.hash, other.commits, other.counts), "seed {seed}");
+        offers += one.counts.offers;
     }
     assert!(offers > 50, "{offers} offers are judged");
 }
@@ -265,10 +298,44 @@ fn a_seed_is_one_run() {
 fn every_deliberate_defect_is_caught() {
     let mut missed = Vec::new();
     for defect in defects::ALL {
-        match seeds(0, CATCH, storm, Some(defect)) {
+        match seeds(People::Settled, (0, CATCH), storm, Some(defect)) {
             Err((seed, broken)) => eprintln!("{defect:?}: caught by seed {seed}: {}", broken.law),
             Ok(_) => missed.push(defect),
         }
     }
     assert!(missed.is_empty(), "within {CATCH} seeds nobody noticed: {missed:?}");
+}
+
+#[test]
+fn every_deliberate_defect_of_hand_overs_is_caught() {
+    let mut missed = Vec::new();
+    for defect in defects::OF_LOGINS {
+        match seeds(People::LogIn, (0, CATCH), storm, Some(defect)) {
+            Err((seed, broken)) => eprintln!("{defect:?}: caught by seed {seed}: {}", broken.law),
+            Ok(_) => missed.push(defect),
+        }
+    }
+    assert!(missed.is_empty(), "within {CATCH} seeds nobody noticed: {missed:?}");
+}
+
+/// `SILLAGE_LOGIN_SEED` runs one seed and prints what happened; `SILLAGE_SEEDS` and `SILLAGE_FIRST` as above.
+#[test]
+fn logins_in_storms_change_nobodys_story() {
+    if let Some(seed) = number("SILLAGE_LOGIN_SEED") {
+        let ran = run(Case { seed, sky: storm(seed), people: People::LogIn, defect: None }, true);
+        eprintln!("{}", ran.story);
+        let broken = ran.broken.map(|broken| told(People::LogIn, seed, &broken));
+        assert!(broken.is_none(), "{}", broken.unwrap_or_default());
+        return;
+    }
+    let begun = std::time::Instant::now();
+    let count = number("SILLAGE_SEEDS").unwrap_or(LOGIN_SEEDS);
+    let first = number("SILLAGE_FIRST").unwrap_or(0);
+    match seeds(People::LogIn, (first, count), storm, None) {
+        Ok((outcomes, commits)) => {
+            eprintln!("{count} seeds, {outcomes} outcomes, {commits} commits in {:?}", begun.elapsed());
+            assert!(outcomes > 0 && commits > 0);
+        }
+        Err((seed, broken)) => panic!("{}", told(People::LogIn, seed, &broken)),
+    }
 }

@@ -1,10 +1,15 @@
 //! Deliberate defects of the simulated shell: traps that Kafka and its clients set, walked into. Each must be caught, or the
 //! simulation proves little.
 
-use sillage::journey::{Outcome, What};
+use std::sync::Arc;
+
+use sillage::journey::{Customer, HandedOver, Outcome, What};
+use sillage::model::Model;
 use sillage::port::{Origin, ShardId, Sink, Verdict};
-use sillage::shard::{HandOff, Progress, Unusable, Written};
-use sillage::touchpoint::Identity;
+use sillage::shard::{
+    Body, Buffered, Claiming, Customers, HandOff, Handed, Input, Position, Progress, Settings, Shard, Unusable, Written,
+};
+use sillage::touchpoint::{Identity, Touchpoint};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Defect {
@@ -62,7 +67,32 @@ pub(super) enum Defect {
     ConsentByArrival,
     /// What is taken back is not published.
     WithdrawalLost,
+    /// A shard that is restored does not know any more whose an anonymous id is.
+    RedirectForgotten,
+    /// What an anonymous id hands over counts twice.
+    StateAppliedTwice,
+    /// Some claims get lost.
+    ClaimLost,
+    /// What is handed over counts from when it was written, not from what caused it.
+    CarriedLogTimeIgnored,
+    /// Shards decide as far as they can, whoever is behind.
+    BoundIgnored,
+    /// A shard that is restored keeps no state of before for a claim that is not answered.
+    AnchorPassesClaim,
+    /// What was offered to an anonymous id is forgotten where it joins a customer.
+    CapsRenewedByMerge,
 }
+
+/// Those of shards that hand customers to each other.
+pub(super) const OF_LOGINS: [Defect; 7] = [
+    Defect::RedirectForgotten,
+    Defect::StateAppliedTwice,
+    Defect::ClaimLost,
+    Defect::CarriedLogTimeIgnored,
+    Defect::BoundIgnored,
+    Defect::AnchorPassesClaim,
+    Defect::CapsRenewedByMerge,
+];
 
 pub(super) const ALL: [Defect; 27] = [
     Defect::OffsetsOutside,
@@ -98,6 +128,46 @@ pub(super) const ALL: [Defect; 27] = [
 pub(super) struct Careless<S> {
     pub(super) sink: S,
     pub(super) defect: Option<Defect>,
+    pub(super) models: Arc<[Arc<Model>]>,
+}
+
+/// One of three.
+fn is_unlucky(id: &str) -> bool {
+    id.bytes().fold(7_u32, |sum, byte| sum.wrapping_mul(31) + u32::from(byte)).is_multiple_of(3)
+}
+
+fn with_state(handed: &HandedOver, state: Customer) -> HandedOver {
+    HandedOver::of(Box::new(state), handed.touchpoints().map(|(touchpoint, at)| (touchpoint.clone(), at)))
+}
+
+/// A state as if it had been handed over twice: two of its kind join a stranger, who is taken for it then.
+fn twice(models: &Arc<[Arc<Model>]>, state: &Customer, claim: &Claiming) -> Customer {
+    let (who, mut customers) = (Identity::customer("twice"), Customers::default());
+    let devices = ["once", "again"].map(Identity::anonymous);
+    for device in &devices {
+        let mut one = state.clone();
+        one.identity = device.clone();
+        customers.restore(&one);
+    }
+    let position = Position { offset: 0, log_time: claim.at };
+    let progress = Progress { positions: vec![position], stream_time: Some(claim.at), sequence: 0 };
+    let mut shard = Shard::new(Arc::clone(models), Settings::default(), customers, progress);
+    for (offset, device) in (0..).zip(&devices) {
+        let touchpoint = Touchpoint {
+            id: format!("twice-{offset}").into(),
+            identity: who.clone(),
+            linked: Some(device.id.clone()),
+            event_time: claim.at,
+            kind: "w".into(),
+            ..Touchpoint::default()
+        };
+        let body = Body::Touchpoint(Box::new(touchpoint));
+        let record = Buffered { offset, log_time: claim.at, body };
+        shard.handle(Input::Record { input: 0, record }, &mut Vec::new());
+    }
+    let mut united = shard.customers().latest_image(&who).unwrap_or_default().without_window();
+    united.identity = state.identity.clone();
+    united
 }
 
 impl<S: Sink> Sink for Careless<S> {
@@ -130,7 +200,20 @@ impl<S: Sink> Sink for Careless<S> {
     }
 
     fn hand_over(&mut self, to: ShardId, hand_off: &HandOff) {
-        self.sink.hand_over(to, hand_off);
+        match (self.defect, &hand_off.what) {
+            (Some(Defect::ClaimLost), Handed::Claim(claim)) if is_unlucky(&claim.touchpoint) => {}
+            (Some(Defect::StateAppliedTwice), Handed::Answer { claim, handed: Some(handed) }) => {
+                let handed = Some(with_state(handed, twice(&self.models, handed.state(), claim)));
+                let what = Handed::Answer { claim: claim.clone(), handed };
+                self.sink.hand_over(to, &HandOff { what, ..hand_off.clone() });
+            }
+            (Some(Defect::CapsRenewedByMerge), Handed::Answer { claim, handed: Some(handed) }) => {
+                let handed = Some(with_state(handed, handed.state().clone().without_contacts()));
+                let what = Handed::Answer { claim: claim.clone(), handed };
+                self.sink.hand_over(to, &HandOff { what, ..hand_off.clone() });
+            }
+            _ => self.sink.hand_over(to, hand_off),
+        }
     }
 
     fn remember(&mut self, shard: ShardId, written: Written<'_>) -> usize {

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use sillage::touchpoint::Identity;
+
 use super::brokers::Place;
 use super::dice::Dice;
 use super::log::Millis;
@@ -30,12 +32,19 @@ pub(super) struct Made {
 pub(super) struct Load {
     pub(super) arriving: Vec<Arriving>,
     pub(super) made: Vec<Made>,
+    /// Who is erased, and by which name.
+    pub(super) erased: Vec<(usize, String)>,
     pub(super) ends: Millis,
 }
 
 /// The shard of a customer.
 pub(super) fn shard_of(customer: usize, shards: u32) -> u32 {
     customer as u32 % shards
+}
+
+/// Whose a key is: that of a customer, or of a device.
+pub(super) fn identity(id: &str) -> Identity {
+    if id.starts_with('a') { Identity::anonymous(id) } else { Identity::customer(id) }
 }
 
 pub(super) fn name(customer: usize) -> String {
@@ -59,15 +68,11 @@ pub(super) fn make(dice: &mut Dice, weather: &Weather, begins: Millis) -> Load {
     let mut now = begins;
     let (mut arriving, mut made) = (Vec::new(), Vec::new());
     for number in 0..weather.touches {
-        now += match dice.between(0, 19) {
-            0..=11 => dice.between(0, 60),
-            12..=17 => dice.between(50, 300),
-            _ => dice.between(300, 1_800),
-        };
+        now += gap(dice);
         let customer = dice.between(0, weather.customers as i64 - 1) as usize;
         let place = (dice.between(0, weather.inputs as i64 - 1) as usize, shard_of(customer, weather.shards));
         if dice.happens(weather.unusable) {
-            let value = dice.pick(&[&b"no JSON"[..], b"{}", b"{\"type\":\"views\"}", b""]).to_vec();
+            let value = unusable(dice);
             arriving.push(Arriving { at: now, place, key: name(customer).into_bytes(), value });
             continue;
         }
@@ -75,7 +80,7 @@ pub(super) fn make(dice: &mut Dice, weather: &Weather, begins: Millis) -> Load {
         let delay = if dice.happens(weather.late) { dice.between(0, 4_000) } else { dice.between(0, 6) };
         let touch = touch(dice, now - weather.regress - delay);
         let id = format!("c{customer}-{number}");
-        let value = written(customer, &id, &touch);
+        let value = written(&[("customer_id", name(customer))], &id, &touch);
         arriving.push(Arriving { at: now, place, key: name(customer).into_bytes(), value: value.clone() });
         if dice.happens(weather.twice) {
             let at = now + if dice.happens(500) { 0 } else { dice.between(0, 3_000) };
@@ -85,10 +90,24 @@ pub(super) fn make(dice: &mut Dice, weather: &Weather, begins: Millis) -> Load {
         made.push(Made { customer, id, touch });
     }
     arriving.sort_by_key(|arriving| arriving.at);
-    Load { ends: arriving.last().map_or(begins, |last| last.at), arriving, made }
+    Load { ends: arriving.last().map_or(begins, |last| last.at), arriving, made, erased: Vec::new() }
 }
 
-fn touch(dice: &mut Dice, happened: Millis) -> Touch {
+/// What nobody can read.
+pub(super) fn unusable(dice: &mut Dice) -> Vec<u8> {
+    dice.pick(&[&b"no JSON"[..], b"{}", b"{\"type\":\"views\"}", b""]).to_vec()
+}
+
+/// Between two touchpoints.
+pub(super) fn gap(dice: &mut Dice) -> Millis {
+    match dice.between(0, 19) {
+        0..=11 => dice.between(0, 60),
+        12..=17 => dice.between(50, 300),
+        _ => dice.between(300, 1_800),
+    }
+}
+
+pub(super) fn touch(dice: &mut Dice, happened: Millis) -> Touch {
     let mut roll = dice.between(0, KINDS.iter().map(|(_, weight)| weight).sum::<i64>() - 1);
     let mut kind = KINDS[0].0;
     for (name, weight) in KINDS {
@@ -112,19 +131,20 @@ fn touch(dice: &mut Dice, happened: Millis) -> Touch {
     }
 }
 
-fn written(customer: usize, id: &str, touch: &Touch) -> Vec<u8> {
+/// A touchpoint as a record, of whom these names are.
+pub(super) fn written(names: &[(&str, String)], id: &str, touch: &Touch) -> Vec<u8> {
     let mut properties = Map::new();
     let mut put = |name: &str, value: Option<Value>| drop(value.map(|value| properties.insert(name.to_owned(), value)));
     put("k", touch.k.map(|k| json!(k.to_string())));
     put("question", touch.question.map(|question| json!(question.to_string())));
     put("value", touch.value.map(|value| json!(value)));
     put("currency", touch.value.map(|_| json!("EUR")));
-    let record = json!({
+    let mut record = json!({
         "event_id": id,
-        "customer_id": name(customer),
         "occurred_at": story::instant(touch.happened),
         "type": touch.kind,
         "properties": properties,
     });
+    names.iter().for_each(|(name, id)| record[*name] = json!(id));
     record.to_string().into_bytes()
 }

@@ -112,7 +112,7 @@ impl Sim {
             Fault::Exodus => {
                 state.tell(now, || "everybody goes".to_owned());
                 let all: Vec<(ProcessId, usize)> = state.hosts.iter().map(|(id, host)| (*id, host.number)).collect();
-                let gone = now + SESSION + state.dice.between(100, 3_000);
+                let gone = now + SESSION + state.dice.between(100, self.weather.longest_absence);
                 for (id, number) in all {
                     self.kill(state, id);
                     let wait = state.dice.between(1, 300);
@@ -164,6 +164,9 @@ impl Sim {
             process: None,
         };
         state.hosts.insert(id, host);
+        if let Some(handing) = &mut state.laws.handing {
+            handing.started.insert(id, now);
+        }
         Some((id, number, skew))
     }
 

@@ -60,7 +60,7 @@ pub(super) fn is_offer(outcome: &Value) -> bool {
     is_made(outcome) || outcome["kind"] == "withdrawal"
 }
 
-fn is_made(outcome: &Value) -> bool {
+pub(super) fn is_made(outcome: &Value) -> bool {
     outcome["kind"] == "intervention" || outcome["kind"] == "would-have"
 }
 

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sillage::frontiers::Frontiers;
+use sillage::journey::Customer;
 use sillage::ledger::LedgerSink;
 use sillage::ledger::Transactions as _;
 use sillage::ledger::group::{
@@ -25,6 +27,7 @@ use super::defects::{Careless, Defect};
 use super::ends::Watch;
 use super::group::Standing;
 use super::log::Millis;
+use super::logins::{self, Pace};
 use super::offers;
 use super::restores::{self, Followed, Restore};
 use super::transactions::SimTransactions;
@@ -52,12 +55,15 @@ pub(super) struct Process {
     followed: Followed,
     /// By input: the running maximum behind log times.
     log_times: BTreeMap<Partition, Millis>,
+    pace: Option<Pace>,
 }
 
 impl Process {
     /// With a first producer: it has ended what the one before left open, which would hold up the committed offsets.
     pub(super) fn start(sim: &Arc<Sim>, id: ProcessId, number: usize, skew: Millis) -> Result<Self, String> {
         let (now, lookup) = (sim.worker_clock(skew), Arc::new(Lookup::default()));
+        let hands_over = sim.weather.logins.is_some();
+        let frontiers = (hands_over && !sim.has(Defect::BoundIgnored)).then(|| Arc::new(Frontiers::new(sim.settings.grace)));
         let job = Job {
             models: Arc::clone(&sim.models),
             retired: Arc::default(),
@@ -71,19 +77,19 @@ impl Process {
             limits: Limits::default(),
             topics: sim.ledger.inputs.as_slice().into(),
             partitions: sim.weather.shards,
-            partitioner: Partitioner::Unknown,
-            misrouted: Misrouted::Apply,
+            partitioner: if hands_over { Partitioner::Murmur2 } else { Partitioner::Unknown },
+            misrouted: if hands_over { Misrouted::HandOn } else { Misrouted::Apply },
             commit_interval: Span::from_millis(100),
             stale_after: Span::from_days(1),
             now: Arc::clone(&now),
             lookup: Arc::clone(&lookup),
-            frontiers: None,
+            frontiers: frontiers.clone(),
         };
         let followed = restores::follow(sim, id)?;
         let mut transactions = SimTransactions::new(Arc::clone(sim), id, number);
         transactions.replace()?;
         let sink = LedgerSink::new(Arc::clone(&sim.ledger), transactions, format!("p{id}"));
-        let sink = Box::new(Careless { sink, defect: sim.defect });
+        let sink = Box::new(Careless { sink, defect: sim.defect, models: Arc::clone(&sim.models) });
         let protocol = match sim.weather.seats {
             Seats::Loose | Seats::Fixed => Protocol::Classic,
             Seats::Dealt => Protocol::Consumer,
@@ -109,6 +115,7 @@ impl Process {
             watch: Watch::default(),
             followed,
             log_times: BTreeMap::new(),
+            pace: frontiers.map(Pace::new),
         })
     }
 
@@ -127,6 +134,9 @@ impl Process {
         }
         self.restore()?;
         self.tell_ends()?;
+        if let Some(pace) = &mut self.pace {
+            pace.go_on(&self.sim, self.id, &self.now);
+        }
         self.worker.turn()?;
         let parked = self.worker.take_parked();
         if !parked.is_empty() {
@@ -402,6 +412,27 @@ impl Process {
                 }
             }
         }
+        let forgets: Option<fn(Customer) -> Customer> = match self.sim.defect {
+            Some(Defect::RedirectForgotten) => Some(|customer| match customer.redirected_to() {
+                Some(_) => Customer::new(customer.identity),
+                None => customer,
+            }),
+            Some(Defect::AnchorPassesClaim) => Some(Customer::past_claims),
+            _ => None,
+        };
+        if let Some(forgets) = forgets {
+            for assignment in &mut assignments {
+                if let Known::Restored(customers) = &mut assignment.customers {
+                    // Written as a whole next time: what follows from it is no change of what the log holds.
+                    for customer in customers.all() {
+                        let forgotten = forgets(customer.clone());
+                        if forgotten != customer {
+                            customers.restore_unwritten(&forgotten);
+                        }
+                    }
+                }
+            }
+        }
         let seated: Vec<(ShardId, Progress)> =
             assignments.iter().map(|assignment| (assignment.shard, assignment.progress.clone())).collect();
         for (shard, progress) in &seated {
@@ -415,6 +446,13 @@ impl Process {
         let member = state.hosts.get(&self.id).and_then(|host| host.member);
         if member.is_some_and(|(member, generation)| state.group.accepts(member, generation)) {
             for (shard, progress) in seated {
+                if let Some(handing) = &mut state.laws.handing {
+                    handing.owners.insert(shard, self.id);
+                }
+                if forgets.is_some() {
+                    // Whether that is noticed otherwise.
+                    continue;
+                }
                 if let Err(broken) = state.laws.seated(shard, &progress, &self.lookup) {
                     state.broken.get_or_insert(broken);
                 }
@@ -476,6 +514,8 @@ impl Process {
         let log_time = self.log_times.entry(place).or_insert(entered);
         *log_time = entered.max(*log_time);
         self.sim.state().log_times.insert((self.id, place, offset), *log_time);
+        let carried = self.sim.has(Defect::CarriedLogTimeIgnored) && place.0 > self.sim.weather.inputs;
+        let since_written = carried.then(|| logins::as_written(record.value.as_deref()?, *log_time)).flatten();
         let by_arrival = self
             .sim
             .has(Defect::ConsentByArrival)
@@ -486,7 +526,7 @@ impl Process {
             timestamp: Timestamp::from_millis(record.stamp),
             stamped: Stamped::OnEntry,
             key: record.key.as_deref(),
-            value: by_arrival.as_deref().or(record.value.as_deref()),
+            value: since_written.as_deref().or(by_arrival.as_deref()).or(record.value.as_deref()),
         };
         match place.0.checked_sub(self.sim.weather.inputs) {
             None => self.worker.record(record),

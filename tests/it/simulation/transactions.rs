@@ -376,4 +376,11 @@ impl Transactions for SimTransactions {
         };
         state.at(at, Event::Cut((topic, shard), offset));
     }
+
+    fn cut_handed(&mut self, shard: ShardId, offset: i64) {
+        let state = &mut *self.sim.state();
+        let topic = state.brokers.topic(&self.sim.ledger.handoff());
+        let at = self.sim.now() + state.dice.between(0, 400);
+        state.at(at, Event::Cut((topic, shard), offset));
+    }
 }

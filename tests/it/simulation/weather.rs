@@ -7,6 +7,7 @@ use sillage::time::Timestamp;
 use super::defects::Defect;
 use super::dice::Dice;
 use super::log::Millis;
+use super::logins::Logins;
 use super::story::BEGINNING;
 
 /// No record is stamped so early, whosever clock is wrong.
@@ -62,6 +63,8 @@ pub(super) struct Weather {
     pub(super) joins: u32,
     /// Everybody goes, and the group forgets its offsets.
     pub(super) exodus: u32,
+    /// They are away for so long, at most.
+    pub(super) longest_absence: Millis,
     /// Of processes that follow the state logs before they begin, in a thousand.
     pub(super) standby: u32,
     /// Between two faults, at most; 0: none.
@@ -72,6 +75,8 @@ pub(super) struct Weather {
     pub(super) skew: Millis,
     /// Touchpoints that come within this time of their event time are told in the order of events; 0: as they come.
     pub(super) grace: Millis,
+    /// Customers have devices, and shards hand them to each other; `None`: everybody stays who he is.
+    pub(super) logins: Option<Logins>,
 }
 
 /// How much the leaders of the inputs say.
@@ -136,11 +141,13 @@ impl Weather {
             leaves,
             joins,
             exodus,
+            longest_absence: 3_000,
             standby,
             pause: dice.pick(&[500, 1_500, 4_000]),
             hour_behind,
             skew: 0,
             grace: dice.pick(&[0, 60, 1_000, 5_000]),
+            logins: None,
             leaders: Leaders::OneReplica,
             longest_stall: 0,
             stalls: 0,
@@ -190,10 +197,20 @@ pub(super) enum Sky {
     WrongClocks,
 }
 
+/// Who the customers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum People {
+    /// Each is known by one id, and lives where its records are.
+    Settled,
+    /// Each has devices and logs in, and its records are anywhere.
+    LogIn,
+}
+
 /// What is run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Case {
     pub(super) seed: u64,
     pub(super) sky: Sky,
+    pub(super) people: People,
     pub(super) defect: Option<Defect>,
 }

@@ -28,6 +28,9 @@ use super::weather::Weather;
 /// A transaction that is open for so long is undone by the coordinator.
 pub(super) const TRANSACTION: Millis = 2_500;
 
+/// After a host was frozen or cut off, so long until it is as others are.
+const AFTERWARDS: Millis = 4_000;
+
 /// How long a question is asked again.
 const PATIENCE: Millis = 30_000;
 
@@ -359,7 +362,7 @@ impl Sim {
                 }
             }
             Event::Cut(place, offset) => {
-                state.tell(now, || format!("the state log {place:?} is cut before {offset}"));
+                state.tell(now, || format!("{place:?} is cut before {offset}"));
                 state.brokers.log_mut(place).cut(offset);
             }
             Event::Group => {
@@ -420,6 +423,11 @@ impl Sim {
             state.tell(now, || format!("  input {input} of shard {shard} to {}: {}", committed.offset, committed.metadata));
         }
         if ended.fate == Fate::Committed {
+            if let Some(handing) = &mut state.laws.handing {
+                let well = |host: &Host| !host.dead && host.cut_until.max(host.frozen_until) + AFTERWARDS < now;
+                handing.well = state.hosts.iter().filter(|(_, host)| well(host)).map(|(id, _)| *id).collect();
+                handing.now = now;
+            }
             state.committed(&ended);
         }
         let late = if state.calm { 20 } else { self.weather.marker };
@@ -435,13 +443,17 @@ impl Sim {
         while let Some(arriving) = state.load.arriving.get(state.arrived).filter(|arriving| arriving.at <= now) {
             let load::Arriving { place, key, value, .. } = arriving.clone();
             state.arrived += 1;
-            let producer = self.upstream(state, place);
+            let is_order = place.0 >= self.weather.inputs;
+            let producer = if is_order { None } else { self.upstream(state, place) };
             let regress = state.dice.between(0, self.weather.regress);
             let off = state.dice.between(-self.weather.skew, self.weather.skew / 2);
             let stamp = now - regress + if state.dice.happens(300) { off } else { 0 };
             let record = Record { key: Some(key), value: Some(value), headers: Vec::new(), stamp };
             let offset = state.brokers.log_mut(place).append(now, record, producer);
             state.tell(now, || format!("input {place:?}: offset {offset}, stamped {stamp}"));
+            if is_order {
+                continue;
+            }
             let running = state.stamps.entry(place).or_insert(stamp);
             *running = stamp.max(*running);
             let log_time = *running;
