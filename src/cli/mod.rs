@@ -25,6 +25,7 @@ mod signals;
 mod sort;
 mod state;
 mod table;
+mod uplift;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -63,6 +64,8 @@ enum Command {
     Ingest(ingest::Args),
     /// Print what a running service has published (embedded log).
     Outcomes(outcomes::Args),
+    /// Say what interventions have brought about.
+    Uplift(uplift::Args),
     /// Erase a customer: nothing is kept of the journeys any more.
     Erase(erase::Args),
     /// Show Sillage at work on synthetic customers, in the terminal, without Kafka.
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args),
         Command::Ingest(args) => ingest::run(args),
         Command::Outcomes(args) => outcomes::run(args),
+        Command::Uplift(args) => uplift::run(args),
         Command::Erase(args) => erase::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Generate(args) => generate::run(args),

@@ -151,7 +151,9 @@ fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result
         }
     }
     let mut published = Vec::new();
-    for output in ["transitions", "completions", "abandonments", "recoveries", "friction", "interventions", "held-out"] {
+    for output in
+        ["transitions", "completions", "abandonments", "recoveries", "friction", "interventions", "held-out", "measurements"]
+    {
         for (_, log) in state.brokers.logs_of(state.brokers.topic(&sim.ledger.topic(output))) {
             let committed = log.from(0).filter(|(_, _, fate)| *fate == Fate::Committed);
             let json = committed.map(|(_, record, _)| serde_json::from_slice(record.value.as_deref().unwrap_or_default()));
@@ -165,7 +167,8 @@ fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result
         // Likewise, when something came.
         let clocks_are_right = plan.is_some();
         let judged = offers::judge(&published, &state.load.made, &entered, clocks_are_right);
-        return judged.map(|offers| (outcomes, offers)).map_err(|how| Broken { law: offers::LAW, how });
+        let judged = judged.and_then(|offers| Ok((offers, offers::judge_sums(&published, &state.laws.sums())?)));
+        return judged.map(|(offers, _)| (outcomes, offers)).map_err(|how| Broken { law: offers::LAW, how });
     }
     Err(Broken {
         law: "nothing is lost, twice, wrong, after the purchase or out of sequence",

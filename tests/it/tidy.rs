@@ -13,7 +13,7 @@ const ARROW: &[&[&str]] = &[
     &["model"],
     &["journey"],
     &["shard"],
-    &["scenario"],
+    &["scenario", "uplift"],
     &["wire"],
     &["generate"],
     &["port", "vitals", "frontiers"],
@@ -40,6 +40,7 @@ const PURE: &[&str] = &[
     "journey",
     "shard",
     "scenario",
+    "uplift",
     "wire",
     "generate",
 ];

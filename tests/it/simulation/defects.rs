@@ -62,9 +62,11 @@ pub(super) enum Defect {
     ConsentByArrival,
     /// What is taken back is not published.
     WithdrawalLost,
+    /// What was measured is forgotten where a shard is restored.
+    SumsForgotten,
 }
 
-pub(super) const ALL: [Defect; 27] = [
+pub(super) const ALL: [Defect; 28] = [
     Defect::OffsetsOutside,
     Defect::StaleEnd,
     Defect::NoUndo,
@@ -92,6 +94,7 @@ pub(super) const ALL: [Defect; 27] = [
     Defect::CapForgotten,
     Defect::ConsentByArrival,
     Defect::WithdrawalLost,
+    Defect::SumsForgotten,
 ];
 
 /// A sink that does not do what it is told.

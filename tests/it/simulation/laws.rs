@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sillage::journey::{Customer, What};
+use sillage::journey::{Customer, Sums, What};
 use sillage::ledger::{BESIDE, Ledger, OffsetMetadata};
 use sillage::lookup::Lookup;
 use sillage::model::Model;
@@ -91,6 +91,13 @@ impl Laws {
         };
         let shards = (0..weather.shards).map(truth).collect();
         Laws { shards, ledger: Arc::clone(ledger), settle: settings.settle, grace: settings.grace, clocks }
+    }
+
+    /// What was measured, as the state logs have it.
+    pub(super) fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        self.shards.iter().for_each(|truth| sums.append(&truth.log.sums()));
+        sums
     }
 
     pub(super) fn all_have_begun(&self) -> bool {
@@ -241,12 +248,13 @@ impl Laws {
             let how = format!("shard {shard} begins at commit {}, and {} is committed", progress.sequence, truth.sequence);
             return broken("a restored state is the last one", how);
         }
-        let (found, known) = (lookup.customers(shard), truth.state.len());
+        let (found, known) = (lookup.customers(shard), truth.log.len());
         if found != known {
             let how = format!("shard {shard} at commit {}: {found} customers are there of {known}", truth.sequence);
             return broken("a restored state is the last one", how);
         }
-        for (name, bytes) in &truth.state {
+        // What stands under no name is the shard's own, and compared when it changes.
+        for (name, bytes) in truth.state.iter().filter(|(name, _)| !name.is_empty()) {
             let found = lookup.customer(&Identity::customer(name.as_str()));
             let found = found.map(|customer| crate::world::encoded(&customer));
             if !found.is_some_and(|found| is_same(bytes, &found, progress.stream_time, self.grace)) {
@@ -326,7 +334,8 @@ impl Truth {
         let read = self.log.check();
         read.or_else(|fault| broken("a state is read with the words that the log holds", format!("{fault:?}")))?;
         let named = |customer: &Customer| (customer.identity.id.to_string(), crate::world::encoded(customer));
-        self.state = self.log.all().iter().map(named).collect();
+        // And the shard's own row, with what was measured.
+        self.state = self.log.all().iter().chain(&self.log.own_row()).map(named).collect();
         if last.as_ref() != Some(progress) {
             let how = format!("the offsets of shard {shard} say {progress:?}, its state log {last:?}");
             return broken("all of a commit, or nothing", how);
@@ -444,6 +453,7 @@ impl Truth {
                             "held-out"
                         }
                         What::Intervention { .. } | What::Withdrawal { .. } => "interventions",
+                        What::Measurement { .. } => "measurements",
                         What::Friction { .. } | What::Retraction { .. } => "friction",
                         What::Merge { .. } => "transitions",
                     };
@@ -483,6 +493,7 @@ impl Truth {
         self.fold.customers().each(|customer| {
             all.insert(customer.identity.id.to_string(), crate::world::encoded(&customer));
         });
+        all.extend(self.fold.customers().own_row().map(|row| (String::new(), crate::world::encoded(&row))));
         all
     }
 
