@@ -7,7 +7,7 @@
 //! - [`diagnostic`]: faults in files that people write. [`yaml`]: a file with its places.
 //! - [`expression`]: conditions, compiled. [`touchpoint`]: what a customer did. [`model`]: what a journey may be.
 //! - [`journey`]: what one customer did, and what follows. [`shard`]: many customers, one stream time, one commit.
-//! - [`scenario`]: stories in Markdown that test a model.
+//! - [`scenario`]: stories in Markdown that test a model. [`uplift`]: what interventions have brought about, as figures.
 //!
 //! The shell obeys what the shard decides.
 //! - [`wire`]: bytes to touchpoints, outcomes to bytes. [`generate`]: synthetic load.
@@ -45,6 +45,7 @@ pub mod shard;
 pub mod terminal;
 pub mod time;
 pub mod touchpoint;
+pub mod uplift;
 pub mod vitals;
 pub mod wire;
 pub mod worker;

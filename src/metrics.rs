@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::journey::{Outcome, Refusal, StepCounts, Subject, What};
+use crate::journey::{Outcome, Refusal, StepCounts, Subject, Sums, What};
 use crate::lookup::Missing;
 use crate::model::Model;
 use crate::port::ShardId;
@@ -25,6 +25,7 @@ const LOST: &str = "sillage_touchpoint_parts_lost_total";
 const MISROUTED: &str = "sillage_records_misrouted_total";
 const DEAD_LETTERS: &str = "sillage_dead_letters_total";
 const REFUSED_INTERVENTIONS: &str = "sillage_interventions_refused_total";
+const MEASURED_INTERVENTIONS: &str = "sillage_interventions_measured_total";
 const OUT_OF_ORDER: &str = "sillage_touchpoints_out_of_order_total";
 const TOO_LATE: &str = "sillage_touchpoints_late_total";
 const APPLIED_AGAIN: &str = "sillage_touchpoints_applied_again_total";
@@ -109,6 +110,10 @@ fn describe() {
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
     describe_counter!(REFUSED_INTERVENTIONS, "Interventions that an outcome asked for and that were not made, by reason.");
+    describe_counter!(
+        MEASURED_INTERVENTIONS,
+        "Customers who were measured after an intervention's decision, or left out, by arm and result."
+    );
     describe_counter!(JOINED, "Anonymous journeys that were joined to a customer's.");
     describe_counter!(
         REFUSED_JOINS,
@@ -576,6 +581,9 @@ fn begin_at_zero(model: &Model) {
         if intervention.holdout.is_some() {
             begin("would-have", &intervention.name);
         }
+        if intervention.goal.is_some() {
+            begin("measurement", &intervention.name);
+        }
     }
 }
 
@@ -587,6 +595,7 @@ fn about(outcome: &Outcome) -> &str {
         What::Transition { to, .. } => to.as_str(),
         What::Friction { rule, .. } => rule,
         What::Intervention { offer } | What::Withdrawal { offer, .. } => &offer.name,
+        What::Measurement { of } => &of.intervention,
         What::Completion { about }
         | What::Abandonment { about, .. }
         | What::Resumption { about, .. }
@@ -603,6 +612,24 @@ fn about(outcome: &Outcome) -> &str {
 pub fn intervention_refused(intervention: &str, reason: Refusal, times: u64) {
     let intervention = intervention.to_owned();
     counter!(REFUSED_INTERVENTIONS, "intervention" => intervention, "reason" => reason.as_str()).increment(times);
+}
+
+/// What was measured of interventions, or left out. Neither variants nor versions are labels: `/v1/interventions` has them.
+pub fn interventions_measured(sums: &Sums) {
+    for (of, sums) in sums.iter() {
+        let results = [
+            ("converted", sums.converted),
+            ("not-converted", sums.measured - sums.converted),
+            ("crossed", sums.crossed),
+            ("erased", sums.erased),
+            ("late", sums.late),
+        ];
+        for (result, times) in results.into_iter().filter(|(_, times)| *times > 0) {
+            let (intervention, arm) = (of.intervention.to_string(), of.arm.as_str());
+            counter!(MEASURED_INTERVENTIONS, "intervention" => intervention, "arm" => arm, "result" => result)
+                .increment(times);
+        }
+    }
 }
 
 /// Whether something in the store of the embedded log was found damaged.

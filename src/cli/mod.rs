@@ -27,6 +27,7 @@ mod sort;
 mod state;
 mod table;
 mod token;
+mod uplift;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -69,6 +70,8 @@ enum Command {
     Ingest(ingest::Args),
     /// Print what a running service has published (embedded log).
     Outcomes(outcomes::Args),
+    /// Say what interventions have brought about.
+    Uplift(uplift::Args),
     /// Erase a customer: nothing is kept of the journeys any more.
     Erase(erase::Args),
     /// Show Sillage at work on synthetic customers, in the terminal, without Kafka.
@@ -108,6 +111,7 @@ pub fn main() -> ExitCode {
         Command::Replay(args) => replay::run(args),
         Command::Ingest(args) => ingest::run(args),
         Command::Outcomes(args) => outcomes::run(args),
+        Command::Uplift(args) => uplift::run(args),
         Command::Erase(args) => erase::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Generate(args) => generate::run(args),

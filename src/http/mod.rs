@@ -8,6 +8,7 @@ mod body;
 mod customers;
 mod door;
 mod gate;
+mod interventions;
 mod load;
 mod outcomes;
 mod packed;
@@ -60,7 +61,7 @@ const KERNELS: usize = 128 << 10;
 /// After `stop`, requests may go on for so long before their connections are cut.
 const GRACE: Duration = Duration::from_secs(4);
 /// What there is, as shown to those who ask for something else.
-const ENDPOINTS: [&str; 11] = [
+const ENDPOINTS: [&str; 12] = [
     "GET /livez",
     "GET /readyz",
     "GET /metrics",
@@ -68,6 +69,7 @@ const ENDPOINTS: [&str; 11] = [
     "POST /v1/history",
     "DELETE /v1/history",
     "GET /v1/outcomes?after=N&limit=L&wait=S&topic=T",
+    "GET /v1/interventions",
     "GET /v1/customers/{id}",
     "GET /v1/customers/{id}?kind=anonymous",
     "DELETE /v1/customers/{id}",
@@ -307,6 +309,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/touchpoints", post(touchpoints::post))
         .route("/v1/history", post(touchpoints::begin_history).delete(touchpoints::end_history))
         .route("/v1/outcomes", get(outcomes::get))
+        .route("/v1/interventions", get(interventions::get))
         .route("/v1/customers/{id}", get(customers::get).delete(customers::delete))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)

@@ -35,4 +35,5 @@ mod simulation;
 mod terminals;
 mod tidy;
 mod two_models;
+mod uplift;
 mod world;

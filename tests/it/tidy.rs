@@ -13,7 +13,7 @@ const ARROW: &[&[&str]] = &[
     &["model"],
     &["journey"],
     &["shard"],
-    &["scenario"],
+    &["scenario", "uplift"],
     &["wire"],
     &["generate"],
     &["port", "outbox", "vitals", "frontiers"],
@@ -41,6 +41,7 @@ const PURE: &[&str] = &[
     "journey",
     "shard",
     "scenario",
+    "uplift",
     "wire",
     "generate",
 ];
