@@ -120,7 +120,7 @@ fn judge(terms: &Terms, comes: &[Entered], outcomes: &[Outcome], sums: &Sums, se
         let reached = completions(&made.identity, &outcomes[..later]);
         let mut reached: Vec<&&Outcome> = reached.iter().filter(|one| (made.at..until).contains(&one.at)).collect();
         reached.sort_by_key(|one| (one.at, one.id));
-        law!(of.converted == !reached.is_empty(), "{found}, and there is {reached:?}");
+        law!(of.converted != reached.is_empty(), "{found}, and there is {reached:?}");
         let micros: Vec<i64> = reached.iter().filter_map(|one| one.value).map(|value| value.micros).collect();
         let value = found.value.map(|value| value.micros);
         law!(value == (!micros.is_empty()).then(|| micros.iter().sum()), "{found} of {reached:?}");
