@@ -200,7 +200,9 @@ pub(super) struct Handing {
     /// When it was committed last.
     commits: BTreeMap<ShardId, Millis>,
     /// The process in which a shard was seated last.
-    pub(super) owners: BTreeMap<ShardId, ProcessId>,
+    owners: BTreeMap<ShardId, ProcessId>,
+    /// When a process saw a shard last that it had.
+    had: BTreeMap<(ProcessId, ShardId), Millis>,
     /// When a process began.
     pub(super) started: BTreeMap<ProcessId, Millis>,
     /// Processes that were neither frozen nor cut off for a while, as of now.
@@ -216,6 +218,7 @@ impl Handing {
             moves: BTreeMap::new(),
             commits: BTreeMap::new(),
             owners: BTreeMap::new(),
+            had: BTreeMap::new(),
             started: BTreeMap::new(),
             well: BTreeSet::new(),
             now: 0,
@@ -224,6 +227,12 @@ impl Handing {
 
     pub(super) fn lateness(&self, person: usize) -> Millis {
         self.lateness.get(&person).copied().unwrap_or(0)
+    }
+
+    pub(super) fn seated(&mut self, shard: ShardId, process: ProcessId, now: Millis) {
+        if let Some(before) = self.owners.insert(shard, process) {
+            self.had.insert((before, shard), now);
+        }
     }
 
     fn reached(&self, shard: ShardId) -> Option<Millis> {
@@ -242,7 +251,9 @@ impl Handing {
         let Some(process) = process.filter(|process| self.well.contains(process)) else { return Ok(()) };
         let knows_since = self.started.get(&process).copied().unwrap_or(Millis::MAX).saturating_add(KNOWN);
         for (other, moves) in self.moves.iter().filter(|(other, _)| **other != shard) {
-            if self.owners.get(other) == Some(&process) {
+            // Of a shard that it has, or had since, it knows more than what is committed.
+            let had = self.had.get(&(process, *other)).copied();
+            if self.owners.get(other) == Some(&process) || had >= moves.last().map(|(when, _)| *when) {
                 continue;
             }
             // Known to have moved, now and again, as long as this can have been decided: since the commit before.

@@ -449,12 +449,13 @@ impl Process {
             }
         }
         self.worker.assigned(assignments);
+        let now = self.sim.now();
         let state = &mut *self.sim.state();
         let member = state.hosts.get(&self.id).and_then(|host| host.member);
         if member.is_some_and(|(member, generation)| state.group.accepts(member, generation)) {
             for (shard, progress) in seated {
                 if let Some(handing) = &mut state.laws.handing {
-                    handing.owners.insert(shard, self.id);
+                    handing.seated(shard, self.id, now);
                 }
                 if forgets.is_some() {
                     // Whether that is noticed otherwise.
