@@ -34,6 +34,8 @@ pub struct Config {
     pub models: Vec<PathBuf>,
     /// The file that says how customers may be contacted, whichever model asks.
     pub contacts: Option<PathBuf>,
+    /// The file that says where interventions are delivered from the embedded log.
+    pub deliver: Option<PathBuf>,
     /// The names of models that are gone for good, with their journeys.
     pub retired: Vec<String>,
     /// Threads that process shards.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 
 use dashmap::DashMap;
 
-use crate::journey::Customer;
+use crate::journey::{Customer, Sums};
 use crate::port::ShardId;
 use crate::shard::Shard;
 use crate::time::Timestamp;
@@ -161,6 +161,18 @@ impl Lookup {
     /// How many customers a shard has as of its last commit; 0 where it is not readable.
     pub fn customers(&self, shard: ShardId) -> usize {
         self.shared().into_iter().find(|(id, _)| *id == shard).map_or(0, |(_, shard)| shard.lock().customers().len())
+    }
+
+    /// What was measured of interventions in the readable shards, as of their last commits, and which shards these are.
+    pub fn sums(&self) -> (Vec<ShardId>, Sums) {
+        let mut sums = Sums::default();
+        let mut shards = Vec::new();
+        for (id, shard) in self.shared() {
+            sums.append(&shard.lock().customers().sums());
+            shards.push(id);
+        }
+        shards.sort_unstable();
+        (shards, sums)
     }
 
     /// The committed state of a customer, looked for in every shard of this process; of an anonymous id whose journey was joined to

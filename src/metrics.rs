@@ -9,7 +9,7 @@ use compact_str::CompactString;
 use metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::journey::{Outcome, Refusal, StepCounts, Subject, What};
+use crate::journey::{Outcome, Refusal, StepCounts, Subject, Sums, What};
 use crate::lookup::Missing;
 use crate::model::Model;
 use crate::port::ShardId;
@@ -25,6 +25,7 @@ const LOST: &str = "sillage_touchpoint_parts_lost_total";
 const MISROUTED: &str = "sillage_records_misrouted_total";
 const DEAD_LETTERS: &str = "sillage_dead_letters_total";
 const REFUSED_INTERVENTIONS: &str = "sillage_interventions_refused_total";
+const MEASURED_INTERVENTIONS: &str = "sillage_interventions_measured_total";
 const OUT_OF_ORDER: &str = "sillage_touchpoints_out_of_order_total";
 const TOO_LATE: &str = "sillage_touchpoints_late_total";
 const APPLIED_AGAIN: &str = "sillage_touchpoints_applied_again_total";
@@ -61,6 +62,14 @@ const STORE_DAMAGED: &str = "sillage_store_damaged";
 const COMMIT_SECONDS: &str = "sillage_commit_seconds";
 const EVENT_LATENCY: &str = "sillage_latency_event_to_commit_seconds";
 const LOG_LATENCY: &str = "sillage_latency_log_to_commit_seconds";
+const DELIVERIES: &str = "sillage_deliveries_total";
+const DELIVERY_TRIES: &str = "sillage_delivery_tries_total";
+const DELIVERIES_PENDING: &str = "sillage_deliveries_pending";
+const DESTINATION_CLOSED: &str = "sillage_destination_closed";
+const DELIVERY_SECONDS: &str = "sillage_delivery_seconds";
+const WIDGETS: &str = "sillage_widgets_connected";
+const WIDGETS_REFUSED: &str = "sillage_widgets_refused_total";
+const WIDGET_ANSWERS: &str = "sillage_widget_answers_total";
 const BUILD_INFO: &str = "sillage_build_info";
 
 /// Upper bounds of all latency histograms, in seconds.
@@ -72,7 +81,7 @@ const BUCKETS: [f64; 15] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 
 /// When a recorder is installed already.
 pub fn install() -> Result<PrometheusHandle, BuildError> {
     let mut builder = PrometheusBuilder::new();
-    for name in [COMMIT_SECONDS, EVENT_LATENCY, LOG_LATENCY] {
+    for name in [COMMIT_SECONDS, EVENT_LATENCY, LOG_LATENCY, DELIVERY_SECONDS] {
         builder = builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), &BUCKETS)?;
     }
     let handle = builder.install_recorder()?;
@@ -101,6 +110,10 @@ fn describe() {
     describe_counter!(MISROUTED, "Records found on another partition than the partitioner's.");
     describe_counter!(DEAD_LETTERS, "Records sent to the dead letters.");
     describe_counter!(REFUSED_INTERVENTIONS, "Interventions that an outcome asked for and that were not made, by reason.");
+    describe_counter!(
+        MEASURED_INTERVENTIONS,
+        "Customers who were measured after an intervention's decision, or left out, by arm and result."
+    );
     describe_counter!(JOINED, "Anonymous journeys that were joined to a customer's.");
     describe_counter!(
         REFUSED_JOINS,
@@ -172,6 +185,17 @@ fn describe() {
         "Seconds from event time (for an absence: its deadline) to the commit of an outcome."
     );
     describe_histogram!(LOG_LATENCY, "Seconds from log time to the commit of an outcome.");
+    describe_counter!(DELIVERIES, "Deliveries that have ended, by destination and result.");
+    describe_counter!(DELIVERY_TRIES, "Tries to deliver, by destination and what came of them.");
+    describe_gauge!(DELIVERIES_PENDING, "Deliveries that wait or are on their way, by destination.");
+    describe_gauge!(
+        DESTINATION_CLOSED,
+        "0 while a destination is served; 1 while it is left alone, since it fails or asks for time; 2 once it is switched off (410)."
+    );
+    describe_histogram!(DELIVERY_SECONDS, "Seconds from reading an outcome to its receiver having it, by destination.");
+    describe_gauge!(WIDGETS, "Widgets that are connected.");
+    describe_counter!(WIDGETS_REFUSED, "Requests of widgets that were refused, by reason.");
+    describe_counter!(WIDGET_ANSWERS, "What customers did with offers in a widget, by type.");
     describe_gauge!(BUILD_INFO, "Always 1; the version is in the label.");
 }
 
@@ -210,6 +234,63 @@ pub fn state_limit(bytes: u64) {
 /// So many customers are known to this standby.
 pub fn standing_by(customers: usize) {
     gauge!(STANDBY).set(customers as f64);
+}
+
+/// The metrics of one destination; its name is the configuration's.
+pub struct DeliveryMeters {
+    destination: String,
+    pending: Gauge,
+    closed: Gauge,
+    seconds: Histogram,
+}
+
+impl DeliveryMeters {
+    /// Nothing was delivered yet.
+    pub fn new(destination: &str) -> Self {
+        let name = destination.to_owned();
+        DeliveryMeters {
+            pending: gauge!(DELIVERIES_PENDING, "destination" => name.clone()),
+            closed: gauge!(DESTINATION_CLOSED, "destination" => name.clone()),
+            seconds: histogram!(DELIVERY_SECONDS, "destination" => name.clone()),
+            destination: name,
+        }
+    }
+
+    /// A delivery has ended.
+    pub fn ended(&self, result: &'static str) {
+        counter!(DELIVERIES, "destination" => self.destination.clone(), "result" => result).increment(1);
+    }
+
+    /// A try came to this.
+    pub fn replied(&self, reply: &'static str) {
+        counter!(DELIVERY_TRIES, "destination" => self.destination.clone(), "reply" => reply).increment(1);
+    }
+
+    /// A receiver has an outcome, so long after it was read.
+    pub fn accepted_after(&self, seconds: f64) {
+        self.seconds.record(seconds);
+    }
+
+    /// How the lane stands.
+    pub fn standing(&self, pending: usize, closed: f64) {
+        self.pending.set(pending as f64);
+        self.closed.set(closed);
+    }
+}
+
+/// One widget more or less is connected.
+pub fn widgets(change: i32) {
+    gauge!(WIDGETS).increment(f64::from(change));
+}
+
+/// A request of a widget was refused.
+pub fn widget_refused(reason: &'static str) {
+    counter!(WIDGETS_REFUSED, "reason" => reason).increment(1);
+}
+
+/// A customer did something with an offer.
+pub fn widget_answer(kind: &'static str) {
+    counter!(WIDGET_ANSWERS, "type" => kind).increment(1);
 }
 
 /// The metrics of one shard.
@@ -500,6 +581,9 @@ fn begin_at_zero(model: &Model) {
         if intervention.holdout.is_some() {
             begin("would-have", &intervention.name);
         }
+        if intervention.goal.is_some() {
+            begin("measurement", &intervention.name);
+        }
     }
 }
 
@@ -511,6 +595,7 @@ fn about(outcome: &Outcome) -> &str {
         What::Transition { to, .. } => to.as_str(),
         What::Friction { rule, .. } => rule,
         What::Intervention { offer } | What::Withdrawal { offer, .. } => &offer.name,
+        What::Measurement { of } => &of.intervention,
         What::Completion { about }
         | What::Abandonment { about, .. }
         | What::Resumption { about, .. }
@@ -527,6 +612,24 @@ fn about(outcome: &Outcome) -> &str {
 pub fn intervention_refused(intervention: &str, reason: Refusal, times: u64) {
     let intervention = intervention.to_owned();
     counter!(REFUSED_INTERVENTIONS, "intervention" => intervention, "reason" => reason.as_str()).increment(times);
+}
+
+/// What was measured of interventions, or left out. Neither variants nor versions are labels: `/v1/interventions` has them.
+pub fn interventions_measured(sums: &Sums) {
+    for (of, sums) in sums.iter() {
+        let results = [
+            ("converted", sums.converted),
+            ("not-converted", sums.measured - sums.converted),
+            ("crossed", sums.crossed),
+            ("erased", sums.erased),
+            ("late", sums.late),
+        ];
+        for (result, times) in results.into_iter().filter(|(_, times)| *times > 0) {
+            let (intervention, arm) = (of.intervention.to_string(), of.arm.as_str());
+            counter!(MEASURED_INTERVENTIONS, "intervention" => intervention, "arm" => arm, "result" => result)
+                .increment(times);
+        }
+    }
 }
 
 /// Whether something in the store of the embedded log was found damaged.

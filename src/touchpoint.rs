@@ -34,6 +34,12 @@ pub enum IdentityKind {
     Anonymous,
 }
 
+/// Whether a type tells what became of an offer (`intervention.delivered`, `offer.declined`). Only those who are offered something
+/// have such touchpoints: taken for something that the customer does, they would put off what is awaited of the treated alone.
+pub fn is_about_offers(kind: &str) -> bool {
+    kind.starts_with("intervention.") || kind.starts_with("offer.")
+}
+
 impl IdentityKind {
     /// The word in hashes and in texts.
     pub fn as_str(self) -> &'static str {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Failure;
+use crate::deliver::settings;
 use crate::diagnostic::{self, Diagnostic, Style};
 use crate::model::{self, Contacts, Model};
 use crate::wire::Mapping;
@@ -48,6 +49,13 @@ const CONTACTS: &str = "contacts.yaml";
 fn contacts(path: &Path) -> Result<(Option<Arc<Contacts>>, Vec<Diagnostic>), Failure> {
     let (contacts, faults) = model::load_contacts(&path.display().to_string(), &text(path)?);
     Ok((contacts.map(Arc::new), faults))
+}
+
+/// Loads the file that says where interventions are delivered; secrets come from the variables that it names.
+pub(super) fn destinations(path: &Path) -> Result<settings::Settings, Failure> {
+    let (settings, faults) = settings::load(path, &text(path)?, &|name| std::env::var(name).ok());
+    show(&faults);
+    settings.ok_or_else(|| refused(&faults))
 }
 
 /// Loads models that run together, with the one file that says how customers may be contacted.

@@ -5,6 +5,7 @@
 
 mod backup;
 mod client;
+mod deliver;
 mod demo;
 mod dry_run;
 mod erase;
@@ -25,6 +26,8 @@ mod signals;
 mod sort;
 mod state;
 mod table;
+mod token;
+mod uplift;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -51,6 +54,10 @@ enum Command {
     Explain(explain::Args),
     /// Run the service: on Kafka, or on the embedded log where the configuration names no brokers.
     Run(run::Args),
+    /// Deliver interventions to those who act on them (Kafka).
+    Deliver(deliver::Args),
+    /// Make a short token for a widget.
+    Token(token::Args),
     /// Look at journeys where they are kept, check them, and move them to another log.
     State(state::Args),
     /// Copy the store of the embedded log into one file, while the service runs or not.
@@ -63,6 +70,8 @@ enum Command {
     Ingest(ingest::Args),
     /// Print what a running service has published (embedded log).
     Outcomes(outcomes::Args),
+    /// Say what interventions have brought about.
+    Uplift(uplift::Args),
     /// Erase a customer: nothing is kept of the journeys any more.
     Erase(erase::Args),
     /// Show Sillage at work on synthetic customers, in the terminal, without Kafka.
@@ -94,12 +103,15 @@ pub fn main() -> ExitCode {
         Command::Model(args) => model::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Run(args) => run::run(args),
+        Command::Deliver(args) => deliver::run(args),
+        Command::Token(args) => token::run(args),
         Command::State(args) => state::run(args),
         Command::Backup(args) => backup::run(args),
         Command::Reset(args) => reset::run(args),
         Command::Replay(args) => replay::run(args),
         Command::Ingest(args) => ingest::run(args),
         Command::Outcomes(args) => outcomes::run(args),
+        Command::Uplift(args) => uplift::run(args),
         Command::Erase(args) => erase::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Generate(args) => generate::run(args),

@@ -37,6 +37,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     let config = configuration(args.config.as_deref())?;
     let mut models = files::models_with(&config.models, config.contacts.as_deref())?;
     files::in_zone_of(config.fields.as_ref(), &mut models);
+    let deliver = config.deliver.as_deref().map(files::destinations).transpose()?;
     if args.dry_run {
         return dry_run::run(&config);
     }
@@ -47,7 +48,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         Some(url) => Some(Standby::UntilSilent(url)),
         None => args.standby.then_some(Standby::UntilAsked),
     };
-    match service::run(Service { config, models, patience, announce: args.announce, standby }) {
+    match service::run(Service { config, models, deliver, patience, announce: args.announce, standby }) {
         Ended::Asked => Ok(()),
         Ended::Unable(reason) => Err(Failure::could_not_run(reason)),
         Ended::ClockIsWrong(reason) => Err(Failure::clock_is_wrong(reason)),
@@ -78,7 +79,7 @@ pub(super) fn configuration(file: Option<&std::path::Path>) -> Result<Config, Fa
 }
 
 /// The service's own log lines go to standard error; `RUST_LOG` is not read, so that there is one place for the level.
-fn log_to_stderr(config: &Config) {
+pub(super) fn log_to_stderr(config: &Config) {
     let level = match config.log_level {
         LogLevel::Error => tracing::Level::ERROR,
         LogLevel::Warn => tracing::Level::WARN,

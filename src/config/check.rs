@@ -20,6 +20,7 @@ use crate::yaml::{Bounds, Node, Reader, Value};
 pub const KEYS: &[&str] = &[
     "models",
     "contacts",
+    "deliver",
     "retired",
     "workers",
     "memory",
@@ -89,7 +90,7 @@ const KAFKA_ONLY: &[&str] = &[
     "properties",
     "buffered_records",
 ];
-const EMBEDDED_ONLY: &[&str] = &["allow_history", "directory", "keep_touchpoints", "keep_outcomes"];
+const EMBEDDED_ONLY: &[&str] = &["deliver", "allow_history", "directory", "keep_touchpoints", "keep_outcomes"];
 
 /// librdkafka properties that exactly-once depends on, with what to do instead.
 const OWN_PROPERTIES: &[(&str, &str)] = &[
@@ -151,11 +152,14 @@ pub(super) fn read(root: &Node, base: &Path, surroundings: &Surroundings, faults
     check_avro(&file, input_format, &log, faults);
     // What is too old to be published as a fresh absence asks for nothing either.
     let shard = shard::Settings { stale_after, ..shard };
-    let contacts = file.get("contacts").and_then(|value| value.text(faults)).map(|path| base.join(path.value));
+    let path = |key, faults: &mut Faults| file.get(key)?.text(faults).map(|path| base.join(path.value));
+    let contacts = path("contacts", faults);
+    let deliver = path("deliver", faults);
     // Everything has been asked for by now, so that every fault is told.
     faults.usable().then_some(Config {
         models,
         contacts,
+        deliver,
         retired,
         workers,
         memory,
@@ -584,7 +588,9 @@ fn check_outputs(inputs: &[Spanned<String>], output: &Spanned<String>, faults: &
         let Some(rest) = input.value.strip_prefix(output.value.as_str()).and_then(|rest| rest.strip_prefix('.')) else {
             continue;
         };
-        if outputs::ALL.contains(&rest) || matches!(rest, outputs::STATE | outputs::CONTROL | outputs::HANDOFF) {
+        if outputs::ALL.contains(&rest)
+            || matches!(rest, outputs::STATE | outputs::CONTROL | outputs::HANDOFF | outputs::DELIVERIES)
+        {
             let cause = format!("{} would be read and written", input.place.quoted(&input.value));
             faults.error("C010", &input.place, cause, "give the outputs another prefix with `output`");
         }

@@ -13,6 +13,7 @@ mod batches;
 mod board;
 mod books;
 mod counter;
+mod deliveries;
 mod disk;
 mod drive;
 mod fault;
@@ -55,6 +56,7 @@ use seal::Seal;
 use writer::{Job, Writer};
 
 pub use backup::{Backup, NoBackup, backup};
+pub use deliveries::Deliveries;
 pub use offline::{Fate, Filling, Offline, Step};
 pub use snapshot::{Findings, Snapshot, Standing};
 

@@ -12,7 +12,7 @@ use super::books::{ShardBook, key, offset};
 use super::opened::Opened;
 use super::seal::{Unread, demand};
 use super::{Settings, people, schema, succession};
-use crate::journey::Customer;
+use crate::journey::{Customer, Sums};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::port::ShardId;
@@ -145,7 +145,7 @@ impl Offline {
         }
         let oldest = since > Timestamp::MIN || to == book.kept_from;
         demand(oldest, || format!("touchpoint {} of partition {shard} is missing", book.kept_from))?;
-        let count = "SELECT count(*) FROM customers WHERE shard = ?1";
+        let count = "SELECT count(*) FROM customers WHERE shard = ?1 AND identity <> x'00'";
         let customers: i64 = connection.query_row(count, [shard], |row| row.get(0))?;
         Ok(Step { from: book.position.offset, to, customers: customers.unsigned_abs() })
     }
@@ -192,6 +192,13 @@ impl Filling {
         let shard = Partitioner::Murmur2.partition(customer.identity.id.as_bytes(), partitions).unwrap_or(0);
         self.shards[shard as usize].restore(customer);
         shard
+    }
+
+    /// Adds what was measured elsewhere.
+    pub fn put_sums(&mut self, sums: &Sums) {
+        if let Some(first) = self.shards.first_mut() {
+            first.restore_sums(sums);
+        }
     }
 
     /// Sets the stream time of each shard.

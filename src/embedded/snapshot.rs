@@ -9,7 +9,7 @@ use super::counter;
 use super::ids::Ids;
 use super::seal::{REMEDY, Seal, Unread};
 use super::{Settings, batches, outcomes, people, schema, succession, tables};
-use crate::journey::Customer;
+use crate::journey::{Customer, Sums};
 use crate::partitioner::Partitioner;
 use crate::port::ShardId;
 use crate::shard::{Customers, Progress};
@@ -138,7 +138,7 @@ impl Snapshot {
         Ok(customers.image(who).map(|customer| (shard, customer)))
     }
 
-    /// Hands over every customer.
+    /// Hands over every customer, and of each shard the row with what was measured there.
     ///
     /// # Errors
     /// A store or a state that cannot be read, or what `take` says.
@@ -152,8 +152,22 @@ impl Snapshot {
                 }
             });
             taken?;
+            customers.own_row().map_or(Ok(()), |row| take(shard, row))?;
         }
         Ok(())
+    }
+
+    /// What was measured of interventions, and in how many partitions.
+    ///
+    /// # Errors
+    /// A store that cannot be read.
+    pub fn sums(&self) -> Result<(Vec<ShardId>, Sums), String> {
+        let (mut shards, mut sums) = (Vec::new(), Sums::default());
+        for (shard, book) in (0..).zip(&self.books.shards) {
+            sums.append(&people::restore(&self.connection, self.seal, shard, book.state)?.sums());
+            shards.push(shard);
+        }
+        Ok((shards, sums))
     }
 
     /// Reads everything and checks it: the file, the numbers, every touchpoint, customer, outcome and id.

@@ -8,6 +8,7 @@ mod body;
 mod customers;
 mod door;
 mod gate;
+mod interventions;
 mod load;
 mod outcomes;
 mod packed;
@@ -60,7 +61,7 @@ const KERNELS: usize = 128 << 10;
 /// After `stop`, requests may go on for so long before their connections are cut.
 const GRACE: Duration = Duration::from_secs(4);
 /// What there is, as shown to those who ask for something else.
-const ENDPOINTS: [&str; 11] = [
+const ENDPOINTS: [&str; 12] = [
     "GET /livez",
     "GET /readyz",
     "GET /metrics",
@@ -68,6 +69,7 @@ const ENDPOINTS: [&str; 11] = [
     "POST /v1/history",
     "DELETE /v1/history",
     "GET /v1/outcomes?after=N&limit=L&wait=S&topic=T",
+    "GET /v1/interventions",
     "GET /v1/customers/{id}",
     "GET /v1/customers/{id}?kind=anonymous",
     "DELETE /v1/customers/{id}",
@@ -181,12 +183,57 @@ pub async fn serve(
     let door = Door::new(listener, cutting, &app.service.trusted_proxies);
     let app = Arc::new(app);
     let ending = tokio::spawn(load::end_in_time(Arc::clone(&app)));
-    let service = router(app).into_make_service_with_connect_info::<Heads>();
     let stop = async move {
         stop.await;
         ending.abort();
         let _ = told.send(true);
     };
+    until_cut(door, router(app), stop, stopping, cut).await
+}
+
+/// Serves something else on a listener of its own, under the same limits on connections.
+///
+/// # Errors
+/// A listener that fails.
+pub async fn serve_apart(
+    listener: TcpListener,
+    router: Router,
+    proxies: &[IpAddr],
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let _ = sockopt::set_socket_recv_buffer_size(&listener, KERNELS);
+    let _ = sockopt::set_socket_send_buffer_size(&listener, KERNELS);
+    let (told, stopping) = watch::channel(false);
+    let (cut, cutting) = watch::channel(false);
+    let stop = async move {
+        stop.await;
+        let _ = told.send(true);
+    };
+    let router = router.layer(middleware::from_fn(door::attend));
+    until_cut(Door::new(listener, cutting, proxies), router, stop, stopping, cut).await
+}
+
+/// Health and metrics alone, for a process that serves nothing else there.
+pub fn watched(
+    metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    alive: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+) -> Router {
+    let text = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    Router::new()
+        .route("/metrics", get(move || async move { (text, metrics()) }))
+        .route("/livez", get(move || async move { health(alive()) }))
+        .route("/readyz", get(move || async move { health(ready()) }))
+}
+
+async fn until_cut(
+    door: Door,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+    stopping: watch::Receiver<bool>,
+    cut: watch::Sender<bool>,
+) -> std::io::Result<()> {
+    let service = router.into_make_service_with_connect_info::<Heads>();
     let mut serving = std::pin::pin!(axum::serve(door, service).with_graceful_shutdown(stop).into_future());
     tokio::select! {
         ended = &mut serving => return ended,
@@ -262,6 +309,7 @@ fn router(app: Arc<App>) -> Router {
         .route("/v1/touchpoints", post(touchpoints::post))
         .route("/v1/history", post(touchpoints::begin_history).delete(touchpoints::end_history))
         .route("/v1/outcomes", get(outcomes::get))
+        .route("/v1/interventions", get(interventions::get))
         .route("/v1/customers/{id}", get(customers::get).delete(customers::delete))
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)

@@ -36,7 +36,7 @@ impl Scope {
         let is_read = method == Method::GET || method == Method::HEAD;
         match path {
             "/v1/touchpoints" if method == Method::POST => Scope::Write,
-            "/v1/outcomes" if is_read => Scope::Read,
+            "/v1/outcomes" | "/v1/interventions" if is_read => Scope::Read,
             _ if path.starts_with("/v1/customers/") && is_read => Scope::Read,
             _ if path.starts_with("/v1/customers/") && method == Method::DELETE => Scope::Erase,
             _ => Scope::Admin,

@@ -1,7 +1,11 @@
 //! Which arm a customer is in: drawn from the customer and a salt alone, so that everybody who draws draws the same.
 
+use compact_str::CompactString;
 use sha2::{Digest, Sha256};
 
+use super::packed::bytes::{Bytes, Damaged};
+use super::packed::words::Words;
+use super::recent::{push_word, read_word};
 use crate::touchpoint::Identity;
 
 /// So many buckets there are: hundredths of a percent.
@@ -62,6 +66,49 @@ pub fn variant(bucket: u32, held_out: u32, weights: impl Iterator<Item = u32> + 
         below += u64::from(weight);
         place * whole < below * u64::from(BUCKETS - held_out)
     })
+}
+
+/// Appends a word that may be absent.
+pub(super) fn pack_word(word: Option<&CompactString>, words: &mut Words, out: &mut Vec<u8>) {
+    out.push(u8::from(word.is_some()));
+    if let Some(word) = word {
+        push_word(out, words, word);
+    }
+}
+
+/// Reads what [`pack_word`] wrote.
+pub(super) fn open_word(bytes: &mut Bytes<'_>, words: &Words) -> Result<Option<CompactString>, Damaged> {
+    if flag(bytes)? { read_word(bytes, words).map(Some) } else { Ok(None) }
+}
+
+/// Appends an arm and its variant.
+pub(super) fn pack_arm(arm: Arm, variant: Option<&CompactString>, words: &mut Words, out: &mut Vec<u8>) {
+    out.push(match arm {
+        Arm::Treated => 0,
+        Arm::HeldOut => 1,
+        Arm::HeldOutOfAll => 2,
+    });
+    pack_word(variant, words, out);
+}
+
+/// Reads what [`pack_arm`] wrote.
+pub(super) fn open_arm(bytes: &mut Bytes<'_>, words: &Words) -> Result<(Arm, Option<CompactString>), Damaged> {
+    let arm = match bytes.byte()? {
+        0 => Arm::Treated,
+        1 => Arm::HeldOut,
+        2 => Arm::HeldOutOfAll,
+        _ => return Err(Damaged),
+    };
+    Ok((arm, open_word(bytes, words)?))
+}
+
+/// Reads a byte that says yes or no.
+pub(super) fn flag(bytes: &mut Bytes<'_>) -> Result<bool, Damaged> {
+    match bytes.byte()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(Damaged),
+    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,12 @@
 use compact_str::CompactString;
 use uuid::Uuid;
 
-use super::arm::Arm;
+use super::arm::{Arm, flag, open_arm, open_word, pack_arm, pack_word};
+use super::exposures::Exposure;
 use super::packed::bytes::{Bytes, Damaged, push_number, push_signed};
 use super::packed::words::Words;
 use super::recent::{push_word, read_word};
+use super::sums::Sums;
 use crate::time::{Span, Timestamp};
 
 /// What is kept of contacts with one customer.
@@ -27,6 +29,10 @@ pub struct Contacts {
     pub(super) pending: Vec<Pending>,
     /// By intervention: when what takes it back came last, as long as what asks for it could be older.
     pub(super) ended: Vec<(CompactString, Timestamp)>,
+    /// By intervention and version: the first decision, and what becomes of its goal.
+    pub(super) exposures: Vec<Exposure>,
+    /// Of a shard's own row only: what was measured in it.
+    pub(super) sums: Sums,
 }
 
 /// What the customer said last of a consent.
@@ -76,23 +82,32 @@ pub(super) struct Pending {
 impl Contacts {
     /// Whether nothing is kept.
     pub(super) fn is_empty(&self) -> bool {
-        let Contacts { consents, zone, arms, made, pending, ended } = self;
-        consents.is_empty() && zone.is_none() && arms.is_empty() && made.is_empty() && pending.is_empty() && ended.is_empty()
+        let Contacts { consents, zone, arms, made, pending, ended, exposures, sums } = self;
+        let silent = consents.is_empty() && zone.is_none() && arms.is_empty();
+        let left_alone = made.is_empty() && pending.is_empty() && ended.is_empty();
+        silent && left_alone && exposures.is_empty() && sums.is_empty()
     }
 
     pub(super) fn clear(&mut self) {
-        let Contacts { consents, zone, arms, made, pending, ended } = self;
+        let Contacts { consents, zone, arms, made, pending, ended, exposures, sums } = self;
         consents.clear();
         *zone = None;
         arms.clear();
         made.clear();
         pending.clear();
         ended.clear();
+        exposures.clear();
+        sums.clear();
     }
 
     /// By consent: whether it was given last, and when that was said.
     pub fn consents(&self) -> impl Iterator<Item = (&str, bool, Timestamp)> {
         self.consents.iter().map(|said| (said.consent.as_str(), said.given, said.at))
+    }
+
+    /// What was measured in a shard, whose own row this is.
+    pub fn sums(&self) -> &Sums {
+        &self.sums
     }
 
     /// What is kept of what was offered, oldest first: the intervention, the channel and when that was decided.
@@ -102,8 +117,9 @@ impl Contacts {
 
     /// Takes in what is kept of contacts with an anonymous id that joins the customer: nobody gets a fresh allowance. An arm
     /// that only one of the two has drawn stays; where both have, the customer's stays.
-    pub(super) fn unite(&mut self, other: Contacts) {
-        let Contacts { consents, zone, arms, made, pending, ended } = other;
+    pub(super) fn unite(&mut self, mut other: Contacts) {
+        self.unite_exposures(&mut other);
+        let Contacts { consents, zone, arms, made, pending, ended, exposures: _, sums: _ } = other;
         for Statement { consent, given, at } in consents {
             self.state(&consent, given, at);
         }
@@ -164,7 +180,7 @@ impl Contacts {
         if self.is_empty() {
             return;
         }
-        let Contacts { consents, zone, arms, made, pending, ended } = self;
+        let Contacts { consents, zone, arms, made, pending, ended, exposures: _, sums: _ } = self;
         let time = |at: Timestamp, out: &mut Vec<u8>| push_signed(out, at.as_millis());
         push_number(out, consents.len() as u64);
         for Statement { consent, given, at } in consents {
@@ -198,6 +214,7 @@ impl Contacts {
             push_word(out, words, of);
             time(*at, out);
         }
+        self.pack_measured(words, out);
     }
 
     /// Reads what [`Contacts::pack`] wrote.
@@ -231,51 +248,51 @@ impl Contacts {
             let of = read_word(bytes, words)?;
             self.ended.push((of, time(bytes)?));
         }
+        self.open_measured(bytes, words)?;
         if bytes.is_empty() { Ok(()) } else { Err(Damaged) }
     }
-}
 
-fn pack_word(word: Option<&CompactString>, words: &mut Words, out: &mut Vec<u8>) {
-    out.push(u8::from(word.is_some()));
-    if let Some(word) = word {
-        push_word(out, words, word);
+    /// Appends exposures and sums; nothing where there are none.
+    fn pack_measured(&self, words: &mut Words, out: &mut Vec<u8>) {
+        if self.exposures.is_empty() && self.sums.is_empty() {
+            return;
+        }
+        push_number(out, self.exposures.len() as u64);
+        self.exposures.iter().for_each(|exposure| exposure.pack(words, out));
+        if !self.sums.is_empty() {
+            self.sums.pack(words, out);
+        }
     }
-}
 
-fn open_word(bytes: &mut Bytes<'_>, words: &Words) -> Result<Option<CompactString>, Damaged> {
-    if flag(bytes)? { read_word(bytes, words).map(Some) } else { Ok(None) }
-}
-
-fn pack_arm(arm: Arm, variant: Option<&CompactString>, words: &mut Words, out: &mut Vec<u8>) {
-    out.push(match arm {
-        Arm::Treated => 0,
-        Arm::HeldOut => 1,
-        Arm::HeldOutOfAll => 2,
-    });
-    pack_word(variant, words, out);
-}
-
-fn open_arm(bytes: &mut Bytes<'_>, words: &Words) -> Result<(Arm, Option<CompactString>), Damaged> {
-    let arm = match bytes.byte()? {
-        0 => Arm::Treated,
-        1 => Arm::HeldOut,
-        2 => Arm::HeldOutOfAll,
-        _ => return Err(Damaged),
-    };
-    Ok((arm, open_word(bytes, words)?))
-}
-
-fn flag(bytes: &mut Bytes<'_>) -> Result<bool, Damaged> {
-    match bytes.byte()? {
-        0 => Ok(false),
-        1 => Ok(true),
-        _ => Err(Damaged),
+    /// Reads what [`Contacts::pack_measured`] wrote.
+    fn open_measured(&mut self, bytes: &mut Bytes<'_>, words: &Words) -> Result<(), Damaged> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        for _ in 0..bytes.count()? {
+            self.exposures.push(Exposure::open(bytes, words)?);
+        }
+        if bytes.is_empty() { Ok(()) } else { self.sums.open(bytes, words) }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::ArmOf;
+    use super::super::exposures::{self, Goal};
     use super::*;
+    use crate::touchpoint::{Currency, Money};
+
+    fn exposure(intervention: CompactString, pending: bool) -> Exposure {
+        let at = Timestamp::from_millis;
+        let value = Money { micros: -7, currency: Currency::parse("EUR").expect("a currency") };
+        let goal = |value| Goal { id: Uuid::from_u128(4), at: at(14), value };
+        let goals = vec![goal(Some(value)), goal(None)];
+        let pending =
+            pending.then(|| exposures::Pending { id: Uuid::from_u128(3), due: at(20), before: 2, crossed: true, goals });
+        let of = ArmOf { intervention, version: 3, arm: Arm::HeldOut, variant: None };
+        Exposure { of, at: at(12), until: at(18), pending }
+    }
 
     fn full() -> Contacts {
         let at = Timestamp::from_millis;
@@ -300,7 +317,9 @@ mod tests {
                 arm: Arm::HeldOutOfAll,
                 variant: None,
             }],
-            ended: vec![(of, at(11))],
+            ended: vec![(of.clone(), at(11))],
+            exposures: vec![exposure(of.clone(), true), exposure("shop/other".into(), false)],
+            sums: Sums::default(),
         }
     }
 
@@ -310,7 +329,13 @@ mod tests {
         full().pack(&mut words, &mut packed);
         assert_eq!(read.open(Bytes(&packed), &words), Ok(()));
         assert_eq!(read, full());
-        for end in 0..packed.len() {
+        // Where exposures begin, what was written before there were any ends.
+        let (mut before, mut unexposed) = (full(), Vec::new());
+        before.exposures.clear();
+        before.pack(&mut words, &mut unexposed);
+        assert!(packed.starts_with(&unexposed));
+        assert_eq!((read.open(Bytes(&unexposed), &words), &read), (Ok(()), &before));
+        for end in (0..packed.len()).filter(|end| *end != unexposed.len()) {
             assert_eq!(read.open(Bytes(&packed[..end]), &words), Err(Damaged), "{end} of {} bytes", packed.len());
         }
         packed.clear();

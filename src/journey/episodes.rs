@@ -16,7 +16,7 @@ use super::watch::{Belonging, Watch};
 use super::{Arrival, Id, Journey, Moment, Noticed, TallyState, TouchpointId};
 use crate::model::{EpisodeIndex, EpisodeKind, EpisodeRole, Join, Model, TypeRoles};
 use crate::time::Timestamp;
-use crate::touchpoint::{Money, Touchpoint, Value};
+use crate::touchpoint::{Money, Touchpoint, Value, is_about_offers};
 
 /// At most so many episodes of one kind are open, or abandoned and remembered, for one customer; see [`Journey::make_room`].
 pub(super) const MAX_EPISODES: usize = 64;
@@ -132,7 +132,8 @@ impl Journey {
             // What the kind does not name is progress at most, and closes what an id that it carries ties to a completed one.
             let idle = self.episodes.is_empty() && self.kinds[index].closed.is_empty();
             let ties = || kind.ids.iter().filter(|id| touchpoint.property(id).is_some()).nth(1).is_some();
-            if !named && (!kind.any_progress || (idle && !ties())) {
+            let is_nothing = !kind.any_progress || is_about_offers(&touchpoint.kind);
+            if !named && (is_nothing || (idle && !ties())) {
                 continue;
             }
             let candidate = Candidate {
@@ -488,11 +489,12 @@ impl Journey {
     /// Where any touchpoint is progress, it puts off the deadlines of all other open episodes of the kind (rule 12). What
     /// belongs to one of a group by the group's id alone is progress in all of the group.
     fn progress_others(&mut self, candidate: &Candidate<'_>, touched: Option<usize>) {
-        if !candidate.kind.any_progress && (touched.is_none() || candidate.ids.is_empty()) {
+        let any = candidate.kind.any_progress && !is_about_offers(&candidate.touchpoint.kind);
+        if !any && (touched.is_none() || candidate.ids.is_empty()) {
             return;
         }
         for (place, episode) in self.episodes.iter_mut().enumerate() {
-            let concerned = candidate.kind.any_progress || is_same(&candidate.ids, &episode.ids);
+            let concerned = any || is_same(&candidate.ids, &episode.ids);
             if episode.kind == candidate.index && !episode.abandoned && Some(place) != touched && concerned {
                 episode.watch.progress(candidate.id, candidate.touchpoint.event_time, candidate.moment, Belonging::No);
             }

@@ -80,7 +80,7 @@ impl<'a> View<'a> {
             }
             Fact::EpisodeAbandonments(kind) => count(self.episode(*kind)?.watch.abandonments),
             Fact::OutcomeKind => text(self.outcome?.what.kind()),
-            Fact::OutcomeName => text(super::offering::name_of(&self.outcome?.what)?),
+            Fact::OutcomeName => text(super::outcome::name_of(&self.outcome?.what)?),
             Fact::OutcomeValue => self.amount(self.outcome?.value),
         }
     }

@@ -167,7 +167,7 @@ impl Customer {
             return HandedOver { state, touchpoints: Vec::new() };
         }
         let mut entries = self.window_entries(words);
-        let Retelling { without, with, said, says, counted, refusals: _ } = retelling;
+        let Retelling { without, with, said, says, counted, refusals: _, sums: _ } = retelling;
         said.clear();
         says.clear();
         without.go_back(self, words);
@@ -196,7 +196,7 @@ impl Customer {
         }
         let mut redirect = self.redirect.take()?;
         let mut entries = self.window_entries(words);
-        let Retelling { without, with, said, says, counted, refusals: _ } = retelling;
+        let Retelling { without, with, said, says, counted, refusals: _, sums: _ } = retelling;
         said.clear();
         says.clear();
         without.go_back(self, words);
@@ -354,8 +354,7 @@ impl Customer {
     ) {
         let Telling { models, rules, retelling, outcomes, .. } = telling;
         self.follow_askers(models, &outcomes[begin..]);
-        let step = Step { touchpoint, now: stream_time, stale_after: rules.stale_after, begin };
-        self.offer(models, step, &mut retelling.refusals, outcomes);
+        self.offer(models, Step::of(touchpoint, stream_time, rules, begin), retelling, outcomes);
     }
 
     /// As an anonymous id whose journey has been joined: whether the touchpoint happened before the link.
@@ -406,7 +405,7 @@ impl Customer {
         telling: Telling<'_>,
     ) {
         let Telling { models, rules, words, retelling, outcomes } = telling;
-        let Retelling { without, with, said, says, counted, refusals: _ } = retelling;
+        let Retelling { without, with, said, says, counted, refusals: _, sums: _ } = retelling;
         said.clear();
         says.clear();
         let mut entries = self.window_entries(words);

@@ -1,6 +1,6 @@
 //! Every limit that one customer's journeys meet: one table, which `docs/limits.md` is written from.
 
-use super::{closed, episodes, friction, offering, recent, redirect, signs, tallies, window};
+use super::{closed, episodes, exposures, friction, offering, recent, redirect, signs, sums, tallies, window};
 use crate::model::{MAX_ADDED, check};
 use crate::{expression, touchpoint};
 
@@ -112,6 +112,22 @@ pub const OF_CUSTOMERS: &[Limit] = &[
     limit("outcomes of rules that one score remembers", MAX_ADDED, "The oldest counts no more."),
     limit("offers that stand at once", offering::MAX_STANDING, "Nothing more is offered until one of them is over.")
         .counted("sillage_interventions_refused_total"),
+    limit(
+        "interventions, by version, of which the first decision is kept",
+        exposures::MAX_EXPOSURES,
+        "The one decided longest ago of those that were measured is forgotten; where none was, a further one is not measured.",
+    ),
+    limit("goals reached that are kept of one decision", exposures::MAX_GOALS, "Further ones add nothing to its value."),
+];
+
+/// What is summed up of interventions in one partition.
+pub const OF_SUMS: &[Limit] = &[
+    limit(
+        "arms of interventions, by version and variant",
+        sums::MAX_ARMS,
+        "The sums of the arm measured longest ago are forgotten.",
+    ),
+    limit("currencies of one arm", sums::MAX_CURRENCIES, "Amounts in the last ones by name are left out."),
 ];
 
 /// What a touchpoint may have.
@@ -137,8 +153,12 @@ Everything has a limit, so that nothing that is sent can fill a machine. This pa
 Sizes of records, and how many touchpoints of a customer are kept, are [configuration](configuration.md).
 "
     .to_owned();
-    for (title, limits) in [("Of a model", OF_MODELS), ("Of a customer", OF_CUSTOMERS), ("Of a touchpoint", OF_TOUCHPOINTS)]
-    {
+    for (title, limits) in [
+        ("Of a model", OF_MODELS),
+        ("Of a customer", OF_CUSTOMERS),
+        ("Of a touchpoint", OF_TOUCHPOINTS),
+        ("Of what interventions bring about, by partition", OF_SUMS),
+    ] {
         page += &format!("\n## {title}\n\n| what | at most | what happens beyond it | counted by | can be raised |\n");
         page += "| --- | --- | --- | --- | --- |\n";
         for Limit { what, most, unit, beyond, metric, raise } in limits {

@@ -9,12 +9,14 @@ mod contacts;
 mod decision;
 mod entries;
 mod episodes;
+mod exposures;
 mod facts;
 mod friction;
 mod id;
 mod join;
 mod joins;
 pub mod limits;
+mod measuring;
 mod migrate;
 mod noticed;
 mod offering;
@@ -26,6 +28,7 @@ mod rewind;
 mod sentence;
 mod signs;
 mod stages;
+mod sums;
 mod tallies;
 #[cfg(test)]
 mod tests;
@@ -56,12 +59,15 @@ pub use join::{Claim, HandedOver, Link};
 pub use migrate::Migration;
 pub use noticed::Noticed;
 pub use offering::{Refusal, Refusals};
-pub use outcome::{Abandonment, About, Decision, Moved, Movement, Offer, Outcome, Passed, Reason, Subject, What, uuid_of};
+pub use outcome::{
+    Abandonment, About, Decision, Measurement, Moved, Movement, Offer, Outcome, Passed, Reason, Subject, What, uuid_of,
+};
 pub use recent::{PastTouchpoint, Recent};
 pub use redirect::Redirect;
 pub use rewind::{Received, Retelling, Rules, StepCounts};
 pub use signs::Signs;
 pub use stages::Standing;
+pub use sums::{ArmOf, ArmSums, Measured, Sums, ValueSums};
 pub use tallies::{Amount, CountedOnce, LatestAt, TallyState};
 pub use version2::{ChangeV2, CustomerV2};
 pub use watch::Watch;
@@ -400,6 +406,11 @@ impl Customer {
         &self.contacts
     }
 
+    /// Adds to the sums of a shard, whose row this is.
+    pub(crate) fn add_sums(&mut self, sums: &Sums) {
+        self.contacts.sums.append(sums);
+    }
+
     /// Whether the latest story can be told anew.
     pub(crate) fn has_window(&self) -> bool {
         !self.window.is_closed()
@@ -430,8 +441,13 @@ impl Customer {
         self
     }
 
-    /// The earliest deadline of all journeys; [`Timestamp::MAX`] when nothing is awaited.
+    /// When something is awaited next, or to be measured; [`Timestamp::MAX`] when nothing is.
     pub fn next_deadline(&self) -> Timestamp {
+        self.next_in_story().min(self.contacts.next_measurement())
+    }
+
+    /// The earliest deadline of all journeys; [`Timestamp::MAX`] when nothing is awaited.
+    pub(crate) fn next_in_story(&self) -> Timestamp {
         self.journeys.iter().map(Journey::next_deadline).min().unwrap_or(Timestamp::MAX)
     }
 

@@ -11,7 +11,7 @@ use compact_str::CompactString;
 use super::arm::{self, Arm};
 use super::contacts::{Contacts, Drawn, Made, Pending};
 use super::outcome::{Answered, Offer, Reason, offer_id};
-use super::{Abandonment, Customer, Id, Outcome, Subject, What};
+use super::{Abandonment, Customer, Id, Outcome, Retelling, Rules, What};
 use crate::model::{self, Holdout, Intervention, Model, Payload, Quiet};
 use crate::time::{Span, Timestamp, Zone};
 use crate::touchpoint::{Identity, Touchpoint};
@@ -111,8 +111,17 @@ pub(super) struct Step<'a> {
     pub(super) now: Timestamp,
     /// An outcome that is older asks for nothing.
     pub(super) stale_after: Span,
+    /// Within this time touchpoints may still come that happened before.
+    pub(super) grace: Span,
     /// The outcomes of the step begin here.
     pub(super) begin: usize,
+}
+
+impl<'a> Step<'a> {
+    /// A step whose outcomes begin at `begin`.
+    pub(super) fn of(touchpoint: Option<&'a Touchpoint>, now: Timestamp, rules: &Rules, begin: usize) -> Self {
+        Step { touchpoint, now, stale_after: rules.stale_after, grace: rules.grace, begin }
+    }
 }
 
 /// An intervention that is asked for, and nothing speaks against it.
@@ -130,7 +139,7 @@ impl Customer {
         &mut self,
         models: &[Arc<Model>],
         step: Step<'_>,
-        refusals: &mut Refusals,
+        retelling: &mut Retelling,
         outcomes: &mut Vec<Outcome>,
     ) {
         let rules = models.iter().find_map(|model| model.contacts.as_deref());
@@ -143,9 +152,10 @@ impl Customer {
             contacts.take_in(rules, touchpoint, step.now);
         }
         if offers && (outcomes.len() > step.begin || !contacts.pending.is_empty()) {
+            contacts.note_goals(models, &outcomes[step.begin..], &mut retelling.sums);
             contacts.forget(models, rules, &step);
             self.withdraw(models, rules, &step, &mut contacts, outcomes);
-            self.ask(models, rules, &step, &mut contacts, refusals, outcomes);
+            self.ask(models, rules, &step, &mut contacts, &mut retelling.refusals, outcomes);
         }
         self.contacts = contacts;
     }
@@ -355,6 +365,7 @@ impl Customer {
         let id = self.publish(&models[at], at, now, answered, what, outcomes);
         let (of, channel) = (intervention.id.clone(), intervention.channel.clone());
         contacts.made.push(Made { of: of.clone(), channel: channel.clone(), at: now });
+        self.expose((models[at].as_ref(), at), intervention, (now, step.grace), (id, arm, variant.clone()), contacts);
         contacts.pending.push(Pending { of, channel, id, at: now, asked_by, asked_at, expires_at, arm, variant });
     }
 
@@ -467,6 +478,7 @@ impl Contacts {
                 pending.asked_by = uuid::Uuid::nil();
             }
         }
+        self.forget_goals(said);
     }
 
     /// Takes in what a touchpoint says of consents and of where the customer is.
@@ -585,23 +597,6 @@ impl Contacts {
 impl model::Trigger {
     /// Whether it names an outcome.
     fn is(&self, outcome: &Outcome) -> bool {
-        self.kind == outcome.what.kind() && name_of(&outcome.what).is_some_and(|name| name == self.of)
-    }
-}
-
-/// The rule, stage or episode that an outcome is named by in models.
-pub(super) fn name_of(what: &What) -> Option<&str> {
-    match what {
-        What::Transition { to, .. } => Some(to),
-        What::Friction { rule, .. } => Some(rule),
-        What::Completion { about }
-        | What::Abandonment { about, .. }
-        | What::Resumption { about, .. }
-        | What::Recovery { about, .. } => match &about.subject {
-            Subject::Stage(name) => Some(name),
-            Subject::Episode { kind, .. } => Some(kind),
-            Subject::Session(_) | Subject::Journey => None,
-        },
-        What::Intervention { .. } | What::Withdrawal { .. } | What::Merge { .. } | What::Retraction { .. } => None,
+        self.names(&outcome.what)
     }
 }

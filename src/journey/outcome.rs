@@ -135,6 +135,11 @@ pub enum What {
         /// Why.
         reason: Reason,
     },
+    /// What became of an intervention's goal, once for each customer.
+    Measurement {
+        /// What was measured.
+        of: Box<Measurement>,
+    },
     /// What an anonymous customer had done belongs to this customer from here on.
     Merge {
         /// The anonymous id.
@@ -168,6 +173,25 @@ pub struct Offer {
     pub about: Option<About>,
     /// What is handed on, by name.
     pub payload: Vec<(CompactString, CompactString)>,
+}
+
+/// What became of the goal of an intervention.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measurement {
+    /// The intervention.
+    pub intervention: CompactString,
+    /// The version of the model in which it was decided.
+    pub version: u32,
+    /// The arm that the customer was in.
+    pub arm: Arm,
+    /// The variant, where the customer got one.
+    pub variant: Option<CompactString>,
+    /// Whether the goal was reached in time.
+    pub converted: bool,
+    /// How often it had been reached in the 30 days before.
+    pub before: u64,
+    /// The first decision about this customer.
+    pub answers: Abandonment,
 }
 
 /// Why what was offered stands no more.
@@ -333,6 +357,7 @@ impl What {
             What::Intervention { offer } if offer.arm.is_held_out() => "would-have",
             What::Intervention { .. } => "intervention",
             What::Withdrawal { .. } => "withdrawal",
+            What::Measurement { .. } => "measurement",
             What::Merge { .. } => "merge",
             What::Retraction { .. } => "retraction",
         }
@@ -355,6 +380,7 @@ impl What {
             | What::Friction { .. }
             | What::Intervention { .. }
             | What::Withdrawal { .. }
+            | What::Measurement { .. }
             | What::Merge { .. } => self,
         }
     }
@@ -362,7 +388,7 @@ impl What {
     /// What it is about; a transition and a merge are about no single thing.
     pub fn about(&self) -> Option<&About> {
         match self {
-            What::Transition { .. } | What::Merge { .. } => None,
+            What::Transition { .. } | What::Measurement { .. } | What::Merge { .. } => None,
             What::Intervention { offer } | What::Withdrawal { offer, .. } => offer.about.as_ref(),
             What::Completion { about }
             | What::Abandonment { about, .. }
@@ -384,15 +410,18 @@ impl What {
             | What::Resumption { .. }
             | What::Recovery { .. }
             | What::Friction { .. }
+            | What::Measurement { .. }
             | What::Merge { .. } => None,
         }
     }
 
-    /// The abandonment that it answers; of an intervention the outcome that asked for it, of a withdrawal the intervention.
+    /// The abandonment that it answers; of an intervention the outcome that asked for it, of a withdrawal and
+    /// of a measurement the intervention.
     pub fn answers(&self) -> Option<Abandonment> {
         match self {
             What::Resumption { answers, .. } | What::Recovery { answers, .. } => Some(*answers),
             What::Intervention { offer } | What::Withdrawal { offer, .. } => Some(offer.answers),
+            What::Measurement { of } => Some(of.answers),
             What::Retraction { of } => of.answers(),
             What::Transition { .. }
             | What::Completion { .. }
@@ -497,7 +526,11 @@ impl<'a> OutcomeBuilder<'a> {
             | What::Friction { about, .. } => about,
             What::Retraction { of } => return self.name_customer(of),
             // What is offered has taken over the name from what asked for it.
-            What::Transition { .. } | What::Intervention { .. } | What::Withdrawal { .. } | What::Merge { .. } => return,
+            What::Transition { .. }
+            | What::Intervention { .. }
+            | What::Withdrawal { .. }
+            | What::Measurement { .. }
+            | What::Merge { .. } => return,
         };
         if let Subject::Episode { ids, .. } = &mut about.subject
             && ids.is_empty()
@@ -561,6 +594,7 @@ impl<'a> OutcomeBuilder<'a> {
             | What::Recovery { .. }
             | What::Intervention { .. }
             | What::Withdrawal { .. }
+            | What::Measurement { .. }
             | What::Retraction { .. } => {}
         }
         if let Some(about) = what.about() {
@@ -632,6 +666,38 @@ pub(super) fn offer_id(model: &Model, identity: &Identity, what: &What, now: Tim
     bytes.extend_from_slice(offer.answers.id.as_bytes());
     bytes.extend_from_slice(&now.as_millis().to_be_bytes());
     uuid_v5(&bytes)
+}
+
+/// The id of a measurement: a hash of whose it is and of the decision that it is about.
+pub(super) fn measurement_id(model: &Model, identity: &Identity, of: &Measurement) -> Uuid {
+    let mut bytes = Vec::with_capacity(200);
+    for part in [model.name.as_str(), &identity.id, identity.kind.as_str(), "measurement", &of.intervention] {
+        bytes.extend_from_slice(&(part.len() as u32).to_be_bytes());
+        bytes.extend_from_slice(part.as_bytes());
+    }
+    bytes.extend_from_slice(of.answers.id.as_bytes());
+    uuid_v5(&bytes)
+}
+
+/// The rule, stage or episode that an outcome is named by in models.
+pub(super) fn name_of(what: &What) -> Option<&str> {
+    match what {
+        What::Transition { to, .. } => Some(to),
+        What::Friction { rule, .. } => Some(rule),
+        What::Completion { about }
+        | What::Abandonment { about, .. }
+        | What::Resumption { about, .. }
+        | What::Recovery { about, .. } => match &about.subject {
+            Subject::Stage(name) => Some(name),
+            Subject::Episode { kind, .. } => Some(kind),
+            Subject::Session(_) | Subject::Journey => None,
+        },
+        What::Intervention { .. }
+        | What::Withdrawal { .. }
+        | What::Measurement { .. }
+        | What::Merge { .. }
+        | What::Retraction { .. } => None,
+    }
 }
 
 /// The UUIDv5 of a name, as [`Uuid::new_v5`] has it: that crate's SHA-1 does not use the processor's own instructions, which

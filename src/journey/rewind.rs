@@ -15,7 +15,7 @@ use super::offering::{Refusals, Step};
 use super::packed::Words;
 use super::recent::SeenBefore;
 use super::window::{Beside, Entry, MAX_TOUCHPOINTS};
-use super::{Applied, Customer, Id, Moment, Noticed, Outcome, Subject, What};
+use super::{Applied, Customer, Id, Moment, Noticed, Outcome, Subject, Sums, What};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Touchpoint;
@@ -85,6 +85,8 @@ pub struct Retelling {
     pub counted: StepCounts,
     /// What was asked for and not offered since somebody took it.
     pub refusals: Refusals,
+    /// What was measured since somebody took it.
+    pub sums: Sums,
 }
 
 /// A touchpoint that has come.
@@ -114,8 +116,8 @@ impl Customer {
         let applied = self.receive_story(models, received, rules, words, retelling, outcomes);
         if applied != Applied::Duplicate {
             let Received { touchpoint, stream_time, .. } = received;
-            let step = Step { touchpoint: Some(touchpoint), now: stream_time, stale_after: rules.stale_after, begin };
-            self.offer(models, step, &mut retelling.refusals, outcomes);
+            let step = Step::of(Some(touchpoint), stream_time, rules, begin);
+            self.offer(models, step, retelling, outcomes);
         }
         applied
     }
@@ -174,13 +176,29 @@ impl Customer {
         deadline: Timestamp,
         stream_time: Timestamp,
         rules: &Rules,
-        refusals: &mut Refusals,
+        retelling: &mut Retelling,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        let now = deadline.max(stream_time);
+        // What is measured is no part of the story.
+        if self.next_in_story() <= deadline {
+            self.fire_story(models, deadline, now, rules, retelling, outcomes);
+        }
+        self.measure(models, deadline, &mut retelling.sums, outcomes);
+    }
+
+    fn fire_story(
+        &mut self,
+        models: &[Arc<Model>],
+        deadline: Timestamp,
+        now: Timestamp,
+        rules: &Rules,
+        retelling: &mut Retelling,
         outcomes: &mut Vec<Outcome>,
     ) {
         let begin = outcomes.len();
         if rules.grace > Span::ZERO {
             // A touchpoint that came too late may have armed a deadline that lies behind.
-            let now = deadline.max(stream_time);
             if self.window.is_over(now, rules.grace) {
                 self.window.close();
             }
@@ -188,9 +206,7 @@ impl Customer {
             self.window.begin_step(deadline.max(self.window.last()), now, rules.grace, beside);
         }
         self.fire(models, deadline, outcomes);
-        let now = deadline.max(stream_time);
-        let step = Step { touchpoint: None, now, stale_after: rules.stale_after, begin };
-        self.offer(models, step, refusals, outcomes);
+        self.offer(models, Step::of(None, now, rules, begin), retelling, outcomes);
     }
 
     /// When the touchpoint is applied, and whether it is too late to be told in the order of events.
@@ -227,7 +243,7 @@ impl Customer {
         outcomes: &mut Vec<Outcome>,
     ) -> Applied {
         let Newcomer { touchpoint, at, stream_time } = newcomer;
-        let Retelling { without, with, said, says, counted, refusals: _ } = retelling;
+        let Retelling { without, with, said, says, counted, refusals: _, sums: _ } = retelling;
         said.clear();
         says.clear();
         let mut entries =
@@ -316,7 +332,7 @@ impl Customer {
 
     fn fire_until(&mut self, models: &[Arc<Model>], until: Timestamp, told: &mut Told, outcomes: &mut Vec<Outcome>) {
         loop {
-            let deadline = self.next_deadline();
+            let deadline = self.next_in_story();
             // Nothing awaited is never due, whatever the instant.
             if deadline > until || deadline == Timestamp::MAX {
                 return;
@@ -358,7 +374,7 @@ pub(super) fn put_right(
             episode(outcome, &about.subject).and_then(|episode| completions.get(&episode)).copied()
         }
         // What is offered is no part of a story.
-        What::Intervention { .. } | What::Withdrawal { .. } => None,
+        What::Intervention { .. } | What::Withdrawal { .. } | What::Measurement { .. } => None,
         What::Transition { .. }
         | What::Completion { .. }
         | What::Recovery { .. }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::outcome::{About, BY_CUSTOMER, BY_SESSION, Movement, Offer, Outcome, Passed, Subject, What};
+use super::arm::Arm;
+use super::outcome::{About, BY_CUSTOMER, BY_SESSION, Measurement, Movement, Offer, Outcome, Passed, Subject, What};
 
 /// `consideration → decision`, `abandons basket A (499 EUR) after 30m`, …: what Sillage says, without whom and when. Most of
 /// it is words and names, which are written as they are: formatting them would take most of the time of an outcome.
@@ -53,6 +54,7 @@ impl Outcome {
                 let verb = if offer.arm.is_held_out() { "would withdraw " } else { "withdraws " };
                 write_all(f, &[verb, &offer.name, ": ", reason.as_str()])
             }
+            What::Measurement { of } => self.write_measurement(f, of),
             What::Merge { from, moved } => {
                 let s = |count: u64| if count == 1 { "" } else { "s" };
                 write!(f, "joins {from}: {} touchpoint{}", moved.touchpoints, s(moved.touchpoints))?;
@@ -68,6 +70,23 @@ impl Outcome {
                 f.write_str("retracts: ")?;
                 self.write_what(of, f)
             }
+        }
+    }
+
+    /// `measures rescue-chat (plain): converted, 120 EUR`.
+    fn write_measurement(&self, f: &mut fmt::Formatter<'_>, of: &Measurement) -> fmt::Result {
+        let arm = match (of.arm, &of.variant) {
+            (Arm::Treated, variant) => variant.as_deref(),
+            (arm, _) => Some(arm.as_str()),
+        };
+        write_all(f, &["measures ", &of.intervention])?;
+        if let Some(arm) = arm {
+            write_all(f, &[" (", arm, ")"])?;
+        }
+        f.write_str(if of.converted { ": converted" } else { ": not converted" })?;
+        match self.value {
+            Some(value) => write!(f, ", {value}"),
+            None => Ok(()),
         }
     }
 

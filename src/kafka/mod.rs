@@ -3,12 +3,13 @@
 //! One consumer and one transactional producer per worker. What has to be asked of them, and in which order, so that nothing
 //! is lost or doubled, stands in [`crate::ledger`]; here is how rdkafka is asked: `transactions` commits, `rebalance` performs
 //! what [`crate::ledger::group`] decides when partitions come and go, `restore` reads the state log, `log_trimmer` cuts it, `ends`
-//! knows where the inputs end, `leaders` asks what rdkafka cannot ask, `source` polls, and takes records by the hundred from `batch`. Knows nothing of models or
+//! knows where the inputs end, `leaders` asks what rdkafka cannot ask, `deliveries` is what delivery reads and writes (`overheard`: what widgets read), `source` polls, and takes records by the hundred from `batch`. Knows nothing of models or
 //! journeys.
 
 mod answers;
 mod batch;
 mod client;
+mod deliveries;
 mod ends;
 pub mod erase;
 mod follow;
@@ -16,6 +17,7 @@ mod leaders;
 mod log_trimmer;
 mod offline;
 mod offline_transaction;
+mod overheard;
 mod pace;
 pub mod produce;
 mod promises;
@@ -47,9 +49,11 @@ use crate::wire::Format;
 use crate::wire::pages::Mark;
 
 pub use crate::ledger::group::{Protocol, Start};
+pub use deliveries::{Begin, Deliveries};
 pub use follow::{Followed, follow};
 pub use offline::{Extent, Kept, Offline};
 pub use offline_transaction::OfflineTransaction;
+pub use overheard::Overheard;
 pub use pace::keep_pace;
 pub use promises::{Promise, Silence, promises};
 pub use pulse::feel_pulse;

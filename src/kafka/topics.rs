@@ -21,6 +21,9 @@ const DEAD_LETTER_EXTRA: usize = 64 * 1024;
 /// somebody lowered is too low.
 const STATE_LOG_BYTES: usize = 1_048_588;
 
+/// So many bytes may be kept of a delivery: its record, and what came of it.
+pub(super) const DELIVERY_BYTES: usize = 2 << 20;
+
 /// Kafka's own default of `replica.lag.time.max.ms`.
 const REPLICA_LAG_MILLIS: i64 = 30_000;
 /// Nobody waits for a replica longer than this.
@@ -33,6 +36,14 @@ const STATE_LOG: &[(&str, &str)] = &[
     ("retention.bytes", "-1"),
     ("segment.bytes", "67108864"),
     ("segment.ms", "3600000"),
+];
+
+/// How the topic is set that keeps how deliveries stand: the latest of each, and what has ended soon gone.
+const DELIVERIES: &[(&str, &str)] = &[
+    ("cleanup.policy", "compact"),
+    ("segment.ms", "3600000"),
+    ("delete.retention.ms", "86400000"),
+    ("min.cleanable.dirty.ratio", "0.1"),
 ];
 
 /// How the control topic is set. It names those who are to be erased, so it does not keep them for long; but it must outlast
@@ -136,6 +147,44 @@ pub fn prepare(connection: &Connection, create: Option<Create>) -> Result<Facts,
     let in_sync_for = setup.in_sync_for(&known);
     let producer_bytes = dead_letter_bytes.max(STATE_LOG_BYTES);
     Ok(Facts { partitions, dead_letter_bytes, producer_bytes, compacted, in_sync_for })
+}
+
+/// Creates or verifies what delivery reads and writes; returns how many shards it has.
+///
+/// # Errors
+/// Which broker does not answer, or what is wrong with which topic and what to do.
+pub(super) fn prepare_deliveries(connection: &Connection, create: Option<Create>) -> Result<u32, Trouble> {
+    let setup = Setup::begin(connection, create)?;
+    let known = setup.metadata()?;
+    let [read, dead, kept] = [outputs::INTERVENTIONS, outputs::DEAD_LETTERS, outputs::DELIVERIES]
+        .map(|output| outputs::topic(&connection.output, output));
+    for name in [&read, &dead] {
+        if partitions(&known, name) == 0 {
+            return Err(Trouble::Unreachable(format!("there is no topic {name} yet; start the service, which creates it")));
+        }
+    }
+    let shards = partitions(&known, &read);
+    if partitions(&known, &kept) == 0 {
+        let bytes = DELIVERY_BYTES.to_string();
+        let settings: Vec<(&str, &str)> = DELIVERIES.iter().copied().chain([("max.message.bytes", &*bytes)]).collect();
+        setup.create(&[&kept], shards, &settings)?;
+    }
+    let found = setup.partitions_of(&kept)?;
+    if found != shards {
+        return Err(unfit(format!(
+            "topic {kept} has {found} partitions, but {read} has {shards}; delete it, so that it is made anew"
+        )));
+    }
+    for resource in setup.describe(std::slice::from_ref(&kept))? {
+        let policy = resource.get("cleanup.policy").and_then(|entry| entry.value.clone()).unwrap_or_default();
+        if policy != "compact" {
+            return Err(unfit(format!(
+                "topic {kept} has cleanup.policy={policy}, which loses what is still to be delivered or keeps all of it for ever; \
+                 set cleanup.policy=compact"
+            )));
+        }
+    }
+    Ok(shards)
 }
 
 /// How the inputs stand, in their order; and for how long a replica counts as in sync without fetching.

@@ -6,12 +6,15 @@ use compact_str::CompactString;
 
 use super::{RuleIndex, StageIndex};
 use crate::expression::{Expression, Facts};
+use crate::touchpoint::is_about_offers;
 
 /// What the types of touchpoints mean. A type that belongs to groups with conditions means different things as they hold.
 #[derive(Clone, Debug, Default)]
 pub struct Types {
     named: HashMap<CompactString, Meanings, foldhash::fast::FixedState>,
     other: TypeRoles,
+    /// What a type that is not named and tells what became of an offer means.
+    about_offers: TypeRoles,
 }
 
 #[derive(Clone, Debug)]
@@ -101,9 +104,13 @@ impl TypeRoles {
 }
 
 impl Types {
-    /// What the types not named mean; the rest is added by [`Types::name`].
-    pub fn new(other: TypeRoles) -> Self {
-        Types { named: HashMap::default(), other }
+    /// What the types not named mean, and those that tell what became of an offer; the rest is added by [`Types::name`].
+    pub fn new(other: TypeRoles, about_offers: TypeRoles) -> Self {
+        Types { named: HashMap::default(), other, about_offers }
+    }
+
+    fn unnamed(&self, kind: &str) -> &TypeRoles {
+        if is_about_offers(kind) { &self.about_offers } else { &self.other }
     }
 
     /// Says what a type means: `roles` by the bits of which conditions hold, so two to the power of the conditions.
@@ -114,7 +121,7 @@ impl Types {
 
     /// What a touchpoint of this type means, as the facts stand; and whether the model names the type at all.
     pub fn roles(&self, kind: &str, facts: &dyn Facts) -> (&TypeRoles, bool) {
-        let Some(meanings) = self.named.get(kind) else { return (&self.other, false) };
+        let Some(meanings) = self.named.get(kind) else { return (self.unnamed(kind), false) };
         let held = meanings.conditions.iter().enumerate().filter(|(_, condition)| condition.holds(facts));
         let bits = held.fold(0, |bits, (at, _)| bits | 1 << at);
         (&meanings.roles[bits], true)
@@ -122,7 +129,7 @@ impl Types {
 
     /// What a type means when none of its conditions holds.
     pub fn plain(&self, kind: &str) -> &TypeRoles {
-        self.named.get(kind).map_or(&self.other, |meanings| &meanings.roles[0])
+        self.named.get(kind).map_or_else(|| self.unnamed(kind), |meanings| &meanings.roles[0])
     }
 
     /// Everything that a type may mean: the conditions of its groups, and its roles by the bits of those that hold.

@@ -2,6 +2,8 @@
 
 pub mod clock;
 pub mod crew;
+pub mod delivery;
+mod ending;
 pub mod hangup;
 mod health;
 pub mod machine;

@@ -2,24 +2,25 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
 
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, info, warn};
 
 use super::clock::Clock;
 use super::crew::{self, Crew, Stop};
-use super::hangup::Hangup;
+use super::delivery;
+use super::ending::{heed_signals, unable};
 use super::health::{Standing, Watch};
 use super::machine::Tidier;
 use super::standby::{Decision, Standby};
 use crate::config::{Config, KafkaLog, Log};
+use crate::deliver;
 use crate::embedded::{self, Store};
 use crate::frontiers::Frontiers;
 use crate::http::NotAsked;
@@ -35,14 +36,14 @@ use crate::wire::pages::Mark;
 use crate::worker::Job;
 use crate::{http, metrics};
 
+pub use super::ending::{Ended, Patience};
+
 /// Between two looks at the workers and the clock.
 const LOOK: Duration = Duration::from_millis(200);
 /// The longest pause between two tries to reach a broker.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Between two looks at how much memory is resident.
 const TIDY: Duration = Duration::from_millis(250);
-/// Signals that come so soon after the first are the same wish.
-const ONE_WISH: Duration = Duration::from_secs(1);
 
 /// What to run.
 pub struct Service {
@@ -50,32 +51,14 @@ pub struct Service {
     pub config: Config,
     /// Its models.
     pub models: Vec<Arc<Model>>,
+    /// Where interventions are delivered from the embedded log.
+    pub deliver: Option<deliver::settings::Settings>,
     /// What to do where no broker answers.
     pub patience: Patience,
     /// Where to write the address of the HTTP side.
     pub announce: Option<PathBuf>,
     /// Stands by for the member with the same configuration; `None` to be that member.
     pub standby: Option<Standby>,
-}
-
-/// What to do where no broker answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// Try again until there is one.
-    Endless,
-    /// End.
-    None,
-}
-
-/// How the service ended.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// By a signal, with everything committed.
-    Asked,
-    /// It cannot run, or not go on.
-    Unable(String),
-    /// The machine's clock is wrong (rule 3).
-    ClockIsWrong(String),
 }
 
 /// Runs the service until a signal or a failure ends it.
@@ -89,6 +72,7 @@ pub fn run(service: Service) -> Ended {
 struct Life {
     config: Config,
     models: Arc<[Arc<Model>]>,
+    deliver: Option<deliver::settings::Settings>,
     patience: Patience,
     standby: Option<Standby>,
     runtime: Runtime,
@@ -102,13 +86,9 @@ struct Life {
     standing: Standing,
 }
 
-fn unable(what: &str, error: impl std::fmt::Display) -> Ended {
-    Ended::Unable(format!("{what}: {error}"))
-}
-
 impl Life {
     fn begin(service: Service) -> Result<Self, Ended> {
-        let Service { config, models, patience, announce, standby } = service;
+        let Service { config, models, deliver, patience, announce, standby } = service;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.map_err(|error| unable("cannot start the HTTP side", error))?;
         let metrics = metrics::install().map_err(|error| unable("cannot install the metrics", error))?;
@@ -131,6 +111,7 @@ impl Life {
         Ok(Life {
             config,
             models: models.into(),
+            deliver,
             patience,
             standby,
             runtime,
@@ -158,6 +139,16 @@ impl Life {
             Err(ended) => return ended,
         };
         let watched = store.clone();
+        let delivering = match (self.deliver.take(), &store) {
+            (Some(settings), Some(store)) => {
+                let format = self.config.input_format;
+                match delivery::on_store(settings, store, format, &self.clock, &self.runtime, &self.stop) {
+                    Ok(thread) => Some(thread),
+                    Err(reason) => return Ended::Unable(reason),
+                }
+            }
+            (Some(_) | None, _) => None,
+        };
         let crew = match (&self.config.log, store) {
             (Log::Embedded(_), Some(_)) if self.standby.is_some() => {
                 Err(Ended::Unable("the embedded log has no standby: its store belongs to one process".to_owned()))
@@ -173,6 +164,11 @@ impl Life {
         let ended = match crew {
             Ok(crew) => self.watch(crew, watched),
             Err(ended) => ended,
+        };
+        self.stop.set();
+        let ended = match delivering.map(|thread| thread.join()) {
+            Some(Ok(Err(reason))) if ended == Ended::Asked => Ended::Unable(reason),
+            Some(_) | None => ended,
         };
         // Readers are served until the last commit is done.
         let _ = http_stop.send(true);
@@ -401,32 +397,4 @@ fn whole(lookup: &Lookup) -> Result<(), String> {
         (None, 0) => Ok(()),
         (None, awaited) => Err(format!("the state of {awaited} partitions is still being read")),
     }
-}
-
-/// The first signal stops, a later one ends at once.
-fn heed_signals(runtime: &Runtime, stop: &Stop) -> Result<Receiver<()>, Ended> {
-    let (told, signals) = channel();
-    let fault = |error| unable("cannot listen for signals", error);
-    let _inside = runtime.enter();
-    let mut terminate = signal(SignalKind::terminate()).map_err(fault)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(fault)?;
-    let mut hangup = Hangup::listen().map_err(fault)?;
-    let stop = stop.clone();
-    runtime.spawn(async move {
-        let mut first: Option<Instant> = None;
-        loop {
-            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {}, () = hangup.heard() => {} }
-            // A supervisor may tell a process and its group, which is one wish and not two.
-            if first.is_some_and(|first| first.elapsed() < ONE_WISH) {
-                continue;
-            }
-            if first.replace(Instant::now()).is_some() {
-                warn!("a second signal: ending without a commit");
-                std::process::exit(130);
-            }
-            stop.set();
-            let _ = told.send(());
-        }
-    });
-    Ok(signals)
 }

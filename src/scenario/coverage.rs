@@ -111,6 +111,7 @@ impl Coverage {
             // Also where it would be offered: a story cannot choose its customer's arm.
             What::Intervention { offer } => drop(self.exercised.insert(Part::Intervention(offer.name.clone()))),
             What::Withdrawal { .. }
+            | What::Measurement { .. }
             | What::Resumption { .. }
             | What::Recovery { .. }
             | What::Merge { .. }

@@ -67,6 +67,14 @@ impl Customers {
         index.find(hash, |slot| is(rows, arena, changes, *slot, hash, key)).copied()
     }
 
+    /// The row of the shard itself, where there is one.
+    pub(super) fn find_nobody(&self) -> Option<Slot> {
+        let mut key = Vec::with_capacity(1);
+        pack_identity(&super::sums::nobody(), &mut key);
+        let hash = hash(&key);
+        self.index.find(hash, |slot| is(&self.rows, &self.arena, &self.changes, *slot, hash, &key)).copied()
+    }
+
     /// What is most likely the row of a customer: it is named by a part of its hash.
     pub(super) fn guess(&mut self, who: &Identity) -> Option<Slot> {
         self.key.clear();
@@ -130,7 +138,7 @@ impl Customers {
     }
 
     /// The image last committed, for readers.
-    fn committed_image(&self, slot: Slot) -> Option<&[u8]> {
+    pub(super) fn committed_image(&self, slot: Slot) -> Option<&[u8]> {
         if self.rows[slot.index()].change == 0 { self.latest(slot) } else { self.before(slot) }
     }
 
@@ -343,7 +351,8 @@ impl Customers {
 
     /// How many customers there are, as last committed.
     pub fn len(&self) -> usize {
-        self.committed
+        let is_committed = |slot| self.committed_image(slot).is_some();
+        self.committed - usize::from(self.find_nobody().is_some_and(is_committed))
     }
 
     /// The bytes of memory that they take, what the open transaction adds included. The dictionary, which is small, is not
@@ -352,7 +361,7 @@ impl Customers {
         self.arena.bytes() + self.rows.capacity() * size_of::<Row>() + self.index.allocation_size()
     }
 
-    /// Whether there is nobody.
+    /// Whether there is nobody, and nothing was measured.
     pub fn is_empty(&self) -> bool {
         self.committed == 0
     }
@@ -384,7 +393,7 @@ impl Customers {
         Customer::image(self.latest(slot)?, &self.words).ok()
     }
 
-    /// Hands over everybody's latest image as packed, in no particular order.
+    /// Hands over everybody's latest image as packed, and the shard's own row, in no particular order.
     pub fn each_packed(&self, mut work: impl FnMut(&[u8])) {
         for row in &self.rows {
             if !row.image.is_none() {
@@ -396,7 +405,8 @@ impl Customers {
     /// Shows everybody's latest state but for the touchpoints in the history, in no particular order.
     pub fn each_open(&self, mut work: impl FnMut(&Customer)) {
         let mut hand = Customer::default();
-        for slot in self.slots() {
+        let nobody = self.find_nobody();
+        for slot in self.slots().filter(|slot| Some(*slot) != nobody) {
             if self.open(slot, &mut hand) {
                 work(&hand);
             }
@@ -405,7 +415,10 @@ impl Customers {
 
     /// Hands over everybody's latest state, in no particular order.
     pub fn each(&self, mut work: impl FnMut(Customer)) {
-        self.each_packed(|image| work(Customer::image(image, &self.words).unwrap_or_default()));
+        let nobody = self.find_nobody();
+        for image in self.slots().filter(|slot| Some(*slot) != nobody).filter_map(|slot| self.latest(slot)) {
+            work(Customer::image(image, &self.words).unwrap_or_default());
+        }
     }
 
     /// Everybody's latest state, by their identities.
@@ -416,7 +429,7 @@ impl Customers {
         all
     }
 
-    /// The rows of everybody who is there.
+    /// The rows of everybody who is there, and the shard's own.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
         let there = |(place, row): (usize, &Row)| (!row.image.is_none()).then(|| Slot::new(place));
         self.rows.iter().enumerate().filter_map(there)

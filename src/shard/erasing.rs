@@ -38,6 +38,7 @@ impl Shard {
             let awaited = hand.next_deadline();
             self.moved.subtract(&hand, awaited);
             joined_to = hand.redirected_to();
+            hand.contacts().erase_exposures(&mut self.retelling.sums);
             links.extend(hand.links.iter().map(|link| Identity::anonymous(link.clone())));
             self.counts.erased += 1;
             self.customers.erase(slot, self.settings.undo);

@@ -213,6 +213,7 @@ impl Shard {
             // Whoever is gone was erased meanwhile, and with a customer the anonymous ids go that were seen together with it: also
             // what the other shard has left of this one when it answered.
             self.counts.unheard += 1;
+            handed.iter().for_each(|handed| handed.state().contacts().erase_exposures(&mut self.retelling.sums));
             actions.extend(handed.map(|_| Action::Announce(Identity::anonymous(claim.anonymous.clone()))));
             return;
         };

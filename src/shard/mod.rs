@@ -17,6 +17,7 @@ mod joins;
 mod refresh;
 mod settings;
 mod slot;
+mod sums;
 mod wheel;
 mod windows;
 
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::journey::packed::Words;
-use crate::journey::{Applied, Customer, Outcome, Received, Refusals, Retelling, Rules, StepCounts};
+use crate::journey::{Applied, Customer, Outcome, Received, Refusals, Retelling, Rules, StepCounts, Sums};
 use crate::memory::Waiting;
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
@@ -148,6 +149,8 @@ pub struct Shard {
     /// Bytes of what they hold: records, and states.
     open_bytes: usize,
     counts: Counts,
+    /// What was measured since somebody took it.
+    measured: Sums,
     /// The record being applied: input and offset.
     applying: Option<(usize, i64)>,
     /// Customers erased or expired in the open transaction.
@@ -190,6 +193,7 @@ impl Shard {
             decisions: 0,
             open_bytes: 0,
             counts: Counts::default(),
+            measured: Sums::default(),
             applying: None,
             leaving: 0,
             words_written: 0,
@@ -391,6 +395,11 @@ impl Shard {
         std::mem::take(&mut self.retelling.refusals)
     }
 
+    /// Takes what was measured; call it after a commit.
+    pub fn take_measured(&mut self) -> Sums {
+        std::mem::take(&mut self.measured)
+    }
+
     /// Applies records and fires deadlines as far as the inputs allow (rule 4).
     fn decide(&mut self, actions: &mut Vec<Action>) {
         self.is_at_bound = false;
@@ -482,8 +491,8 @@ impl Shard {
             self.moved.subtract(&hand, awaited);
             let had_window = hand.has_window();
             let stream_time = self.stream_time.unwrap_or(deadline);
-            let refusals = &mut self.retelling.refusals;
-            hand.fire_within(&self.models, deadline, stream_time, &self.rules, refusals, &mut self.scratch);
+            let retelling = &mut self.retelling;
+            hand.fire_within(&self.models, deadline, stream_time, &self.rules, retelling, &mut self.scratch);
             if !had_window {
                 self.watch_window(slot, &hand, deadline);
             }
@@ -622,6 +631,7 @@ impl Shard {
     }
 
     fn prepare(&mut self, actions: &mut Vec<Action>) {
+        self.keep_sums();
         self.say_who_stays(actions);
         let progress = Progress {
             positions: self.inputs.positions(),
@@ -694,6 +704,8 @@ impl Shard {
         self.counts = Counts::default();
         self.retelling.counted = StepCounts::default();
         self.retelling.refusals.clear();
+        self.retelling.sums.clear();
+        self.measured.clear();
         self.decisions = 0;
         self.open_bytes = 0;
     }

@@ -10,7 +10,7 @@ use super::written::{Field, Properties, Scalar, Unit, Written};
 /// The fingerprint of `schemas/touchpoint.avsc`.
 pub(super) const TOUCHPOINT: [u8; 8] = [51, 71, 43, 8, 119, 76, 229, 254];
 /// The fingerprint of `schemas/outcome.avsc`.
-pub(super) const OUTCOME: [u8; 8] = [0x91, 0xDC, 0xEB, 0xCA, 0x9F, 0xF4, 0x32, 0x44];
+pub(super) const OUTCOME: [u8; 8] = [0xCA, 0x91, 0x6A, 0x4D, 0x5F, 0x7D, 0x77, 0xE4];
 /// What a single object begins with.
 const MARKER: [u8; 2] = [0xC3, 0x01];
 

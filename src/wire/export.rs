@@ -1,7 +1,7 @@
 //! A whole state as lines of JSON, to be kept, looked through, or moved to another log.
 //!
 //! First a header: models, inputs, and how far each shard had come. Then a line for each customer. Last a line that counts
-//! them, so that a file that was cut off is noticed. A customer's state is the bytes of `wire::state`, in hexadecimal digits:
+//! them, so that a file that was cut off is noticed. A line without an id holds what a shard has measured of interventions. A customer's state is the bytes of `wire::state`, in hexadecimal digits:
 //! versioned, checksummed, and readable as long as a state log of that version is.
 
 use std::collections::{BTreeMap, HashSet};
@@ -48,6 +48,7 @@ pub struct Shard {
 pub struct Writer<W> {
     output: W,
     customers: u64,
+    sums: u64,
     line: String,
 }
 
@@ -59,20 +60,22 @@ impl<W: Write> Writer<W> {
     pub fn begin(mut output: W, header: &Header) -> io::Result<Self> {
         serde_json::to_writer(&mut output, &HeaderLine::of(header))?;
         output.write_all(b"\n")?;
-        Ok(Writer { output, customers: 0, line: String::new() })
+        Ok(Writer { output, customers: 0, sums: 0, line: String::new() })
     }
 
-    /// Writes a customer, given as [`state::encode`] wrote them.
+    /// Writes a customer, or the row of a shard with what was measured there, given as [`state::encode`] wrote them.
     ///
     /// # Errors
     /// An output that cannot be written.
     pub fn customer(&mut self, shard: u32, who: &Identity, encoded: &[u8]) -> io::Result<()> {
-        self.customers += 1;
+        let is_nobody = who.id.is_empty();
+        self.customers += u64::from(!is_nobody);
+        self.sums += u64::from(is_nobody);
         self.line.clear();
         push_hexadecimal(encoded, &mut self.line);
         let line = CustomerLine {
             shard,
-            customer_id: who.customer_id().map(CompactString::from),
+            customer_id: who.customer_id().filter(|id| !id.is_empty()).map(CompactString::from),
             anonymous_id: who.anonymous_id().map(CompactString::from),
             state: &self.line,
         };
@@ -85,14 +88,14 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// An output that cannot be written.
     pub fn end(mut self) -> io::Result<u64> {
-        serde_json::to_writer(&mut self.output, &EndLine { customers: self.customers })?;
+        serde_json::to_writer(&mut self.output, &EndLine { customers: self.customers, sums: self.sums })?;
         self.output.write_all(b"\n")?;
         self.output.flush()?;
         Ok(self.customers)
     }
 }
 
-/// A customer as read.
+/// A customer as read; of an empty id, the row of a shard with what was measured there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moved {
     /// The shard where the customer was.
@@ -106,6 +109,7 @@ pub struct Moved {
 pub struct Reader {
     header: Header,
     customers: u64,
+    sums: u64,
     /// Hashes of those that came, since a customer may come only once.
     seen: HashSet<u128>,
     ended: bool,
@@ -120,7 +124,7 @@ impl Reader {
         let header = serde_json::from_slice::<HeaderLine>(line).map_err(|error| {
             format!("this is no export of a state: its first line is not what `sillage state export` writes ({error})")
         })?;
-        Ok(Reader { header: header.read()?, customers: 0, seen: HashSet::new(), ended: false })
+        Ok(Reader { header: header.read()?, customers: 0, sums: 0, seen: HashSet::new(), ended: false })
     }
 
     /// What the header says.
@@ -136,21 +140,31 @@ impl Reader {
         if self.ended {
             return Err("the export goes on after its last line; was something appended to it?".to_owned());
         }
-        if let Ok(EndLine { customers }) = serde_json::from_slice(line) {
+        if let Ok(EndLine { customers, sums }) = serde_json::from_slice(line) {
             self.ended = true;
-            if customers == self.customers {
-                return Ok(None);
+            if customers != self.customers {
+                return Err(format!(
+                    "{} customers came, and the last line counts {customers}; export again",
+                    self.customers
+                ));
             }
-            return Err(format!("{} customers came, and the last line counts {customers}; export again", self.customers));
+            if sums != self.sums {
+                let came = self.sums;
+                return Err(format!("sums of {came} partitions came, and the last line counts {sums}; export again"));
+            }
+            return Ok(None);
         }
         let fault = |error: serde_json::Error| format!("this is no customer of an export ({error}); export again");
         let line: CustomerLine<String> = serde_json::from_slice(line).map_err(fault)?;
         let customer = state::decode(&bytes(&line.state).ok_or("the state is not written in hexadecimal digits")?)?;
+        let nobody = CompactString::default();
         let (id, kind) = match (&line.customer_id, &line.anonymous_id) {
             (Some(id), None) => (id, IdentityKind::Customer),
             (None, Some(id)) => (id, IdentityKind::Anonymous),
-            (Some(_), Some(_)) | (None, None) => return Err("a customer has one id, known or anonymous".to_owned()),
+            (None, None) => (&nobody, IdentityKind::Customer),
+            (Some(_), Some(_)) => return Err("a customer has one id, known or anonymous".to_owned()),
         };
+        let is_nobody = id.is_empty();
         let who = Identity { id: id.clone(), kind };
         if customer.identity != who {
             return Err("the state is another customer's than the line says; export again".to_owned());
@@ -160,14 +174,16 @@ impl Reader {
         }
         let mut key = Vec::new();
         state::key(&who, &mut key);
-        if !self.seen.insert(xxhash_rust::xxh3::xxh3_128(&key)) {
+        if is_nobody {
+            self.sums += 1;
+        } else if !self.seen.insert(xxhash_rust::xxh3::xxh3_128(&key)) {
             return Err(
                 "the customer comes a second time: the inputs were not keyed by the customer, so that two partitions hold \
                  journeys of the same one; delete one of the two lines, and lower the last line's count"
                     .to_owned(),
             );
         }
-        self.customers += 1;
+        self.customers += u64::from(!is_nobody);
         Ok(Some(Moved { from: line.shard, customer }))
     }
 
@@ -274,6 +290,13 @@ struct CustomerLine<S> {
 #[serde(deny_unknown_fields)]
 struct EndLine {
     customers: u64,
+    #[serde(default, skip_serializing_if = "is_none")]
+    sums: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 impl HeaderLine {
@@ -365,6 +388,10 @@ mod tests {
     }
 
     fn written(customers: &[(u32, Customer)]) -> Vec<Vec<u8>> {
+        written_as(customers, customers.len() as u64)
+    }
+
+    fn written_as(customers: &[(u32, Customer)], counted: u64) -> Vec<Vec<u8>> {
         let mut file = Vec::new();
         let mut writer = Writer::begin(&mut file, &header()).expect("memory takes all");
         for (shard, customer) in customers {
@@ -372,7 +399,7 @@ mod tests {
             state::encode(customer, &mut state);
             writer.customer(*shard, &customer.identity, &state).expect("memory takes all");
         }
-        assert_eq!(writer.end().expect("memory takes all"), customers.len() as u64);
+        assert_eq!(writer.end().expect("memory takes all"), counted);
         file.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect()
     }
 
@@ -398,6 +425,26 @@ mod tests {
         let expected: Vec<Moved> = two().into_iter().map(|(from, customer)| Moved { from, customer }).collect();
         assert_eq!(moved, expected);
         assert_eq!(read(&written(&[])).expect("whole"), []);
+    }
+
+    /// The row of a shard, which has no id, comes for each of them.
+    #[test]
+    fn what_shards_have_measured_reads_back_and_is_counted() {
+        let row = || Customer::new(Identity::customer(""));
+        let mut all = two();
+        all.extend([(0, row()), (1, row())]);
+        let mut lines = written_as(&all, 2);
+        let moved = |lines: &[Vec<u8>]| -> Result<usize, String> {
+            let mut reader = Reader::begin(&lines[0])?;
+            let mut rows = 0;
+            for line in &lines[1..] {
+                rows += usize::from(reader.line(line)?.is_some_and(|moved| moved.customer == row()));
+            }
+            reader.end().map(|_| rows)
+        };
+        assert_eq!(moved(&lines), Ok(2));
+        lines.remove(3);
+        assert!(moved(&lines).expect_err("refused").contains("the last line counts 2"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod erasures;
 pub mod export;
 mod fields;
 pub mod handing;
+mod interventions;
 mod journeys;
 mod json;
 mod losses;
@@ -36,6 +37,7 @@ use crate::journey::Outcome;
 use crate::time::Timestamp;
 use crate::touchpoint::Touchpoint;
 
+pub use interventions::interventions_json;
 pub use journeys::customer_json;
 pub use losses::{Loss, Losses, Misfit};
 pub use mapping::{FIELDS, Mapping};

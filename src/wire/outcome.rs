@@ -45,6 +45,7 @@ pub(super) fn write(outcome: &Outcome, fields: &mut impl Fields) {
     write_decision(what, fields);
     write_friction(what, fields);
     write_offer(what, fields);
+    write_measurement(what, fields);
     write_merge(what, fields);
     fields.text_or_null(name!("retracts"), retracts);
     fields.flag(name!("hindsight"), outcome.hindsight);
@@ -63,6 +64,7 @@ fn write_transition(what: &What, fields: &mut impl Fields) {
         | What::Friction { .. }
         | What::Intervention { .. }
         | What::Withdrawal { .. }
+        | What::Measurement { .. }
         | What::Merge { .. }
         | What::Retraction { .. } => (None, None, None, None),
     };
@@ -82,6 +84,7 @@ fn write_decision(what: &What, fields: &mut impl Fields) {
         | What::Friction { .. }
         | What::Intervention { .. }
         | What::Withdrawal { .. }
+        | What::Measurement { .. }
         | What::Merge { .. }
         | What::Retraction { .. } => None,
     };
@@ -106,6 +109,7 @@ fn write_friction(what: &What, fields: &mut impl Fields) {
         | What::Recovery { .. }
         | What::Intervention { .. }
         | What::Withdrawal { .. }
+        | What::Measurement { .. }
         | What::Merge { .. }
         | What::Retraction { .. } => None,
     };
@@ -131,6 +135,7 @@ fn write_merge(what: &What, fields: &mut impl Fields) {
         | What::Friction { .. }
         | What::Intervention { .. }
         | What::Withdrawal { .. }
+        | What::Measurement { .. }
         | What::Retraction { .. } => None,
     };
     fields.or_null(name!("merge"), merge, |fields, name, (from, moved)| {
@@ -153,6 +158,7 @@ fn write_offer(what: &What, fields: &mut impl Fields) {
         | What::Recovery { .. }
         | What::Friction { .. }
         | What::Intervention { .. }
+        | What::Measurement { .. }
         | What::Merge { .. }
         | What::Retraction { .. } => None,
     };
@@ -165,6 +171,32 @@ fn write_offer(what: &What, fields: &mut impl Fields) {
             fields.instant(name!("expires_at"), offer.expires_at);
             fields.by_name(name!("payload"), &offer.payload);
             fields.text_or_null(name!("reason"), reason);
+        });
+    });
+}
+
+fn write_measurement(what: &What, fields: &mut impl Fields) {
+    let measurement = match what {
+        What::Measurement { of } => Some(of),
+        What::Transition { .. }
+        | What::Completion { .. }
+        | What::Abandonment { .. }
+        | What::Resumption { .. }
+        | What::Recovery { .. }
+        | What::Friction { .. }
+        | What::Intervention { .. }
+        | What::Withdrawal { .. }
+        | What::Merge { .. }
+        | What::Retraction { .. } => None,
+    };
+    fields.or_null(name!("measurement"), measurement, |fields, name, of| {
+        fields.record(name, |fields| {
+            fields.text(name!("intervention"), &of.intervention);
+            fields.whole(name!("version"), of.version.into());
+            fields.text(name!("arm"), of.arm.as_str());
+            fields.text_or_null(name!("variant"), of.variant.as_deref());
+            fields.flag(name!("converted"), of.converted);
+            fields.whole(name!("before"), i64::try_from(of.before).unwrap_or(i64::MAX));
         });
     });
 }

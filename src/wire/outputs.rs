@@ -17,6 +17,8 @@ pub const INTERVENTIONS: &str = "interventions";
 /// What would be offered to customers who are held out. A topic of its own: whoever forgets to look at a flag would treat
 /// those with whom the treated are compared.
 pub const HELD_OUT: &str = "held-out";
+/// What became of the goals of interventions, of all arms.
+pub const MEASUREMENTS: &str = "measurements";
 /// Records that cannot be used.
 pub const DEAD_LETTERS: &str = "dead-letters";
 /// The state log: no output, though its name is made alike.
@@ -25,9 +27,11 @@ pub const STATE: &str = "state";
 pub const CONTROL: &str = "control";
 /// What shards hand to each other. No output either.
 pub const HANDOFF: &str = "handoff";
+/// How deliveries of interventions stand. No output either.
+pub const DELIVERIES: &str = "deliveries";
 /// All outputs.
-pub const ALL: [&str; 8] =
-    [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, FRICTION, INTERVENTIONS, HELD_OUT, DEAD_LETTERS];
+pub const ALL: [&str; 9] =
+    [TRANSITIONS, COMPLETIONS, ABANDONMENTS, RECOVERIES, FRICTION, INTERVENTIONS, HELD_OUT, MEASUREMENTS, DEAD_LETTERS];
 
 /// Where an outcome goes.
 pub fn of(what: &What) -> &'static str {
@@ -41,6 +45,7 @@ pub fn of(what: &What) -> &'static str {
             true => HELD_OUT,
             false => INTERVENTIONS,
         },
+        What::Measurement { .. } => MEASUREMENTS,
         What::Retraction { of: retracted } => of(retracted),
     }
 }

@@ -423,13 +423,14 @@ impl Worker {
         }
         for id in dirty {
             if let Some(owned) = self.shards.get_mut(id) {
-                let (counts, refusals) = {
+                let (counts, refusals, measured) = {
                     let mut shard = owned.shard.lock();
-                    (shard.take_counts(), shard.take_refusals())
+                    (shard.take_counts(), shard.take_refusals(), shard.take_measured())
                 };
                 for (intervention, reason, times) in refusals.iter() {
                     metrics::intervention_refused(intervention, reason, times);
                 }
+                metrics::interventions_measured(&measured);
                 self.meters.counted(counts);
                 owned.meters.applied(counts.applied);
             }

@@ -111,6 +111,11 @@ impl<'a> Value<'a> {
         &self.label
     }
 
+    /// The node itself, for what is a tree of the writer's own.
+    pub fn node(&self) -> &'a Node {
+        self.node
+    }
+
     /// Whether it is a map without lines.
     pub fn is_empty_map(&self) -> bool {
         matches!(&self.node.shape, Shape::Map(entries) if entries.is_empty())

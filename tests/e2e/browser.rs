@@ -95,7 +95,7 @@ fn visit(url: &str, reports: &Receiver<Value>) -> Value {
     reported.expect("the page reports what it could do")
 }
 
-fn chromium(home: &Path) -> Command {
+pub(crate) fn chromium(home: &Path) -> Command {
     let mut command = Command::new("chromium");
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
     command.args([

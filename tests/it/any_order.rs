@@ -37,8 +37,10 @@ pub(crate) fn net(outcomes: &[Outcome]) -> Vec<Outcome> {
             *known = outcome;
         }
     }
-    let is_of_story =
-        |what: &What| !matches!(what, What::Retraction { .. } | What::Intervention { .. } | What::Withdrawal { .. });
+    let is_of_story = |what: &What| {
+        let of_offers = matches!(what, What::Intervention { .. } | What::Withdrawal { .. } | What::Measurement { .. });
+        !of_offers && !what.is_retraction()
+    };
     let holds = last.into_values().filter(|outcome| is_of_story(&outcome.what));
     holds.map(|outcome| Outcome { sequence: 0, hindsight: false, again: false, ..outcome.clone() }).collect()
 }

@@ -7,7 +7,7 @@ use sillage::config::{self, Config, KEYS, Surroundings};
 use sillage::journey::limits;
 use sillage::time::{Span, Timestamp};
 use sillage::wire::{self, Arrival, Format, Limits};
-use sillage::{diagnostic, model};
+use sillage::{deliver, diagnostic, model};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -89,6 +89,7 @@ fn the_defaults_are_what_the_page_says() {
         let expected: &[&str] = if block.contains("brokers:") {
             &[
                 "contacts",
+                "deliver",
                 "retired",
                 "memory",
                 "state_memory",
@@ -108,6 +109,7 @@ fn the_defaults_are_what_the_page_says() {
         } else {
             &[
                 "contacts",
+                "deliver",
                 "retired",
                 "memory",
                 "state_memory",
@@ -148,6 +150,11 @@ fn every_example_is_accepted() {
             } else if block.starts_with("# contacts.yaml") {
                 let (contacts, faults) = model::load_contacts(&page, &block);
                 assert!(contacts.is_some() && faults.is_empty(), "{page}: {faults:?}");
+            } else if block.starts_with("# deliver.yaml") {
+                let secret = |_: &str| Some("whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".to_owned());
+                let (settings, faults) = deliver::settings::load(Path::new("deliver.yaml"), &block, &secret);
+                assert!(faults.is_empty(), "{}", diagnostic::render(&faults, diagnostic::Style::Plain));
+                assert!(settings.is_some_and(|settings| !settings.destinations.is_empty()));
             } else {
                 configuration(&block);
             }

@@ -23,8 +23,8 @@ use sillage::wire::pages::{self, Draft, Head, Mark};
 use sillage::wire::{Format, state};
 
 /// The versions that are written now.
-const STATE: u8 = 7;
-const PAGE: u8 = 9;
+const STATE: u8 = 8;
+const PAGE: u8 = 10;
 
 /// The typical customer takes no more than this in the log.
 const TYPICAL_BYTES: usize = 1_100;
@@ -185,6 +185,24 @@ fn joined_customers(model: &Arc<Model>) -> Vec<Customer> {
 
 /// A customer who agreed to something, was offered something that stands, and has drawn an arm.
 fn contacted_customer() -> Customer {
+    contacted("", "3m").customers().pop().expect("a customer")
+}
+
+/// The same with a goal of the offer, which was reached; and the row of the shard after that was measured.
+fn exposed_customer() -> [Vec<u8>; 2] {
+    let goal = "    goal: { transition: shopping, within: 1h }\n";
+    ["5m", "2h"].map(|until| {
+        let mut world = contacted(goal, until);
+        let mut rows = Vec::new();
+        world.commit();
+        world.shard.customers().each_packed(|packed| rows.push(packed.to_vec()));
+        // The row of the shard is that of an empty id.
+        let sums = rows.iter().position(|row| packed::identity_of(row).is_ok_and(|who| who.id.is_empty()));
+        rows.swap_remove(sums.unwrap_or(0))
+    })
+}
+
+fn contacted(goal: &str, until: &str) -> crate::world::World {
     let text = "
 sillage: 1
 model: shop
@@ -205,7 +223,7 @@ interventions:
 consents: { chat: { given: agrees, withdrawn: refuses } }
 contact: { quiet hours: { from: \"21:00\", to: \"08:00\", zone: touchpoint.timezone } }
 ";
-    let (model, faults) = sillage::model::load("shop.yaml", text);
+    let (model, faults) = sillage::model::load("shop.yaml", &format!("{text}{goal}"));
     let mut model = model.unwrap_or_else(|| panic!("{faults:?}"));
     let (contacts, faults) = sillage::model::load_contacts("contacts.yaml", contacts);
     assert!(model.contact_by(contacts.map(Arc::new).as_ref()).is_empty(), "{faults:?}");
@@ -213,21 +231,25 @@ contact: { quiet hours: { from: \"21:00\", to: \"08:00\", zone: touchpoint.timez
     let at = |minutes: &str| crate::world::after(minutes);
     let mut agrees = crate::world::touchpoint("emil", "agrees", at("1m"), "1");
     agrees.properties.push(("timezone".into(), sillage::touchpoint::Value::Text("Asia/Tokyo".into())));
-    for touchpoint in [agrees, crate::world::touchpoint("emil", "page.slow", at("2m"), "2")] {
+    let mut acts = vec![agrees, crate::world::touchpoint("emil", "page.slow", at("2m"), "2")];
+    if !goal.is_empty() {
+        acts.push(crate::world::touchpoint("emil", "page.viewed", at("4m"), "3"));
+    }
+    for touchpoint in acts {
         let at = touchpoint.event_time;
         world.give(0, touchpoint, at);
     }
-    world.quiet_until(0, at("3m"));
-    let mut customers = world.customers();
-    let customer = customers.pop().expect("a customer");
+    world.quiet_until(0, at(until));
+    let customer = world.customers().pop().expect("a customer");
     assert_eq!((customer.contacts().consents().count(), customer.contacts().offered().count()), (1, 1), "{customer:#?}");
-    customer
+    world
 }
 
 /// The end of a customer who began on the page before, two more, that one is gone (since version 3), how another changed
 /// (since version 4), and a word of the dictionary (since version 5); that another has a window (since version 6); a customer
 /// whom an anonymous one has joined, and what is left of that (since version 7); one whose baskets have sums, and are told again
-/// (since version 8); one who was offered something (since version 9).
+/// (since version 8); one who was offered something (since version 9); one whose goal was reached, and the row of the shard with
+/// what was measured (since version 10).
 fn a_page() -> Vec<u8> {
     let long = |letter: &str| Customer::new(Identity::anonymous(letter.repeat(pages::FULL - 7)));
     let mut draft = Draft::default();
@@ -255,6 +277,9 @@ fn a_page() -> Vec<u8> {
     }
     draft.add(&packed(&with_sums(story::customer(&model, &touchpoints).0))).expect("added");
     draft.add(&packed(&contacted_customer())).expect("added");
+    for row in exposed_customer() {
+        draft.add(&row).expect("added");
+    }
     draft.add_word(1, "ad.seen").expect("added");
     draft.finish(&head(1, Some(7))).expect("a page")
 }
@@ -289,7 +314,8 @@ fn a_page_written_by_any_version_is_read_and_the_current_one_is_written_to_the_b
             + usize::from(version >= 6)
             + 2 * usize::from(version >= 7)
             + usize::from(version >= 8)
-            + usize::from(version >= 9);
+            + usize::from(version >= 9)
+            + 2 * usize::from(version >= 10);
         let carried = if version >= 5 { 2 } else { 11 };
         assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + more, carried), "version {version}");
         agrees_with_text("page", version, &page);

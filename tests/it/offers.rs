@@ -19,7 +19,7 @@ use crate::any_order::Dice;
 use crate::laws::{Entered, Fate, decide_with};
 use crate::world::{START, World, touchpoint, with_id};
 
-const GRACE: Span = Span::from_secs(600);
+pub(crate) const GRACE: Span = Span::from_secs(600);
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -28,7 +28,7 @@ const CATCH: u64 = 5_000;
 
 /// The numbers of the rules that a run is judged by.
 #[derive(Debug)]
-struct Terms {
+pub(crate) struct Terms {
     /// At most so many chats within so many hours.
     chat: (usize, i64),
     chat_share: u64,
@@ -47,10 +47,12 @@ struct Terms {
     quiet: (i64, i64),
     /// Whether a zone is assumed where none is known.
     otherwise: bool,
+    /// So long a basket that is completed counts as brought about.
+    pub(crate) goal_hours: i64,
 }
 
 impl Terms {
-    fn draw(dice: &mut Dice) -> Self {
+    pub(crate) fn draw(dice: &mut Dice) -> Self {
         let quiet = dice.between(0, 1_439);
         Terms {
             chat: (dice.between(1, 3) as usize, dice.between(1, 168)),
@@ -66,17 +68,19 @@ impl Terms {
             all_share: [0, 0, 20][dice.between(0, 2) as usize],
             quiet: (quiet, (quiet + dice.between(0, 720)) % 1_440),
             otherwise: dice.chance(80),
+            goal_hours: dice.between(1, 36),
         }
     }
 
-    fn models(&self) -> [Arc<Model>; 2] {
-        let Terms { chat: (chats, chat_hours), chat_share, chat_expires, hint_hours, hint_expires, .. } = self;
+    pub(crate) fn models(&self) -> [Arc<Model>; 2] {
+        let Terms { chat: (chats, chat_hours), chat_share, chat_expires, hint_hours, hint_expires, goal_hours, .. } = self;
         let holdout =
             if *chat_share > 0 { format!("holdout: {{ share: {chat_share}%, salt: chat-1 }}") } else { String::new() };
         let shop = format!(
             "
 sillage: 1
 model: shop
+currency: EUR
 stages:
   shopping: {{ enter: page.viewed }}
 episodes:
@@ -84,6 +88,7 @@ episodes:
     known by: [cart_id, customer]
     opens: cart.added
     completes: order.completed
+    worth: value
     abandoned after: 30m
 friction:
   slow: {{ in: basket, on: page.slow, cool-down: 1s }}
@@ -100,6 +105,7 @@ interventions:
     variants: {{ plain: 1, warm: 2 }}
     expires: {chat_expires}m
     withdrawn by: {{ completion: basket }}
+    goal: {{ completion: basket, within: {goal_hours}h }}
   hint:
     on: {{ friction: trouble }}
     channel: chat
@@ -113,6 +119,7 @@ interventions:
     cool-down: {cool_down}h
     expires: 2d
     withdrawn by: {{ completion: basket }}
+    goal: {{ completion: basket, within: 12h }}
 ",
             cool_down = self.cool_down
         );
@@ -171,7 +178,7 @@ contact:
 }
 
 /// A history of some customers in the order of arrival; log times differ to the millisecond, so that an instant names a step.
-fn history(dice: &mut Dice) -> Vec<Entered> {
+pub(crate) fn history(dice: &mut Dice) -> Vec<Entered> {
     const KINDS: [&str; 12] = [
         "consent.given",
         "consent.given",
@@ -200,6 +207,9 @@ fn history(dice: &mut Dice) -> Vec<Entered> {
         if dice.chance(10) {
             let zone = if dice.chance(50) { "Asia/Tokyo" } else { "UTC" };
             made.properties.push(("timezone".into(), Value::Text(zone.into())));
+        }
+        if dice.chance(60) {
+            made.properties.push(("value".into(), Value::Number(dice.between(100, 40_000) as f64 / 100.0)));
         }
         made = with_id(made, "cart_id", ["A", "B"][usize::from(dice.chance(20))]);
         match joins.then(|| dice.between(0, 9)) {
@@ -463,7 +473,7 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn settings(decisions: usize) -> Settings {
+pub(crate) fn settings(decisions: usize) -> Settings {
     Settings { settle: Span::ZERO, grace: GRACE, decisions_per_transaction: decisions, ..Settings::default() }
 }
 
@@ -497,7 +507,7 @@ fn offers_keep_their_promises_in_whatever_order_touchpoints_come() {
 }
 
 /// What came and what was said, for whoever looks into a broken law.
-fn told(comes: &[Entered], outcomes: &[Outcome]) -> String {
+pub(crate) fn told(comes: &[Entered], outcomes: &[Outcome]) -> String {
     let came = comes.iter().map(|(one, log_time)| {
         format!("{log_time} {} {} of {} {:?}\n", one.identity.id, one.kind, one.event_time, one.properties)
     });

@@ -153,7 +153,9 @@ fn engine(entered: &[Entered], any_progress: bool, end: i64) -> Vec<(Verdict, us
             What::Transition { .. } | What::Resumption { .. } | What::Friction { .. } | What::Merge { .. } => {
                 panic!("unexpected: {outcome}")
             }
-            What::Intervention { .. } | What::Withdrawal { .. } => panic!("unexpected: {outcome}"),
+            What::Intervention { .. } | What::Withdrawal { .. } | What::Measurement { .. } => {
+                panic!("unexpected: {outcome}")
+            }
         };
         let Subject::Episode { number, .. } = about.subject else { panic!("unexpected: {outcome}") };
         (verdict, number as usize, (outcome.at.as_millis() - START.as_millis()) / 1_000)

@@ -447,7 +447,7 @@ fn rich() -> Model {
     let mut roles = TypeRoles::unnamed(&[false; 4], 1);
     roles.back[1] = Some(0);
     roles.renews[2] = Some(1);
-    model.types = Types::new(TypeRoles::unnamed(&[false; 4], 1));
+    model.types = Types::new(TypeRoles::unnamed(&[false; 4], 1), TypeRoles::unnamed(&[false; 4], 1));
     model.types.name("a.b", Vec::new(), vec![roles]);
     model
 }

@@ -173,7 +173,9 @@ fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result
         }
     }
     let mut published = Vec::new();
-    for output in ["transitions", "completions", "abandonments", "recoveries", "friction", "interventions", "held-out"] {
+    for output in
+        ["transitions", "completions", "abandonments", "recoveries", "friction", "interventions", "held-out", "measurements"]
+    {
         for (_, log) in state.brokers.logs_of(state.brokers.topic(&sim.ledger.topic(output))) {
             let committed = log.from(0).filter(|(_, _, fate)| *fate == Fate::Committed);
             let json = committed.map(|(_, record, _)| serde_json::from_slice(record.value.as_deref().unwrap_or_default()));
@@ -190,8 +192,9 @@ fn last_judgement(sim: &Sim, state: &State, plan: &crate::judge::Plan) -> Result
         // Likewise, when something came.
         let clocks_are_right = plan.is_some();
         let judged = offers::judge(&published, &state.load.made, &entered, clocks_are_right);
+        let judged = judged.and_then(|offers| Ok((offers, offers::judge_sums(&published, &state.laws.sums())?)));
         return judged
-            .map(|offers| Counts { outcomes, offers, ..Counts::default() })
+            .map(|(offers, _)| Counts { outcomes, offers, ..Counts::default() })
             .map_err(|how| Broken { law: offers::LAW, how });
     }
     Err(Broken {

@@ -108,7 +108,9 @@ impl World {
 
     /// The same as bytes, as the state log would keep them.
     pub(crate) fn state(&mut self) -> Vec<u8> {
-        self.customers().iter().flat_map(encoded).collect()
+        let mut state: Vec<u8> = self.customers().iter().flat_map(encoded).collect();
+        state.extend(format!("{:?}", self.shard.sums()).into_bytes());
+        state
     }
 }
 

@@ -177,7 +177,7 @@ impl Tally {
                 }
             }
             What::Withdrawal { .. } => self.counts.withdrawals += 1,
-            What::Merge { .. } => {}
+            What::Measurement { .. } | What::Merge { .. } => {}
             What::Retraction { of } => self.retract(of),
         }
     }
@@ -197,7 +197,11 @@ impl Tally {
             What::Abandonment { .. } => &mut self.counts.abandonments,
             What::Recovery { .. } => &mut self.counts.recoveries,
             What::Friction { .. } => &mut self.counts.frictions,
-            What::Intervention { .. } | What::Withdrawal { .. } | What::Merge { .. } | What::Retraction { .. } => return,
+            What::Intervention { .. }
+            | What::Withdrawal { .. }
+            | What::Measurement { .. }
+            | What::Merge { .. }
+            | What::Retraction { .. } => return,
         };
         *count = count.saturating_sub(1);
     }

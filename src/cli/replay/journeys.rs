@@ -79,6 +79,7 @@ impl Stories {
             What::Completion { .. }
             | What::Recovery { .. }
             | What::Transition { .. }
+            | What::Measurement { .. }
             | What::Merge { .. }
             | What::Retraction { .. } => "completed",
         };

@@ -178,11 +178,12 @@ impl Results {
             output.flush().map_err(written)?;
         }
         let (touchpoints, last) = (replay.touchpoints, replay.last);
-        let (customers, counts, refusals) = replay.finish();
+        let (customers, counts, refusals, sums) = replay.finish();
         if let (Some(stories), Some(path)) = (self.stories, &args.journeys) {
             stories.write(models, &customers, &mut create(path)?).map_err(written)?;
         }
         self.summary.refuse(&refusals);
+        self.summary.measured(models, &sums);
         self.summary.finish(models, &customers, counts, (self.unusable, heard), last);
         match args.summary {
             Shape::Text => eprintln!("{}", self.summary.text(models)),

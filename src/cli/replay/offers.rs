@@ -52,6 +52,7 @@ impl Offers {
             | What::Resumption { .. }
             | What::Recovery { .. }
             | What::Friction { .. }
+            | What::Measurement { .. }
             | What::Merge { .. }
             | What::Retraction { .. } => {}
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::source::Source;
 use crate::frontiers;
-use crate::journey::{Outcome, Refusals};
+use crate::journey::{Outcome, Refusals, Sums};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::shard::{
@@ -110,19 +110,20 @@ impl Shards {
         self.outcomes.drain(..)
     }
 
-    /// Everybody, what was counted, and what was asked for and not offered.
-    pub(super) fn finish(self) -> (Customers, Counts, Refusals) {
-        let (mut counts, mut refusals) = (Counts::default(), Refusals::default());
+    /// Everybody, what was counted, what was asked for and not offered, and what was measured.
+    pub(super) fn finish(self) -> (Customers, Counts, Refusals, Sums) {
+        let (mut counts, mut refusals, mut sums) = (Counts::default(), Refusals::default(), Sums::default());
         let mut shards = self.shards;
         for one in &mut shards {
             counts.add(one.shard.take_counts());
             refusals.append(one.shard.take_refusals());
+            sums.append(&one.shard.sums());
         }
         let customers = match &mut shards[..] {
             [only] => std::mem::take(only.shard.customers()),
             several => several.iter_mut().flat_map(|one| one.shard.customers().all()).collect(),
         };
-        (customers, counts, refusals)
+        (customers, counts, refusals, sums)
     }
 
     /// Nothing more comes before this instant, in any shard.

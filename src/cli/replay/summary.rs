@@ -11,7 +11,7 @@ use super::files::Heard;
 use super::offers::Offers;
 use crate::cli::table::table;
 use crate::diagnostic::nearest;
-use crate::journey::{About, Outcome, Refusals, Subject, What};
+use crate::journey::{About, Outcome, Refusals, Subject, Sums, What};
 use crate::model::Model;
 use crate::shard::{Counts, Customers};
 use crate::terminal::{plain, plain_lines};
@@ -30,6 +30,8 @@ pub(super) struct Summary {
     unusable: u64,
     heard: Heard,
     until: Option<Timestamp>,
+    /// What was measured of interventions.
+    measured: Value,
 }
 
 #[derive(Default)]
@@ -119,6 +121,7 @@ impl Summary {
             unusable: 0,
             heard: Heard::default(),
             until: None,
+            measured: Value::Null,
         }
     }
 
@@ -160,7 +163,7 @@ impl Summary {
             }
             What::Friction { .. } => happened.friction += by,
             What::Intervention { .. } | What::Withdrawal { .. } => {}
-            What::Transition { .. } | What::Merge { .. } | What::Retraction { .. } => {}
+            What::Transition { .. } | What::Measurement { .. } | What::Merge { .. } | What::Retraction { .. } => {}
         }
     }
 
@@ -168,6 +171,13 @@ impl Summary {
     pub(super) fn refuse(&mut self, refusals: &Refusals) {
         for (model, figures) in &mut self.models {
             figures.offers.refuse(model, refusals);
+        }
+    }
+
+    /// Takes in what was measured of interventions.
+    pub(super) fn measured(&mut self, models: &[Arc<Model>], sums: &Sums) {
+        if !sums.is_empty() {
+            self.measured = crate::wire::interventions_json(&crate::uplift::figures(sums, models), &[], &[]);
         }
     }
 
@@ -226,6 +236,9 @@ impl Summary {
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                 parts.push(format!("types that {} names and that never came: {}{more}", model.name, names.join(", ")));
             }
+        }
+        if !self.measured.is_null() {
+            parts.push(crate::cli::uplift::interventions(&self.measured).trim_end().to_owned());
         }
         plain_lines(&parts.join("\n"))
     }
@@ -344,6 +357,7 @@ impl Summary {
             "lost": self.lost().map(|(reason, count)| (reason.to_owned(), json!(count))).collect::<serde_json::Map<_, _>>(),
             "until": self.until.map(|until| until.to_string()),
             "models": models,
+            "interventions": self.measured["interventions"],
         })
     }
 }

@@ -124,6 +124,11 @@ fn from_group(setting: &Setting, log: &KafkaLog, output: impl Write) -> Result<E
                 written = writer.customer(shard, &customer.identity, &bytes);
             }
         });
+        if let (Ok(()), Some(row)) = (&written, restored.customers.own_row()) {
+            bytes.clear();
+            state::encode(&row, &mut bytes);
+            written = writer.customer(shard, &row.identity, &bytes);
+        }
         written.map_err(unwritten).map_err(Failure::could_not_run)?;
     }
     Ok(Exported { customers: writer.end().map_err(unwritten).map_err(Failure::could_not_run)?, ..Exported::of(&header) })

@@ -9,10 +9,10 @@ use crate::cli::Failure;
 use crate::cli::ndjson::{self, Line, Lines};
 use crate::config::{KafkaLog, Log};
 use crate::embedded;
-use crate::journey::Migration;
 use crate::journey::packed::Words;
+use crate::journey::{Migration, Sums};
 use crate::port::{ShardId, Sink, Verdict};
-use crate::shard::{Position, Progress, Written};
+use crate::shard::{Customers, Position, Progress, Written};
 use crate::time::Timestamp;
 use crate::wire::export::{Moved, Reader, StreamTimes};
 
@@ -80,20 +80,28 @@ impl Incoming {
     }
 
     /// Hands over every customer to `put`, which says into which shard; then says how many there were, and at which stream
-    /// time each shard goes on. Nothing may be kept of what was put where this fails.
-    pub(super) fn each(mut self, mut put: impl FnMut(&Moved) -> Result<u32, String>) -> Result<(u64, StreamTimes), String> {
+    /// time each shard goes on, and what was measured in all of them. Nothing may be kept of what was put where this fails.
+    pub(super) fn each(
+        mut self,
+        mut put: impl FnMut(&Moved) -> Result<u32, String>,
+    ) -> Result<(u64, StreamTimes, Sums), String> {
+        let mut sums = Sums::default();
         while let Some(line) = self.lines.next_line().map_err(|error| unread(error).to_string())? {
             let (number, bytes) = match line {
                 Line::Whole { number, bytes } => (number, bytes),
                 Line::TooLong { number, length } => return Err(format!("line {number} has {length} bytes: no export has")),
             };
             if let Some(mut moved) = self.reader.line(bytes).map_err(|reason| format!("line {number}: {reason}"))? {
+                if moved.customer.identity.id.is_empty() {
+                    sums.append(moved.customer.contacts().sums());
+                    continue;
+                }
                 self.migration.iter().for_each(|migration| migration.migrate(&mut moved.customer));
                 let to = put(&moved)?;
                 self.times.moved(moved.from, to);
             }
         }
-        Ok((self.reader.end()?, self.times))
+        Ok((self.reader.end()?, self.times, sums))
     }
 }
 
@@ -107,7 +115,8 @@ fn into_store(setting: &Setting, settings: &embedded::Settings, incoming: Incomi
         return Err(Failure::answer_is_no(reason));
     }
     let customers = store.fill(|filling| {
-        let (customers, times) = incoming.each(|moved| Ok(filling.put(&moved.customer)))?;
+        let (customers, times, sums) = incoming.each(|moved| Ok(filling.put(&moved.customer)))?;
+        filling.put_sums(&sums);
         filling.stream_times(|shard| times.at(shard));
         Ok(customers)
     });
@@ -145,11 +154,20 @@ fn into_group(setting: &Setting, log: &KafkaLog, incoming: Incoming) -> Result<S
         sink.remember(to, Written { now: &packed, before: None, words });
         Ok(to)
     });
-    let (customers, times) = taken.map_err(|reason| {
+    let (customers, times, sums) = taken.map_err(|reason| {
         // Whatever becomes of this, a transaction that nobody commits is undone.
         sink.abort();
         Failure::answer_is_no(reason)
     })?;
+    let mut measured = Customers::default();
+    measured.restore_sums(&sums);
+    if let Some(row) = measured.own_row() {
+        // Whoever adds them up asks all partitions.
+        let words = words.entry(0).or_default();
+        packed.clear();
+        row.pack(words, &mut packed);
+        sink.remember(0, Written { now: &packed, before: None, words });
+    }
     for (shard, words) in &words {
         for (number, text) in words.after(0) {
             sink.word(*shard, number, text);

@@ -52,20 +52,24 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
 
 /// Where to look.
 #[derive(Debug, clap::Args)]
-pub(super) struct Where {
+pub(in crate::cli) struct Where {
     /// The configuration of the service; without one, `SILLAGE_…` variables alone.
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
 /// What the configuration says.
-pub(super) struct Setting {
-    pub(super) config: Config,
-    pub(super) models: Vec<Arc<Model>>,
+pub(in crate::cli) struct Setting {
+    pub(in crate::cli) config: Config,
+    pub(in crate::cli) models: Vec<Arc<Model>>,
 }
 
 impl Where {
-    pub(super) fn setting(&self) -> Result<Setting, Failure> {
+    pub(in crate::cli) fn of(config: Option<PathBuf>) -> Self {
+        Where { config }
+    }
+
+    pub(in crate::cli) fn setting(&self) -> Result<Setting, Failure> {
         let config = run::configuration(self.config.as_deref())?;
         let mut models = files::models_with(&config.models, config.contacts.as_deref())?;
         files::in_zone_of(config.fields.as_ref(), &mut models);
@@ -75,7 +79,7 @@ impl Where {
 
 impl Setting {
     /// The models as state logs and exports name them.
-    pub(super) fn marks(&self) -> Vec<Mark> {
+    pub(in crate::cli) fn marks(&self) -> Vec<Mark> {
         Mark::all(&self.models, &self.config.retired)
     }
 

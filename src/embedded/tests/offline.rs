@@ -2,7 +2,7 @@
 
 use super::super::{Entering, Fate, Offline, Snapshot, Step};
 use super::{Clock, at, entry, open, settings, shop};
-use crate::journey::Customer;
+use crate::journey::{Arm, ArmOf, Customer, Measured, Sums};
 use crate::time::Timestamp;
 use crate::touchpoint::Identity;
 
@@ -12,6 +12,14 @@ fn dir() -> tempfile::TempDir {
 
 fn customer(number: usize) -> Customer {
     Customer::new(Identity::customer(format!("c{number}")))
+}
+
+/// One customer who was measured.
+fn sums() -> Sums {
+    let mut sums = Sums::default();
+    let of = ArmOf { intervention: "shop/help".into(), version: 1, arm: Arm::HeldOut, variant: None };
+    sums.measure(of, Measured { converted: true, value: None, before: 3, due: at(7) });
+    sums
 }
 
 #[test]
@@ -28,6 +36,8 @@ fn what_is_brought_in_is_there_as_a_whole_or_not_at_all() {
         .fill(|filling| {
             filling.stream_times(|shard| (shard < 2).then(|| at(i64::from(shard))));
             (0..50).for_each(|number| assert!(filling.put(&customer(number)) < 4));
+            filling.put_sums(&sums());
+            filling.put_sums(&sums());
             Ok(())
         })
         .expect("filled");
@@ -38,11 +48,16 @@ fn what_is_brought_in_is_there_as_a_whole_or_not_at_all() {
     let times: Vec<_> = shards.iter().map(|shard| shard.progress.stream_time).collect();
     assert_eq!(times, [Some(at(0)), Some(at(1)), None, None]);
     assert!(shards.iter().all(|shard| shard.progress.sequence == 1 && shard.waiting == 0));
-    let mut found = 0;
-    let counted = snapshot.each(|_, _| {
-        found += 1;
+    let mut twice = sums();
+    twice.append(&sums());
+    assert_eq!(snapshot.sums(), Ok((vec![0, 1, 2, 3], twice)));
+    let (mut found, mut rows) = (0, 0);
+    let counted = snapshot.each(|_, customer| {
+        found += usize::from(!customer.identity.id.is_empty());
+        rows += usize::from(customer.identity.id.is_empty());
         Ok(())
     });
+    assert_eq!(rows, 1);
     counted.expect("readable");
     let (shard, one) = snapshot.customer(&Identity::customer("c7")).expect("readable").expect("there");
     assert_eq!((found, one), (50, customer(7)));

@@ -29,6 +29,16 @@ pub(in crate::journey) fn push_signed(out: &mut Vec<u8>, number: i64) {
     push_number(out, ((number << 1) ^ (number >> 63)) as u64);
 }
 
+/// A number of more than 64 bits, as [`push_signed`] writes smaller ones.
+pub(in crate::journey) fn push_wide(out: &mut Vec<u8>, number: i128) {
+    let mut number = ((number << 1) ^ (number >> 127)).cast_unsigned();
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
 pub(in crate::journey) fn push_text(out: &mut Vec<u8>, text: &str) {
     push_number(out, text.len() as u64);
     out.extend_from_slice(text.as_bytes());
@@ -108,6 +118,18 @@ impl<'a> Bytes<'a> {
         Ok((number >> 1) as i64 ^ -((number & 1) as i64))
     }
 
+    pub(in crate::journey) fn wide(&mut self) -> Result<i128, Damaged> {
+        let mut number = 0_u128;
+        for shift in (0..128).step_by(7) {
+            let byte = self.byte()?;
+            number |= u128::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok((number >> 1).cast_signed() ^ -((number & 1).cast_signed()));
+            }
+        }
+        Err(Damaged)
+    }
+
     #[inline]
     pub(in crate::journey) fn take(&mut self, length: usize) -> Result<&'a [u8], Damaged> {
         let (taken, rest) = self.0.split_at_checked(length).ok_or(Damaged)?;
@@ -149,14 +171,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(number: u64, signed: i64, text: String) {
+        fn what_is_written_is_read(number: u64, signed: i64, wide: i128, text: String) {
             let mut out = Vec::new();
             push_number(&mut out, number);
             push_signed(&mut out, signed);
+            push_wide(&mut out, wide);
             push_text(&mut out, &text);
             push_id(&mut out, &Id::of(&text));
             let mut bytes = Bytes(&out);
-            prop_assert_eq!((bytes.number(), bytes.signed(), bytes.text()), (Ok(number), Ok(signed), Ok(text.as_str())));
+            prop_assert_eq!((bytes.number(), bytes.signed(), bytes.wide()), (Ok(number), Ok(signed), Ok(wide)));
+            prop_assert_eq!(bytes.text(), Ok(text.as_str()));
             prop_assert_eq!((bytes.id(), bytes.is_empty()), (Ok(Id::of(&text)), true));
         }
 

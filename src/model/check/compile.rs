@@ -15,7 +15,7 @@ use crate::model::{
     RuleIndex, Segment, Sign, Stage, StageIndex, Sum, Tally, TypeRoles, Types,
 };
 use crate::time::Span;
-use crate::touchpoint::{CURRENCY, Form, SumOfList};
+use crate::touchpoint::{CURRENCY, Form, SumOfList, is_about_offers};
 
 /// For so long an episode that ended is remembered, unless the model says otherwise or its recovery window is longer.
 const REMEMBERED_FOR: Span = Span::from_days(30);
@@ -238,7 +238,9 @@ impl<'a> Meanings<'a> {
         other.tallies = (0..parts.tallies.len()).filter(|at| parts.tallies[*at].of.is_none()).collect();
         let mut unnamed = other.clone();
         do_otherwise(&mut unnamed, &any);
-        let mut types = Types::new(unnamed.clone());
+        // What became of an offer is nothing that the customer does, so only what is listed is meant.
+        let about_offers = TypeRoles { progresses: vec![false; any_progress.len()], ..other.clone() };
+        let mut types = Types::new(unnamed.clone(), about_offers.clone());
         // What is forwarded is no type that nobody knows, whatever else it means.
         for forward in parts.forwards.iter().filter(|forward| !self.types.contains_key(forward.kind.as_str())) {
             types.name(&forward.kind, Vec::new(), vec![unnamed.clone()]);
@@ -249,6 +251,9 @@ impl<'a> Meanings<'a> {
             let roles = (0..1_usize << on.len()).map(|bits| {
                 let holds = |guard: &usize| on.iter().position(|one| one == guard).is_some_and(|bit| bits & 1 << bit != 0);
                 let held = all.iter().filter(|(guard, _)| guard.iter().all(holds));
+                if is_about_offers(kind) {
+                    return roles(&about_offers, held.map(|(_, meaning)| *meaning));
+                }
                 let mut roles = roles(&other, held.map(|(_, meaning)| *meaning));
                 do_otherwise(&mut roles, &any);
                 roles

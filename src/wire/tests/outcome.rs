@@ -6,7 +6,7 @@ use apache_avro::types::Value as Avro;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::journey::{Customer, Moment, Moved, Noticed, What};
+use crate::journey::{Abandonment, Arm, Customer, Measurement, Moment, Moved, Noticed, What};
 use crate::model::Model;
 use crate::time::Span;
 use crate::touchpoint::{Currency, Identity, Money, Value};
@@ -138,8 +138,15 @@ fn json_and_avro_say_the_same_and_conform_to_the_schemas() {
         let moved = Moved { touchpoints: 3, episodes: 1, stage };
         outcomes.push(Outcome { what: What::Merge { from: "cookie".into(), moved }, ..outcomes[0].clone() });
     }
+    for variant in [None, Some("plain".into())] {
+        let answers = Abandonment { id: outcomes[0].id, at: outcomes[0].at };
+        let arm = if variant.is_some() { Arm::Treated } else { Arm::HeldOut };
+        let (intervention, converted) = ("help".into(), variant.is_some());
+        let of = Measurement { intervention, version: 3, arm, variant, converted, before: 2, answers };
+        outcomes.push(Outcome { what: What::Measurement { of: Box::new(of) }, ..outcomes[0].clone() });
+    }
     let kinds: std::collections::BTreeSet<_> = outcomes.iter().map(|outcome| outcome.what.kind()).collect();
-    assert_eq!(kinds.len(), 6, "{kinds:?}");
+    assert_eq!(kinds.len(), 7, "{kinds:?}");
     let schema: Json = serde_json::from_str(OUTCOME_AVSC).expect("JSON");
     let fields: Vec<&str> = schema["fields"].as_array().expect("a list").iter().filter_map(|f| f["name"].as_str()).collect();
     let published: Json = serde_json::from_str(schema::OUTCOME).expect("JSON");
@@ -165,7 +172,7 @@ fn an_outcome_of_each_sort_reads_as_published() {
     let head = |line: &str| line.split_once(r#"","kind""#).expect("an id first").1.to_owned();
     assert_eq!(
         head(of("consideration → decision")),
-        r#":"transition","model":"five-stages","model_version":1,"customer_id":"k","anonymous_id":null,"journey":1,"journey_started_at":"2026-01-01T00:00:00.000Z","sequence":2,"at":"2026-01-01T00:01:00.000Z","cause":"t1","channel":"web","session_id":"s","from":"consideration","to":"decision","movement":"advance","time_in_stage_ms":60000,"subject":null,"opened_by":null,"opened_at":null,"last_progress":null,"last_progress_at":null,"progress_count":null,"answers":null,"value":{"amount":499,"currency":"EUR"},"segment":null,"decision":null,"friction":null,"intervention":null,"merge":null,"retracts":null,"hindsight":false,"says":"consideration → decision"}"#
+        r#":"transition","model":"five-stages","model_version":1,"customer_id":"k","anonymous_id":null,"journey":1,"journey_started_at":"2026-01-01T00:00:00.000Z","sequence":2,"at":"2026-01-01T00:01:00.000Z","cause":"t1","channel":"web","session_id":"s","from":"consideration","to":"decision","movement":"advance","time_in_stage_ms":60000,"subject":null,"opened_by":null,"opened_at":null,"last_progress":null,"last_progress_at":null,"progress_count":null,"answers":null,"value":{"amount":499,"currency":"EUR"},"segment":null,"decision":null,"friction":null,"intervention":null,"measurement":null,"merge":null,"retracts":null,"hindsight":false,"says":"consideration → decision"}"#
     );
     let abandoned: Json = serde_json::from_str(of("abandons basket B")).expect("JSON");
     assert_eq!(

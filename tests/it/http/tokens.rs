@@ -63,6 +63,8 @@ fn each_endpoint_by_method_content_type_origin_host_and_token() {
         ("DELETE", "/v1/history", 200, &[ADMIN]),
         ("GET", "/v1/outcomes", 200, &[READ, ADMIN]),
         ("DELETE", "/v1/outcomes", 405, &[ADMIN]),
+        ("GET", "/v1/interventions", 200, &[READ, ADMIN]),
+        ("POST", "/v1/interventions", 405, &[ADMIN]),
         ("GET", "/v1/customers/nobody", 404, &[READ, ADMIN]),
         ("DELETE", "/v1/customers/nobody", 202, &[ERASE, ADMIN]),
         ("GET", "/v1/nothing", 404, &[ADMIN]),
@@ -93,7 +95,7 @@ fn each_endpoint_by_method_content_type_origin_host_and_token() {
             }
         }
     }
-    assert_eq!(tried, 12 * 3 * 3 * 2 * 6);
+    assert_eq!(tried, 14 * 3 * 3 * 2 * 6);
 }
 
 #[test]

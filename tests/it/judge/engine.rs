@@ -84,6 +84,7 @@ pub(super) fn line(outcome: &Outcome) -> String {
         | What::Recovery { .. }
         | What::Intervention { .. }
         | What::Withdrawal { .. }
+        | What::Measurement { .. }
         | What::Merge { .. }
         | What::Retraction { .. } => {
             format!("{} {subject}", outcome.what.kind())

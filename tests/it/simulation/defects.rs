@@ -81,6 +81,8 @@ pub(super) enum Defect {
     AnchorPassesClaim,
     /// What was offered to an anonymous id is forgotten where it joins a customer.
     CapsRenewedByMerge,
+    /// What was measured is forgotten where a shard is restored.
+    SumsForgotten,
 }
 
 /// Those of shards that hand customers to each other.
@@ -94,7 +96,7 @@ pub(super) const OF_LOGINS: [Defect; 7] = [
     Defect::CapsRenewedByMerge,
 ];
 
-pub(super) const ALL: [Defect; 27] = [
+pub(super) const ALL: [Defect; 28] = [
     Defect::OffsetsOutside,
     Defect::StaleEnd,
     Defect::NoUndo,
@@ -122,6 +124,7 @@ pub(super) const ALL: [Defect; 27] = [
     Defect::CapForgotten,
     Defect::ConsentByArrival,
     Defect::WithdrawalLost,
+    Defect::SumsForgotten,
 ];
 
 /// A sink that does not do what it is told.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use sillage::journey::{Customer, What};
+use sillage::journey::{Customer, Sums, What};
 use sillage::ledger::{BESIDE, Ledger, OffsetMetadata};
 use sillage::lookup::Lookup;
 use sillage::model::Model;
@@ -98,6 +98,13 @@ impl Laws {
         let shards = (0..weather.shards).map(truth).collect();
         let handing = weather.logins.map(|_| Handing::new(settings.grace));
         Laws { shards, ledger: Arc::clone(ledger), settle: settings.settle, grace: settings.grace, clocks, handing }
+    }
+
+    /// What was measured, as the state logs have it.
+    pub(super) fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        self.shards.iter().for_each(|truth| sums.append(&truth.log.sums()));
+        sums
     }
 
     pub(super) fn all_have_begun(&self) -> bool {
@@ -271,12 +278,13 @@ impl Laws {
             let how = format!("shard {shard} begins at commit {}, and {} is committed", progress.sequence, truth.sequence);
             return broken("a restored state is the last one", how);
         }
-        let (found, known) = (lookup.customers(shard), truth.state.len());
+        let (found, known) = (lookup.customers(shard), truth.log.len());
         if found != known {
             let how = format!("shard {shard} at commit {}: {found} customers are there of {known}", truth.sequence);
             return broken("a restored state is the last one", how);
         }
-        for (name, bytes) in &truth.state {
+        // What stands under no name is the shard's own, and compared when it changes.
+        for (name, bytes) in truth.state.iter().filter(|(name, _)| !name.is_empty()) {
             // Whoever asks for an anonymous id that was joined finds the customer.
             if wire::state::decode(bytes).is_ok_and(|customer| customer.redirected_to().is_some()) {
                 continue;
@@ -365,7 +373,8 @@ impl Truth {
         let read = self.log.check();
         read.or_else(|fault| broken("a state is read with the words that the log holds", format!("{fault:?}")))?;
         let named = |customer: &Customer| (customer.identity.id.to_string(), crate::world::encoded(customer));
-        self.state = self.log.all().iter().map(named).collect();
+        // And the shard's own row, with what was measured.
+        self.state = self.log.all().iter().chain(&self.log.own_row()).map(named).collect();
         if last.as_ref() != Some(progress) {
             let how = format!("the offsets of shard {shard} say {progress:?}, its state log {last:?}");
             return broken("all of a commit, or nothing", how);
@@ -493,6 +502,7 @@ impl Truth {
                             "held-out"
                         }
                         What::Intervention { .. } | What::Withdrawal { .. } => "interventions",
+                        What::Measurement { .. } => "measurements",
                         What::Friction { .. } | What::Retraction { .. } => "friction",
                         What::Merge { .. } => "transitions",
                     };
@@ -532,6 +542,7 @@ impl Truth {
         self.fold.customers().each(|customer| {
             all.insert(customer.identity.id.to_string(), crate::world::encoded(&customer));
         });
+        all.extend(self.fold.customers().own_row().map(|row| (String::new(), crate::world::encoded(&row))));
         all
     }
 

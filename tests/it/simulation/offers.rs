@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
+use sillage::journey::Sums;
 use sillage::model;
 
 use super::load::{self, Made};
@@ -31,6 +32,7 @@ interventions:
     variants: { plain: 1, warm: 1 }
     expires: 3s
     withdrawn by: { completion: basket }
+    goal: { completion: basket, within: 4s }
   hint:
     on: { friction: unanswered }
     channel: chat
@@ -43,6 +45,7 @@ interventions:
     cool-down: 4s
     expires: 6s
     withdrawn by: { completion: basket }
+    goal: { completion: basket, within: 3s }
 ";
 
 const CONTACTS: &str = "
@@ -57,7 +60,7 @@ pub(super) fn contacts() -> Arc<model::Contacts> {
 
 /// Whether an outcome is about something offered.
 pub(super) fn is_offer(outcome: &Value) -> bool {
-    is_made(outcome) || outcome["kind"] == "withdrawal"
+    is_made(outcome) || outcome["kind"] == "withdrawal" || outcome["kind"] == "measurement"
 }
 
 pub(super) fn is_made(outcome: &Value) -> bool {
@@ -117,6 +120,40 @@ pub(super) fn judge(
         judge.judge().map_err(|how| format!("{who}: {how}\n{}", judge.told()))?;
     }
     Ok(published.iter().filter(|outcome| is_made(outcome)).count())
+}
+
+/// What was measured, by intervention, arm and variant: how many, and of them who reached the goal.
+type Measured = BTreeMap<(String, String, Option<String>), (u64, u64)>;
+
+/// Whether the sums in the state are those of what was published, and nobody was measured twice. How many were measured.
+///
+/// # Errors
+/// How they differ.
+pub(super) fn judge_sums(published: &[Value], sums: &Sums) -> Result<usize, String> {
+    let (mut expected, mut whose) = (Measured::new(), BTreeSet::new());
+    for outcome in published.iter().filter(|outcome| outcome["kind"] == "measurement") {
+        let of = &outcome["measurement"];
+        let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+        let name = text(&of["intervention"]).unwrap_or_default();
+        if !whose.insert((text(&outcome["customer_id"]), name.clone())) {
+            return Err(format!("{} is measured once more: {outcome}", outcome["customer_id"]));
+        }
+        let arm = (name, text(&of["arm"]).unwrap_or_default(), text(&of["variant"]));
+        let (measured, converted) = expected.entry(arm).or_default();
+        *measured += 1;
+        *converted += u64::from(of["converted"] == true);
+    }
+    let found: Measured = (sums.iter().filter(|(_, sums)| sums.measured > 0))
+        .map(|(of, sums)| {
+            let name = of.intervention.split('/').next_back().unwrap_or_default().to_owned();
+            let variant = of.variant.as_ref().map(ToString::to_string);
+            ((name, of.arm.as_str().to_owned(), variant), (sums.measured, sums.converted))
+        })
+        .collect();
+    match found == expected {
+        true => Ok(whose.len()),
+        false => Err(format!("the sums say {found:?}, what was published {expected:?}")),
+    }
 }
 
 struct Judge<'a> {

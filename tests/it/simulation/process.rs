@@ -433,6 +433,13 @@ impl Process {
                 }
             }
         }
+        if self.sim.has(Defect::SumsForgotten) {
+            for assignment in &mut assignments {
+                if let Known::Restored(customers) = &mut assignment.customers {
+                    customers.remove(&sillage::touchpoint::Identity::customer(""));
+                }
+            }
+        }
         let seated: Vec<(ShardId, Progress)> =
             assignments.iter().map(|assignment| (assignment.shard, assignment.progress.clone())).collect();
         for (shard, progress) in &seated {

@@ -145,6 +145,7 @@ impl Sim {
             "friction",
             "interventions",
             "held-out",
+            "measurements",
             "dead-letters",
         ] {
             brokers.create(ledger.topic(output), 2);
