@@ -77,7 +77,9 @@ fn keep_promises(published: &[Value], erased: &[(usize, String)], shares: bool) 
     let net = net(published);
     let mut offers = 0;
     for (who, outcomes) in &by_name {
-        bought_is_bought(who, outcomes, &net).map_err(|broken| {
+        let of_person = by_name.iter().filter(|(name, _)| logins::person(name) == logins::person(who));
+        let all: Vec<&Value> = of_person.flat_map(|(_, outcomes)| outcomes.iter().copied()).collect();
+        bought_is_bought(who, (outcomes, &all), &net).map_err(|broken| {
             let others = by_name.iter().filter(|(name, _)| logins::person(name) == logins::person(who));
             let told: Vec<String> = others.map(|(_, outcomes)| lines(outcomes, &[])).collect();
             Broken { how: format!("{}\n{}", broken.how, told.join("\n")), ..broken }
@@ -126,7 +128,11 @@ fn broken_cap(offer: &Value, made: &[&Value]) -> Option<&'static str> {
 }
 
 /// At last nothing is abandoned that was bought before; in between only what is told with hindsight.
-fn bought_is_bought(who: &str, outcomes: &[&Value], net: &BTreeMap<(String, String), Value>) -> Result<(), Broken> {
+fn bought_is_bought(
+    who: &str,
+    (outcomes, all): (&[&Value], &[&Value]),
+    net: &BTreeMap<(String, String), Value>,
+) -> Result<(), Broken> {
     let episode = |outcome: &Value| (outcome["subject"]["episode"].to_string(), outcome["opened_by"].to_string());
     let broken =
         |outcome: &Value| Broken { law: "nothing fires after the purchase", how: format!("{who}: {}", shown(outcome)) };
@@ -145,13 +151,16 @@ fn bought_is_bought(who: &str, outcomes: &[&Value], net: &BTreeMap<(String, Stri
         || net.iter().filter(|((name, _), _)| logins::person(name) == logins::person(who)).map(|(_, outcome)| outcome);
     for bought in holds().filter(|outcome| outcome["kind"] == "completion" && whose(outcome) == who) {
         let of_it = |other: &Value, kind: &str| other["kind"] == kind && episode(other) == episode(bought);
-        let resumed = |after: Millis| holds().any(|other| of_it(other, "resumption") && at(&other["at"]) > after);
+        let abandoned = all.iter().filter(|other| of_it(other, "abandonment")).map(|other| at(&other["at"]));
+        let resumed = |after: Millis| all.iter().any(|other| of_it(other, "resumption") && at(&other["at"]) > after);
+        let last = abandoned.max().unwrap_or(Millis::MIN);
         // What comes too late takes back the last abandonment, under whosever name that was told, and not what went before.
         let is_after = |other: &&Value| {
             let told = at(&other["at"]);
             of_it(other, "abandonment")
                 && told > at(&bought["at"])
                 && at(&other["opened_at"]) <= at(&bought["at"])
+                && told >= last
                 && !resumed(told)
                 && outcomes.iter().all(|taken| taken["kind"] != "retraction" || taken["outcome_id"] != other["outcome_id"])
         };
