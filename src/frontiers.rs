@@ -4,7 +4,8 @@
 //! can be put in its place only as long as the receiver can tell its story anew from there. So nobody decides further beyond the
 //! least of all than a part of the grace. One that does not move holds nobody for long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::shard::ShardId;
@@ -25,8 +26,21 @@ pub fn ahead(grace: Span) -> Span {
 /// How far all shards have decided, as far as is known.
 #[derive(Debug)]
 pub struct Frontiers {
-    ahead: Span,
-    shards: Mutex<BTreeMap<ShardId, One>>,
+    partitions: usize,
+    known: Mutex<Known>,
+    /// A shard waits for others since somebody last looked.
+    waits: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    shards: BTreeMap<ShardId, One>,
+    /// Worker clock when this process got its first shard.
+    begun: Option<Timestamp>,
+    /// What others have committed was heard.
+    heard: bool,
+    /// Shards that are not waited for, and hand over what comes late.
+    left: BTreeSet<ShardId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +48,8 @@ struct One {
     whose: Whose,
     /// What is committed is decided up to here; `None`: nothing is yet.
     reached: Option<Timestamp>,
-    /// Worker clock when that changed last; `None`: it has not, since it was heard of.
-    moved: Option<Timestamp>,
+    /// Worker clock when that changed last, or was heard of first.
+    moved: Timestamp,
 }
 
 /// Whose a shard is.
@@ -48,57 +62,162 @@ enum Whose {
 }
 
 impl Frontiers {
-    /// Of shards with that grace.
-    pub fn new(grace: Span) -> Self {
-        Frontiers { ahead: ahead(grace), shards: Mutex::default() }
+    /// Of so many shards.
+    pub fn new(partitions: u32) -> Self {
+        Frontiers { partitions: partitions as usize, known: Mutex::default(), waits: AtomicBool::new(false) }
     }
 
     /// A shard of this process has come so far.
     pub fn reached(&self, shard: ShardId, reached: Option<Timestamp>, now: Timestamp) {
-        let mut shards = self.locked();
-        match shards.get_mut(&shard).filter(|known| known.whose == Whose::Ours) {
+        let mut known = self.locked();
+        known.begun.get_or_insert(now);
+        match known.shards.get_mut(&shard).filter(|known| known.whose == Whose::Ours) {
             Some(known) if known.reached == reached => {}
-            Some(known) => (known.reached, known.moved) = (reached, Some(now)),
+            Some(known) => (known.reached, known.moved) = (reached, now),
             // It may be about to read much.
-            None => drop(shards.insert(shard, One { whose: Whose::Ours, reached, moved: Some(now) })),
+            None => drop(known.shards.insert(shard, One { whose: Whose::Ours, reached, moved: now })),
         }
     }
 
     /// A shard is no more this process's. Whoever gets it may have much to read before it moves.
     pub fn gone(&self, shard: ShardId, now: Timestamp) {
-        if let Some(known) = self.locked().get_mut(&shard) {
-            (known.whose, known.moved) = (Whose::Others, Some(now));
+        if let Some(known) = self.locked().shards.get_mut(&shard) {
+            (known.whose, known.moved) = (Whose::Others, now);
         }
     }
 
-    /// What others have committed.
-    pub fn heard(&self, committed: impl IntoIterator<Item = (ShardId, Timestamp)>, now: Timestamp) {
-        let mut shards = self.locked();
+    /// What has been committed of all shards; `None`: nothing yet.
+    pub fn heard(&self, committed: impl IntoIterator<Item = (ShardId, Option<Timestamp>)>, now: Timestamp) {
+        let mut known = self.locked();
+        known.heard = true;
         for (shard, reached) in committed {
-            match shards.get_mut(&shard) {
-                Some(known) if known.whose == Whose::Ours || known.reached == Some(reached) => {}
-                Some(known) => (known.reached, known.moved) = (Some(reached), Some(now)),
-                // An idle shard commits nothing: what it stands at says nothing until it moves.
-                None => drop(shards.insert(shard, One { whose: Whose::Others, reached: Some(reached), moved: None })),
+            match known.shards.get_mut(&shard) {
+                Some(known) if known.whose == Whose::Ours || known.reached == reached => {}
+                Some(known) => (known.reached, known.moved) = (reached, now),
+                None => drop(known.shards.insert(shard, One { whose: Whose::Others, reached, moved: now })),
             }
         }
     }
 
-    /// Whether this process has all of so many shards.
-    pub fn are_all_ours(&self, shards: u32) -> bool {
-        self.locked().values().filter(|one| one.whose == Whose::Ours).count() >= shards as usize
+    /// A shard of this process waits for others to come as far.
+    pub fn wait(&self) {
+        self.waits.store(true, Ordering::Relaxed);
     }
 
-    /// Up to where a shard may decide now; [`Timestamp::MAX`] where nobody is waited for.
-    pub fn bound(&self, now: Timestamp) -> Timestamp {
-        let shards = self.locked();
-        let moves = |one: &&One| one.moved.is_some_and(|moved| now.since(moved) < WAIT);
-        let least = shards.values().filter(moves).map(|one| one.reached.unwrap_or(Timestamp::MIN)).min();
-        least.map_or(Timestamp::MAX, |least| if least == Timestamp::MIN { least } else { least + self.ahead })
+    /// Whether a shard of this process has waited for others since this was last asked.
+    pub fn is_waited_for(&self) -> bool {
+        self.waits.swap(false, Ordering::Relaxed)
     }
 
-    fn locked(&self) -> MutexGuard<'_, BTreeMap<ShardId, One>> {
-        self.shards.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Whether this process has all shards.
+    pub fn are_all_ours(&self) -> bool {
+        self.locked().are_all_ours(self.partitions)
+    }
+
+    /// Up to where the least of those has come that are waited for; [`Timestamp::MIN`] where that is not known yet,
+    /// [`Timestamp::MAX`] where nobody moves. Everybody waits for itself too: what it hands over can come back to it.
+    pub fn least(&self, now: Timestamp) -> Timestamp {
+        let known = self.locked();
+        let waits = known.begun.is_none_or(|begun| now.since(begun) < WAIT);
+        if !known.heard && waits && !known.are_all_ours(self.partitions) {
+            return Timestamp::MIN;
+        }
+        let moving = known.shards.values().filter(|one| now.since(one.moved) < WAIT);
+        moving.map(|one| one.reached.unwrap_or(Timestamp::MIN)).min().unwrap_or(Timestamp::MAX)
+    }
+
+    /// Shards that do not move and are not waited for any more, though this process is further ahead of them than it may be; and
+    /// those of which that is over: what has changed since this was last asked.
+    pub fn left_behind(&self, ahead: Span, now: Timestamp) -> Vec<(ShardId, bool)> {
+        let Known { shards, left, .. } = &mut *self.locked();
+        let furthest = shards.values().filter(|one| one.whose == Whose::Ours).filter_map(|one| one.reached).max();
+        let is_left = |one: &One| {
+            let is_far = one.reached.is_none_or(|reached| furthest.is_some_and(|furthest| furthest > reached + ahead));
+            now.since(one.moved) >= WAIT && is_far
+        };
+        let mut changed = Vec::new();
+        for (shard, one) in shards {
+            let is_left = is_left(one);
+            if if is_left { left.insert(*shard) } else { left.remove(shard) } {
+                changed.push((*shard, is_left));
+            }
+        }
+        changed
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn are_all_ours(&self, partitions: usize) -> bool {
+        self.shards.values().filter(|one| one.whose == Whose::Ours).count() >= partitions
+    }
+}
+
+/// How far one shard may decide.
+///
+/// It is not enough that others have come so far: what they have handed over until then must have been read as well. So the
+/// bound is raised to what was known when the end of the hand-off was asked for, once all before that end has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    ahead: Span,
+    /// Nothing is to be decided beyond this.
+    until: Timestamp,
+    /// When the end of the hand-off was asked for first, and the bound once all before it has come.
+    asked: Option<(Timestamp, Timestamp)>,
+}
+
+impl Bound {
+    /// Of a shard with that grace that knows of nobody yet.
+    pub fn new(grace: Span) -> Self {
+        Bound { ahead: ahead(grace), until: Timestamp::MIN, asked: None }
+    }
+
+    /// Nothing is to be decided beyond this.
+    pub fn until(&self) -> Timestamp {
+        self.until
+    }
+
+    /// Whether it must be known that all has been read that was handed over before now.
+    pub fn is_asking(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Others have come so far, and the shard itself.
+    pub fn look(&mut self, least: Timestamp, reached: Option<Timestamp>, now: Timestamp) {
+        let next = match least {
+            Timestamp::MIN | Timestamp::MAX => least,
+            least => least + self.ahead,
+        };
+        // Where nobody is waited for, nobody hands anything over that would be too late.
+        if next <= self.until || next == Timestamp::MAX {
+            (self.until, self.asked) = (next, None);
+            return;
+        }
+        if let Some((asked, then)) = self.asked {
+            // Somebody's open transaction may stand before the end.
+            if now.since(asked) >= WAIT {
+                (self.until, self.asked) = (then.min(next), None);
+            }
+            return;
+        }
+        let half = Span::from_millis(self.ahead.as_millis() / 2);
+        if self.until == Timestamp::MIN || reached.is_none_or(|reached| reached + half >= self.until) {
+            self.asked = Some((now, next));
+        }
+    }
+
+    /// All has come that was handed over before `at`. Says whether that raises the bound.
+    pub fn has_read(&mut self, at: Timestamp) -> bool {
+        match self.asked {
+            Some((asked, then)) if at >= asked => {
+                (self.until, self.asked) = (then, None);
+                true
+            }
+            Some(_) | None => false,
+        }
     }
 }
 
@@ -112,39 +231,75 @@ mod tests {
 
     #[test]
     fn nobody_runs_far_ahead_of_one_that_moves() {
-        let frontiers = Frontiers::new(Span::from_secs(400));
-        assert_eq!(frontiers.bound(at(0)), Timestamp::MAX, "nobody is there");
+        let (frontiers, never) = (Frontiers::new(2), Timestamp::MIN);
         frontiers.reached(0, None, at(0));
         frontiers.reached(1, Some(at(-3_600)), at(0));
-        assert_eq!(frontiers.bound(at(1)), Timestamp::MIN, "the first has not begun");
+        assert!(frontiers.are_all_ours());
+        assert_eq!(frontiers.least(at(1)), never, "the first has not begun");
         frontiers.reached(0, Some(at(-7_200)), at(2));
-        assert_eq!(frontiers.bound(at(3)), at(-7_100));
-        frontiers.reached(0, Some(at(-7_000)), at(4));
-        assert_eq!(frontiers.bound(at(5)), at(-6_900));
-        // The second has not moved: it is not waited for, but would not be the least either.
-        frontiers.reached(0, Some(at(-10)), at(13));
-        assert_eq!(frontiers.bound(at(14)), at(90));
-        assert_eq!(frontiers.bound(at(24)), Timestamp::MAX, "nobody moves");
+        assert_eq!(frontiers.least(at(3)), at(-7_200));
+        frontiers.reached(0, Some(at(-10)), at(9));
+        assert_eq!(frontiers.least(at(9)), at(-3_600));
+        assert_eq!(frontiers.least(at(10)), at(-10), "the second has not moved for so long that it is not waited for");
+        assert_eq!(frontiers.least(at(24)), Timestamp::MAX, "nobody moves");
         frontiers.reached(1, Some(at(-3_000)), at(25));
-        assert_eq!(frontiers.bound(at(25)), at(-2_900), "it moves again");
-        assert!(frontiers.are_all_ours(2) && !frontiers.are_all_ours(3));
+        assert_eq!(frontiers.least(at(25)), at(-3_000), "it moves again");
     }
 
     #[test]
-    fn what_others_committed_long_ago_holds_nobody_until_it_moves() {
-        let frontiers = Frontiers::new(Span::from_secs(400));
+    fn a_process_that_begins_hears_first_how_far_others_are() {
+        let frontiers = Frontiers::new(3);
         frontiers.reached(0, Some(at(-10)), at(0));
-        frontiers.heard([(0, at(-9_000)), (1, at(-3_600))], at(0));
-        assert_eq!(frontiers.bound(at(0)), at(90));
-        frontiers.heard([(1, at(-3_600))], at(1));
-        assert_eq!(frontiers.bound(at(1)), at(90));
-        frontiers.heard([(1, at(-3_500))], at(2));
-        assert_eq!(frontiers.bound(at(2)), at(-3_400));
+        assert_eq!(frontiers.least(at(9)), Timestamp::MIN, "nothing was heard");
+        assert_eq!(frontiers.least(at(10)), Timestamp::MAX, "the brokers are away");
+        frontiers.heard([(0, Some(at(-9_000))), (1, Some(at(-3_600))), (2, None)], at(11));
+        frontiers.reached(0, Some(at(-9)), at(11));
+        assert_eq!(frontiers.least(at(12)), Timestamp::MIN, "the third may be about to read much");
+        frontiers.heard([(1, Some(at(-3_600))), (2, Some(at(-5)))], at(13));
+        assert_eq!(frontiers.least(at(14)), at(-3_600));
+        assert_eq!(frontiers.least(at(21)), at(-5), "the second does not move");
         // It comes here, and goes again.
-        frontiers.reached(1, Some(at(-3_400)), at(3));
-        assert_eq!(frontiers.bound(at(3)), at(-3_300));
-        frontiers.gone(1, at(4));
-        assert_eq!(frontiers.bound(at(5)), at(-3_300), "whoever gets it has not begun");
-        assert_eq!(frontiers.bound(at(14)), Timestamp::MAX, "nobody has moved since");
+        frontiers.reached(1, Some(at(-3_400)), at(23));
+        frontiers.gone(1, at(24));
+        assert_eq!(frontiers.least(at(25)), at(-3_400), "whoever gets it has not begun");
+        assert_eq!(frontiers.least(at(34)), Timestamp::MAX, "nobody has moved since");
+    }
+
+    #[test]
+    fn a_shard_that_stands_still_is_named_until_it_moves() {
+        let (frontiers, ahead) = (Frontiers::new(3), Span::from_secs(100));
+        frontiers.reached(0, Some(at(0)), at(0));
+        frontiers.heard([(1, Some(at(-200))), (2, Some(at(-50)))], at(0));
+        assert!(frontiers.left_behind(ahead, at(9)).is_empty());
+        assert_eq!(frontiers.left_behind(ahead, at(10)), [(1, true)]);
+        assert!(frontiers.left_behind(ahead, at(11)).is_empty(), "that is known");
+        frontiers.heard([(1, Some(at(-100)))], at(12));
+        assert_eq!(frontiers.left_behind(ahead, at(12)), [(1, false)]);
+    }
+
+    #[test]
+    fn a_bound_rises_once_what_was_handed_over_until_then_has_been_read() {
+        let mut bound = Bound::new(Span::from_secs(400));
+        assert_eq!(bound.until(), Timestamp::MIN);
+        bound.look(at(-1_000), None, at(0));
+        assert!(bound.is_asking() && bound.until() == Timestamp::MIN);
+        assert!(!bound.has_read(at(-1)), "the question is older than what is known");
+        // What becomes known meanwhile needs a question of its own.
+        bound.look(at(-500), None, at(1));
+        assert!(bound.has_read(at(0)) && !bound.is_asking());
+        assert_eq!(bound.until(), at(-900));
+        bound.look(at(-500), Some(at(-951)), at(2));
+        assert!(!bound.is_asking(), "there is room");
+        bound.look(at(-500), Some(at(-950)), at(2));
+        assert!(bound.is_asking());
+        // A transaction stands open before the end: not for ever.
+        bound.look(at(-400), Some(at(-900)), at(11));
+        assert_eq!(bound.until(), at(-900));
+        bound.look(at(-400), Some(at(-900)), at(12));
+        assert_eq!((bound.until(), bound.is_asking()), (at(-400), false));
+        bound.look(at(-3_000), Some(at(-900)), at(13));
+        assert_eq!(bound.until(), at(-2_900), "somebody begins far behind");
+        bound.look(Timestamp::MAX, Some(at(-900)), at(14));
+        assert_eq!(bound.until(), Timestamp::MAX, "nobody else moves");
     }
 }

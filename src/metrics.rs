@@ -34,6 +34,7 @@ const REFUSED_JOINS: &str = "sillage_identities_refused_total";
 const FOLLOWED: &str = "sillage_touchpoints_followed_total";
 const HANDED_OVER: &str = "sillage_records_handed_over_total";
 const UNHEARD: &str = "sillage_identities_unheard_total";
+const BURIED: &str = "sillage_records_buried_total";
 const FORWARDED: &str = "sillage_touchpoints_forwarded_total";
 const NOT_FORWARDED: &str = "sillage_touchpoints_not_forwarded_total";
 const DISPLACED_EPISODES: &str = "sillage_episodes_displaced_total";
@@ -54,6 +55,7 @@ const UNHEALTHY: &str = "sillage_unhealthy";
 const LOADING: &str = "sillage_history_loading";
 const STALLED: &str = "sillage_high_watermark_stalled_seconds";
 const UNPROVEN: &str = "sillage_silence_unproven";
+const LEFT_BEHIND: &str = "sillage_partition_left_behind";
 const STATE: &str = "sillage_state_bytes";
 const STATE_LIMIT: &str = "sillage_state_limit_bytes";
 const WAITING: &str = "sillage_waiting_bytes";
@@ -122,6 +124,10 @@ fn describe() {
     describe_counter!(FOLLOWED, "Touchpoints of an anonymous id alone that were applied to the customer it was joined to.");
     describe_counter!(HANDED_OVER, "Records written for other partitions.");
     describe_counter!(UNHEARD, "Answers of other partitions that nobody waited for any more.");
+    describe_counter!(
+        BURIED,
+        "What other partitions handed over of somebody who had been erased meanwhile; it was dropped."
+    );
     describe_counter!(FORWARDED, "Touchpoints that became one of another customer's as well.");
     describe_counter!(NOT_FORWARDED, "Touchpoints that were to be forwarded, and name nobody.");
     describe_counter!(DISPLACED_EPISODES, "Episodes that ended because a customer had too many open.");
@@ -162,6 +168,10 @@ fn describe() {
         UNPROVEN,
         "1 where the leader of an input does not say where its log ends and `settle` is shorter than a replica may stand still, by \
          topic and partition."
+    );
+    describe_gauge!(
+        LEFT_BEHIND,
+        "1 where a partition does not move and is not waited for, and others are further ahead than they may be, by partition."
     );
     describe_gauge!(ARMED, "Customers with an armed deadline, by partition.");
     describe_gauge!(ASSIGNED, "Shards that this process owns.");
@@ -375,6 +385,7 @@ pub struct WorkerMeters {
     handed_on: Counter,
     handed_over: Counter,
     unheard: Counter,
+    buried: Counter,
     forwarded: Counter,
     nobodys: Counter,
     displaced_episodes: Counter,
@@ -416,6 +427,7 @@ impl Default for WorkerMeters {
             handed_on: counter!(HANDED_OVER, "what" => "touchpoint"),
             handed_over: counter!(HANDED_OVER, "what" => "identity"),
             unheard: counter!(UNHEARD),
+            buried: counter!(BURIED),
             forwarded: counter!(FORWARDED),
             nobodys: counter!(NOT_FORWARDED),
             displaced_episodes: counter!(DISPLACED_EPISODES),
@@ -463,6 +475,7 @@ impl WorkerMeters {
         self.handed_on.increment(counts.handed_on);
         self.handed_over.increment(counts.handed_over - counts.handed_on);
         self.unheard.increment(counts.unheard);
+        self.buried.increment(counts.buried);
         self.forwarded.increment(counts.forwarded);
         self.nobodys.increment(counts.nobodys);
         self.shared.increment(shared);
@@ -645,6 +658,11 @@ pub fn lag(topic: &str, partition: ShardId, records: i64) {
 /// For so long the high watermark of an input has stood still below the end of its leader's log.
 pub fn high_watermark_stalled(topic: &str, partition: ShardId, seconds: f64) {
     gauge!(STALLED, "topic" => topic.to_owned(), "partition" => partition.to_string()).set(seconds);
+}
+
+/// Whether a partition does not move and is not waited for, though others are so far ahead of it that what it hands over comes late.
+pub fn left_behind(partition: ShardId, is_left: bool) {
+    gauge!(LEFT_BEHIND, "partition" => partition.to_string()).set(f64::from(u8::from(is_left)));
 }
 
 /// Whether silence of an input is believed in without a proof, and after less time than a replica may stand still.

@@ -141,6 +141,13 @@ pub trait ShardOwner: Send {
     fn caught_up(&mut self, shard: ShardId, input: usize, position: i64, at: Timestamp);
     /// What of this input waits for its turn; the log should pause an input that has too much.
     fn buffered(&self, shard: ShardId, input: usize) -> Waiting;
+    /// Shards that wait to know that all has been read that other shards have handed over: of a log where that stands in a topic
+    /// of its own.
+    fn asking(&self) -> Vec<ShardId> {
+        Vec::new()
+    }
+    /// A query sent at `at` showed the end of that topic, and all before it has been handed over.
+    fn has_read(&mut self, _shard: ShardId, _at: Timestamp) {}
     /// These shards are about to go: commit or abort now, and forget them.
     fn revoking(&mut self, shards: &[ShardId]);
     /// These shards have gone: forget them without a commit.

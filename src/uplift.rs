@@ -134,8 +134,8 @@ fn compare(variant: Option<CompactString>, treated: &ArmSums, held_out: &ArmSums
     let value = |currency: Currency| {
         let moments = |arm: &ArmSums| Moments::of_value(arm, currency);
         let Difference { treated, held_out, adjusted, half_width } = differ(&moments(treated), &moments(held_out));
-        // They are summed up in hundredths.
-        let units = |hundredths: f64| hundredths / 100.0;
+        let smallest = f64::from(10_u32.pow(currency.decimals()));
+        let units = |summed: f64| summed / smallest;
         let half_width = half_width.map(units);
         (currency, Difference { treated: units(treated), held_out: units(held_out), adjusted: units(adjusted), half_width })
     };

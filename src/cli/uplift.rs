@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// Ask the service that listens here.
     #[arg(long, value_name = "URL", conflicts_with = "config")]
     url: Option<String>,
-    /// As JSON, with the sums to the last hundredth.
+    /// As JSON, with the sums to the last unit.
     #[arg(long)]
     json: bool,
 }

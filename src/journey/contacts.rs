@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::arm::{Arm, flag, open_arm, open_word, pack_arm, pack_word};
 use super::exposures::Exposure;
+use super::graves::Graves;
 use super::packed::bytes::{Bytes, Damaged, push_number, push_signed};
 use super::packed::words::Words;
 use super::recent::{push_word, read_word};
@@ -33,6 +34,8 @@ pub struct Contacts {
     pub(super) exposures: Vec<Exposure>,
     /// Of a shard's own row only: what was measured in it.
     pub(super) sums: Sums,
+    /// Of a shard's own row only: who was erased lately. They have a section of their own.
+    pub(super) graves: Graves,
 }
 
 /// What the customer said last of a consent.
@@ -80,16 +83,16 @@ pub(super) struct Pending {
 }
 
 impl Contacts {
-    /// Whether nothing is kept.
+    /// Whether nothing is kept, but for the graves.
     pub(super) fn is_empty(&self) -> bool {
-        let Contacts { consents, zone, arms, made, pending, ended, exposures, sums } = self;
+        let Contacts { consents, zone, arms, made, pending, ended, exposures, sums, graves: _ } = self;
         let silent = consents.is_empty() && zone.is_none() && arms.is_empty();
         let left_alone = made.is_empty() && pending.is_empty() && ended.is_empty();
         silent && left_alone && exposures.is_empty() && sums.is_empty()
     }
 
     pub(super) fn clear(&mut self) {
-        let Contacts { consents, zone, arms, made, pending, ended, exposures, sums } = self;
+        let Contacts { consents, zone, arms, made, pending, ended, exposures, sums, graves } = self;
         consents.clear();
         *zone = None;
         arms.clear();
@@ -98,6 +101,7 @@ impl Contacts {
         ended.clear();
         exposures.clear();
         sums.clear();
+        graves.clear();
     }
 
     /// By consent: whether it was given last, and when that was said.
@@ -110,6 +114,11 @@ impl Contacts {
         &self.sums
     }
 
+    /// Who was erased lately in a shard, whose own row this is.
+    pub fn graves(&self) -> &Graves {
+        &self.graves
+    }
+
     /// What is kept of what was offered, oldest first: the intervention, the channel and when that was decided.
     pub fn offered(&self) -> impl Iterator<Item = (&str, &str, Timestamp)> {
         self.made.iter().map(|made| (made.of.as_str(), made.channel.as_str(), made.at))
@@ -119,7 +128,7 @@ impl Contacts {
     /// that only one of the two has drawn stays; where both have, the customer's stays.
     pub(super) fn unite(&mut self, mut other: Contacts) {
         self.unite_exposures(&mut other);
-        let Contacts { consents, zone, arms, made, pending, ended, exposures: _, sums: _ } = other;
+        let Contacts { consents, zone, arms, made, pending, ended, exposures: _, sums: _, graves: _ } = other;
         for Statement { consent, given, at } in consents {
             self.state(&consent, given, at);
         }
@@ -180,7 +189,7 @@ impl Contacts {
         if self.is_empty() {
             return;
         }
-        let Contacts { consents, zone, arms, made, pending, ended, exposures: _, sums: _ } = self;
+        let Contacts { consents, zone, arms, made, pending, ended, exposures: _, sums: _, graves: _ } = self;
         let time = |at: Timestamp, out: &mut Vec<u8>| push_signed(out, at.as_millis());
         push_number(out, consents.len() as u64);
         for Statement { consent, given, at } in consents {
@@ -320,6 +329,7 @@ mod tests {
             ended: vec![(of.clone(), at(11))],
             exposures: vec![exposure(of.clone(), true), exposure("shop/other".into(), false)],
             sums: Sums::default(),
+            graves: Graves::default(),
         }
     }
 

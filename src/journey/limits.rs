@@ -1,6 +1,6 @@
 //! Every limit that one customer's journeys meet: one table, which `docs/limits.md` is written from.
 
-use super::{closed, episodes, exposures, friction, offering, recent, redirect, signs, sums, tallies, window};
+use super::{closed, episodes, exposures, friction, graves, offering, recent, redirect, signs, sums, tallies, window};
 use crate::model::{MAX_ADDED, check};
 use crate::{expression, touchpoint};
 
@@ -120,14 +120,19 @@ pub const OF_CUSTOMERS: &[Limit] = &[
     limit("goals reached that are kept of one decision", exposures::MAX_GOALS, "Further ones add nothing to its value."),
 ];
 
-/// What is summed up of interventions in one partition.
-pub const OF_SUMS: &[Limit] = &[
+/// What is kept in one partition beside its customers.
+pub const OF_PARTITIONS: &[Limit] = &[
     limit(
-        "arms of interventions, by version and variant",
+        "arms of interventions that are summed up, by version and variant",
         sums::MAX_ARMS,
         "The sums of the arm measured longest ago are forgotten.",
     ),
     limit("currencies of one arm", sums::MAX_CURRENCIES, "Amounts in the last ones by name are left out."),
+    limit(
+        "erasures of the last 7 days, as hashes",
+        graves::MAX_GRAVES,
+        "The oldest is forgotten: what another partition still hands over of that customer is applied.",
+    ),
 ];
 
 /// What a touchpoint may have.
@@ -157,7 +162,7 @@ Sizes of records, and how many touchpoints of a customer are kept, are [configur
         ("Of a model", OF_MODELS),
         ("Of a customer", OF_CUSTOMERS),
         ("Of a touchpoint", OF_TOUCHPOINTS),
-        ("Of what interventions bring about, by partition", OF_SUMS),
+        ("Of one partition, beside its customers", OF_PARTITIONS),
     ] {
         page += &format!("\n## {title}\n\n| what | at most | what happens beyond it | counted by | can be raised |\n");
         page += "| --- | --- | --- | --- | --- |\n";

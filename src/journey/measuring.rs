@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::contacts::Contacts;
 use super::exposures::{Exposure, MAX_EXPOSURES, Pending};
-use super::outcome::{Measurement, measurement_id, name_of};
+use super::outcome::{Answered, Measurement, name_of};
 use super::sums::{ArmOf, Measured, Sums};
 use super::{Abandonment, Arm, Customer, Journey, Outcome, What};
 use crate::model::{Intervention, Model, Trigger};
@@ -95,27 +95,10 @@ impl Customer {
             before,
             answers,
         };
-        let journey = &mut self.journeys[at];
-        journey.sequence += 1;
-        let segment = journey.segment.and_then(|segment| model.segments.get(usize::from(segment)));
-        outcomes.push(Outcome {
-            id: measurement_id(model, &self.identity, &measurement),
-            model: model.name.clone(),
-            model_version: model.version,
-            identity: self.identity.clone(),
-            journey: journey.number,
-            journey_started_at: journey.started_at,
-            sequence: journey.sequence,
-            at: due,
-            cause: None,
-            channel: None,
-            session: None,
-            value,
-            segment: segment.map(|segment| segment.name.clone()),
-            hindsight: false,
-            again: false,
-            what: What::Measurement { of: Box::new(measurement) },
-        });
+        let segment = self.journeys[at].segment.and_then(|segment| model.segments.get(usize::from(segment)));
+        let segment = segment.map(|segment| segment.name.clone());
+        let answered = Answered { cause: None, channel: None, session: None, value, segment };
+        self.publish(model, at, due, answered, What::Measurement { of: Box::new(measurement) }, outcomes);
     }
 }
 

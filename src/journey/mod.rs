@@ -12,6 +12,7 @@ mod episodes;
 mod exposures;
 mod facts;
 mod friction;
+mod graves;
 mod id;
 mod join;
 mod joins;
@@ -53,6 +54,7 @@ pub use decision::Influence;
 pub use entries::Counted;
 pub use episodes::{Episode, EpisodeKindState};
 pub use friction::SessionSigns;
+pub use graves::Graves;
 pub use id::{Id, TouchpointId};
 pub(crate) use join::Telling;
 pub use join::{Claim, HandedOver, Link};
@@ -409,6 +411,11 @@ impl Customer {
     /// Adds to the sums of a shard, whose row this is.
     pub(crate) fn add_sums(&mut self, sums: &Sums) {
         self.contacts.sums.append(sums);
+    }
+
+    /// Sets the graves of a shard, whose row this is.
+    pub(crate) fn set_graves(&mut self, graves: Graves) {
+        self.contacts.graves = graves;
     }
 
     /// Whether the latest story can be told anew.

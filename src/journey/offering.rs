@@ -10,8 +10,8 @@ use compact_str::CompactString;
 
 use super::arm::{self, Arm};
 use super::contacts::{Contacts, Drawn, Made, Pending};
-use super::outcome::{Answered, Offer, Reason, offer_id};
-use super::{Abandonment, Customer, Id, Outcome, Retelling, Rules, What};
+use super::outcome::{Answered, Offer, Reason, measurement_id, offer_id};
+use super::{Abandonment, Customer, Id, Outcome, Retelling, Rules, Telling, What};
 use crate::model::{self, Holdout, Intervention, Model, Payload, Quiet};
 use crate::time::{Span, Timestamp, Zone};
 use crate::touchpoint::{Identity, Touchpoint};
@@ -174,6 +174,29 @@ impl Customer {
         }
     }
 
+    /// Takes back all that is out, since the customer is erased.
+    pub(crate) fn withdraw_all(&mut self, now: Timestamp, telling: Telling<'_>) {
+        let Telling { models, rules, outcomes, .. } = telling;
+        let mut contacts = std::mem::take(&mut self.contacts);
+        let step = Step::of(None, now, rules, outcomes.len());
+        contacts.forget(models, models.iter().find_map(|model| model.contacts.as_deref()), &step);
+        for pending in std::mem::take(&mut contacts.pending) {
+            if let Some((at, intervention)) = self.intervention(models, &pending) {
+                self.publish_withdrawal(models, at, intervention, &pending, Reason::Erased, &step, outcomes);
+            }
+        }
+        self.contacts = contacts;
+    }
+
+    /// What is out, as the models know it, and the place of its model. A model that has seen nothing of the customer has no
+    /// journey to speak of.
+    fn intervention<'a>(&self, models: &'a [Arc<Model>], pending: &Pending) -> Option<(usize, &'a Intervention)> {
+        models.iter().enumerate().take(self.journeys.len()).find_map(|(at, model)| {
+            let intervention = model.interventions.iter().find(|one| one.id == pending.of)?;
+            Some((at, intervention))
+        })
+    }
+
     /// Takes back what is out and does not stand any more, and notes what takes things back.
     fn withdraw(
         &mut self,
@@ -196,13 +219,8 @@ impl Customer {
         }
         let mut kept = Vec::with_capacity(contacts.pending.len());
         for pending in std::mem::take(&mut contacts.pending) {
-            // A model that has seen nothing of the customer has no journey to speak of.
-            let found = models.iter().enumerate().take(self.journeys.len()).find_map(|(at, model)| {
-                let intervention = model.interventions.iter().find(|one| one.id == pending.of)?;
-                Some((at, intervention))
-            });
             // What the models do not know any more stands until it expires.
-            let Some((at, intervention)) = found else {
+            let Some((at, intervention)) = self.intervention(models, &pending) else {
                 kept.push(pending);
                 continue;
             };
@@ -370,7 +388,7 @@ impl Customer {
     }
 
     /// Appends an outcome of the customer's journey in a model.
-    fn publish(
+    pub(super) fn publish(
         &mut self,
         model: &Model,
         at: usize,
@@ -381,7 +399,10 @@ impl Customer {
     ) -> uuid::Uuid {
         let journey = &mut self.journeys[at];
         journey.sequence += 1;
-        let id = offer_id(model, &self.identity, &what, now);
+        let id = match &what {
+            What::Measurement { of } => measurement_id(model, &self.identity, of),
+            _ => offer_id(model, &self.identity, &what, now),
+        };
         outcomes.push(Outcome {
             id,
             model: model.name.clone(),
@@ -513,7 +534,8 @@ impl Contacts {
             let own = all().filter(|one| one.id == made.of).flat_map(|one| one.caps.iter().map(|cap| cap.within));
             let channel = all().filter(|one| is_last && one.channel == made.channel).filter_map(|one| one.cool_down);
             let back = own.chain(channel).fold(over_all, Span::max);
-            now.since(made.at) < back
+            // Where it joins a customer, that may live in a shard that is behind.
+            made.at + back + step.grace > now
         });
     }
 

@@ -203,6 +203,8 @@ pub enum Reason {
     ConsentWithdrawn,
     /// What asked for it does not hold.
     Retracted,
+    /// The customer was erased.
+    Erased,
 }
 
 impl Reason {
@@ -212,6 +214,7 @@ impl Reason {
             Reason::Completed => "completed",
             Reason::ConsentWithdrawn => "consent-withdrawn",
             Reason::Retracted => "retracted",
+            Reason::Erased => "erased",
         }
     }
 }

@@ -17,9 +17,7 @@ use crate::touchpoint::{Currency, Money};
 pub(super) const MAX_ARMS: usize = 1_024;
 /// At most so many currencies are summed up of one arm.
 pub(super) const MAX_CURRENCIES: usize = 8;
-/// Millionths of a unit in the hundredth that amounts are summed up in.
-const HUNDREDTH: i64 = 10_000;
-/// An amount counts as no more than this, so that no sum of squares overflows: a million million units.
+/// An amount counts as no more than this, so that no sum of squares overflows: a million million euros.
 const MOST: i64 = 100_000_000_000_000;
 
 /// Whose sums they are.
@@ -60,7 +58,7 @@ pub struct ArmSums {
     pub latest: Option<Timestamp>,
 }
 
-/// What reaching the goal was worth, in hundredths of a unit.
+/// What reaching the goal was worth, in the currency's smallest units: cents of a euro, yen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueSums {
     /// The currency.
@@ -118,9 +116,9 @@ impl Sums {
         let Measured { converted, value, before, due } = measured;
         let once = u64::from(converted);
         let values = value.map(|value| {
-            let hundredths = i128::from(hundredths(value));
-            let (squared, before) = (hundredths * hundredths, hundredths * i128::from(before));
-            ValueSums { currency: value.currency, customers: 1, value: hundredths, squared, before }
+            let units = i128::from(smallest_units(value));
+            let (squared, before) = (units * units, units * i128::from(before));
+            ValueSums { currency: value.currency, customers: 1, value: units, squared, before }
         });
         let one = ArmSums {
             measured: 1,
@@ -258,10 +256,11 @@ impl ArmSums {
     }
 }
 
-/// An amount in hundredths of a unit, rounded.
-fn hundredths(value: Money) -> i64 {
-    let half = if value.micros < 0 { -HUNDREDTH / 2 } else { HUNDREDTH / 2 };
-    (value.micros.saturating_add(half) / HUNDREDTH).clamp(-MOST, MOST)
+/// An amount in the currency's smallest units, rounded.
+fn smallest_units(value: Money) -> i64 {
+    let smallest = 1_000_000 / 10_i64.pow(value.currency.decimals());
+    let half = if value.micros < 0 { -smallest / 2 } else { smallest / 2 };
+    (value.micros.saturating_add(half) / smallest).clamp(-MOST, MOST)
 }
 
 #[cfg(test)]
@@ -310,11 +309,18 @@ mod tests {
     }
 
     #[test]
-    fn amounts_are_summed_up_in_hundredths() {
-        for (micros, expected) in
-            [(1_234_567, 123), (1_235_000, 124), (-1_235_000, -124), (i64::MAX, MOST), (i64::MIN, -MOST)]
-        {
-            assert_eq!(hundredths(money(micros, "EUR")), expected, "{micros}");
+    fn amounts_are_summed_up_in_the_smallest_units_of_their_currency() {
+        for (micros, currency, expected) in [
+            (1_234_567, "EUR", 123),
+            (1_235_000, "EUR", 124),
+            (-1_235_000, "EUR", -124),
+            (1_500_000, "JPY", 2),
+            (-1_499_999, "JPY", -1),
+            (1_234_500, "KWD", 1_235),
+            (i64::MAX, "EUR", MOST),
+            (i64::MIN, "KWD", -MOST),
+        ] {
+            assert_eq!(smallest_units(money(micros, currency)), expected, "{micros} {currency}");
         }
         let sums = summed(&[(0, Some(19_900_001), 2, 7), (0, None, 1, 9), (0, Some(5_000_001), 0, 8)]);
         let arm = sums.get(&of("shop/help", Arm::Treated)).expect("summed up");

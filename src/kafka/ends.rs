@@ -22,8 +22,10 @@ use super::{Connection, answers, client};
 use crate::ledger::group::{End, LogEnd, Partition};
 use crate::port::Now;
 
-/// At most so often.
+/// At most so often, where a shard has read its inputs to the end.
 const INTERVAL: Duration = Duration::from_millis(25);
+/// At most so often, where shards of a backlog wait for each other.
+const AT_BOUND: Duration = Duration::from_millis(2);
 /// An answer later than this is of no use.
 const CALL: Duration = Duration::from_secs(2);
 /// At most so often a client is made to look for the leaders anew.
@@ -64,13 +66,18 @@ impl ClientContext for Quiet {
 impl rdkafka::consumer::ConsumerContext for Quiet {}
 
 impl Ends {
-    pub(super) fn start(connection: &Arc<Connection>, unproven: Unproven, now: &Now) -> Result<Self, String> {
-        let make = |isolation| -> KafkaResult<BaseConsumer<Quiet>> {
-            client::asking(connection, isolation).create_with_context(Quiet)
+    /// `topics` are the inputs, and what is read beside them.
+    pub(super) fn start(
+        connection: &Arc<Connection>,
+        topics: &[String],
+        unproven: Unproven,
+        now: &Now,
+    ) -> Result<Self, String> {
+        let make = |isolation| -> Result<Asker, String> {
+            let client = client::asking(connection, isolation).create_with_context(Quiet);
+            client.map(|client| Asker::of(client, topics)).map_err(|error| format!("cannot make a client: {error}"))
         };
-        let fault = |error| format!("cannot make a client: {error}");
-        let stable = Asker::of(make("read_committed").map_err(fault)?);
-        let high = Asker::of(make("read_uncommitted").map_err(fault)?);
+        let (stable, high) = (make("read_committed")?, make("read_uncommitted")?);
         let leaders = Leaders::of(connection);
         let (send, answers) = channel();
         let slate = Arc::new(Slate::default());
@@ -122,7 +129,8 @@ fn ask_on(slate: &Slate, connection: &Connection, now: &Now, mut round: Round, a
             return;
         }
         // The next question is not asked before the interval is over, however fast the answer was.
-        std::thread::sleep(INTERVAL.max(round.leaders.pause()));
+        let of_inputs = wanted.iter().any(|(topic, _)| *topic < connection.inputs.len());
+        std::thread::sleep(if of_inputs { INTERVAL.max(round.leaders.pause()) } else { AT_BOUND });
     }
 }
 
@@ -136,15 +144,31 @@ struct Round {
 }
 
 impl Round {
-    /// The ends of these inputs, as far as they are known.
+    /// The ends of these partitions, as far as they are known.
     fn ends(&mut self, connection: &Connection, now: &Now, wanted: &[Partition]) -> Vec<End> {
+        let is_input = |(topic, _): &&Partition| *topic < connection.inputs.len();
+        let (inputs, beside): (Vec<Partition>, Vec<Partition>) = wanted.iter().partition(is_input);
+        let mut ends = if inputs.is_empty() { Vec::new() } else { self.ends_of_inputs(connection, now, &inputs) };
+        if !beside.is_empty() {
+            let at = now();
+            let both = beside.iter().zip(self.stable.ends(&beside)).zip(self.high.ends(&beside));
+            // Of what is read beside inputs no silence is proven.
+            let log = LogEnd::Unknown;
+            ends.extend(both.filter_map(|((partition, stable), high)| {
+                Some(End { partition: *partition, stable: stable.ok()?, high: high.ok()?, log: log.clone(), at })
+            }));
+        }
+        ends
+    }
+
+    fn ends_of_inputs(&mut self, connection: &Connection, now: &Now, wanted: &[Partition]) -> Vec<End> {
         let at = now();
         // The leaders answer while the others are asked.
         self.leaders.ask(wanted);
-        let both = [self.stable.ends(connection, wanted), self.high.ends(connection, wanted)];
+        let both = [self.stable.ends(wanted), self.high.ends(wanted)];
         let logs = self.leaders.ends(wanted);
         let refused = wanted.iter().zip(&logs).filter(|(_, log)| **log == LogEnd::Refused).map(|(partition, _)| *partition);
-        let single = self.high.single(connection, &refused.collect::<Vec<_>>());
+        let single = self.high.single(&refused.collect::<Vec<_>>());
         let [stable, high] = &both;
         let known = wanted.iter().zip(logs).zip(stable.iter().zip(high)).filter_map(|((partition, log), (stable, high))| {
             let log = if single.contains(partition) { LogEnd::OneReplica } else { log };
@@ -167,37 +191,38 @@ impl Round {
 /// A client that is asked, again and again, and nothing else.
 struct Asker {
     client: BaseConsumer<Quiet>,
+    topics: Vec<String>,
     looked: Option<Instant>,
     /// How many replicas the partitions of these inputs have, and when that was asked.
     replicas: BTreeMap<usize, (Instant, BTreeMap<u32, usize>)>,
 }
 
 impl Asker {
-    fn of(client: BaseConsumer<Quiet>) -> Self {
-        Asker { client, looked: None, replicas: BTreeMap::new() }
+    fn of(client: BaseConsumer<Quiet>, topics: &[String]) -> Self {
+        Asker { client, topics: topics.to_vec(), looked: None, replicas: BTreeMap::new() }
     }
 
     /// The ends of all wanted inputs, asked for at once. A partition without an answer holds its own shard only.
-    fn ends(&mut self, connection: &Connection, wanted: &[Partition]) -> Vec<Result<i64, String>> {
-        let found = self.ask(connection, wanted);
+    fn ends(&mut self, wanted: &[Partition]) -> Vec<Result<i64, String>> {
+        let found = self.ask(wanted);
         let end = |(input, shard): &Partition| {
             let found = found.as_ref().map_err(ToString::to_string)?;
-            let found = found.find_partition(&connection.inputs[*input], *shard as i32).ok_or("nobody knows it")?;
+            let found = found.find_partition(&self.topics[*input], *shard as i32).ok_or("nobody knows it")?;
             found.error().map_err(|error| error.to_string())?;
             answers::number(found.offset()).ok_or_else(|| "it is no number".to_owned())
         };
         let ends: Vec<Result<i64, String>> = wanted.iter().map(end).collect();
         let missing = wanted.iter().zip(&ends).filter(|(_, end)| end.is_err()).map(|((input, _), _)| *input);
-        self.look_for_leaders(connection, missing.collect());
+        self.look_for_leaders(missing.collect());
         ends
     }
 
     /// Those of these partitions that have one replica, as far as the brokers say.
-    fn single(&mut self, connection: &Connection, partitions: &[Partition]) -> BTreeSet<Partition> {
+    fn single(&mut self, partitions: &[Partition]) -> BTreeSet<Partition> {
         let inputs: BTreeSet<usize> = partitions.iter().map(|(input, _)| *input).collect();
         for input in inputs {
             if self.replicas.get(&input).is_none_or(|(at, _)| at.elapsed() > REPLICAS)
-                && let Ok(metadata) = self.client.fetch_metadata(Some(&connection.inputs[input]), CALL)
+                && let Ok(metadata) = self.client.fetch_metadata(Some(&self.topics[input]), CALL)
             {
                 let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
                 let counts = partitions.map(|one| (one.id().unsigned_abs(), one.replicas().len())).collect();
@@ -211,17 +236,17 @@ impl Asker {
     }
 
     /// A look-up by time with librdkafka's "latest" as the time.
-    fn ask(&self, connection: &Connection, wanted: &[Partition]) -> KafkaResult<TopicPartitionList> {
+    fn ask(&self, wanted: &[Partition]) -> KafkaResult<TopicPartitionList> {
         let mut asked = TopicPartitionList::new();
         for (input, shard) in wanted {
-            asked.add_partition_offset(&connection.inputs[*input], *shard as i32, Offset::End)?;
+            asked.add_partition_offset(&self.topics[*input], *shard as i32, Offset::End)?;
         }
         self.client.offsets_for_times(asked, CALL)
     }
 
     /// A client that consumes nothing takes what it once heard of a partition without a leader for true until its next periodic
     /// refresh, which is minutes away: it does not even ask. So it is made to.
-    fn look_for_leaders(&mut self, connection: &Connection, inputs: BTreeSet<usize>) {
+    fn look_for_leaders(&mut self, inputs: BTreeSet<usize>) {
         if inputs.is_empty() || self.looked.is_some_and(|looked| looked.elapsed() < LOOK) {
             return;
         }
@@ -229,7 +254,7 @@ impl Asker {
         // What the client reports waits to be taken, and would pile up.
         (0..REPORTS).for_each(|_| drop(self.client.poll(Duration::ZERO)));
         for input in inputs {
-            if let Err(error) = self.client.fetch_metadata(Some(&connection.inputs[input]), CALL) {
+            if let Err(error) = self.client.fetch_metadata(Some(&self.topics[input]), CALL) {
                 debug!(%error, "looking for the leaders of an input");
             }
         }

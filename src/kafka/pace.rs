@@ -19,6 +19,8 @@ use crate::port::{Now, ShardId};
 
 /// Between two questions.
 const INTERVAL: Duration = Duration::from_millis(200);
+/// The same while a shard waits for others to come as far.
+const AT_BOUND: Duration = Duration::from_millis(20);
 /// An answer later than this is none.
 const CALL: Duration = Duration::from_secs(3);
 
@@ -42,11 +44,11 @@ pub fn keep_pace(
     let (frontiers, now) = (Arc::clone(frontiers), Arc::clone(now));
     let ask = move || {
         while !stop.load(Ordering::Acquire) {
-            if !frontiers.are_all_ours(partitions) {
+            if !frontiers.are_all_ours() {
                 hear(&client, &topic, partitions, &frontiers, &now);
             }
             // What it reports waits to be taken, and would pile up.
-            let _ = client.poll(INTERVAL);
+            let _ = client.poll(if frontiers.is_waited_for() { AT_BOUND } else { INTERVAL });
         }
     };
     let thread = std::thread::Builder::new().name("sillage-pace".to_owned()).spawn(ask);
@@ -64,7 +66,8 @@ fn hear(client: &BaseConsumer<Plain>, topic: &str, partitions: u32, frontiers: &
         Ok(committed) => {
             let all: Vec<ShardId> = (0..partitions).collect();
             let marks = answers::metadata_of(&committed, topic, &all);
-            frontiers.heard(marks.into_iter().filter_map(|(shard, mark)| Some((shard, mark.stream_time?))), now());
+            let reached = |shard: ShardId| (shard, marks.get(&shard).and_then(|mark| mark.stream_time));
+            frontiers.heard(all.iter().copied().map(reached), now());
         }
         Err(error) => debug!(%error, "asking how far other processes have come"),
     }

@@ -23,7 +23,6 @@ use super::restore::Restorer;
 use super::{Connection, Protocol, batch, client};
 use crate::ledger::Ledger;
 use crate::ledger::group::{Ask, End, Event, Member, Notice, Partition, Terms};
-use crate::memory::Waiting;
 use crate::metrics;
 use crate::port::{ShardId, ShardOwner};
 use crate::time::Span;
@@ -161,12 +160,13 @@ impl RebalanceHandler {
         self.held().ends.as_ref().map_or_else(Vec::new, Ends::answers)
     }
 
-    /// What waits for its turn, of each partition of the shards that are owned.
-    pub(super) fn buffered(&self) -> Vec<(Partition, Waiting)> {
+    /// What the worker waits for.
+    pub(super) fn buffered(&self) -> Event {
         let owned = self.held().member.owned().clone();
         let (owner, topics) = (self.owner(), 0..self.topics.len());
         let partitions = owned.into_iter().flat_map(|shard| topics.clone().map(move |input| (input, shard)));
-        partitions.map(|(input, shard)| ((input, shard), owner.buffered(shard, input))).collect()
+        let waiting = partitions.map(|(input, shard)| ((input, shard), owner.buffered(shard, input))).collect();
+        Event::Buffered { waiting, asking: owner.asking() }
     }
 
     /// Tells the member what happened, and does what it asks, until it asks nothing more.
@@ -220,6 +220,7 @@ impl RebalanceHandler {
             Ask::Park(shard, reason) => self.owner().park(shard, reason),
             Ask::Revoke(shards) => self.owner().revoking(&shards),
             Ask::Lose(shards) => self.owner().lost(&shards),
+            Ask::HasRead(shard, at) => self.owner().has_read(shard, at),
             Ask::CaughtUp { partition: (input, shard), position, at } => self.owner().caught_up(shard, input, position, at),
             Ask::Say(notice) => self.say(notice),
         }

@@ -64,7 +64,7 @@ pub(super) fn drive(
 ) -> Result<(), Over> {
     let topics: Vec<&str> = connection.inputs.iter().map(String::as_str).collect();
     consumer.subscribe(&topics).map_err(|error| format!("cannot subscribe: {error}"))?;
-    consumer.context().watch(Ends::start(connection, unproven, now)?);
+    consumer.context().watch(Ends::start(connection, consumer.context().topics(), unproven, now)?);
     let records = Records::new(consumer, consumer.context().topics())?;
     let batch = records.batch();
     let mut source = Source { connection, consumer, records, batch, served: Instant::now() };
@@ -113,7 +113,7 @@ impl Source<'_> {
         self.tell_ends()?;
         handler.owner().turn()?;
         handler.set_parked_aside(self.consumer)?;
-        Ok(handler.tell(self.consumer, Event::Buffered(handler.buffered()))?)
+        Ok(handler.tell(self.consumer, handler.buffered())?)
     }
 
     /// Lets partitions come and go: between two batches, so that none holds what has gone.

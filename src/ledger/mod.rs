@@ -81,6 +81,11 @@ impl Ledger {
         self.topic(outputs::HANDOFF)
     }
 
+    /// The number of that topic among those that a shard reads.
+    pub fn handoff_number(&self) -> usize {
+        self.inputs.len() + 1
+    }
+
     /// Progress with positions in the control topic and in what shards hand to each other: from their beginning, where the log
     /// was written before there was one.
     pub fn complete(&self, mut progress: Progress) -> Progress {

@@ -212,8 +212,15 @@ impl Life {
         let homes = (facts.partitions, log.partitioner, log.misrouted);
         let mut job = self.job(connection.inputs.clone(), homes);
         let hands_over = facts.partitions > 1 && log.partitioner != Partitioner::Unknown;
+        if hands_over && log.misrouted == Misrouted::HandOn {
+            info!(
+                partitions = facts.partitions,
+                "a touchpoint found in another partition than its customer's is handed on: it costs a record written and read, and \
+                 a commit's time (sillage_records_misrouted_total counts them)"
+            );
+        }
         if hands_over && self.config.shard.grace > Span::ZERO {
-            let frontiers = Arc::new(Frontiers::new(self.config.shard.grace));
+            let frontiers = Arc::new(Frontiers::new(facts.partitions));
             let paced = kafka::keep_pace(&connection, facts.partitions, &frontiers, &job.now, self.stop.flag());
             paced.map_err(Ended::Unable)?;
             job.frontiers = Some(frontiers);

@@ -31,6 +31,8 @@ pub struct Counts {
     pub nobodys: u64,
     /// Answers to claims that nobody waits for any more: the customer was erased, or has answered before.
     pub unheard: u64,
+    /// What was handed over of somebody who was erased meanwhile, and dropped.
+    pub buried: u64,
 }
 
 impl Counts {
@@ -50,6 +52,7 @@ impl Counts {
             forwarded,
             nobodys,
             unheard,
+            buried,
         } = other;
         self.applied += applied;
         self.ignored += ignored;
@@ -64,5 +67,6 @@ impl Counts {
         self.forwarded += forwarded;
         self.nobodys += nobodys;
         self.unheard += unheard;
+        self.buried += buried;
     }
 }

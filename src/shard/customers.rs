@@ -67,10 +67,20 @@ impl Customers {
         index.find(hash, |slot| is(rows, arena, changes, *slot, hash, key)).copied()
     }
 
-    /// The row of the shard itself, where there is one.
+    /// The row of the shard itself with what was measured, where there is one.
     pub(super) fn find_nobody(&self) -> Option<Slot> {
+        self.find_own(&super::sums::nobody())
+    }
+
+    /// The rows of the shard itself.
+    fn own_rows(&self) -> [Option<Slot>; 2] {
+        [self.find_nobody(), self.find_own(&super::graves::the_dead())]
+    }
+
+    /// A row of the shard itself, where there is one.
+    pub(super) fn find_own(&self, whose: &Identity) -> Option<Slot> {
         let mut key = Vec::with_capacity(1);
-        pack_identity(&super::sums::nobody(), &mut key);
+        pack_identity(whose, &mut key);
         let hash = hash(&key);
         self.index.find(hash, |slot| is(&self.rows, &self.arena, &self.changes, *slot, hash, &key)).copied()
     }
@@ -351,8 +361,8 @@ impl Customers {
 
     /// How many customers there are, as last committed.
     pub fn len(&self) -> usize {
-        let is_committed = |slot| self.committed_image(slot).is_some();
-        self.committed - usize::from(self.find_nobody().is_some_and(is_committed))
+        let is_committed = |slot: Slot| self.committed_image(slot).is_some();
+        self.committed - self.own_rows().into_iter().flatten().filter(|slot| is_committed(*slot)).count()
     }
 
     /// The bytes of memory that they take, what the open transaction adds included. The dictionary, which is small, is not
@@ -393,7 +403,7 @@ impl Customers {
         Customer::image(self.latest(slot)?, &self.words).ok()
     }
 
-    /// Hands over everybody's latest image as packed, and the shard's own row, in no particular order.
+    /// Hands over everybody's latest image as packed, and the shard's own rows, in no particular order.
     pub fn each_packed(&self, mut work: impl FnMut(&[u8])) {
         for row in &self.rows {
             if !row.image.is_none() {
@@ -405,8 +415,8 @@ impl Customers {
     /// Shows everybody's latest state but for the touchpoints in the history, in no particular order.
     pub fn each_open(&self, mut work: impl FnMut(&Customer)) {
         let mut hand = Customer::default();
-        let nobody = self.find_nobody();
-        for slot in self.slots().filter(|slot| Some(*slot) != nobody) {
+        let own = self.own_rows();
+        for slot in self.slots().filter(|slot| !own.contains(&Some(*slot))) {
             if self.open(slot, &mut hand) {
                 work(&hand);
             }
@@ -415,8 +425,8 @@ impl Customers {
 
     /// Hands over everybody's latest state, in no particular order.
     pub fn each(&self, mut work: impl FnMut(Customer)) {
-        let nobody = self.find_nobody();
-        for image in self.slots().filter(|slot| Some(*slot) != nobody).filter_map(|slot| self.latest(slot)) {
+        let own = self.own_rows();
+        for image in self.slots().filter(|slot| !own.contains(&Some(*slot))).filter_map(|slot| self.latest(slot)) {
             work(Customer::image(image, &self.words).unwrap_or_default());
         }
     }
@@ -429,7 +439,7 @@ impl Customers {
         all
     }
 
-    /// The rows of everybody who is there, and the shard's own.
+    /// The rows of everybody who is there, and the shard's own ones.
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
         let there = |(place, row): (usize, &Row)| (!row.image.is_none()).then(|| Slot::new(place));
         self.rows.iter().enumerate().filter_map(there)

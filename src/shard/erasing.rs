@@ -1,7 +1,7 @@
 //! Customers who leave: because somebody asked for it, or because no touchpoint came for a long time (rule 28).
 //!
 //! The open transaction only marks them, so that undoing it brings them back; their entry, their place in the wheel and in the
-//! turn go once it is committed. Nothing is published about them any more.
+//! turn go once it is committed. The last that is published about them takes back what was offered and stands.
 
 use super::wheel::Wheel;
 use super::{Action, Customers, Erasure, ErasureScope, Shard, Slot, StateLog, Undo};
@@ -11,15 +11,15 @@ use crate::touchpoint::Identity;
 impl Shard {
     /// Forgets the customers, and lets the other shards know where they cannot. The anonymous ids that were seen together with
     /// a customer are that customer's as well; their shard is found by asking all.
-    pub(super) fn erase(&mut self, erasure: &Erasure, actions: &mut Vec<Action>) {
+    pub(super) fn erase(&mut self, erasure: &Erasure, log_time: Timestamp, actions: &mut Vec<Action>) {
         for who in &erasure.who {
             match erasure.scope {
-                ErasureScope::AllShards => {}
+                ErasureScope::AllShards => self.bury(who, log_time),
                 ErasureScope::ThisShard => actions.push(Action::Announce(who.clone())),
             }
-            let links = self.leave(who, actions);
+            let links = self.leave(who, log_time, actions);
             for link in &links {
-                self.forget_redirect(link, actions);
+                self.forget_redirect(link, log_time, actions);
             }
             let unheard =
                 links.into_iter().filter(|link| !(erasure.scope == ErasureScope::ThisShard && erasure.who.contains(link)));
@@ -29,7 +29,7 @@ impl Shard {
 
     /// Marks a customer as erased, and with it the customer that an anonymous id was joined to; returns the anonymous ids seen
     /// together with it, and that customer where it lives in another shard.
-    fn leave(&mut self, who: &Identity, actions: &mut Vec<Action>) -> Vec<Identity> {
+    pub(super) fn leave(&mut self, who: &Identity, log_time: Timestamp, actions: &mut Vec<Action>) -> Vec<Identity> {
         let Some(slot) = self.customers.find(who) else { return Vec::new() };
         let mut hand = std::mem::take(&mut self.hand);
         let mut links = Vec::new();
@@ -39,6 +39,8 @@ impl Shard {
             self.moved.subtract(&hand, awaited);
             joined_to = hand.redirected_to();
             hand.contacts().erase_exposures(&mut self.retelling.sums);
+            hand.withdraw_all(self.stream_time.unwrap_or(log_time), self.telling());
+            self.publish(log_time, actions);
             links.extend(hand.links.iter().map(|link| Identity::anonymous(link.clone())));
             self.counts.erased += 1;
             self.customers.erase(slot, self.settings.undo);
@@ -48,20 +50,20 @@ impl Shard {
         self.hand = hand;
         match joined_to {
             Some(customer) if self.elsewhere(&customer).is_some() => links.push(customer),
-            Some(customer) => links.extend(self.leave(&customer, actions)),
+            Some(customer) => links.extend(self.leave(&customer, log_time, actions)),
             None => {}
         }
         links
     }
 
     /// What an anonymous id does from now on must not be taken for an erased customer's until every shard has heard of it.
-    fn forget_redirect(&mut self, anonymous: &Identity, actions: &mut Vec<Action>) {
+    fn forget_redirect(&mut self, anonymous: &Identity, log_time: Timestamp, actions: &mut Vec<Action>) {
         let Some(slot) = self.customers.find(anonymous) else { return };
         let mut hand = std::mem::take(&mut self.hand);
         let is_redirect = self.customers.open(slot, &mut hand) && hand.redirected_to().is_some();
         self.hand = hand;
         if is_redirect {
-            self.leave(anonymous, actions);
+            self.leave(anonymous, log_time, actions);
         }
     }
 

@@ -11,12 +11,14 @@ use super::frontier::Reach;
 use super::{Action, Shard, Undo};
 use crate::journey::{Applied, HandedOver, Link, Received};
 use crate::partitioner::Partitioner;
-use crate::time::Timestamp;
+use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint};
 
 /// A shard: partition number of all inputs together.
 pub type ShardId = u32;
 
+/// Others hear at most so often of a shard that does nothing.
+const HEARD: Span = Span::from_secs(1);
 /// A state that is handed over takes about so many bytes of memory.
 const STATE_BYTES: usize = 4 << 10;
 
@@ -154,6 +156,16 @@ impl Shard {
         }
     }
 
+    /// Whether stream time has come so far since the last commit that others should hear of it: half as far as they may be ahead.
+    pub fn is_due_to_be_heard(&self) -> bool {
+        let far = Span::from_millis(self.settings.grace.as_millis() / 8).max(HEARD);
+        match (self.stream_time, self.committed.stream_time) {
+            (Some(now), Some(committed)) => now.since(committed) >= far,
+            (now, None) => now.is_some(),
+            (None, Some(_)) => false,
+        }
+    }
+
     /// The shard where an identity lives, where that is another one.
     pub(super) fn elsewhere(&self, who: &Identity) -> Option<ShardId> {
         self.homes.elsewhere(who)
@@ -181,6 +193,11 @@ impl Shard {
     pub(super) fn take_handed(&mut self, hand_off: &HandOff, actions: &mut Vec<Action>) {
         let log_time = hand_off.log_time;
         match &hand_off.what {
+            Handed::Touchpoint(touchpoint) if self.is_buried(&touchpoint.identity, log_time) => {
+                self.counts.buried += 1;
+                // What it names beside was the same customer's when that was erased.
+                actions.extend(touchpoint.linked.clone().map(|anonymous| Action::Announce(Identity::anonymous(anonymous))));
+            }
             Handed::Touchpoint(touchpoint) => self.apply_touchpoint(touchpoint, log_time, actions),
             Handed::Claim(claim) => self.answer_claim(claim, log_time, actions),
             Handed::Answer { claim, handed } => self.hear_answer(claim, handed.as_ref(), log_time, actions),
@@ -193,7 +210,7 @@ impl Shard {
     fn answer_claim(&mut self, claim: &Claiming, log_time: Timestamp, actions: &mut Vec<Action>) {
         let stream_time = self.stream_time.unwrap_or(log_time);
         let customer = Identity::customer(claim.customer.clone());
-        let mut handed = self.answer(&customer, claim, stream_time);
+        let mut handed = self.answer(&customer, claim, (log_time, stream_time), actions);
         self.publish(log_time, actions);
         if let Some(handed) = &mut handed {
             handed.expand(self.customers.words());
@@ -209,14 +226,21 @@ impl Shard {
         actions: &mut Vec<Action>,
     ) {
         let who = Identity::customer(claim.customer.clone());
-        let Some((slot, mut hand)) = self.lift_known(&who) else {
+        let known = if self.is_buried(&who, log_time) { None } else { self.lift_known(&who) };
+        let Some((slot, mut hand)) = known else {
             // Whoever is gone was erased meanwhile, and with a customer the anonymous ids go that were seen together with it: also
             // what the other shard has left of this one when it answered.
             self.counts.unheard += 1;
-            handed.iter().for_each(|handed| handed.state().contacts().erase_exposures(&mut self.retelling.sums));
+            self.drop_handed(handed, log_time, actions);
             actions.extend(handed.map(|_| Action::Announce(Identity::anonymous(claim.anonymous.clone()))));
             return;
         };
+        // The anonymous id was erased after it had answered: the customer waits no longer, and gets nothing.
+        let is_buried = self.is_buried(&Identity::anonymous(claim.anonymous.clone()), log_time);
+        if is_buried {
+            self.drop_handed(handed, log_time, actions);
+        }
+        let handed = handed.filter(|_| !is_buried);
         let stream_time = self.stream_time.unwrap_or(log_time);
         let had_window = hand.has_window();
         let link = Link { anonymous: &claim.anonymous, touchpoint: &claim.touchpoint, at: claim.at };
@@ -239,9 +263,13 @@ impl Shard {
         log_time: Timestamp,
         actions: &mut Vec<Action>,
     ) {
+        let who = Identity::customer(customer.clone());
+        if self.is_buried(&who, log_time) || self.is_buried(&touchpoint.identity, log_time) {
+            return self.drop_handed(handed, log_time, actions);
+        }
         let stream_time = self.stream_time.unwrap_or(log_time);
         let received = Received { touchpoint, log_time, stream_time };
-        let (slot, is_new, mut hand) = self.lift(&Identity::customer(customer.clone()));
+        let (slot, is_new, mut hand) = self.lift(&who);
         let had_window = hand.has_window();
         let link = (&touchpoint.identity.id, since);
         let applied = match handed {
@@ -259,6 +287,16 @@ impl Shard {
         self.publish(log_time, actions);
         if applied != Applied::Duplicate {
             self.forward(touchpoint, log_time, actions);
+        }
+    }
+
+    /// Drops what was handed over of somebody who was erased.
+    fn drop_handed(&mut self, handed: Option<&HandedOver>, log_time: Timestamp, actions: &mut Vec<Action>) {
+        self.counts.buried += 1;
+        if let Some(handed) = handed {
+            handed.state().contacts().erase_exposures(&mut self.retelling.sums);
+            handed.state().clone().withdraw_all(self.stream_time.unwrap_or(log_time), self.telling());
+            self.publish(log_time, actions);
         }
     }
 

@@ -45,7 +45,7 @@ impl Shard {
             return applied;
         }
         let begin = self.scratch.len();
-        let handed = self.answer(&hand.identity, &claim, received.stream_time);
+        let handed = self.answer(&hand.identity, &claim, (received.log_time, received.stream_time), actions);
         let applied = match handed {
             Some(handed) => {
                 let applied = hand.take_in(received, handed, self.telling());
@@ -59,9 +59,29 @@ impl Shard {
     }
 
     /// Answers a claim for an anonymous id of this shard: what it hands over, where it joins the customer now.
-    pub(super) fn answer(&mut self, customer: &Identity, claim: &Claiming, stream_time: Timestamp) -> Option<HandedOver> {
-        let at = claim.at;
-        let (slot, is_new, mut other) = self.lift(&Identity::anonymous(claim.anonymous.clone()));
+    /// Nothing joins a customer of whom one was erased after the claim had entered the log.
+    pub(super) fn answer(
+        &mut self,
+        customer: &Identity,
+        claim: &Claiming,
+        (log_time, stream_time): (Timestamp, Timestamp),
+        actions: &mut Vec<Action>,
+    ) -> Option<HandedOver> {
+        let (at, anonymous) = (claim.at, Identity::anonymous(claim.anonymous.clone()));
+        // One of the two was erased when the claim had entered the log already: they were one by then.
+        if self.is_buried(&anonymous, log_time) {
+            self.counts.buried += 1;
+            actions.push(Action::Announce(customer.clone()));
+            return None;
+        }
+        if self.is_buried(customer, log_time) {
+            self.counts.buried += 1;
+            if self.would_join(&anonymous, customer, (at, stream_time)) {
+                self.leave(&anonymous, log_time, actions);
+            }
+            return None;
+        }
+        let (slot, is_new, mut other) = self.lift(&anonymous);
         let had_window = other.has_window();
         let gives_way = other.redirected_at().is_none_or(|known| known > claim.can_tell_from);
         let mut changed = true;
@@ -84,6 +104,16 @@ impl Shard {
         self.put_other(slot, &other, (is_new, had_window, changed), stream_time);
         self.other = other;
         handed
+    }
+
+    /// Whether an anonymous id of this shard is the customer's, or would be by a claim.
+    fn would_join(&mut self, anonymous: &Identity, customer: &Identity, (at, now): (Timestamp, Timestamp)) -> bool {
+        let Some(slot) = self.customers.find(anonymous) else { return false };
+        let mut other = std::mem::take(&mut self.other);
+        let joins = self.customers.open(slot, &mut other)
+            && matches!(other.answer(customer, at, now, &self.rules), Claim::Granted | Claim::Known);
+        self.other = other;
+        joins
     }
 
     /// Applies a touchpoint of an anonymous id whose journey was joined to a customer's: `anonymous` is what is left of it.

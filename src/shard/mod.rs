@@ -12,6 +12,7 @@ mod customers;
 mod erasing;
 mod forwarding;
 mod frontier;
+mod graves;
 mod handing;
 mod joins;
 mod refresh;
@@ -28,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::journey::packed::Words;
-use crate::journey::{Applied, Customer, Outcome, Received, Refusals, Retelling, Rules, StepCounts, Sums};
+use crate::journey::{Applied, Customer, Graves, Outcome, Received, Refusals, Retelling, Rules, StepCounts, Sums};
 use crate::memory::Waiting;
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
@@ -151,6 +152,9 @@ pub struct Shard {
     counts: Counts,
     /// What was measured since somebody took it.
     measured: Sums,
+    /// Who was erased lately, and whether the open transaction has changed that.
+    graves: Graves,
+    graves_changed: bool,
     /// The record being applied: input and offset.
     applying: Option<(usize, i64)>,
     /// Customers erased or expired in the open transaction.
@@ -194,6 +198,8 @@ impl Shard {
             open_bytes: 0,
             counts: Counts::default(),
             measured: Sums::default(),
+            graves: Graves::default(),
+            graves_changed: false,
             applying: None,
             leaving: 0,
             words_written: 0,
@@ -209,6 +215,7 @@ impl Shard {
         let forget_after = self.settings.forget_after;
         // Customers that were kept remember the wheel of the shard before.
         self.customers.disarm();
+        self.reopen_graves();
         let slots: Vec<Slot> = self.customers.slots().collect();
         let mut hand = std::mem::take(&mut self.hand);
         for slot in &slots {
@@ -536,7 +543,7 @@ impl Shard {
                 if let (ErasureScope::ThisShard, Some(who)) = (erasure.scope, erasure.who.first()) {
                     self.misrouted(who);
                 }
-                self.erase(erasure, actions);
+                self.erase(erasure, record.log_time, actions);
             }
         }
         match self.settings.undo {
@@ -632,6 +639,7 @@ impl Shard {
 
     fn prepare(&mut self, actions: &mut Vec<Action>) {
         self.keep_sums();
+        self.keep_graves();
         self.say_who_stays(actions);
         let progress = Progress {
             positions: self.inputs.positions(),
@@ -691,6 +699,9 @@ impl Shard {
             }
         });
         (self.customers, self.hand) = (customers, hand);
+        if self.graves_changed {
+            self.reopen_graves();
+        }
         for (slot, deadline) in rearm {
             self.arm(slot, deadline);
         }

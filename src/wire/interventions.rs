@@ -38,7 +38,7 @@ fn arm(arm: Arm, variant: Option<&str>, sums: &ArmSums) -> Value {
             json!({
                 "currency": sums.currency.as_str(),
                 "customers": sums.customers,
-                "hundredths": value,
+                "smallest_units": value,
                 "squared": squared,
                 "times_before": before,
             })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use tracing::{debug, error, warn};
 
-use crate::frontiers::Frontiers;
+use crate::frontiers::{self, Bound, Frontiers};
 use crate::journey::Outcome;
 use crate::lookup::{Lookup, Missing, SharedShard, TooMuch};
 use crate::memory::Waiting;
@@ -19,16 +19,18 @@ use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner, Sink, Stamped, Verdict};
 use crate::shard::{
     Action, Body, Buffered, Customers, Erasure, ErasureScope, Homes, Input, Misrouted, Progress, Settings, Shard, Slot,
-    StateLog, Unusable, Written,
+    StateLog, Written,
 };
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::{Identity, Touchpoint};
+use crate::touchpoint::Touchpoint;
 use crate::vitals::{Beat, Taken};
-use crate::wire::{self, Arrival, Format, Limits, Mapping, Wanted, erasures, handing};
+use crate::wire::{Format, Limits, Mapping, Wanted, erasures, handing};
 
+mod decoding;
 mod lossy;
 mod pace;
 
+use decoding::{decode, unusable};
 use lossy::Lossy;
 
 /// A log of changes grows by about so many bytes with each commit of a shard, even where no customer changed; and by what
@@ -88,6 +90,8 @@ struct OwnedShard {
     /// Bytes of its customers' state, as counted last.
     state: u64,
     meters: ShardMeters,
+    /// How far others let it decide.
+    bound: Bound,
 }
 
 /// A shard as it was given up.
@@ -137,6 +141,10 @@ pub struct Worker {
     caught_up: bool,
     /// Whether a shard waits for others to come as far.
     is_at_bound: bool,
+    /// Whether something has come that was handed over in a backlog: others may wait for what becomes of it.
+    is_awaited: bool,
+    /// Whether other processes wait to hear how far the shards have come.
+    are_heard: bool,
     /// Bytes that the shards' open transactions hold.
     open_bytes: usize,
     last_step: Timestamp,
@@ -176,6 +184,8 @@ impl Worker {
             round: 0,
             caught_up: true,
             is_at_bound: false,
+            is_awaited: false,
+            are_heard: false,
             open_bytes: 0,
             last_step: last_commit,
             was_assigned: false,
@@ -309,13 +319,14 @@ impl Worker {
     fn commit(&mut self, leaving: &[ShardId]) -> bool {
         let begun = (self.job.now)();
         self.last_commit = begun;
+        self.is_awaited = false;
         let stepping = begun.since(self.last_step) >= STEP;
         if stepping {
             self.last_step = begun;
         }
         let takes_part = |owned: &OwnedShard| {
             let shard = owned.shard.lock();
-            shard.is_dirty() || (stepping && shard.refresh_due())
+            shard.is_dirty() || (stepping && shard.refresh_due()) || (self.are_heard && shard.is_due_to_be_heard())
         };
         let dirty: Vec<ShardId> =
             self.shards.iter().filter(|(_, owned)| takes_part(owned)).map(|(shard, _)| *shard).collect();
@@ -390,7 +401,8 @@ impl Worker {
     fn is_commit_due(&self, now: Timestamp) -> bool {
         let took = self.commit_ended.since(self.last_commit);
         // Others wait for what is committed, and this waits for them.
-        let interval = if self.is_at_bound { AT_BOUND.min(self.job.commit_interval) } else { self.job.commit_interval };
+        let waits = self.is_at_bound || self.is_awaited;
+        let interval = if waits { AT_BOUND.min(self.job.commit_interval) } else { self.job.commit_interval };
         now.since(self.last_commit) >= interval
             && (self.caught_up || now.since(self.commit_ended).as_millis() >= 2 * took.as_millis())
     }
@@ -532,51 +544,6 @@ fn no_room(TooMuch { bytes, limit }: TooMuch) -> String {
     )
 }
 
-/// What a record holds.
-fn decode(
-    job: &Job,
-    wanted: &Wanted,
-    (meters, lossy): (&mut WorkerMeters, &mut Lossy),
-    record: &RawRecord<'_>,
-    log_time: Timestamp,
-    mut touchpoint: Box<Touchpoint>,
-) -> Body {
-    let origin = record.origin;
-    let arrival = Arrival {
-        log_time,
-        topic: &job.topics[origin.input],
-        partition: origin.shard,
-        offset: origin.offset,
-        limits: job.limits,
-    };
-    let decoded = match record.value {
-        None => Err("the record has no value; a touchpoint is expected".to_owned()),
-        Some(value) => wire::decode_into(job.format, job.mapping.as_ref(), wanted, value, &arrival, &mut touchpoint),
-    };
-    match decoded {
-        Ok(told) => {
-            if told.clamped {
-                meters.clamped();
-            }
-            if let Some(losses) = &told.losses {
-                lossy.note(losses, meters);
-            }
-            if job.erase_on.as_ref() == Some(&touchpoint.kind) {
-                let mut who = vec![touchpoint.identity];
-                who.extend(touchpoint.linked.map(Identity::anonymous));
-                return Body::Erasure(Box::new(Erasure { who, scope: ErasureScope::ThisShard }));
-            }
-            Body::Touchpoint(touchpoint)
-        }
-        Err(reason) => unusable(reason, record),
-    }
-}
-
-fn unusable(reason: String, record: &RawRecord<'_>) -> Body {
-    let (key, value) = (record.key.map(<[u8]>::to_vec), record.value.map(<[u8]>::to_vec));
-    Body::Unusable(Box::new(Unusable { reason, key, value }))
-}
-
 /// What is to be said of a customer to a log of changes.
 #[derive(Clone, Copy)]
 enum ImageKind {
@@ -624,17 +591,18 @@ impl ShardOwner for Worker {
                 partitioner: self.job.partitioner,
                 misrouted: self.job.misrouted,
             };
+            let bound = Bound::new(self.job.settings.grace);
             let mut shard = Shard::new(models, self.job.settings.clone(), customers, progress).among(homes);
             shard.retains_from(retain_from);
             meters.standing(shard.population(), shard.armed());
             if let Some(frontiers) = &self.job.frontiers {
                 frontiers.reached(id, shard.frontier(), now);
-                shard.bind(frontiers.bound(now));
+                shard.bind(bound.until());
             }
             let state = shard.customers().bytes() as u64;
             let shard = SharedShard::new(shard);
             self.job.lookup.add(id, shard.clone());
-            if let Some(before) = self.shards.insert(id, OwnedShard { shard, state, meters }) {
+            if let Some(before) = self.shards.insert(id, OwnedShard { shard, state, meters, bound }) {
                 let _ = self.job.lookup.count_state(before.state, 0);
             } else {
                 self.meters.assigned(1);
@@ -728,7 +696,10 @@ impl ShardOwner for Worker {
         let entered = shard.log_time(origin.input, record.timestamp, self.receipt);
         let (log_time, body) = match handed {
             // One shard may be ahead of another: in a topic of their own, each record has the time of what caused it.
-            Ok(hand_off) if origin.input > self.job.topics.len() => (hand_off.log_time, Body::HandOff(Box::new(hand_off))),
+            Ok(hand_off) if origin.input > self.job.topics.len() => {
+                self.is_awaited |= self.receipt.since(hand_off.log_time) > frontiers::ahead(self.job.settings.grace);
+                (hand_off.log_time, Body::HandOff(Box::new(hand_off)))
+            }
             Ok(hand_off) => (entered, Body::HandOff(Box::new(hand_off))),
             Err(reason) => (entered, unusable(reason, &record)),
         };
@@ -744,6 +715,15 @@ impl ShardOwner for Worker {
 
     fn buffered(&self, shard: ShardId, input: usize) -> Waiting {
         self.shards.get(&shard).map_or_else(Waiting::default, |owned| owned.shard.lock().buffered(input))
+    }
+
+    fn asking(&self) -> Vec<ShardId> {
+        self.shards_asking()
+    }
+
+    fn has_read(&mut self, shard: ShardId, at: Timestamp) {
+        self.decide();
+        self.raise_bound(shard, at);
     }
 
     fn revoking(&mut self, shards: &[ShardId]) {

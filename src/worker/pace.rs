@@ -1,6 +1,11 @@
 //! No shard runs far ahead of others in a backlog ([`crate::frontiers`]).
 
+use tracing::warn;
+
 use super::{OwnedShard, Worker};
+use crate::frontiers;
+use crate::metrics;
+use crate::port::ShardId;
 use crate::shard::Input;
 use crate::time::Timestamp;
 
@@ -11,11 +16,12 @@ impl Worker {
         for (id, owned) in &self.shards {
             frontiers.reached(*id, owned.shard.lock().frontier(), now);
         }
-        let bound = frontiers.bound(now);
-        let mut waiting = Vec::new();
-        for (id, owned) in &self.shards {
+        self.are_heard = !frontiers.are_all_ours();
+        let (mut waiting, least) = (Vec::new(), frontiers.least(now));
+        for (id, owned) in &mut self.shards {
             let mut shard = owned.shard.lock();
-            shard.bind(bound);
+            owned.bound.look(least, shard.frontier(), now);
+            shard.bind(owned.bound.until());
             if shard.is_at_bound() {
                 waiting.push(*id);
             }
@@ -23,5 +29,28 @@ impl Worker {
         waiting.iter().for_each(|id| self.handle(*id, Input::Received));
         let waits = |owned: &OwnedShard| owned.shard.lock().is_at_bound();
         self.is_at_bound = self.shards.values().any(waits);
+        if self.is_at_bound {
+            frontiers.wait();
+        }
+        for (shard, is_left) in frontiers.left_behind(frontiers::ahead(self.job.settings.grace), now) {
+            metrics::left_behind(shard, is_left);
+            if is_left {
+                warn!(shard, "the partition does not move and is not waited for: what it hands over comes late");
+            }
+        }
+    }
+
+    /// Shards that must know whether all has been read that others have handed over.
+    pub(super) fn shards_asking(&self) -> Vec<ShardId> {
+        self.shards.iter().filter(|(_, owned)| owned.bound.is_asking()).map(|(id, _)| *id).collect()
+    }
+
+    /// All has come that others had handed over to this shard before `at`.
+    pub(super) fn raise_bound(&mut self, shard: ShardId, at: Timestamp) {
+        let Some(owned) = self.shards.get_mut(&shard).filter(|owned| owned.bound.is_asking()) else { return };
+        if owned.bound.has_read(at) {
+            owned.shard.lock().bind(owned.bound.until());
+            self.handle(shard, Input::Received);
+        }
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::journey::Customer;
-use crate::shard::{HandOff, Position};
+use crate::shard::{HandOff, Position, Unusable};
+use crate::touchpoint::Identity;
 
 /// A log of changes that takes everything; notes from which commit on it is needed.
 #[derive(Default)]

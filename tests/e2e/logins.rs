@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::clients::{Published, Record, extents};
 use crate::harness::command::Configured;
-use crate::harness::service::Service;
+use crate::harness::service::{Service, Setup};
 use crate::harness::{kafka, model, now_millis, say, wait};
 use crate::late::net;
 use crate::shop::{BASKET_QUIET, SOON, Shop};
@@ -24,6 +24,10 @@ const PACE: Duration = Duration::from_millis(2);
 /// So many customers log in between two kills.
 const BETWEEN: usize = 150;
 const PARTITIONS: i32 = 6;
+/// Of a backlog: touchpoints of others in one partition, for each customer.
+const BALLAST: usize = 10;
+/// So long a process stands still.
+const STANDS: Duration = Duration::from_secs(15);
 /// The last of them does nothing but fill a basket and log in.
 const KINDS: usize = 5;
 
@@ -170,6 +174,88 @@ fn check(count: usize, read: &[Published]) {
         assert_eq!(found, Some(expected.map(ToOwned::to_owned).to_vec()), "{}", customer.id());
         assert_eq!(told.get(&customer.device()), None, "{}", customer.device());
     }
+}
+
+/// What piled up in a day is read by two processes at once, one partition with ten times as much as the others. The logins of that
+/// day reach the devices' partitions before that day's deadlines are told for good.
+#[test]
+fn logins_of_a_day_that_piled_up_join_in_time() {
+    const DAY: i64 = 24 * 3_600_000;
+    let Some(kafka) = kafka() else { return };
+    let mut shop = Shop::with_settings(kafka, "piled", &["web"], PARTITIONS, &[("message.timestamp.type", "CreateTime")]);
+    shop.setup.extra.push("grace: 10m".to_owned());
+    let (count, topic) = (logins(), shop.setup.inputs[0].clone());
+    let begins = now_millis() - DAY;
+    for number in 0..count {
+        let (customer, began) = (Customer(number), begins + DAY / count as i64 * number as i64);
+        for (place, act) in customer.acts(began).iter().enumerate() {
+            let (key, partition) = customer.key(act, place);
+            let value = act.to_string();
+            let record = Record { topic: &topic, key: &key, value: value.as_bytes(), partition };
+            shop.writer.send_stamped(record, act["occurred_at"].as_i64());
+        }
+        for other in 0..BALLAST {
+            let at = began + 1_500 + other as i64;
+            let act = json!({"occurred_at": at, "type": "product.viewed", "customer_id": format!("o-{number}-{other}")});
+            let value = act.to_string();
+            let record = Record { topic: &topic, key: "other", value: value.as_bytes(), partition: Some(0) };
+            shop.writer.send_stamped(record, Some(at));
+        }
+    }
+    shop.writer.flush();
+    let two = Setup { instance: "two".to_owned(), ..shop.setup.clone() };
+    let mut services = [Service::start(&shop.setup), Service::start(&two)];
+    services.iter_mut().for_each(|service| service.wait_until_ready(SOON));
+    let reader = shop.reader();
+    for service in &services {
+        wait::until("all is applied", SOON * 8, || (service.metric("sillage_lag_records") == 0.0).then_some(()));
+    }
+    services.iter().for_each(until_decided);
+    for service in services {
+        assert_eq!(service.terminate().status.code(), Some(0));
+    }
+    check(count, &reader.to_the_end());
+}
+
+/// A process that has half of the partitions stands still, and keeps them: its session is longer. `STANDS` asks for longer, in
+/// seconds.
+#[test]
+fn logins_join_though_a_part_of_the_partitions_stands_still() {
+    let stands = std::env::var("STANDS").ok().and_then(|seconds| seconds.parse().ok()).map_or(STANDS, Duration::from_secs);
+    let Some(kafka) = kafka() else { return };
+    let mut shop = Shop::open(kafka, "stands", &["web"], PARTITIONS);
+    shop.setup.extra.push("properties: { session.timeout.ms: 120000 }".to_owned());
+    let two = Setup { instance: "two".to_owned(), ..shop.setup.clone() };
+    let mut services = [Service::start(&shop.setup), Service::start(&two)];
+    services.iter_mut().for_each(|service| service.wait_until_ready(SOON));
+    let reader = shop.reader();
+    let has_some = |service: &Service| service.metric("sillage_shards_assigned") > 0.0;
+    wait::until_true("both to have partitions", SOON, || services.iter().all(has_some));
+    let count = logins();
+    let pace = stands / count as u32 * 2;
+    for number in 0..count {
+        if number == count / 4 {
+            services[1].freeze();
+        } else if number == count * 3 / 4 {
+            services[1].thaw();
+        }
+        let began = now_millis() - AGO;
+        for (place, act) in Customer(number).acts(began).iter().enumerate() {
+            let (key, partition) = Customer(number).key(act, place);
+            let value = act.to_string();
+            shop.writer.send(Record { topic: &shop.setup.inputs[0], key: &key, value: value.as_bytes(), partition });
+        }
+        std::thread::sleep(pace);
+    }
+    shop.writer.flush();
+    services.iter().for_each(until_decided);
+    for service in &services {
+        wait::until("all is applied", SOON, || (service.metric("sillage_lag_records") == 0.0).then_some(()));
+    }
+    for service in services {
+        assert_eq!(service.terminate().status.code(), Some(0));
+    }
+    check(count, &reader.to_the_end());
 }
 
 /// The same on the embedded log, with a kill.

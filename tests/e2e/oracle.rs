@@ -143,7 +143,8 @@ struct Story {
     stage: Option<(usize, Watched)>,
     episodes: Vec<Episode>,
     opened: [u64; 2],
-    closed: [BTreeSet<String>; 2],
+    /// By kind: the ids of each that is completed.
+    closed: [Vec<BTreeSet<String>>; 2],
 }
 
 /// Everything that must be published about one customer until `end`.
@@ -157,6 +158,16 @@ pub(crate) fn judge(acts: &[Act], end: i64) -> Vec<Told> {
     }
     story.pass_time_until(end);
     story.told
+}
+
+/// Whether two name the same thing: the first name of the chain under which both have an id decides.
+fn is_same(one: &BTreeSet<String>, other: &BTreeSet<String>) -> bool {
+    let of = |ids: &BTreeSet<String>, name: &str| -> BTreeSet<String> {
+        ids.iter().filter(|id| id.starts_with(name)).cloned().collect()
+    };
+    let both = ["cart_id", "checkout_id", "order_id"].map(|name| (of(one, name), of(other, name)));
+    let decides = both.iter().find(|(one, other)| !one.is_empty() && !other.is_empty());
+    decides.is_some_and(|(one, other)| !one.is_disjoint(other))
 }
 
 impl Story {
@@ -205,7 +216,7 @@ impl Story {
         let mut about = None;
         if act.kind == "order.completed" {
             self.complete(BASKET, act, &ids);
-        } else if !ids.is_disjoint(&self.closed[BASKET]) {
+        } else if self.is_closed(BASKET, &ids) {
             self.tie_to_closed(BASKET, act, &ids);
         } else {
             // Only adding to a basket is about a basket; anything else is about one that it names.
@@ -236,7 +247,7 @@ impl Story {
         match act.kind {
             "order.completed" => self.complete(CHECKOUT, act, &ids),
             "checkout.started" | "checkout.step" | "payment.failed" => {
-                if !ids.is_disjoint(&self.closed[CHECKOUT]) {
+                if self.is_closed(CHECKOUT, &ids) {
                     return self.tie_to_closed(CHECKOUT, act, &ids);
                 }
                 let latest = self.latest_open(CHECKOUT, act.session.as_ref());
@@ -274,8 +285,11 @@ impl Story {
     fn named_by(&self, kind: usize, act: &Act) -> Option<u64> {
         let cart = named("cart_id", &act.cart).filter(|_| kind == BASKET);
         let ids = [cart, named("checkout_id", &act.checkout), named("order_id", &act.order)];
+        let of_act: BTreeSet<String> = ids.iter().flatten().cloned().collect();
         ids.into_iter().flatten().find_map(|id| {
-            self.episodes.iter().find(|episode| episode.kind == kind && episode.ids.contains(&id)).map(|found| found.number)
+            let is_it =
+                |episode: &&Episode| episode.kind == kind && episode.ids.contains(&id) && is_same(&of_act, &episode.ids);
+            self.episodes.iter().find(is_it).map(|found| found.number)
         })
     }
 
@@ -327,9 +341,13 @@ impl Story {
         }
     }
 
-    /// All episodes that have one of these ids.
+    fn is_closed(&self, kind: usize, ids: &BTreeSet<String>) -> bool {
+        self.closed[kind].iter().any(|closed| is_same(ids, closed))
+    }
+
+    /// All episodes that these ids name.
     fn all_named(&self, kind: usize, ids: &BTreeSet<String>) -> Vec<u64> {
-        let named = self.episodes.iter().filter(|episode| episode.kind == kind && !episode.ids.is_disjoint(ids));
+        let named = self.episodes.iter().filter(|episode| episode.kind == kind && is_same(ids, &episode.ids));
         named.map(|episode| episode.number).collect()
     }
 
@@ -344,7 +362,7 @@ impl Story {
     /// that it recovers.
     fn complete(&mut self, kind: usize, act: &Act, ids: &BTreeSet<String>) {
         let mut numbers = self.all_named(kind, ids);
-        if numbers.is_empty() && ids.is_disjoint(&self.closed[kind]) {
+        if numbers.is_empty() && !self.is_closed(kind, ids) {
             let here = |one: &&Episode| one.kind == kind && (act.session.is_none() || one.session == act.session);
             let all_here = || self.episodes.iter().filter(here);
             numbers.extend(all_here().filter(|one| !one.watched.abandoned).map(|one| one.number));
@@ -371,8 +389,8 @@ impl Story {
         numbers.sort_unstable();
         for number in numbers {
             let mut episode = self.episode(kind, number).clone();
-            self.closed[kind].extend(episode.ids.iter().cloned());
             episode.ids.extend(ids.iter().cloned());
+            self.closed[kind].push(episode.ids.clone());
             episode.value = act.value.or(episode.value);
             let (about, answers) = (episode.about(), self.recovered(&episode, act.at));
             self.episodes.retain(|episode| episode.kind != kind || episode.number != number);
@@ -382,7 +400,7 @@ impl Story {
                 self.tell(Told { kind: "recovery", at: act.at, cause, answers, ..about });
             }
         }
-        self.closed[kind].extend(ids.iter().cloned());
+        self.closed[kind].push(ids.clone());
     }
 
     fn take_stage(&mut self, act: &Act) {

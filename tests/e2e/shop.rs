@@ -32,7 +32,7 @@ impl Shop {
         Shop::with_settings(kafka, name, inputs, partitions, &[])
     }
 
-    /// Creates the inputs with further settings.
+    /// Creates the inputs with further settings, or other ones.
     pub(crate) fn with_settings(
         kafka: &Kafka,
         name: &str,
@@ -45,7 +45,9 @@ impl Shop {
         let prefix = format!("{name}-{}", now_millis());
         let inputs: Vec<String> = inputs.iter().map(|input| format!("{prefix}.{input}")).collect();
         for input in &inputs {
-            let all = [&[("message.timestamp.type", "LogAppendTime")], settings].concat();
+            let stamped = ("message.timestamp.type", "LogAppendTime");
+            let is_said = settings.iter().any(|(name, _)| *name == stamped.0);
+            let all: Vec<_> = settings.iter().copied().chain((!is_said).then_some(stamped)).collect();
             create_topic(&direct, input, partitions, &all);
         }
         let setup = Setup {

@@ -226,3 +226,38 @@ fn a_backup_is_one_file_that_is_put_back_by_copying_it() {
     let on_kafka = sillage().args(["backup", "-c", "tests/configs/good-kafka.yaml"]).arg(&file).output().expect("it ends");
     assert_eq!(on_kafka.status.code(), Some(2), "{}", text(&on_kafka.stderr));
 }
+
+/// What docs/interventions.md shows was printed. Generated customers know nothing of offers: whatever is measured is chance.
+#[test]
+fn what_interventions_have_brought_about_is_told_as_the_page_shows() {
+    let folder = tempfile::tempdir().expect("a temporary directory");
+    let (deeds, consents) = (folder.path().join("deeds.ndjson"), folder.path().join("consents.ndjson"));
+    let generate = ["generate", "--count", "600000", "--customers", "20000"];
+    assert!(sillage().args(generate).arg(&deeds).status().expect("sillage starts").success());
+    let mut agreed = std::collections::BTreeMap::new();
+    for line in std::fs::read_to_string(&deeds).expect("what was generated").lines() {
+        let deed: Value = serde_json::from_str(line).expect("a touchpoint is JSON");
+        if let Some(customer) = deed["customer_id"].as_str() {
+            agreed.entry(customer.to_owned()).or_insert_with(|| {
+                serde_json::json!({
+                    "event_id": format!("consent-{customer}"),
+                    "customer_id": customer,
+                    "type": "consent.given",
+                    "occurred_at": deed["occurred_at"],
+                    "properties": {"purpose": "email"},
+                })
+            });
+        }
+    }
+    let lines: String = agreed.values().map(|consent| format!("{consent}\n")).collect();
+    std::fs::write(&consents, lines).expect("written");
+    let mut command = sillage();
+    command.args(["replay", "--model", "models/five-stages.yaml", "--until", "2026-06-01T00:00:00Z", "--outcomes"]);
+    let ended = command.arg(folder.path().join("outcomes")).args([&deeds, &consents]).output().expect("sillage starts");
+    assert!(ended.status.success(), "{}", text(&ended.stderr));
+    let told: Vec<String> = text(&ended.stderr).lines().map(|line| line.trim_end().to_owned()).collect();
+    let begins = told.iter().position(|line| line.starts_with("five-stages/free-delivery")).expect("figures");
+    let page = std::fs::read_to_string("docs/interventions.md").expect("the page");
+    let shown = page.split("```\n").find(|block| block.starts_with("five-stages/free-delivery")).expect("a block");
+    assert_eq!(told[begins..].join("\n") + "\n", shown);
+}

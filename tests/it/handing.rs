@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sillage::frontiers::Frontiers;
+use sillage::frontiers::{Bound, Frontiers};
 use sillage::journey::{Customer, Outcome};
 use sillage::model::Model;
 use sillage::partitioner::Partitioner;
@@ -52,13 +52,16 @@ struct Town {
     clock: Timestamp,
 }
 
+fn homes(here: ShardId, shards: u32) -> Homes {
+    Homes { here, shards, partitioner: Partitioner::Murmur2, misrouted: Misrouted::HandOn }
+}
+
 impl Town {
     fn new(models: &[Arc<Model>], settings: &Settings, shards: u32, undoes: Vec<bool>) -> Town {
         let settings = Settings { control: Control::After(1), ..settings.clone() };
         let start = Progress { positions: vec![NOWHERE; 2], ..Progress::default() };
         let shard = |here| {
-            let homes = Homes { here, shards, partitioner: Partitioner::Murmur2, misrouted: Misrouted::HandOn };
-            Shard::new(models.into(), settings.clone(), Customers::default(), start.clone()).among(homes)
+            Shard::new(models.into(), settings.clone(), Customers::default(), start.clone()).among(homes(here, shards))
         };
         Town {
             shards: (0..shards).map(shard).collect(),
@@ -147,6 +150,19 @@ impl Town {
         self.clock = self.clock.max(until);
         self.quiet_until(self.clock);
         self.settle();
+    }
+
+    /// Every shard goes on from what the log holds of it, where nobody is known.
+    fn start_again(&mut self, models: &[Arc<Model>]) {
+        let shards = self.shards.len() as u32;
+        for (here, shard) in (0..).zip(&mut self.shards) {
+            let mut restored = Customers::default();
+            shard.customers().each_packed(|packed| restored.restore_packed(packed).expect("what was packed"));
+            assert!(restored.all().is_empty() && !restored.is_empty(), "nobody, and who was erased");
+            let settings = Settings { control: Control::After(1), ..settings(usize::MAX) };
+            let again = Shard::new(models.into(), settings, restored, shard.committed().clone());
+            *shard = again.among(homes(here, shards));
+        }
     }
 
     fn customers(&mut self) -> Vec<Customer> {
@@ -273,7 +289,7 @@ fn drain(
     (shards, keyed, turns): (u32, Keyed, &[u8]),
 ) -> (Vec<Outcome>, Vec<Customer>) {
     let mut town = Town::new(models, &settings(usize::MAX), shards, vec![false]);
-    let frontiers = Frontiers::new(GRACE);
+    let (frontiers, mut bounds) = (Frontiers::new(shards), vec![Bound::new(GRACE); shards as usize]);
     let mut backlog: Vec<VecDeque<&Entered>> = vec![VecDeque::new(); shards as usize];
     for (number, entered) in comes.iter().enumerate() {
         backlog[partition(&entered.0, keyed, number, shards)].push_back(entered);
@@ -285,8 +301,11 @@ fn drain(
             frontiers.reached(shard as ShardId, town.shards[shard].frontier(), clock(round));
         }
         for (shard, backlog) in backlog.iter_mut().enumerate() {
-            let bound = frontiers.bound(clock(round));
-            town.shards[shard].bind(bound);
+            let (bound, now) = (&mut bounds[shard], clock(round));
+            bound.look(frontiers.least(now), town.shards[shard].frontier(), now);
+            // Nothing is on its way.
+            bound.has_read(now);
+            town.shards[shard].bind(bound.until());
             // Now and then everybody has a turn.
             let least = u8::from(round % 16 == 15);
             for _ in 0..turns.next().copied().unwrap_or(1).max(least) {
@@ -376,6 +395,42 @@ fn an_erasure_reaches_what_is_on_its_way() {
         }
         let left: Vec<Identity> = town.customers().into_iter().map(|customer| customer.identity).collect();
         assert_eq!(left, [], "{who:?} was erased in round {moment}");
+    }
+}
+
+/// Somebody is erased while a touchpoint of theirs is being handed on: it brings nobody back, and what they do later counts.
+#[test]
+fn an_erasure_reaches_a_touchpoint_that_is_handed_on() {
+    let at = |minutes: i64| START + Span::from_secs(60 * minutes);
+    let home = |id: &str| Partitioner::Murmur2.partition(id.as_bytes(), 2).expect("it is known") as usize;
+    let customer = (0..).map(|number| format!("c-{number}")).find(|id| home(id) == 1).expect("one of them");
+    let who = Identity::customer(customer.as_str());
+    // Whether the transaction that erases is undone before it goes through, and whether the shard starts again after it.
+    for (undone, again) in [(false, false), (true, false), (false, true)] {
+        let mut town = Town::new(&[baskets()], &settings(usize::MAX), 2, vec![undone]);
+        let before = touchpoint(&customer, "cart.added", at(0), "before");
+        town.give(0, 0, at(0), Body::Touchpoint(Box::new(before)));
+        town.quiet_until(at(1));
+        town.settle();
+        let on_its_way = std::mem::take(&mut town.mail);
+        assert_eq!(on_its_way.len(), 1);
+        for shard in 0..2 {
+            let erasure = Erasure { who: vec![who.clone()], scope: ErasureScope::AllShards };
+            town.give(shard, 1, at(2), Body::Erasure(Box::new(erasure)));
+        }
+        town.quiet_until(at(3));
+        town.settle();
+        if again {
+            town.start_again(&[baskets()]);
+        }
+        let after = touchpoint(&customer, "page.viewed", at(4), "after");
+        town.give(0, 0, at(4), Body::Touchpoint(Box::new(after)));
+        town.mail.extend(on_its_way);
+        town.quiet_until(at(5));
+        town.deliver();
+        let all = town.customers();
+        let known: Vec<(&Identity, u64)> = all.iter().map(|customer| (&customer.identity, customer.touchpoints)).collect();
+        assert_eq!(known, [(&who, 1)], "undone: {undone}, started again: {again}");
     }
 }
 

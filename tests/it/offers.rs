@@ -10,7 +10,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use sillage::journey::{Arm, Offer, Outcome, Subject, What};
 use sillage::model::{self, Model};
-use sillage::shard::{Customers, Input, Settings};
+use sillage::shard::{Action, Body, Buffered, Customers, Erasure, ErasureScope, Input, Settings};
 use sillage::time::{Span, Timestamp};
 use sillage::touchpoint::{Identity, IdentityKind, Value};
 use uuid::Uuid;
@@ -601,6 +601,37 @@ fn every_deliberate_defect_breaks_a_promise() {
         }
     }
     assert!(missed.is_empty(), "within {CATCH} histories nobody noticed: {missed:?}");
+}
+
+/// What was offered to somebody who is erased is taken back, before all that was published of them is.
+#[test]
+fn an_offer_is_withdrawn_when_its_customer_is_erased() {
+    let mut dice = Dice::new(1);
+    let terms = Terms { chat: (1, 1), all: (1, 1), all_share: 0, chat_share: 0, ..Terms::draw(&mut dice) };
+    let at = |minutes: i64| START + Span::from_millis(minutes * MINUTE);
+    let [shop, _] = terms.models();
+    let mut world = World::new(&[shop], settings(usize::MAX), 1);
+    for (kind, minute) in [("consent.given", 0), ("cart.added", 1), ("page.slow", 2)] {
+        world.give(0, with_id(touchpoint("anna", kind, at(minute), kind), "cart_id", "A"), at(minute));
+    }
+    let offered = world.take_outcomes();
+    let offer = offered.iter().find(|outcome| outcome.what.offer().is_some()).expect("an offer");
+    world.commit();
+    let erasure = Erasure { who: vec![Identity::customer("anna")], scope: ErasureScope::AllShards };
+    let record = Buffered { offset: world.next_offset(0), log_time: at(3), body: Body::Erasure(Box::new(erasure)) };
+    world.tell(Input::Record { input: 0, record });
+    let said: Vec<String> = world
+        .actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::Publish { outcome, .. } => Some(format!("{outcome}")),
+            Action::Tombstone(who) => Some(format!("tombstone {}", who.id)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said, ["withdraws chat: erased", "tombstone anna"]);
+    let withdrawal = world.take_outcomes().remove(0);
+    assert_eq!((offer_of(&withdrawal).answers.id, withdrawal.at), (offer.id, at(3)));
 }
 
 /// The subject of what asked is handed on, so that the offer can name the basket.

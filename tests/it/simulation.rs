@@ -25,8 +25,8 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use sillage::ledger::Ledger;
 use sillage::model;
@@ -63,6 +63,17 @@ struct Counts {
     compared: usize,
     /// So late, by stream time, something handed over was applied.
     latest: Millis,
+}
+
+impl Counts {
+    fn add(&mut self, other: Counts) {
+        let Counts { outcomes, offers, people, compared, latest } = other;
+        self.outcomes += outcomes;
+        self.offers += offers;
+        self.people += people;
+        self.compared += compared;
+        self.latest = self.latest.max(latest);
+    }
 }
 
 /// What a run came to.
@@ -213,8 +224,8 @@ fn seeds(
     (first, count): (u64, u64),
     sky: fn(u64) -> Sky,
     defect: Option<Defect>,
-) -> Result<(usize, u64), (u64, Broken)> {
-    let (next, outcomes, commits) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0));
+) -> Result<(Counts, u64), (u64, Broken)> {
+    let (next, counts, commits) = (AtomicU64::new(first), Mutex::new(Counts::default()), AtomicU64::new(0));
     let worst = AtomicU64::new(u64::MAX);
     let work = || {
         let mut found: Option<(u64, Broken)> = None;
@@ -224,7 +235,7 @@ fn seeds(
                 return found;
             }
             let ran = run(Case { seed, sky: sky(seed), people, defect }, false);
-            outcomes.fetch_add(ran.counts.outcomes as u64, Ordering::Relaxed);
+            counts.lock().expect("no thread has panicked").add(ran.counts);
             commits.fetch_add(ran.commits, Ordering::Relaxed);
             if let Some(broken) = ran.broken {
                 worst.fetch_min(seed, Ordering::Relaxed);
@@ -244,7 +255,7 @@ fn seeds(
     });
     match found.pop_first() {
         Some(least) => Err(least),
-        None => Ok((outcomes.into_inner() as usize, commits.into_inner())),
+        None => Ok((counts.into_inner().expect("no thread has panicked"), commits.into_inner())),
     }
 }
 
@@ -277,7 +288,7 @@ fn storms_lose_nothing() {
     let count = number("SILLAGE_SEEDS").unwrap_or(SEEDS);
     let first = number("SILLAGE_FIRST").unwrap_or(0);
     match seeds(People::Settled, (first, count), storm, None) {
-        Ok((outcomes, commits)) => {
+        Ok((Counts { outcomes, .. }, commits)) => {
             eprintln!("{count} seeds, {outcomes} outcomes, {commits} commits in {:?}", begun.elapsed());
             assert!(outcomes > 0 && commits > 0);
         }
@@ -335,9 +346,13 @@ fn logins_in_storms_change_nobodys_story() {
     let count = number("SILLAGE_SEEDS").unwrap_or(LOGIN_SEEDS);
     let first = number("SILLAGE_FIRST").unwrap_or(0);
     match seeds(People::LogIn, (first, count), storm, None) {
-        Ok((outcomes, commits)) => {
-            eprintln!("{count} seeds, {outcomes} outcomes, {commits} commits in {:?}", begun.elapsed());
-            assert!(outcomes > 0 && commits > 0);
+        Ok((Counts { outcomes, people, compared, latest, .. }, commits)) => {
+            eprintln!(
+                "{count} seeds, {outcomes} outcomes, {commits} commits in {:?}; of {people} customers {compared} compared, the \
+                 latest hand-over {latest} ms",
+                begun.elapsed()
+            );
+            assert!(outcomes > 0 && commits > 0 && compared > people / 3);
         }
         Err((seed, broken)) => panic!("{}", told(People::LogIn, seed, &broken)),
     }

@@ -1,6 +1,6 @@
 //! What is measured of interventions, worked out anew by a slow reading of `docs/interventions.md` from what was published: each
 //! customer once, by the first decision, with the goals that hold when it is due; and sums that are those of the measurements to
-//! the last hundredth, whatever transactions are undone.
+//! the last unit, whatever transactions are undone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -258,6 +258,7 @@ impl Summary {
             forwarded,
             nobodys,
             unheard: _,
+            buried: _,
         } = self.counts;
         let mut head = format!("{applied} touchpoints of {} customers", self.customers);
         if let Some(until) = self.until {

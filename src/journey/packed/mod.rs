@@ -41,6 +41,9 @@ use super::window::{Beside, section as window};
 /// It stands between the journeys and the window, as the last part of what is left once the window is dropped.
 const CONTACTS: u8 = 10;
 
+/// Of a shard's own row only.
+const GRAVES: u8 = 11;
+
 /// Whether a section is part of what a story is told anew from.
 fn is_of_state(number: u8) -> bool {
     number < window::WINDOW
@@ -117,6 +120,7 @@ impl Customer {
     pub(crate) fn pack_rest(&self, words: &mut Words, out: &mut Vec<u8>) {
         self.pack_state(words, out);
         section(out, CONTACTS, |out| self.contacts.pack(words, out));
+        section(out, GRAVES, |out| self.contacts.graves.pack(out));
         if !self.window.is_closed() {
             section(out, window::WINDOW, |out| self.window.pack_head(&self.recent, out));
             section(out, window::ANCHOR, |out| self.window.pack_anchor(words, out));
@@ -199,6 +203,7 @@ impl Customer {
                     journeys += 1;
                 }
                 CONTACTS => self.contacts.open(section, words)?,
+                GRAVES => self.contacts.graves.open(section)?,
                 window::WINDOW => self.window.open_head(section, &self.recent)?,
                 window::ENTRIES => self.window.open_entries(section.0, &self.recent)?,
                 window::ANCHOR => self.window.open_anchor(section.0, &self.recent)?,

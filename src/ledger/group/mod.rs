@@ -98,8 +98,14 @@ pub enum Event {
     Refused(Partition, String),
     /// A fault came instead of the record at this offset, which is to be read again.
     Interrupted(Partition, i64),
-    /// So much waits for its turn, of each partition of the shards that are owned.
-    Buffered(Vec<(Partition, Waiting)>),
+    /// What the worker waits for.
+    Buffered {
+        /// So much waits for its turn, of each partition of the shards that are owned.
+        waiting: Vec<(Partition, Waiting)>,
+        /// Shards that wait to know that all has been read that others have handed over
+        /// ([`crate::port::ShardOwner::asking`]).
+        asking: Vec<ShardId>,
+    },
     /// The worker ends.
     Stopping,
 }
@@ -145,6 +151,8 @@ pub enum Ask {
         /// Nothing that is missing entered until then.
         at: Timestamp,
     },
+    /// Tell the worker ([`crate::port::ShardOwner::has_read`]).
+    HasRead(ShardId, Timestamp),
     /// Tell the operator.
     Say(Notice),
 }
@@ -297,7 +305,7 @@ impl Member {
             Event::Refused((_, shard), reason) => self.refused(shard, reason, asks),
             Event::Ends { ends, positions } => self.caught_up(&ends, &positions, asks),
             Event::Interrupted(partition, offset) => self.read_again(partition, offset, asks),
-            Event::Buffered(waiting) => self.steer(&waiting, asks),
+            Event::Buffered { waiting, asking } => self.steer(&waiting, &asking, asks),
             Event::Stopping => asks.push(Ask::Revoke(std::mem::take(&mut self.owned).into_iter().collect())),
         }
     }
@@ -479,11 +487,16 @@ impl Member {
         }
     }
 
-    /// Passes on which inputs have been handed over to the end (rule 4).
+    /// Passes on which inputs have been handed over to the end (rule 4), and of which shards all that others hand over has.
     fn caught_up(&self, ends: &[End], positions: &BTreeMap<Partition, i64>, asks: &mut Vec<Ask>) {
         for end in ends {
             // A client has no position of its own where nothing came yet since it began there, or was sought to there.
             let position = positions.get(&end.partition).or(self.begins.get(&end.partition));
+            if end.partition.0 >= self.ledger.inputs.len() {
+                // What is committed stands below the high watermark, also where its marker is still to come.
+                asks.extend(position.filter(|at| **at >= end.high).map(|_| Ask::HasRead(end.partition.1, end.at)));
+                continue;
+            }
             let proven = position.and_then(|position| end.proves(*position, self.terms.unproven_silence));
             if let Some(at) = proven {
                 asks.push(Ask::CaughtUp { partition: end.partition, position: end.stable, at });
@@ -492,23 +505,32 @@ impl Member {
     }
 
     /// Asks for the ends of what has run dry, and pauses what has too much.
-    fn steer(&mut self, waiting: &[(Partition, Waiting)], asks: &mut Vec<Ask>) {
+    fn steer(&mut self, waiting: &[(Partition, Waiting)], asking: &[ShardId], asks: &mut Vec<Ask>) {
         let (mut dry, mut full, mut low) = (Vec::new(), Vec::new(), Vec::new());
         let most = self.terms.buffered_records;
         let total = waiting.iter().map(|(_, waiting)| waiting.bytes).sum();
         let sharing = Sharing { limit: self.terms.waiting_bytes, total, partitions: waiting.len() };
         for (partition, Waiting { records, bytes }) in waiting {
-            // The end of what is read beside the inputs proves nothing, and nobody waits for it.
+            // The end of what is read beside the inputs says nothing about silence.
             if *records == 0 && partition.0 < self.ledger.inputs.len() {
                 dry.push(*partition);
             }
             let (too_many, few) = (*records > most, *records <= most / 2);
-            if (too_many || sharing.is_too_much(*bytes)) && self.paused.insert(*partition) {
+            // A shard that goes on only once it has read all of it reads on, as long as there is room; where there is none, what
+            // waits has to go first.
+            let awaited = partition.0 == self.ledger.handoff_number() && asking.contains(&partition.1);
+            if awaited && sharing.is_too_much(*bytes) {
+                asks.push(Ask::HasRead(partition.1, Timestamp::MAX));
+            }
+            if (too_many && !awaited || sharing.is_too_much(*bytes)) && self.paused.insert(*partition) {
                 full.push(*partition);
-            } else if few && sharing.is_little(*bytes) && self.paused.remove(partition) {
+            } else if (few && sharing.is_little(*bytes) || awaited && !sharing.is_too_much(*bytes))
+                && self.paused.remove(partition)
+            {
                 low.push(*partition);
             }
         }
+        dry.extend(asking.iter().map(|shard| (self.ledger.handoff_number(), *shard)));
         asks.push(Ask::WatchEnds(dry));
         pause(full, asks);
         resume(low, asks);

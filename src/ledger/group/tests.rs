@@ -76,6 +76,7 @@ fn told(member: &mut Member, event: Event) -> Vec<String> {
         Ask::Take(_) | Ask::GiveBack(_) | Ask::Pause(_) | Ask::Resume(_) | Ask::Seek(..) => format!("{ask:?}"),
         Ask::Restore(_) | Ask::StopRestoring | Ask::WatchEnds(_) | Ask::Await(_) | Ask::Park(..) => format!("{ask:?}"),
         Ask::Revoke(_) | Ask::Lose(_) | Ask::Say(_) => format!("{ask:?}"),
+        Ask::HasRead(shard, _) => format!("HasRead({shard})"),
         Ask::CaughtUp { partition, position, .. } => format!("CaughtUp {partition:?} {position}"),
     };
     asks.iter().map(line).collect()
@@ -364,7 +365,30 @@ fn what_has_too_much_is_paused_until_half_of_it_is_gone_and_what_is_dry_is_watch
 
 /// What waits of each topic of shard 0.
 fn buffered(waiting: [Waiting; 3]) -> Event {
-    Event::Buffered(waiting.into_iter().enumerate().map(|(input, waiting)| ((input, 0), waiting)).collect())
+    let waiting = waiting.into_iter().enumerate().map(|(input, waiting)| ((input, 0), waiting)).collect();
+    Event::Buffered { waiting, asking: Vec::new() }
+}
+
+/// What others hand over stands in a topic of its own, the last that a shard reads.
+#[test]
+fn whoever_asks_hears_when_all_has_been_read_that_was_handed_over() {
+    let mut member = member(Protocol::Classic, Start::Latest);
+    running(&mut member, 0);
+    let handoff = (member.ledger.handoff_number(), 0);
+    let asks = told(&mut member, Event::Buffered { waiting: Vec::new(), asking: vec![0] });
+    assert_eq!(asks, [format!("WatchEnds([{handoff:?}])")]);
+    // The marker of a transaction is still to come, or a record is: what is committed stands below the high watermark.
+    for (position, stable, expected) in
+        [(4, 6, [].as_slice()), (5, 5, &[]), (6, 6, &["HasRead(0)"]), (8, 8, &["HasRead(0)"])]
+    {
+        let at = Timestamp::from_millis(7);
+        let ends = vec![End { partition: handoff, stable, high: 6, log: LogEnd::Unknown, at }];
+        assert_eq!(
+            told(&mut member, Event::Ends { ends, positions: [(handoff, position)].into() }),
+            *expected,
+            "{position}"
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::load::SLOWNESS;
+use crate::load::{KEPT_AWAY, SLOWNESS};
 use crate::shopper::Customer;
 use crate::watcher::Outcome;
 
@@ -132,9 +132,10 @@ impl Story<'_> {
         }
     }
 
-    /// What a purchase or a withdrawn consent ends is withdrawn, once, and nothing else is.
+    /// What a purchase or a withdrawn consent ends is withdrawn, once, and nothing else is. What had expired when that was written
+    /// to the log may be either.
     fn withdrawals(&self, made: &[&Offer]) -> Vec<String> {
-        let mut expected: BTreeMap<&str, &str> = BTreeMap::new();
+        let (mut expected, mut late): (BTreeMap<&str, &str>, BTreeSet<&str>) = Default::default();
         for offer in made.iter().filter(|offer| offer.about("name") == "rescue") {
             let stands = |at: i64| at < offer.expires_at();
             let bought = self.outcomes.iter().filter(|outcome| {
@@ -142,14 +143,19 @@ impl Story<'_> {
             });
             let refused = self.said().filter(|(at, agrees)| !agrees && *at > offer.at() && stands(*at));
             let ends = bought.map(|outcome| (outcome.told.at, "completed"));
-            if let Some((_, why)) = ends.chain(refused.map(|(at, _)| (at, "consent-withdrawn"))).min() {
-                expected.insert(offer.id(), why);
+            if let Some((at, why)) = ends.chain(refused.map(|(at, _)| (at, "consent-withdrawn"))).min() {
+                if at + KEPT_AWAY < offer.expires_at() {
+                    expected.insert(offer.id(), why);
+                } else {
+                    late.insert(offer.id());
+                }
             }
         }
         let mut wrong = Vec::new();
         for back in self.offers.iter().filter(|offer| !offer.is_made()) {
             match expected.remove(back.answers()) {
                 Some(why) if back.about("reason") == why => {}
+                None if late.remove(back.answers()) => {}
                 _ => wrong.push(format!("no reason to withdraw: {}", back.record)),
             }
         }

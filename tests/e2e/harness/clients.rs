@@ -199,8 +199,13 @@ impl Writer {
 
     /// Hands a record to the client.
     pub(crate) fn send(&self, record: Record<'_>) {
+        self.send_stamped(record, None);
+    }
+
+    /// Hands a record to the client, with a timestamp of its own.
+    pub(crate) fn send_stamped(&self, record: Record<'_>, timestamp: Option<i64>) {
         let mut send = BaseRecord::<str, [u8]>::to(record.topic).key(record.key).payload(record.value);
-        send.partition = record.partition;
+        (send.partition, send.timestamp) = (record.partition, timestamp);
         while let Err((error, back)) = self.0.send(send) {
             assert_eq!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), "cannot write");
             send = back;

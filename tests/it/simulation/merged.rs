@@ -207,9 +207,7 @@ fn joined(laws: &Laws, came: &[Came], erased: &[(usize, String)]) -> Result<(), 
 
 /// Of whoever was erased nothing is left: by the customer id all names, by that of a device what it was joined to as well.
 fn gone(laws: &Laws, came: &[Came], erased: &[(usize, String)]) -> Result<(), Broken> {
-    // What was still on its way to another shard comes back.
-    let late = |person: usize| laws.handing.as_ref().is_some_and(|handing| handing.lateness(person) >= logins::ERASED_AFTER);
-    for (person, by) in erased.iter().filter(|(person, _)| !late(*person)) {
+    for (person, by) in erased {
         let shares = came.iter().any(|came| came.people.len() > 1 && came.people.contains(person));
         let links = came.iter().any(|came| came.touchpoint.linked.as_deref() == Some(by.as_str()));
         let left = laws.states().filter_map(|bytes| wire::state::decode(bytes).ok()).find(|customer| {

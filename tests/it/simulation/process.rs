@@ -63,7 +63,7 @@ impl Process {
     pub(super) fn start(sim: &Arc<Sim>, id: ProcessId, number: usize, skew: Millis) -> Result<Self, String> {
         let (now, lookup) = (sim.worker_clock(skew), Arc::new(Lookup::default()));
         let hands_over = sim.weather.logins.is_some();
-        let frontiers = (hands_over && !sim.has(Defect::BoundIgnored)).then(|| Arc::new(Frontiers::new(sim.settings.grace)));
+        let frontiers = (hands_over && !sim.has(Defect::BoundIgnored)).then(|| Arc::new(Frontiers::new(sim.weather.shards)));
         let job = Job {
             models: Arc::clone(&sim.models),
             retired: Arc::default(),
@@ -144,8 +144,8 @@ impl Process {
             self.happens(Event::Parked(parked))?;
         }
         self.client.stumble(&self.sim);
-        let waiting = self.waiting();
-        self.happens(Event::Buffered(waiting))
+        let (waiting, asking) = (self.waiting(), self.worker.asking());
+        self.happens(Event::Buffered { waiting, asking })
     }
 
     /// Since when does not matter.
@@ -300,6 +300,7 @@ impl Process {
             }
             Ask::Revoke(shards) => self.worker.revoking(&shards),
             Ask::Lose(shards) => self.worker.lost(&shards),
+            Ask::HasRead(shard, at) => self.worker.has_read(shard, at),
             Ask::CaughtUp { partition: (input, shard), position, at } => self.worker.caught_up(shard, input, position, at),
             Ask::Say(notice) => self.tell(|| format!("says {notice:?}")),
         }
