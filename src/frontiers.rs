@@ -13,6 +13,8 @@ use crate::time::{Span, Timestamp};
 
 /// For so long a shard that does not move is waited for, by the worker clock.
 const WAIT: Span = Span::from_secs(10);
+/// And for so long once it was waited for in vain.
+const WAIT_AGAIN: Span = Span::from_secs(1);
 /// This part of the grace a shard may be ahead of the least.
 const PART: i64 = 4;
 /// Or so much, where that is more: what is committed is always a little behind.
@@ -132,13 +134,18 @@ impl Frontiers {
         let Known { shards, left, .. } = &mut *self.locked();
         let furthest = shards.values().filter(|one| one.whose == Whose::Ours).filter_map(|one| one.reached).max();
         let is_left = |one: &One| {
-            let is_far = one.reached.is_none_or(|reached| furthest.is_some_and(|furthest| furthest > reached + ahead));
-            now.since(one.moved) >= WAIT && is_far
+            match (one.reached, furthest) {
+                (Some(reached), Some(furthest)) => now.since(one.moved) >= WAIT && furthest > reached + ahead,
+                // At the very first start nobody has committed anything; each is waited for, and then commits.
+                (None, Some(_)) => now.since(one.moved + WAIT) >= WAIT,
+                (_, None) => false,
+            }
         };
         let mut changed = Vec::new();
         for (shard, one) in shards {
             let is_left = is_left(one);
-            if if is_left { left.insert(*shard) } else { left.remove(shard) } {
+            let is_new = if is_left { left.insert(*shard) } else { left.remove(shard) };
+            if is_new {
                 changed.push((*shard, is_left));
             }
         }
@@ -165,14 +172,24 @@ pub struct Bound {
     ahead: Span,
     /// Nothing is to be decided beyond this.
     until: Timestamp,
-    /// When the end of the hand-off was asked for first, and the bound once all before it has come.
-    asked: Option<(Timestamp, Timestamp)>,
+    question: Option<Question>,
+    /// The last question was given up: the next is not waited for so long.
+    gave_up: bool,
+}
+
+/// Whether all has come that was handed over.
+#[derive(Clone, Copy, Debug)]
+struct Question {
+    /// Worker clock when it was asked: an end that was asked for later answers it.
+    asked: Timestamp,
+    /// The bound once it is answered.
+    then: Timestamp,
 }
 
 impl Bound {
     /// Of a shard with that grace that knows of nobody yet.
     pub fn new(grace: Span) -> Self {
-        Bound { ahead: ahead(grace), until: Timestamp::MIN, asked: None }
+        Bound { ahead: ahead(grace), until: Timestamp::MIN, question: None, gave_up: false }
     }
 
     /// Nothing is to be decided beyond this.
@@ -182,38 +199,41 @@ impl Bound {
 
     /// Whether it must be known that all has been read that was handed over before now.
     pub fn is_asking(&self) -> bool {
-        self.asked.is_some()
+        self.question.is_some()
     }
 
-    /// Others have come so far, and the shard itself.
-    pub fn look(&mut self, least: Timestamp, reached: Option<Timestamp>, now: Timestamp) {
+    /// Others have come so far, and the shard itself. Says whether what was handed over could not be read for so long that it is
+    /// not waited for any more.
+    pub fn look(&mut self, least: Timestamp, reached: Option<Timestamp>, now: Timestamp) -> bool {
         let next = match least {
             Timestamp::MIN | Timestamp::MAX => least,
             least => least + self.ahead,
         };
         // Where nobody is waited for, nobody hands anything over that would be too late.
         if next <= self.until || next == Timestamp::MAX {
-            (self.until, self.asked) = (next, None);
-            return;
+            (self.until, self.question) = (next, None);
+            return false;
         }
-        if let Some((asked, then)) = self.asked {
+        if let Some(Question { asked, then }) = self.question {
             // Somebody's open transaction may stand before the end.
-            if now.since(asked) >= WAIT {
-                (self.until, self.asked) = (then.min(next), None);
+            if now.since(asked) < if self.gave_up { WAIT_AGAIN } else { WAIT } {
+                return false;
             }
-            return;
+            (self.until, self.question) = (then.min(next), None);
+            return !std::mem::replace(&mut self.gave_up, true);
         }
         let half = Span::from_millis(self.ahead.as_millis() / 2);
         if self.until == Timestamp::MIN || reached.is_none_or(|reached| reached + half >= self.until) {
-            self.asked = Some((now, next));
+            self.question = Some(Question { asked: now, then: next });
         }
+        false
     }
 
     /// All has come that was handed over before `at`. Says whether that raises the bound.
     pub fn has_read(&mut self, at: Timestamp) -> bool {
-        match self.asked {
-            Some((asked, then)) if at >= asked => {
-                (self.until, self.asked) = (then, None);
+        match self.question {
+            Some(Question { asked, then }) if at > asked => {
+                (self.until, self.question, self.gave_up) = (then, None, false);
                 true
             }
             Some(_) | None => false,
@@ -286,17 +306,22 @@ mod tests {
         assert!(!bound.has_read(at(-1)), "the question is older than what is known");
         // What becomes known meanwhile needs a question of its own.
         bound.look(at(-500), None, at(1));
-        assert!(bound.has_read(at(0)) && !bound.is_asking());
+        assert!(!bound.has_read(at(0)), "it may have been asked for before that was known");
+        assert!(bound.has_read(at(1)) && !bound.is_asking());
         assert_eq!(bound.until(), at(-900));
         bound.look(at(-500), Some(at(-951)), at(2));
         assert!(!bound.is_asking(), "there is room");
         bound.look(at(-500), Some(at(-950)), at(2));
         assert!(bound.is_asking());
         // A transaction stands open before the end: not for ever.
-        bound.look(at(-400), Some(at(-900)), at(11));
+        assert!(!bound.look(at(-400), Some(at(-900)), at(11)));
         assert_eq!(bound.until(), at(-900));
-        bound.look(at(-400), Some(at(-900)), at(12));
+        assert!(bound.look(at(-400), Some(at(-900)), at(12)), "it is told");
         assert_eq!((bound.until(), bound.is_asking()), (at(-400), false));
+        // And the next time not for so long.
+        bound.look(at(-200), Some(at(-400)), at(12));
+        assert!(bound.is_asking() && !bound.look(at(-200), Some(at(-400)), at(13)));
+        assert_eq!(bound.until(), at(-100));
         bound.look(at(-3_000), Some(at(-900)), at(13));
         assert_eq!(bound.until(), at(-2_900), "somebody begins far behind");
         bound.look(Timestamp::MAX, Some(at(-900)), at(14));

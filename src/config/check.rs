@@ -291,9 +291,15 @@ impl File<'_> {
         let entries = value.entries("fields", faults)?;
         let mut pairs = Vec::new();
         for entry in entries {
-            if let Some(path) = Value::from(entry).text(faults) {
-                pairs.push((entry.key.value.clone(), path.value));
-            }
+            // A list is put together to one id.
+            let value = Value::from(entry);
+            let paths = match value.is_list() {
+                true => value
+                    .texts("a path", faults)
+                    .map(|paths| paths.into_iter().map(|path| path.value).collect::<Vec<_>>().join(" + ")),
+                false => value.text(faults).map(|path| path.value),
+            };
+            pairs.extend(paths.map(|paths| (entry.key.value.clone(), paths)));
         }
         match Mapping::new(&pairs) {
             Ok(mapping) => Some(mapping),

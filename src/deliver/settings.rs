@@ -15,9 +15,9 @@ use super::lanes::lane::Limits;
 use super::request::{Destination, Private, Secret};
 use super::signature::Secrets;
 use super::widget;
-use crate::diagnostic::{Diagnostic, Faults, Source, Spanned};
+use crate::diagnostic::{Diagnostic, Faults, Spanned, nearest};
 use crate::time::Span;
-use crate::yaml::{self, Reader, Value};
+use crate::yaml::{self, Guard, Reader, Value};
 
 pub use preset::PRESETS;
 use preset::Preset;
@@ -58,7 +58,7 @@ pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Reads and checks the file; paths in it count from its folder. `Some` only where there is no error.
 pub fn load(file: &Path, text: &str, variables: Variables<'_>) -> (Option<Settings>, Vec<Diagnostic>) {
-    let source = Source::file(&file.display().to_string(), text);
+    let source = Guard { is_name: &is_name, is_plain: &is_plain }.source(&file.display().to_string(), text);
     let mut faults = Faults::default();
     let base = file.parent().unwrap_or_else(|| Path::new(""));
     let root = yaml::parse(&source, &mut faults);
@@ -70,6 +70,70 @@ pub fn load(file: &Path, text: &str, variables: Variables<'_>) -> (Option<Settin
     });
     faults.settle(settings)
 }
+
+/// What may be shown of the file: its own names, those that people give to destinations and keys, and plain settings. What is
+/// filled into requests may hold a secret, and the address of a receiver may be one.
+fn is_name(above: &[&str], name: &str) -> bool {
+    matches!(above, ["destinations"] | ["widget", "keys"])
+        || nearest(name, NAMES.iter().chain(PLAIN).copied()).is_some()
+        || NAMES.contains(&name)
+        || PLAIN.contains(&name)
+}
+
+fn is_plain(above: &[&str], name: &str) -> bool {
+    let is_filled_in = |key: &&str| ["values", "headers", "keep", "body", "offer", "withdrawal"].contains(key);
+    PLAIN.contains(&name) && !above.iter().any(is_filled_in)
+}
+
+/// Keys of the file whose values may be secrets, or lead to them.
+const NAMES: &[&str] = &[
+    "destinations",
+    "widget",
+    "keys",
+    "url",
+    "values",
+    "secret",
+    "signing_secret",
+    "variable",
+    "file",
+    "public_key",
+    "authorities",
+    "offer",
+    "withdrawal",
+    "signed",
+    "post",
+    "put",
+    "patch",
+    "get",
+    "delete",
+    "headers",
+    "body",
+    "keep",
+    "fine",
+];
+
+/// Keys whose values anybody may read.
+const PLAIN: &[&str] = &[
+    "service",
+    "group",
+    "start",
+    "listen",
+    "preset",
+    "channels",
+    "interventions",
+    "withdrawals",
+    "at_once",
+    "rate",
+    "burst",
+    "waiting",
+    "timeout",
+    "private_addresses",
+    "origins",
+    "audience",
+    "algorithm",
+    "connections",
+    "trusted_proxies",
+];
 
 /// What values may refer to.
 pub(super) struct Around<'a> {

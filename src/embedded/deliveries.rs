@@ -138,7 +138,9 @@ impl Outbox for Deliveries {
             Write::Keep { .. } | Write::DeadLetter { .. } => None,
         });
         let touchpoints: Vec<Entry> = touchpoints.collect();
-        while let Err(refusal) = self.store.append(touchpoints.clone(), Entering::Live) {
+        while !touchpoints.is_empty()
+            && let Err(refusal) = self.store.append(touchpoints.clone(), Entering::Live)
+        {
             let reason = words(refusal);
             if self.stop.load(Ordering::Acquire) {
                 return Err(reason);

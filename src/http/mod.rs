@@ -163,9 +163,7 @@ pub async fn serve(
     service: Arc<Service>,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    // Accepted connections inherit it. Where that cannot be set, the kernel keeps more for them.
-    let _ = sockopt::set_socket_recv_buffer_size(&listener, KERNELS);
-    let _ = sockopt::set_socket_send_buffer_size(&listener, KERNELS);
+    limit_kernel(&listener);
     let (told, stopping) = watch::channel(false);
     let (cut, cutting) = watch::channel(false);
     let gate = Gate::new(listener.local_addr()?, &service.hosts, &service.origins);
@@ -191,6 +189,12 @@ pub async fn serve(
     until_cut(door, router(app), stop, stopping, cut).await
 }
 
+/// Accepted connections inherit it. Where that cannot be set, the kernel keeps more for them.
+fn limit_kernel(listener: &TcpListener) {
+    let _ = sockopt::set_socket_recv_buffer_size(listener, KERNELS);
+    let _ = sockopt::set_socket_send_buffer_size(listener, KERNELS);
+}
+
 /// Serves something else on a listener of its own, under the same limits on connections.
 ///
 /// # Errors
@@ -201,8 +205,7 @@ pub async fn serve_apart(
     proxies: &[IpAddr],
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    let _ = sockopt::set_socket_recv_buffer_size(&listener, KERNELS);
-    let _ = sockopt::set_socket_send_buffer_size(&listener, KERNELS);
+    limit_kernel(&listener);
     let (told, stopping) = watch::channel(false);
     let (cut, cutting) = watch::channel(false);
     let stop = async move {

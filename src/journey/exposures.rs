@@ -16,6 +16,7 @@ use crate::touchpoint::{Currency, Money};
 pub(super) const MAX_EXPOSURES: usize = 64;
 /// Reached goals that are kept of one exposure.
 pub(super) const MAX_GOALS: usize = 16;
+
 /// A customer's first decision about an intervention, in one version of its model.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Exposure {

@@ -12,28 +12,59 @@ use crate::touchpoint::Identity;
 const KEPT: Span = Span::from_days(7);
 /// At most so many erasures are remembered in one shard; of more, the oldest is forgotten.
 pub(super) const MAX_GRAVES: usize = 16_384;
-/// What is hashed begins with this. Never to be changed: graves that were dug before must be found.
+/// What is hashed begins with this. Never to be changed: what was remembered before must be found.
 const GRAVE: &[u8] = b"sillage.grave.1";
 
-/// Erasures by the hash of who was erased: the log time of the latest.
+/// Erasures by the hash of who was erased.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Graves(BTreeMap<[u8; 16], Timestamp>);
+pub struct Graves(BTreeMap<[u8; 16], Grave>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Grave {
+    /// Log time of the latest erasure.
+    at: Timestamp,
+    /// Of an anonymous id: a customer, or several, had claimed it.
+    was_claimed: bool,
+}
 
 impl Graves {
-    /// Remembers that somebody was erased; forgets erasures of long before.
-    pub fn dig(&mut self, who: &Identity, at: Timestamp) {
-        let known = self.0.entry(hash(who)).or_insert(at);
-        *known = at.max(*known);
-        self.0.retain(|_, erased| *erased + KEPT >= at);
-        while self.0.len() > MAX_GRAVES {
-            let oldest = self.0.iter().min_by_key(|(hash, erased)| (**erased, **hash)).map(|(hash, _)| *hash);
+    /// Remembers that somebody was erased.
+    pub fn remember(&mut self, who: &Identity, at: Timestamp, was_claimed: bool) {
+        let known = self.0.entry(hash(who)).or_insert(Grave { at, was_claimed });
+        *known = Grave { at: at.max(known.at), was_claimed: known.was_claimed || was_claimed };
+        if self.0.len() > MAX_GRAVES {
+            let oldest = self.0.iter().min_by_key(|(hash, grave)| (grave.at, **hash)).map(|(hash, _)| *hash);
             oldest.map(|oldest| self.0.remove(&oldest));
         }
     }
 
+    /// Forgets the erasures of long before.
+    pub fn forget(&mut self, now: Timestamp) {
+        self.0.retain(|_, grave| grave.at + KEPT > now);
+    }
+
+    /// When the next of them is to be forgotten.
+    pub fn next_end(&self) -> Option<Timestamp> {
+        self.0.values().map(|grave| grave.at + KEPT).min()
+    }
+
     /// Whether somebody was erased when this had entered the log already.
-    pub fn hold(&self, who: &Identity, entered: Timestamp) -> bool {
-        !self.0.is_empty() && self.0.get(&hash(who)).is_some_and(|erased| entered <= *erased)
+    pub fn was_erased_since(&self, who: &Identity, entered: Timestamp) -> bool {
+        self.get(who).is_some_and(|grave| entered <= grave.at)
+    }
+
+    /// Whether an anonymous id that was erased had been claimed by then.
+    pub fn was_claimed(&self, anonymous: &Identity) -> bool {
+        self.get(anonymous).is_some_and(|grave| grave.was_claimed)
+    }
+
+    /// Whether nobody is remembered.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    fn get(&self, who: &Identity) -> Option<&Grave> {
+        if self.0.is_empty() { None } else { self.0.get(&hash(who)) }
     }
 
     pub(super) fn clear(&mut self) {
@@ -46,9 +77,10 @@ impl Graves {
             return;
         }
         push_number(out, self.0.len() as u64);
-        for (hash, at) in &self.0 {
+        for (hash, grave) in &self.0 {
             out.extend_from_slice(hash);
-            push_signed(out, at.as_millis());
+            out.push(u8::from(grave.was_claimed));
+            push_signed(out, grave.at.as_millis());
         }
     }
 
@@ -57,17 +89,22 @@ impl Graves {
         self.clear();
         for _ in 0..bytes.count()? {
             let hash = bytes.array()?;
-            self.0.insert(hash, Timestamp::from_millis(bytes.signed()?));
+            let was_claimed = match bytes.byte()? {
+                0 => false,
+                1 => true,
+                _ => return Err(Damaged),
+            };
+            self.0.insert(hash, Grave { at: Timestamp::from_millis(bytes.signed()?), was_claimed });
         }
         if bytes.is_empty() { Ok(()) } else { Err(Damaged) }
     }
 }
 
 fn hash(who: &Identity) -> [u8; 16] {
-    let parts = [who.kind.as_str(), who.id.as_str()];
-    let hash = parts
-        .into_iter()
-        .fold(Sha256::new().chain_update(GRAVE), |hash, part| hash.chain_update([0]).chain_update(part.as_bytes()));
+    let mut hash = Sha256::new().chain_update(GRAVE);
+    for part in [who.kind.as_str(), who.id.as_str()] {
+        hash = hash.chain_update([0]).chain_update(part.as_bytes());
+    }
     let mut first = [0; 16];
     first.copy_from_slice(&hash.finalize()[..16]);
     first
@@ -82,27 +119,37 @@ mod tests {
     }
 
     #[test]
-    fn what_entered_before_the_erasure_is_held_and_nobody_elses() {
+    fn what_entered_before_the_erasure_is_told_and_nobody_elses() {
         let (who, mut graves) = (Identity::customer("c"), Graves::default());
-        graves.dig(&who, at(10));
-        graves.dig(&who, at(5));
-        assert!(graves.hold(&who, at(10)) && !graves.hold(&who, at(11)), "the latest counts");
-        assert!(!graves.hold(&Identity::anonymous("c"), at(10)) && !graves.hold(&Identity::customer("d"), at(10)));
+        graves.remember(&who, at(10), false);
+        graves.remember(&who, at(5), false);
+        assert!(graves.was_erased_since(&who, at(10)) && !graves.was_erased_since(&who, at(11)), "the latest counts");
+        for other in [Identity::anonymous("c"), Identity::customer("d")] {
+            assert!(!graves.was_erased_since(&other, at(10)));
+        }
+        assert!(!graves.was_claimed(&who));
+        graves.remember(&who, at(4), true);
+        assert!(graves.was_claimed(&who));
     }
 
     #[test]
     fn an_erasure_is_forgotten_after_a_week_or_when_there_are_too_many() {
+        const WEEK: i64 = 7 * 86_400;
         let (who, mut graves) = (Identity::customer("c"), Graves::default());
-        graves.dig(&who, at(0));
-        graves.dig(&Identity::customer("d"), at(7 * 86_400));
-        assert!(graves.hold(&who, at(0)));
-        graves.dig(&Identity::customer("e"), at(7 * 86_400 + 1));
-        assert!(!graves.hold(&who, at(0)));
+        assert_eq!(graves.next_end(), None);
+        graves.remember(&who, at(0), false);
+        graves.remember(&Identity::customer("d"), at(1), false);
+        assert_eq!(graves.next_end(), Some(at(WEEK)));
+        graves.forget(at(WEEK - 1));
+        assert!(graves.was_erased_since(&who, at(0)));
+        graves.forget(at(WEEK));
+        assert!(!graves.was_erased_since(&who, at(0)) && !graves.is_empty());
         for number in 0..MAX_GRAVES as i64 {
-            graves.dig(&Identity::customer(number.to_string()), at(7 * 86_400 + 2 + number / 1_000));
+            graves.remember(&Identity::customer(number.to_string()), at(2 + number / 1_000), false);
         }
         assert_eq!(graves.0.len(), MAX_GRAVES);
-        assert!(!graves.hold(&Identity::customer("d"), at(0)) && graves.hold(&Identity::customer("0"), at(0)));
+        let is_known = |id: &str| graves.was_erased_since(&Identity::customer(id), at(0));
+        assert!(!is_known("d") && is_known("0"));
     }
 
     #[test]
@@ -110,8 +157,8 @@ mod tests {
         let (mut graves, mut packed, mut read) = (Graves::default(), Vec::new(), Graves::default());
         graves.pack(&mut packed);
         assert!(packed.is_empty(), "nobody pays for what is not there");
-        graves.dig(&Identity::customer("c"), at(10));
-        graves.dig(&Identity::anonymous("a"), at(12));
+        graves.remember(&Identity::customer("c"), at(10), false);
+        graves.remember(&Identity::anonymous("a"), at(12), true);
         graves.pack(&mut packed);
         assert_eq!((read.open(Bytes(&packed)), &read), (Ok(()), &graves));
         assert!(!String::from_utf8_lossy(&packed).contains("anonymous"));

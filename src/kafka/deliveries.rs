@@ -174,7 +174,6 @@ impl Deliveries {
             if heard.elapsed() > RESTORE {
                 return Err(format!("{} cannot be read", self.pen.topics.kept));
             }
-            // The member must be heard of meanwhile; what it is told of partitions is looked at afterwards.
             match reader.poll(Duration::from_millis(100)) {
                 None => {}
                 Some(Err(KafkaError::PartitionEOF(shard))) => drop(left.remove(&shard.unsigned_abs())),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tracing::info;
 
 use super::batch::{Batch, Fault, Place, Record, Records};
 use super::ends::Ends;
@@ -88,7 +89,14 @@ pub(super) fn drive(
         Protocol::Classic => {}
         Protocol::Consumer => consumer.unsubscribe(),
     }
-    Ok(ended.and(released)?)
+    match (ended, released) {
+        // What was asked of brokers for shards that have just come, and was not answered before it was to end: nothing is undone.
+        (Err(reason), Ok(())) if stop.load(Ordering::Acquire) => {
+            info!(reason, "asked to end meanwhile");
+            Ok(())
+        }
+        (ended, released) => Ok(ended.and(released)?),
+    }
 }
 
 struct Source<'a> {

@@ -74,7 +74,7 @@ impl Customers {
 
     /// The rows of the shard itself.
     fn own_rows(&self) -> [Option<Slot>; 2] {
-        [self.find_nobody(), self.find_own(&super::graves::the_dead())]
+        [self.find_nobody(), self.find_own(&super::graves::graves_row())]
     }
 
     /// A row of the shard itself, where there is one.

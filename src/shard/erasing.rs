@@ -14,7 +14,7 @@ impl Shard {
     pub(super) fn erase(&mut self, erasure: &Erasure, log_time: Timestamp, actions: &mut Vec<Action>) {
         for who in &erasure.who {
             match erasure.scope {
-                ErasureScope::AllShards => self.bury(who, log_time),
+                ErasureScope::AllShards => {}
                 ErasureScope::ThisShard => actions.push(Action::Announce(who.clone())),
             }
             let links = self.leave(who, log_time, actions);
@@ -30,11 +30,15 @@ impl Shard {
     /// Marks a customer as erased, and with it the customer that an anonymous id was joined to; returns the anonymous ids seen
     /// together with it, and that customer where it lives in another shard.
     pub(super) fn leave(&mut self, who: &Identity, log_time: Timestamp, actions: &mut Vec<Action>) -> Vec<Identity> {
-        let Some(slot) = self.customers.find(who) else { return Vec::new() };
+        let Some(slot) = self.customers.find(who) else {
+            self.remember_erased(who, log_time, false);
+            return Vec::new();
+        };
         let mut hand = std::mem::take(&mut self.hand);
         let mut links = Vec::new();
-        let mut joined_to = None;
+        let (mut joined_to, mut was_claimed) = (None, false);
         if self.customers.open(slot, &mut hand) {
+            was_claimed = hand.redirected_to().is_some() || hand.is_shared();
             let awaited = hand.next_deadline();
             self.moved.subtract(&hand, awaited);
             joined_to = hand.redirected_to();
@@ -48,6 +52,7 @@ impl Shard {
             self.note_leaving(slot);
         }
         self.hand = hand;
+        self.remember_erased(who, log_time, was_claimed);
         match joined_to {
             Some(customer) if self.elsewhere(&customer).is_some() => links.push(customer),
             Some(customer) => links.extend(self.leave(&customer, log_time, actions)),

@@ -59,7 +59,7 @@ impl Shard {
                     self.counts.handed_on += 1;
                     self.hand_over(to, log_time, Handed::Touchpoint(Box::new(forwarded)), actions);
                 }
-                None if self.is_buried(&forwarded.identity, log_time) => self.counts.buried += 1,
+                None if self.was_erased_since(&forwarded.identity, log_time) => self.counts.buried += 1,
                 None => self.apply_touchpoint(&forwarded, log_time, actions),
             }
         }

@@ -9,22 +9,29 @@ use crate::time::Timestamp;
 use crate::touchpoint::Identity;
 
 /// Whose row it is: no anonymous id is empty.
-pub(super) fn the_dead() -> Identity {
+pub(super) fn graves_row() -> Identity {
     Identity::anonymous("")
 }
 
 impl Shard {
-    /// Remembers that somebody was erased at this log time.
-    pub(super) fn bury(&mut self, who: &Identity, log_time: Timestamp) {
+    /// Remembers that somebody was erased at this log time; of an anonymous id, whether it had been claimed.
+    pub(super) fn remember_erased(&mut self, who: &Identity, log_time: Timestamp, was_claimed: bool) {
         if self.homes.shards > 1 {
-            self.graves.dig(who, log_time);
+            self.graves.remember(who, log_time, was_claimed);
             self.graves_changed = true;
         }
     }
 
+    /// Forgets the erasures of long before.
+    pub(super) fn forget_graves(&mut self, now: Timestamp) {
+        self.graves.forget(now);
+        self.graves_changed = true;
+        self.decided_at(now);
+    }
+
     /// Whether somebody was erased after what has this log time had entered the log.
-    pub(super) fn is_buried(&self, who: &Identity, log_time: Timestamp) -> bool {
-        self.graves.hold(who, log_time)
+    pub(super) fn was_erased_since(&self, who: &Identity, log_time: Timestamp) -> bool {
+        self.graves.was_erased_since(who, log_time)
     }
 
     /// Puts the graves of the open transaction into their row.
@@ -32,12 +39,22 @@ impl Shard {
         if !std::mem::take(&mut self.graves_changed) {
             return;
         }
-        let (slot, is_new) = self.customers.find_or_add(&the_dead());
-        let mut row = Customer::new(the_dead());
+        let (slot, is_new) = self.customers.find_or_add(&graves_row());
+        let Some(next_end) = self.graves.next_end() else {
+            if !is_new {
+                self.customers.erase(slot, self.settings.undo);
+                self.note_leaving(slot);
+            }
+            return;
+        };
+        let mut row = Customer::new(graves_row());
         row.set_graves(self.graves.clone());
         self.keep(slot, &row);
         if is_new && self.settings.state_log == StateLog::Changes {
             self.refresh_cycle.joined(slot);
+        }
+        if next_end < self.customers.next_wakeup(slot) {
+            self.arm(slot, next_end);
         }
     }
 
@@ -50,7 +67,7 @@ impl Shard {
 
 impl Customers {
     fn graves(&self) -> Graves {
-        let image = self.find_own(&the_dead()).and_then(|slot| self.latest(slot));
+        let image = self.find_own(&graves_row()).and_then(|slot| self.latest(slot));
         // What is in a shard was packed here, or checked when it was restored.
         let row = image.and_then(|image| Customer::image(image, self.words()).ok());
         row.map(|row| row.contacts().graves().clone()).unwrap_or_default()

@@ -152,7 +152,11 @@ impl Shard {
         }
         match self.inputs.reach() {
             Reach::Nowhere => self.stream_time,
-            Reach::Until(next) | Reach::Record(next) => Some(self.stream_time.map_or(next, |now| now.max(next))),
+            Reach::Until(next) | Reach::Record(next) => {
+                // Beyond its bound it may still be handed what others wait for it to answer. At first nobody has one.
+                let next = if self.bound == Timestamp::MIN { next } else { next.min(self.bound) };
+                Some(self.stream_time.map_or(next, |now| now.max(next)))
+            }
         }
     }
 
@@ -193,10 +197,9 @@ impl Shard {
     pub(super) fn take_handed(&mut self, hand_off: &HandOff, actions: &mut Vec<Action>) {
         let log_time = hand_off.log_time;
         match &hand_off.what {
-            Handed::Touchpoint(touchpoint) if self.is_buried(&touchpoint.identity, log_time) => {
+            Handed::Touchpoint(touchpoint) if self.was_erased_since(&touchpoint.identity, log_time) => {
                 self.counts.buried += 1;
-                // What it names beside was the same customer's when that was erased.
-                actions.extend(touchpoint.linked.clone().map(|anonymous| Action::Announce(Identity::anonymous(anonymous))));
+                self.erase_linked(touchpoint, log_time, actions);
             }
             Handed::Touchpoint(touchpoint) => self.apply_touchpoint(touchpoint, log_time, actions),
             Handed::Claim(claim) => self.answer_claim(claim, log_time, actions),
@@ -226,7 +229,7 @@ impl Shard {
         actions: &mut Vec<Action>,
     ) {
         let who = Identity::customer(claim.customer.clone());
-        let known = if self.is_buried(&who, log_time) { None } else { self.lift_known(&who) };
+        let known = if self.was_erased_since(&who, log_time) { None } else { self.lift_known(&who) };
         let Some((slot, mut hand)) = known else {
             // Whoever is gone was erased meanwhile, and with a customer the anonymous ids go that were seen together with it: also
             // what the other shard has left of this one when it answered.
@@ -236,11 +239,11 @@ impl Shard {
             return;
         };
         // The anonymous id was erased after it had answered: the customer waits no longer, and gets nothing.
-        let is_buried = self.is_buried(&Identity::anonymous(claim.anonymous.clone()), log_time);
-        if is_buried {
+        let is_erased = self.was_erased_since(&Identity::anonymous(claim.anonymous.clone()), log_time);
+        if is_erased {
             self.drop_handed(handed, log_time, actions);
         }
-        let handed = handed.filter(|_| !is_buried);
+        let handed = handed.filter(|_| !is_erased);
         let stream_time = self.stream_time.unwrap_or(log_time);
         let had_window = hand.has_window();
         let link = Link { anonymous: &claim.anonymous, touchpoint: &claim.touchpoint, at: claim.at };
@@ -264,7 +267,7 @@ impl Shard {
         actions: &mut Vec<Action>,
     ) {
         let who = Identity::customer(customer.clone());
-        if self.is_buried(&who, log_time) || self.is_buried(&touchpoint.identity, log_time) {
+        if self.was_erased_since(&who, log_time) || self.was_erased_since(&touchpoint.identity, log_time) {
             return self.drop_handed(handed, log_time, actions);
         }
         let stream_time = self.stream_time.unwrap_or(log_time);
@@ -297,6 +300,7 @@ impl Shard {
             handed.state().contacts().erase_exposures(&mut self.retelling.sums);
             handed.state().clone().withdraw_all(self.stream_time.unwrap_or(log_time), self.telling());
             self.publish(log_time, actions);
+            actions.push(Action::Tombstone(handed.state().identity.clone()));
         }
     }
 

@@ -8,7 +8,7 @@ use super::handing::{Claiming, Handed};
 use super::{Action, Shard, ShardId, Slot, StateLog};
 use crate::journey::{Applied, Claim, Customer, HandedOver, Received, Telling};
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::Identity;
+use crate::touchpoint::{Identity, Touchpoint};
 
 impl Shard {
     /// Applies a touchpoint of a customer that names an anonymous id beside the customer's.
@@ -59,7 +59,7 @@ impl Shard {
     }
 
     /// Answers a claim for an anonymous id of this shard: what it hands over, where it joins the customer now.
-    /// Nothing joins a customer of whom one was erased after the claim had entered the log.
+    /// Where one of the two was erased after the claim had entered the log, nothing is handed over.
     pub(super) fn answer(
         &mut self,
         customer: &Identity,
@@ -68,13 +68,14 @@ impl Shard {
         actions: &mut Vec<Action>,
     ) -> Option<HandedOver> {
         let (at, anonymous) = (claim.at, Identity::anonymous(claim.anonymous.clone()));
-        // One of the two was erased when the claim had entered the log already: they were one by then.
-        if self.is_buried(&anonymous, log_time) {
+        // One of the two was erased when the claim had entered the log already: they were one by then, unless the anonymous id
+        // was somebody else's.
+        if self.was_erased_since(&anonymous, log_time) {
             self.counts.buried += 1;
-            actions.push(Action::Announce(customer.clone()));
+            actions.extend((!self.graves.was_claimed(&anonymous)).then(|| Action::Announce(customer.clone())));
             return None;
         }
-        if self.is_buried(customer, log_time) {
+        if self.was_erased_since(customer, log_time) {
             self.counts.buried += 1;
             if self.would_join(&anonymous, customer, (at, stream_time)) {
                 self.leave(&anonymous, log_time, actions);
@@ -104,6 +105,27 @@ impl Shard {
         self.put_other(slot, &other, (is_new, had_window, changed), stream_time);
         self.other = other;
         handed
+    }
+
+    /// A touchpoint of a customer who was erased meanwhile names an anonymous id: that goes too, if it is this customer's.
+    pub(super) fn erase_linked(&mut self, touchpoint: &Touchpoint, log_time: Timestamp, actions: &mut Vec<Action>) {
+        let Some(anonymous) = &touchpoint.linked else { return };
+        let claim = Claiming {
+            from: self.homes.here,
+            customer: touchpoint.identity.id.clone(),
+            anonymous: anonymous.clone(),
+            touchpoint: touchpoint.id.clone(),
+            at: touchpoint.event_time,
+            can_tell_from: Timestamp::MAX,
+        };
+        match self.elsewhere(&Identity::anonymous(anonymous.clone())) {
+            Some(to) => self.hand_over(to, log_time, Handed::Claim(claim), actions),
+            None => {
+                let now = self.stream_time.unwrap_or(log_time);
+                let nothing = self.answer(&touchpoint.identity, &claim, (log_time, now), actions);
+                debug_assert!(nothing.is_none(), "an erased customer is handed nothing");
+            }
+        }
     }
 
     /// Whether an anonymous id of this shard is the customer's, or would be by a claim.

@@ -484,6 +484,9 @@ impl Shard {
         let next = attention(&hand, awaited, forget_after);
         if next > deadline {
             self.arm(slot, next);
+        } else if awaited > deadline && hand.identity.id.is_empty() {
+            self.hand = hand;
+            return self.forget_graves(deadline);
         } else if awaited > deadline {
             self.moved.subtract(&hand, awaited);
             self.decided_at(deadline);
@@ -699,9 +702,7 @@ impl Shard {
             }
         });
         (self.customers, self.hand) = (customers, hand);
-        if self.graves_changed {
-            self.reopen_graves();
-        }
+        self.reopen_graves();
         for (slot, deadline) in rearm {
             self.arm(slot, deadline);
         }
@@ -725,6 +726,9 @@ impl Shard {
 /// When to look at the customer next: at the earliest deadline, or, where nothing is awaited, when the customer has been
 /// without a touchpoint for so long that it is forgotten. Whoever has a deadline is not idle until that is decided.
 fn attention(customer: &Customer, deadline: Timestamp, forget_after: Option<Span>) -> Timestamp {
+    if let Some(end) = customer.contacts().graves().next_end() {
+        return end;
+    }
     if let Some(ends) = customer.redirect_ends(forget_after) {
         return ends;
     }

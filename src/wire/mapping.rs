@@ -10,6 +10,7 @@ use compact_str::CompactString;
 use serde::de::DeserializeSeed;
 
 use super::json;
+use super::source::Source;
 use super::sums::SumOver;
 use super::tree::{Node, Tree};
 use super::wanted::Interest;
@@ -17,7 +18,6 @@ use super::written::{self, Field, MAX_DEPTH, NO_OBJECT, Properties, Scalar, Writ
 use crate::diagnostic::{did_you_mean, quoted};
 use crate::model::Model;
 use crate::time::Zone;
-use crate::touchpoint::MAX_NAME_BYTES;
 
 /// What can be mapped; beside these, `properties.NAME` for any name. A number in `occurred_at` has the unit that its magnitude
 /// tells, or the one that stands in the name. What stands for `timezone` is no path, but where local times and days are read.
@@ -37,9 +37,6 @@ pub const FIELDS: &[&str] = &[
 
 const TIMEZONE: &str = "timezone";
 
-/// The path of the record itself: `properties` mapped to it takes every value of a flat record.
-const WHOLE_RECORD: &str = ".";
-
 /// Which source fields hold what, where the source names them otherwise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mapping {
@@ -51,7 +48,7 @@ pub struct Mapping {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Route {
     target: Target,
-    paths: Vec<(CompactString, Unit)>,
+    sources: Vec<(Source, Unit)>,
 }
 
 /// What a path leads to.
@@ -60,6 +57,16 @@ enum Target {
     Field(Field),
     Properties,
     Property(CompactString),
+}
+
+impl Target {
+    /// Whether it is a text, which can be put together and normalised.
+    fn is_text(&self) -> bool {
+        match self {
+            Target::Field(Field::OccurredAt) | Target::Properties | Target::Property(_) => false,
+            Target::Field(_) => true,
+        }
+    }
 }
 
 /// What a number that stands for an instant counts.
@@ -80,9 +87,6 @@ impl Mapping {
         let mut mapping = Mapping::default();
         let mut faults = Vec::new();
         for (name, path) in pairs {
-            if path.is_empty() || path.len() > MAX_NAME_BYTES {
-                faults.push(format!("the path of {} must have 1 to {MAX_NAME_BYTES} bytes", quoted(name)));
-            }
             if name == TIMEZONE {
                 mapping.zone = Zone::named(path);
                 if mapping.zone.is_none() {
@@ -91,7 +95,14 @@ impl Mapping {
                 continue;
             }
             match target(name) {
-                Some((target, unit)) => mapping.add(target, path.into(), unit),
+                Some((target, unit)) => match Source::read(path) {
+                    Ok(source) if source.plain().is_some() || target.is_text() => mapping.add(target, source, unit),
+                    Ok(_) => faults.push(format!(
+                        "{} is read as it stands; only ids, `type`, `channel` and `session_id` are put together or normalised",
+                        quoted(name)
+                    )),
+                    Err(fault) => faults.push(format!("the path of {}: {fault}", quoted(name))),
+                },
                 None => {
                     let help = did_you_mean(name, FIELDS, "the fields are properties.NAME for any name, and these");
                     faults.push(format!("{} is no field of a touchpoint; {help}", quoted(name)));
@@ -127,17 +138,17 @@ impl Mapping {
         self.routes.is_empty()
     }
 
-    fn add(&mut self, target: Target, path: CompactString, unit: Unit) {
+    fn add(&mut self, target: Target, source: Source, unit: Unit) {
         match self.routes.iter_mut().find(|route| route.target == target) {
-            Some(route) => route.paths.push((path, unit)),
-            None => self.routes.push(Route { target, paths: vec![(path, unit)] }),
+            Some(route) => route.sources.push((source, unit)),
+            None => self.routes.push(Route { target, sources: vec![(source, unit)] }),
         }
     }
 
     /// The path at which an id is put into a touchpoint that came without one: the first where one is looked for.
     pub fn event_id_path(&self) -> &str {
         let route = self.routes.iter().find(|route| route.target == Target::Field(Field::EventId));
-        route.and_then(|route| route.paths.first()).map_or(Field::EventId.name(), |(path, _)| path)
+        route.and_then(|route| route.sources.first()).map_or(Field::EventId.name(), |(source, _)| source.first())
     }
 
     /// Reads a record by this mapping.
@@ -161,7 +172,7 @@ impl Mapping {
         let Some(route) = self.routes.iter().find(|route| route.target == Target::Field(field)) else {
             return (record.get(field.name()).map_or(Scalar::Null, Node::scalar), Unit::ByMagnitude);
         };
-        let found = route.paths.iter().filter_map(|(path, unit)| Some((find(record, path)?.scalar(), *unit)));
+        let found = route.sources.iter().filter_map(|(source, unit)| Some((source.value(record)?, *unit)));
         let value =
             found.filter(|(value, _)| !value.is_blank()).map(|(value, unit)| (in_milliseconds(value, unit), unit)).next();
         value.unwrap_or((Scalar::Null, Unit::ByMagnitude))
@@ -191,7 +202,7 @@ impl Mapping {
 impl Route {
     /// The first value that is there and not null.
     fn first<'a, 'r>(&self, record: &'a Node<'r>) -> Option<&'a Node<'r>> {
-        self.paths.iter().find_map(|(path, _)| find(record, path).filter(|value| !value.is_null()))
+        self.sources.iter().find_map(|(source, _)| source.node(record).filter(|value| !value.is_null()))
     }
 }
 
@@ -242,10 +253,6 @@ pub(super) fn read(bytes: &[u8], lists: bool) -> Result<Node<'_>, String> {
         Node::Single(_) | Node::List(_) => Err("not a touchpoint: a JSON object is expected".to_owned()),
         object @ Node::Object(_) => Ok(object),
     }
-}
-
-fn find<'a, 'r>(record: &'a Node<'r>, path: &str) -> Option<&'a Node<'r>> {
-    if path == WHOLE_RECORD { Some(record) } else { record.find(path) }
 }
 
 fn in_milliseconds(value: Scalar<'_>, unit: Unit) -> Scalar<'_> {

@@ -24,6 +24,7 @@ mod outcome;
 pub mod outputs;
 pub mod pages;
 mod scan;
+mod source;
 pub mod state;
 pub mod succession;
 mod sums;

@@ -697,7 +697,8 @@ impl ShardOwner for Worker {
         let (log_time, body) = match handed {
             // One shard may be ahead of another: in a topic of their own, each record has the time of what caused it.
             Ok(hand_off) if origin.input > self.job.topics.len() => {
-                self.is_awaited |= self.receipt.since(hand_off.log_time) > frontiers::ahead(self.job.settings.grace);
+                let late = self.receipt.since(hand_off.log_time);
+                self.is_awaited |= self.job.frontiers.is_some() && late > frontiers::ahead(self.job.settings.grace);
                 (hand_off.log_time, Body::HandOff(Box::new(hand_off)))
             }
             Ok(hand_off) => (entered, Body::HandOff(Box::new(hand_off))),

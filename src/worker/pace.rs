@@ -18,9 +18,13 @@ impl Worker {
         }
         self.are_heard = !frontiers.are_all_ours();
         let (mut waiting, least) = (Vec::new(), frontiers.least(now));
+        // An end that is asked for after this counts: what the others had handed over by then stands before it.
+        let now = (self.job.now)();
         for (id, owned) in &mut self.shards {
             let mut shard = owned.shard.lock();
-            owned.bound.look(least, shard.frontier(), now);
+            if owned.bound.look(least, shard.frontier(), now) {
+                warn!(shard = *id, "what others have handed over cannot be read for long, and is not waited for");
+            }
             shard.bind(owned.bound.until());
             if shard.is_at_bound() {
                 waiting.push(*id);

@@ -3,11 +3,13 @@
 //! Only the plain part of YAML: scalars, lists and maps with plain keys. Anchors, aliases, merge keys, tags, directives and
 //! several documents in a file are refused, each with a diagnostic. Knows nothing of models or settings.
 
+mod guard;
 mod parse;
 mod read;
 
 use crate::diagnostic::{Place, Spanned};
 
+pub use guard::{Guard, is_plain_value};
 pub use parse::parse;
 pub use read::{Bounds, Reader, Value};
 

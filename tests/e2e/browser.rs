@@ -35,46 +35,54 @@ fn a_web_page_can_do_nothing_unless_its_origin_is_allowed() {
     let allowed = format!("origins: [\"http://friend.example:{port}\"]");
     let mut service = Service::start_embedded_saying(folder.path(), &model("shop.yaml"), &allowed);
     service.wait_until_ready(SOON);
-    let address = service.address().expect("an address");
-    page.leads_to.set(address.clone()).expect("it is set once");
+    let empty_folder = tempfile::tempdir().expect("a temporary directory");
+    let mut empty = Service::start_embedded_saying(empty_folder.path(), &model("shop.yaml"), &allowed);
+    empty.wait_until_ready(SOON);
+    let [address, empty_address] = [&service, &empty].map(|service| service.address().expect("an address"));
+    page.leads_to.set([address.clone(), empty_address.clone()]).expect("it is set once");
     let post = ureq::post(format!("http://{address}/v1/touchpoints")).content_type("application/json");
     let victim = json!({"event_id": "1", "customer_id": "victim", "type": "ad.seen", "occurred_at": now()});
     post.send(victim.to_string()).expect("a client without an origin may post");
     wait::until_true("the victim to be known", SOON, || service.look_up("victim") == 200);
-    let before = counts(&service);
+    let before = counts(&service, &empty);
 
-    let reported = visit(&format!("http://stranger.example:{port}/?{address}"), &page.reports);
+    let both = format!("{address}&{empty_address}");
+    let reported = visit(&format!("http://stranger.example:{port}/?{both}"), &page.reports);
     assert_eq!(reported["could"], json!([]), "{reported}");
     let tried: BTreeSet<&str> = names(&reported["tried"]);
     assert_eq!(tried.len(), 24, "{tried:?}");
-    assert_eq!(counts(&service), before, "a stranger's page changed something");
+    assert_eq!(counts(&service, &empty), before, "a stranger's page changed something");
     assert_eq!(service.look_up("victim"), 200, "a stranger's page erased a customer");
 
     // The page's own name leads to this service all of a sudden (DNS rebinding): for a browser that is one origin. `/metrics`
     // alone answers under any name, as Prometheus needs it.
     let own = format!("stranger.example:{}", page.port);
-    let reported = visit(&format!("http://{own}/?{own}"), &page.reports);
+    let reported = visit(&format!("http://{own}/?{own}&{own}"), &page.reports);
     assert_eq!(reported["could"], json!(["read metrics"]), "{reported}");
     assert_eq!(
-        (counts(&service), service.look_up("victim")),
+        (counts(&service, &empty), service.look_up("victim")),
         (before, 200),
         "a page under a name of its own changed something"
     );
 
-    let reported = visit(&format!("http://friend.example:{port}/?{address}"), &page.reports);
+    let reported = visit(&format!("http://friend.example:{port}/?{both}"), &page.reports);
     let could = names(&reported["could"]);
     for name in ["read outcomes", "read a customer", "post application/json", "erase", "load a history"] {
         assert!(could.contains(name), "a page of an allowed origin cannot {name}: {reported}");
     }
     wait::until_true("the victim to be erased", SOON, || service.look_up("victim") == 404);
-    assert!(counts(&service).0 > before.0, "nothing that an allowed page posted has come");
+    let after = counts(&service, &empty);
+    assert!(after.0 > before.0, "nothing that an allowed page posted has come");
+    assert_eq!((before.2, after.2), (0, 1), "an allowed page loads a history");
+    drop(empty);
     assert_eq!(service.terminate().status.code(), Some(0));
 }
 
-/// Records taken in, erased customers, and whether a history is being loaded.
-fn counts(service: &Service) -> (u64, u64, u64) {
-    let of = |name| service.metric(name) as u64;
-    (of("sillage_records_consumed_total"), of("sillage_customers_erased_total"), of("sillage_history_loading"))
+/// Records taken in, erased customers, and whether a history is being loaded into a service that was empty.
+fn counts(service: &Service, empty: &Service) -> (u64, u64, u64) {
+    let of = |service: &Service, name| service.metric(name) as u64;
+    let taken = of(service, "sillage_records_consumed_total") + of(empty, "sillage_records_consumed_total");
+    (taken, of(service, "sillage_customers_erased_total"), of(empty, "sillage_history_loading"))
 }
 
 fn names(list: &Value) -> BTreeSet<&str> {
@@ -113,8 +121,8 @@ pub(crate) fn chromium(home: &Path) -> Command {
 struct Page {
     port: u16,
     reports: Receiver<Value>,
-    /// Where everything goes that is not the page's.
-    leads_to: Arc<OnceLock<String>>,
+    /// Where everything goes that is not the page's; and where histories go.
+    leads_to: Arc<OnceLock<[String; 2]>>,
 }
 
 impl Page {
@@ -122,7 +130,7 @@ impl Page {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let port = listener.local_addr().expect("its address").port();
         let (sender, reports) = channel();
-        let leads_to = Arc::<OnceLock<String>>::default();
+        let leads_to = Arc::<OnceLock<[String; 2]>>::default();
         let page = Page { port, reports, leads_to: leads_to.clone() };
         beside("page", move || {
             for connection in listener.incoming().flatten() {
@@ -139,7 +147,7 @@ fn beside<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'stat
     std::thread::Builder::new().name(name.to_owned()).spawn(work).expect("a thread");
 }
 
-fn answer(connection: TcpStream, reports: &Sender<Value>, leads_to: &OnceLock<String>) -> Option<()> {
+fn answer(connection: TcpStream, reports: &Sender<Value>, leads_to: &OnceLock<[String; 2]>) -> Option<()> {
     let mut reader = BufReader::new(connection);
     let mut asked = String::new();
     reader.read_line(&mut asked).ok()?;
@@ -162,7 +170,8 @@ fn answer(connection: TcpStream, reports: &Sender<Value>, leads_to: &OnceLock<St
         reports.send(serde_json::from_slice(&body).ok()?).ok()?;
     }
     if asked.contains(" /v1/") || asked.contains(" /metrics") {
-        let mut service = TcpStream::connect(leads_to.get()?).ok()?;
+        let is_history = usize::from(asked.contains(" /v1/history"));
+        let mut service = TcpStream::connect(&leads_to.get()?[is_history]).ok()?;
         service.write_all(&[head.as_bytes(), &body].concat()).ok()?;
         std::io::copy(&mut service, reader.get_mut()).ok()?;
         return Some(());

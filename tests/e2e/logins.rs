@@ -77,13 +77,13 @@ impl Customer {
     }
 
     /// By what the producer keys it: the identity, the device, or nothing useful.
-    fn key(&self, act: &Value, number: usize) -> (String, Option<i32>) {
+    fn key(&self, act: &Value, number: usize, partitions: i32) -> (String, Option<i32>) {
         let text = |name: &str| act[name].as_str().map(ToOwned::to_owned);
         let by_identity = text("customer_id").or(text("anonymous_id")).unwrap_or_default();
         match self.0 % 3 {
             0 => (by_identity, None),
             1 => (text("anonymous_id").unwrap_or(by_identity), None),
-            _ => (by_identity, Some((self.0 + number) as i32 % PARTITIONS)),
+            _ => (by_identity, Some((self.0 + number) as i32 % partitions)),
         }
     }
 }
@@ -99,7 +99,7 @@ fn a_basket_begun_before_the_login_and_bought_after_it_is_never_left() {
         let customer = Customer(number);
         let began = now_millis() - AGO;
         for (place, act) in customer.acts(began).iter().enumerate() {
-            let (key, partition) = customer.key(act, place);
+            let (key, partition) = customer.key(act, place, PARTITIONS);
             shop.writer.send(Record {
                 topic: &shop.setup.inputs[0],
                 key: &key,
@@ -176,6 +176,42 @@ fn check(count: usize, read: &[Published]) {
     }
 }
 
+/// The same touchpoints in one partition and in six: every field of every outcome that stands is the same, but for its number.
+#[test]
+fn one_partition_tells_what_six_tell() {
+    let Some(kafka) = kafka() else { return };
+    let shops = [1, PARTITIONS].map(|partitions| {
+        let shop = Shop::open(kafka, &format!("same-{partitions}"), &["web"], partitions);
+        let service = shop.serve();
+        (partitions, shop.reader(), shop, service)
+    });
+    let (count, began) = (200, now_millis() - AGO);
+    for number in 0..count {
+        // No two at one instant.
+        for (place, act) in Customer(number).acts(began + number as i64).iter().enumerate() {
+            for (partitions, _, shop, _) in &shops {
+                let (key, partition) = Customer(number).key(act, place, *partitions);
+                let value = act.to_string();
+                shop.writer.send(Record { topic: &shop.setup.inputs[0], key: &key, value: value.as_bytes(), partition });
+            }
+        }
+    }
+    let told = shops.map(|(_, reader, shop, service)| {
+        shop.writer.flush();
+        until_decided(&service);
+        wait::until("all is applied", SOON, || (service.metric("sillage_lag_records") == 0.0).then_some(()));
+        assert_eq!(service.terminate().status.code(), Some(0));
+        let mut told: Vec<Value> = net(&reader.to_the_end());
+        for outcome in &mut told {
+            outcome["sequence"].take();
+        }
+        told.sort_by_key(|outcome| outcome["outcome_id"].to_string());
+        told
+    });
+    assert!(told[0].len() > count * 2, "{} outcomes", told[0].len());
+    assert_eq!(told[0], told[1]);
+}
+
 /// What piled up in a day is read by two processes at once, one partition with ten times as much as the others. The logins of that
 /// day reach the devices' partitions before that day's deadlines are told for good.
 #[test]
@@ -189,7 +225,7 @@ fn logins_of_a_day_that_piled_up_join_in_time() {
     for number in 0..count {
         let (customer, began) = (Customer(number), begins + DAY / count as i64 * number as i64);
         for (place, act) in customer.acts(began).iter().enumerate() {
-            let (key, partition) = customer.key(act, place);
+            let (key, partition) = customer.key(act, place, PARTITIONS);
             let value = act.to_string();
             let record = Record { topic: &topic, key: &key, value: value.as_bytes(), partition };
             shop.writer.send_stamped(record, act["occurred_at"].as_i64());
@@ -241,7 +277,7 @@ fn logins_join_though_a_part_of_the_partitions_stands_still() {
         }
         let began = now_millis() - AGO;
         for (place, act) in Customer(number).acts(began).iter().enumerate() {
-            let (key, partition) = Customer(number).key(act, place);
+            let (key, partition) = Customer(number).key(act, place, PARTITIONS);
             let value = act.to_string();
             shop.writer.send(Record { topic: &shop.setup.inputs[0], key: &key, value: value.as_bytes(), partition });
         }

@@ -27,6 +27,7 @@ mod logins;
 mod memory;
 mod moving;
 mod observability;
+mod offered;
 mod oracle;
 mod outage;
 mod resets;

@@ -1,10 +1,10 @@
 //! What passes through the process stays within its budget of memory, and nothing is lost for it.
 //!
 //! `MEMORY=whole` sends as much as would fill a machine: 9,000 records of 800 kB behind an input that is held (7 GB on the
-//! brokers' disk), a backlog of 25 GB of one letter, 500 posts of 15 MB at once and 1,000 readers that stall.
+//! brokers' disk), a backlog of 25 GB of one letter and one of 4 GB that nothing makes smaller, 500 posts of 15 MB at once and 1,000 readers that stall.
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::harness::clients::{Record, Writer};
 use crate::harness::service::Service;
 use crate::harness::{kafka, model, now_millis, say, wait};
+use crate::load::Dice;
 use crate::shop::{SOON, Shop, story, tells};
 
 /// The least that a process may have, and a tenth more.
@@ -72,17 +73,31 @@ fn an_input_that_is_held_does_not_let_the_others_grow() {
 
 #[test]
 fn a_backlog_of_one_letter_is_taken_piece_by_piece() {
-    let records = if whole() { 50_000 } else { 2_000 };
+    let note = "x".repeat(NOTE);
+    backlog("letter", if whole() { 50_000 } else { 2_000 }, "zstd", || note.clone());
+}
+
+/// What lies in the client's queues is as large as what comes of it.
+#[test]
+fn a_backlog_that_nothing_makes_smaller_is_taken_piece_by_piece() {
+    let mut dice = Dice(11);
+    let letters: Vec<u8> = (b'a'..=b'z').chain(b'A'..=b'Z').chain(b'0'..=b'9').collect();
+    let mut note = move || (0..NOTE).map(|_| char::from(letters[dice.below(letters.len() as u64) as usize])).collect();
+    backlog("random", if whole() { 8_000 } else { 400 }, "none", &mut note);
+}
+
+const NOTE: usize = 500_000;
+
+fn backlog(name: &str, records: usize, compression: &str, mut note: impl FnMut() -> String) {
     let Some(kafka) = kafka() else { return };
-    let mut shop = Shop::open(kafka, "letter", &["web"], 1);
+    let mut shop = Shop::open(kafka, name, &["web"], 1);
     let topic = shop.setup.inputs[0].clone();
-    let settings = [("compression.type", "zstd"), ("batch.size", "1000000"), ("queue.buffering.max.kbytes", "65536")];
+    let settings = [("compression.type", compression), ("batch.size", "1000000"), ("queue.buffering.max.kbytes", "65536")];
     let writer = Writer::with(&shop.direct, &settings);
-    let note = "x".repeat(500_000);
     for number in 0..records {
         let customer = format!("c{}", number % 10);
         let kind = if number < records - 10 { "page.scrolled" } else { "cart.added" };
-        let value = json!({"customer_id": customer, "occurred_at": now_millis(), "type": kind, "note": note}).to_string();
+        let value = json!({"customer_id": customer, "occurred_at": now_millis(), "type": kind, "note": note()}).to_string();
         writer.send(Record { topic: &topic, key: &customer, value: value.as_bytes(), partition: None });
     }
     writer.flush();
@@ -92,7 +107,7 @@ fn a_backlog_of_one_letter_is_taken_piece_by_piece() {
     let read = reader.until("the end of the backlog", LATER, all);
     assert_eq!(story(&read, "c3")[0], "transition deciding");
     wait::until_true("all to be counted", SOON, || service.metric("sillage_records_consumed_total") == records as f64);
-    check("a backlog of one letter", &service, before);
+    check(name, &service, before);
     assert!(service.terminate().status.success());
 }
 
@@ -165,15 +180,21 @@ fn posts_at_once_and_readers_that_stall_are_served_within_the_budget() {
     check("posts at once", &service, before);
     let all = (posts * LINES) as f64;
     wait::until_true("all to be taken in", LATER, || service.metric("sillage_records_consumed_total") >= all);
-    let readers: Vec<TcpStream> = (0..stalled)
+    let all_told = || service.metric("sillage_outcomes_total") >= all;
+    wait::until_true("all to be told", LATER, all_told);
+    let mut readers: Vec<TcpStream> = (0..stalled)
         .map(|_| {
             let mut reader = TcpStream::connect(&address).expect("a place");
             write!(reader, "GET /v1/outcomes?limit=10000 HTTP/1.1\r\nhost: {address}\r\n\r\n").expect("it is asked");
             reader
         })
         .collect();
-    let all_told = || service.metric("sillage_outcomes_total") >= all;
-    wait::until_true("all to be told", LATER, all_told);
+    // Each has its answer begun, and reads nothing more of it.
+    for reader in &mut readers {
+        let mut begins = [0; 12];
+        reader.read_exact(&mut begins).expect("an answer");
+        assert!([&b"HTTP/1.1 200"[..], b"HTTP/1.1 503"].contains(&&begins[..]), "{}", String::from_utf8_lossy(&begins));
+    }
     assert!(service.is_ready(), "who does not read makes nobody unready");
     assert_eq!(service.metric("sillage_records_consumed_total"), all, "each is taken in once");
     check("readers that stall", &service, before);

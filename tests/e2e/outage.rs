@@ -99,9 +99,12 @@ fn an_outage_is_told_in_few_lines_survived_and_over_when_it_is_over() {
     });
     for name in &names {
         let told = story(&read, name);
-        let of = |line: &str| told.iter().filter(|told| *told == line).count();
-        let once = ["transition deciding", "completion basket", "transition bought"].map(of);
-        assert!(once == [1, 1, 1] && !told.iter().any(|line| line.contains("NUMBERED")), "{name}: {told:?}");
+        let of = |line: &&str| told.iter().filter(|told| told == line).count();
+        // The deadlines passed while no broker answered. Whether that was too long ago to be recovered depends on the outage.
+        let once =
+            ["transition deciding", "abandonment basket", "abandonment deciding", "completion basket", "transition bought"];
+        let recovered: usize = ["recovery basket", "recovery deciding"].iter().map(of).sum();
+        assert!(once.iter().all(|line| of(line) == 1) && told.len() == once.len() + recovered, "{name}: {told:?}");
     }
     let ended = service.terminate();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);

@@ -23,7 +23,7 @@ use sillage::wire::pages::{self, Draft, Head, Mark};
 use sillage::wire::{Format, state};
 
 /// The versions that are written now.
-const STATE: u8 = 8;
+const STATE: u8 = 9;
 const PAGE: u8 = 10;
 
 /// The typical customer takes no more than this in the log.

@@ -84,6 +84,7 @@ impl Town {
     fn settle(&mut self) {
         for shard in 0..self.shards.len() {
             if self.undoes.next().unwrap_or(false) {
+                self.tell(shard, Input::Prepare);
                 self.open[shard].clear();
                 self.tell(shard, Input::Aborted);
             }
@@ -304,7 +305,7 @@ fn drain(
             let (bound, now) = (&mut bounds[shard], clock(round));
             bound.look(frontiers.least(now), town.shards[shard].frontier(), now);
             // Nothing is on its way.
-            bound.has_read(now);
+            bound.has_read(now + Span::from_millis(1));
             town.shards[shard].bind(bound.until());
             // Now and then everybody has a turn.
             let least = u8::from(round % 16 == 15);

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use sillage::config::{self, Surroundings};
+use sillage::deliver::settings;
 use sillage::diagnostic::{Style, render};
 
 const SECRET: &str = "Zq7-hush_9xW";
@@ -102,6 +103,50 @@ fn no_file_makes_a_diagnostic_show_a_secret() {
         }
     }
     assert!(faulty > 1_000, "{faulty}: files without a fault try nothing");
+}
+
+/// The same in `deliver.yaml`, where people may write the secret itself in place of where it is.
+#[test]
+fn no_file_of_destinations_makes_a_diagnostic_show_a_secret() {
+    let of_crm = "destinations:\n  crm:\n    preset: webhook\n    url: https://crm.example\n";
+    let of_widget = "widget:\n  origins: [https://shop.example]\n  audience: shop\n  keys:\n    web:\n";
+    let own = "destinations:\n  crm:\n    url: https://crm.example\n    offer:\n      post: /hook\n";
+    let (mut told_of, mut told_plain) = (0, 0);
+    for (begin, names) in [
+        (of_crm, ["secret", "signing_secret", "sekret", "values", "authorities", "url", "token", "x"].as_slice()),
+        (of_widget, &["secret", "public_key", "algorithm: HS256\n      secret", "secrt"]),
+        (own, &["  headers", "  body", "  keep", "  fine", "secret", "  hedders"]),
+    ] {
+        for name in names {
+            for value in [
+                " SECRET\n",
+                " { variable: SECRET }\n",
+                " { file: SECRET }\n",
+                " { varible: SECRET }\n",
+                " { SECRET: a }\n",
+                " [SECRET]\n",
+                " { authorization: \"Bearer SECRET {{ x\" }\n",
+                " { authorization: 'SECRET }\n",
+                " 'SECRET\n",
+                " a: SECRET\n",
+                "SECRET\n",
+                " |\n     SECRET\n  SECRET\n",
+                " https://kim:SECRET@crm.example\n",
+                " https://crm.example/services/SECRET?x\n",
+                " a # SECRET\n  modles: 1\n",
+            ] {
+                for end in ["", "listen: nowhere\n"] {
+                    let file = format!("{begin}    {name}:{value}{end}").replace("SECRET", SECRET);
+                    let (_, faults) = settings::load(Path::new("etc/deliver.yaml"), &file, &|_| None);
+                    let told = render(&faults, Style::Plain) + &render(&faults, Style::Coloured);
+                    told_of += usize::from(!told.is_empty());
+                    told_plain += usize::from(told.contains("listen: nowhere"));
+                    assert!(!holds(&told), "of\n{file}\nis told\n{told}");
+                }
+            }
+        }
+    }
+    assert!(told_of > 400 && told_plain > 100, "{told_of} files with a fault, {told_plain} that show a plain setting");
 }
 
 #[test]

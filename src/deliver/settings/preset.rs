@@ -161,7 +161,12 @@ fn step(value: &Value<'_>, faults: &mut Faults) -> Option<Step> {
     let headers = headers.into_iter().filter_map(|(name, text)| {
         let is_name = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
         if !name.chars().all(is_name) {
-            faults.error("Y013", &text.place, format!("{name:?} is no header"), "write a name such as authorization");
+            faults.error(
+                "Y013",
+                &text.place,
+                "a header's name has letters, digits, hyphens and underscores",
+                "write a name such as authorization",
+            );
         }
         Some((name.to_ascii_lowercase(), template(&text, faults)?))
     });

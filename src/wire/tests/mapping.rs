@@ -80,7 +80,7 @@ fn unknown_fields_and_empty_paths_are_refused_all_at_once() {
     let lines: Vec<&str> = faults.lines().collect();
     assert_eq!(lines.len(), 4, "{faults}");
     assert_eq!(lines[0], "`event_idd` is no field of a touchpoint; did you mean `event_id`?");
-    assert_eq!(lines[1], "the path of `type` must have 1 to 256 bytes");
+    assert_eq!(lines[1], "the path of `type`: it must have 1 to 256 bytes");
     assert!(lines[2].contains("the fields are") && lines[2].contains("`session_id`"), "{faults}");
     for field in FIELDS {
         let path = if *field == "timezone" { "Europe/Paris" } else { "x" };
@@ -117,5 +117,65 @@ fn local_times_are_read_in_the_zone_of_the_mapping_or_else_of_the_models() {
                 None => assert!(read.expect_err("no zone").contains("name it in the model or with the fields")),
             }
         }
+    }
+}
+
+/// Whose a record is by this mapping; the reason where it is nobody's.
+fn whose(pairs: &[(&str, &str)], text: &str) -> String {
+    let pairs = [&[("type", "what"), ("occurred_at", "at")], pairs].concat();
+    let record = format!(r#"{{"what":"seen","at":1767225599000,{text}}}"#);
+    mapped(&pairs, &record).map_or_else(|reason| reason, |decoded| decoded.touchpoint.identity.id.to_string())
+}
+
+#[test]
+fn ids_are_put_together_so_that_no_two_are_one() {
+    let pairs = [("customer_id", "store.number + customer")];
+    for (text, expected) in [
+        (r#""store":{"number":7},"customer":"c-1""#, "7:c-1"),
+        (r#""store":{"number":0},"customer":12"#, "0:12"),
+        (r#""store":{"number":"a:b"},"customer":"c""#, r"a\:b:c"),
+        (r#""store":{"number":"a"},"customer":"b:c""#, r"a:b\:c"),
+        (r#""store":{"number":"a\\"},"customer":"b""#, r"a\\:b"),
+    ] {
+        assert_eq!(whose(&pairs, text), expected, "{text}");
+    }
+    for (text, expected) in [
+        (r#""store":{"number":7}"#, "no customer"),
+        (r#""store":{"number":7},"customer":null"#, "no customer"),
+        (r#""store":{"number":7},"customer":"undefined""#, "`customer_id` is \"undefined\", which is a placeholder"),
+        (r#""store":{"number":{}},"customer":"c""#, "`customer_id` is an object"),
+    ] {
+        let reason = whose(&pairs, text);
+        assert!(reason.contains(expected), "{text}: {reason}");
+    }
+    // The first that leads to something counts.
+    let either = [("customer_id", "store + customer"), ("customer_id", "user")];
+    assert_eq!(whose(&either, r#""customer":"c","user":"u""#), "u");
+}
+
+#[test]
+fn what_one_person_writes_in_several_ways_is_one_id() {
+    let all = [("customer_id", "user.email | trim nfc lower")];
+    for text in [r"  Zo\u00eb@Example.org ", r"zoe\u0308@example.org", r"ZOE\u0308@EXAMPLE.ORG"] {
+        assert_eq!(whose(&all, &format!(r#""user":{{"email":"{text}"}}"#)), "zo\u{eb}@example.org", "{text}");
+    }
+    let trimmed = [("customer_id", "user | trim")];
+    assert_eq!(whose(&trimmed, r#""user":" Zoe ""#), "Zoe");
+    assert!(whose(&trimmed, r#""user":"  ""#).contains("no customer"));
+    assert_eq!(whose(&[("customer_id", "user")], r#""user":" Zoe ""#), " Zoe ", "nothing is guessed");
+    let both = [("customer_id", "store + user | lower")];
+    assert_eq!(whose(&both, r#""store":"N","user":"Zoe""#), "n:zoe");
+}
+
+#[test]
+fn what_cannot_be_put_together_or_normalised_is_told() {
+    for (name, path, expected) in [
+        ("customer_id", "user | upper", "\"upper\" is no way to normalise"),
+        ("customer_id", "user + ", "1 to 256 bytes"),
+        ("occurred_at", "day + hour", "is read as it stands"),
+        ("properties.value", "total | trim", "is read as it stands"),
+    ] {
+        let fault = mapping(&[(name, path)]).expect_err("a fault");
+        assert!(fault.contains(expected), "{fault}");
     }
 }

@@ -24,6 +24,7 @@ pub(crate) struct Least {
     pub zombies: usize,
     pub bounces: usize,
     pub rebalances: usize,
+    pub stalls: usize,
 }
 
 /// What happens to the worker processes.
@@ -92,7 +93,7 @@ impl Size {
             touchpoints: 120_000,
             millis: 165_000,
             bursts: (1, 3),
-            least: Least { kills: 10, zombies: 3, bounces: 3, rebalances: 6 },
+            least: Least { kills: 10, zombies: 3, bounces: 3, rebalances: 6, stalls: 1 },
             to_workers: vec![
                 (4, W::Kill),
                 (1, W::KillAll),
@@ -126,7 +127,13 @@ impl Size {
             touchpoints: 2_903 * seconds,
             millis: seconds as i64 * 1_000,
             bursts: (bursts.min(3), bursts),
-            least: Least { kills: share(100), zombies: share(20), bounces: share(20), rebalances: share(30) },
+            least: Least {
+                kills: share(100),
+                zombies: share(20),
+                bounces: share(20),
+                rebalances: share(30),
+                stalls: share(10),
+            },
             to_workers: vec![
                 (share(46), W::Kill),
                 (share(6), W::KillAll),

@@ -277,12 +277,12 @@ impl Run {
         assert_eq!(self.wrong_about_visitors, Vec::<String>::new(), "see {at}");
         assert!(self.visitors > 100, "{} visitors", self.visitors);
         let (team, least) = (&self.team.done, &size.least);
-        let had =
-            [&team.kills, &team.zombies, &self.done.bounces, &team.rebalances].map(|count| count.load(Ordering::Acquire));
-        let wanted = [least.kills, least.zombies, least.bounces, least.rebalances];
+        let had = [&team.kills, &team.zombies, &self.done.bounces, &team.rebalances, &self.done.stalls]
+            .map(|count| count.load(Ordering::Acquire));
+        let wanted = [least.kills, least.zombies, least.bounces, least.rebalances, least.stalls];
         assert!(
             had.iter().zip(wanted).all(|(had, wanted)| *had >= wanted),
-            "kills, zombies, bounces, rebalances: {had:?} of {wanted:?}"
+            "kills, zombies, bounces, rebalances, stalls: {had:?} of {wanted:?}"
         );
         let offers = &self.verdict.offers;
         assert!([offers.offered, offers.held_out, offers.withdrawn].iter().all(|count| *count > 10), "{offers:?}");

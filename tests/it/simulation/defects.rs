@@ -1,6 +1,7 @@
 //! Deliberate defects of the simulated shell: traps that Kafka and its clients set, walked into. Each must be caught, or the
 //! simulation proves little.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sillage::journey::{Customer, HandedOver, Outcome, What};
@@ -55,6 +56,8 @@ pub(super) enum Defect {
     StrayedForgotten,
     /// The state of before is kept for less than the grace.
     AnchorTooEarly,
+    /// What an absence decided is not kept as something that a late touchpoint can change.
+    NoAnchorAtDeadline,
     /// What came since the state of before is lost at a restore.
     WindowLost,
     /// What does not hold any more is not taken back.
@@ -96,7 +99,7 @@ pub(super) const OF_LOGINS: [Defect; 7] = [
     Defect::CapsRenewedByMerge,
 ];
 
-pub(super) const ALL: [Defect; 28] = [
+pub(super) const ALL: [Defect; 29] = [
     Defect::OffsetsOutside,
     Defect::StaleEnd,
     Defect::NoUndo,
@@ -118,6 +121,7 @@ pub(super) const ALL: [Defect; 28] = [
     Defect::FailedSendIgnored,
     Defect::StrayedForgotten,
     Defect::AnchorTooEarly,
+    Defect::NoAnchorAtDeadline,
     Defect::WindowLost,
     Defect::RetractionForgotten,
     Defect::SequenceRewound,
@@ -132,6 +136,8 @@ pub(super) struct Careless<S> {
     pub(super) sink: S,
     pub(super) defect: Option<Defect>,
     pub(super) models: Arc<[Arc<Model>]>,
+    /// Of whom the open transaction has decided an absence.
+    pub(super) fired: BTreeSet<Identity>,
 }
 
 /// One of three.
@@ -175,6 +181,9 @@ fn twice(models: &Arc<[Arc<Model>]>, state: &Customer, claim: &Claiming) -> Cust
 
 impl<S: Sink> Sink for Careless<S> {
     fn publish(&mut self, shard: ShardId, outcome: &Outcome, stale: bool) {
+        if outcome.cause.is_none() {
+            self.fired.insert(outcome.identity.clone());
+        }
         match self.defect {
             Some(Defect::RetractionForgotten) if outcome.what.is_retraction() => {}
             Some(Defect::WithdrawalLost) if matches!(outcome.what, What::Withdrawal { .. }) => {}
@@ -220,7 +229,17 @@ impl<S: Sink> Sink for Careless<S> {
     }
 
     fn remember(&mut self, shard: ShardId, written: Written<'_>) -> usize {
-        self.sink.remember(shard, written)
+        if self.defect != Some(Defect::NoAnchorAtDeadline) {
+            return self.sink.remember(shard, written);
+        }
+        // Written as a whole: what follows from it is no change of what the log holds.
+        let customer = Customer::image(written.now, written.words).expect("what was packed");
+        let mut now = written.now.to_vec();
+        if self.fired.contains(&customer.identity) {
+            now.clear();
+            customer.without_window().pack(&mut written.words.clone(), &mut now);
+        }
+        self.sink.remember(shard, Written { now: &now, before: None, ..written })
     }
 
     fn word(&mut self, shard: ShardId, number: u32, text: &str) -> usize {
@@ -232,6 +251,7 @@ impl<S: Sink> Sink for Careless<S> {
     }
 
     fn commit(&mut self, progress: &[(ShardId, Progress)]) -> Verdict {
+        self.fired.clear();
         match self.sink.commit(progress) {
             // Whatever became of it, all is well.
             Verdict::Aborted(_) if self.defect == Some(Defect::NoUndo) => Verdict::Committed,
@@ -240,6 +260,7 @@ impl<S: Sink> Sink for Careless<S> {
     }
 
     fn abort(&mut self) -> Verdict {
+        self.fired.clear();
         self.sink.abort()
     }
 }

@@ -89,7 +89,7 @@ impl Process {
         let mut transactions = SimTransactions::new(Arc::clone(sim), id, number);
         transactions.replace()?;
         let sink = LedgerSink::new(Arc::clone(&sim.ledger), transactions, format!("p{id}"));
-        let sink = Box::new(Careless { sink, defect: sim.defect, models: Arc::clone(&sim.models) });
+        let sink = Box::new(Careless { sink, defect: sim.defect, models: Arc::clone(&sim.models), fired: BTreeSet::new() });
         let protocol = match sim.weather.seats {
             Seats::Loose | Seats::Fixed => Protocol::Classic,
             Seats::Dealt => Protocol::Consumer,
