@@ -125,7 +125,12 @@ impl Frontiers {
             return Timestamp::MIN;
         }
         let moving = known.shards.values().filter(|one| now.since(one.moved) < WAIT);
-        moving.map(|one| one.reached.unwrap_or(Timestamp::MIN)).min().unwrap_or(Timestamp::MAX)
+        // Of others of whom nothing is committed, nothing is known: at the very first start they wait for this process likewise.
+        let reached = moving.filter_map(|one| match one.whose {
+            Whose::Ours => Some(one.reached.unwrap_or(Timestamp::MIN)),
+            Whose::Others => one.reached,
+        });
+        reached.min().unwrap_or(Timestamp::MAX)
     }
 
     /// Shards that do not move and are not waited for any more, though this process is further ahead of them than it may be; and
@@ -134,12 +139,8 @@ impl Frontiers {
         let Known { shards, left, .. } = &mut *self.locked();
         let furthest = shards.values().filter(|one| one.whose == Whose::Ours).filter_map(|one| one.reached).max();
         let is_left = |one: &One| {
-            match (one.reached, furthest) {
-                (Some(reached), Some(furthest)) => now.since(one.moved) >= WAIT && furthest > reached + ahead,
-                // At the very first start nobody has committed anything; each is waited for, and then commits.
-                (None, Some(_)) => now.since(one.moved + WAIT) >= WAIT,
-                (_, None) => false,
-            }
+            let is_far = |reached: Timestamp| furthest.is_some_and(|furthest| furthest > reached + ahead);
+            now.since(one.moved) >= WAIT && one.reached.is_some_and(is_far)
         };
         let mut changed = Vec::new();
         for (shard, one) in shards {
@@ -274,7 +275,7 @@ mod tests {
         assert_eq!(frontiers.least(at(10)), Timestamp::MAX, "the brokers are away");
         frontiers.heard([(0, Some(at(-9_000))), (1, Some(at(-3_600))), (2, None)], at(11));
         frontiers.reached(0, Some(at(-9)), at(11));
-        assert_eq!(frontiers.least(at(12)), Timestamp::MIN, "the third may be about to read much");
+        assert_eq!(frontiers.least(at(12)), at(-3_600), "of the third nothing is known");
         frontiers.heard([(1, Some(at(-3_600))), (2, Some(at(-5)))], at(13));
         assert_eq!(frontiers.least(at(14)), at(-3_600));
         assert_eq!(frontiers.least(at(21)), at(-5), "the second does not move");

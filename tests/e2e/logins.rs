@@ -13,7 +13,7 @@ use crate::harness::command::Configured;
 use crate::harness::service::{Service, Setup};
 use crate::harness::{kafka, model, now_millis, say, wait};
 use crate::late::net;
-use crate::shop::{BASKET_QUIET, SOON, Shop};
+use crate::shop::{BASKET_QUIET, SOON, STAGE_QUIET, Shop};
 
 /// What a customer does begins so long before it is written, in milliseconds, and the login comes so long after.
 const AGO: i64 = 2_000;
@@ -145,7 +145,11 @@ fn tell_latency(read: &[Published]) {
 
 /// Waits until stream time has passed every deadline of those who have bought nothing.
 fn until_decided(service: &Service) {
-    let end = now_millis() + BASKET_QUIET + 1_000;
+    until_told(service, now_millis() + BASKET_QUIET + 1_000);
+}
+
+/// Waits until stream time has passed an instant.
+fn until_told(service: &Service, end: i64) {
     wait::until_true("stream time to pass the last deadline", SOON * 4, || {
         let behind = service.metric("sillage_stream_time_behind_seconds");
         now_millis() - (behind * 1e3) as i64 > end
@@ -196,9 +200,10 @@ fn one_partition_tells_what_six_tell() {
             }
         }
     }
-    let told = shops.map(|(_, reader, shop, service)| {
-        shop.writer.flush();
-        until_decided(&service);
+    shops.iter().for_each(|(_, _, shop, _)| shop.writer.flush());
+    let end = now_millis() + STAGE_QUIET + 1_000;
+    let told = shops.map(|(_, reader, _, service)| {
+        until_told(&service, end);
         wait::until("all is applied", SOON, || (service.metric("sillage_lag_records") == 0.0).then_some(()));
         assert_eq!(service.terminate().status.code(), Some(0));
         let mut told: Vec<Value> = net(&reader.to_the_end());

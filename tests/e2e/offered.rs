@@ -150,7 +150,8 @@ impl Delivery {
     fn start(shop: &Shop, home: &Path, port: u16) -> Delivery {
         let setup = &shop.setup;
         let service = format!(
-            "models: [\"{}\"]\nbrokers: \"{}\"\ngroup: {}\ninstance: deliver\ninputs: [{}]\noutput: {}\n",
+            "models: [\"{}\"]\nbrokers: \"{}\"\ngroup: {}\ninstance: deliver\ninputs: [{}]\noutput: {}\n\
+             start: latest\n",
             setup.model.display(),
             setup.brokers,
             setup.group,
