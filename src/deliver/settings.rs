@@ -74,15 +74,22 @@ pub fn load(file: &Path, text: &str, variables: Variables<'_>) -> (Option<Settin
 /// What may be shown of the file: its own names, those that people give to destinations and keys, and plain settings. What is
 /// filled into requests may hold a secret, and the address of a receiver may be one.
 fn is_name(above: &[&str], name: &str) -> bool {
+    let names = || NAMES.iter().chain(OF_FILE).chain(OF_DESTINATION).chain(OF_WIDGET).chain(OF_KEY).copied();
     matches!(above, ["destinations"] | ["widget", "keys"])
-        || nearest(name, NAMES.iter().chain(PLAIN).copied()).is_some()
-        || NAMES.contains(&name)
-        || PLAIN.contains(&name)
+        || nearest(name, names()).is_some()
+        || names().any(|known| known == name)
 }
 
+/// Only where such a setting stands: the same name below a key that may hold a secret says nothing.
 fn is_plain(above: &[&str], name: &str) -> bool {
-    let is_filled_in = |key: &&str| ["values", "headers", "keep", "body", "offer", "withdrawal"].contains(key);
-    PLAIN.contains(&name) && !above.iter().any(is_filled_in)
+    let plain = match above {
+        [] => OF_FILE,
+        ["destinations", _] => OF_DESTINATION,
+        ["widget"] => OF_WIDGET,
+        ["widget", "keys", _] => OF_KEY,
+        _ => return false,
+    };
+    plain.contains(&name)
 }
 
 /// Keys of the file whose values may be secrets, or lead to them.
@@ -112,12 +119,10 @@ const NAMES: &[&str] = &[
     "fine",
 ];
 
-/// Keys whose values anybody may read.
-const PLAIN: &[&str] = &[
-    "service",
-    "group",
-    "start",
-    "listen",
+/// Keys whose values anybody may read: of the file itself.
+const OF_FILE: &[&str] = &["service", "group", "start", "listen"];
+/// Of a destination.
+const OF_DESTINATION: &[&str] = &[
     "preset",
     "channels",
     "interventions",
@@ -128,12 +133,11 @@ const PLAIN: &[&str] = &[
     "waiting",
     "timeout",
     "private_addresses",
-    "origins",
-    "audience",
-    "algorithm",
-    "connections",
-    "trusted_proxies",
 ];
+/// Of the widget.
+const OF_WIDGET: &[&str] = &["origins", "audience", "connections", "trusted_proxies"];
+/// Of one of its keys.
+const OF_KEY: &[&str] = &["algorithm"];
 
 /// What values may refer to.
 pub(super) struct Around<'a> {
