@@ -7,7 +7,7 @@ use compact_str::CompactString;
 use unicode_normalization::UnicodeNormalization as _;
 
 use super::tree::Node;
-use super::written::Scalar;
+use super::written::{INEXACT, Scalar};
 use crate::touchpoint::{MAX_NAME_BYTES, is_placeholder};
 
 /// The path of the record itself: `properties` mapped to it takes every value of a flat record.
@@ -89,6 +89,10 @@ impl Source {
             let part = match &value {
                 Scalar::Text(text) => self.shape.of(text),
                 Scalar::Whole(number) => Cow::Owned(number.to_string()),
+                // Some JSON writers know one sort of number only and write 42.0.
+                Scalar::Number(number) if number.fract() == 0.0 && number.abs() < INEXACT as f64 => {
+                    Cow::Owned((*number as i128).to_string())
+                }
                 // What is no id by itself is told as what it is.
                 Scalar::Number(_) | Scalar::Flag(_) | Scalar::Object | Scalar::List | Scalar::Null => return Some(value),
             };

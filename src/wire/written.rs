@@ -22,7 +22,7 @@ const LATEST: Timestamp = Timestamp::from_millis(253_402_128_000_000);
 /// So far ahead of log time, a touchpoint is clamped; further ahead, it is refused (rule 1).
 const MAX_AHEAD: Span = Span::from_days(1);
 /// Whole numbers from here on are kept in digits: as a 64-bit float they would become another number.
-const INEXACT: i128 = 1_000_000_000_000_000;
+pub(super) const INEXACT: i128 = 1_000_000_000_000_000;
 
 /// What an example shows of a text, in bytes.
 const EXAMPLE_BYTES: usize = 40;

@@ -133,6 +133,7 @@ fn ids_are_put_together_so_that_no_two_are_one() {
     for (text, expected) in [
         (r#""store":{"number":7},"customer":"c-1""#, "7:c-1"),
         (r#""store":{"number":0},"customer":12"#, "0:12"),
+        (r#""store":{"number":7.0},"customer":42.0"#, "7:42"),
         (r#""store":{"number":"a:b"},"customer":"c""#, r"a\:b:c"),
         (r#""store":{"number":"a"},"customer":"b:c""#, r"a:b\:c"),
         (r#""store":{"number":"a\\"},"customer":"b""#, r"a\\:b"),
@@ -144,6 +145,8 @@ fn ids_are_put_together_so_that_no_two_are_one() {
         (r#""store":{"number":7},"customer":null"#, "no customer"),
         (r#""store":{"number":7},"customer":"undefined""#, "`customer_id` is \"undefined\", which is a placeholder"),
         (r#""store":{"number":{}},"customer":"c""#, "`customer_id` is an object"),
+        (r#""store":{"number":7.5},"customer":42"#, "`customer_id` is"),
+        (r#""store":{"number":7},"customer":1e15"#, "`customer_id` is"),
     ] {
         let reason = whose(&pairs, text);
         assert!(reason.contains(expected), "{text}: {reason}");
@@ -161,6 +164,7 @@ fn what_one_person_writes_in_several_ways_is_one_id() {
     }
     let trimmed = [("customer_id", "user | trim")];
     assert_eq!(whose(&trimmed, r#""user":" Zoe ""#), "Zoe");
+    assert_eq!(whose(&trimmed, r#""user":42.0"#), "42");
     assert!(whose(&trimmed, r#""user":"  ""#).contains("no customer"));
     assert_eq!(whose(&[("customer_id", "user")], r#""user":" Zoe ""#), " Zoe ", "nothing is guessed");
     let both = [("customer_id", "store + user | lower")];
