@@ -215,12 +215,14 @@ impl Bound {
             (self.until, self.question) = (next, None);
             return false;
         }
-        if let Some(Question { asked, then }) = self.question {
+        if let Some(Question { asked, then }) = &mut self.question {
+            // Somebody may have begun further behind since it was asked.
+            *then = next.min(*then);
             // Somebody's open transaction may stand before the end.
-            if now.since(asked) < if self.gave_up { WAIT_AGAIN } else { WAIT } {
+            if now.since(*asked) < if self.gave_up { WAIT_AGAIN } else { WAIT } {
                 return false;
             }
-            (self.until, self.question) = (then.min(next), None);
+            (self.until, self.question) = (*then, None);
             return !std::mem::replace(&mut self.gave_up, true);
         }
         let half = Span::from_millis(self.ahead.as_millis() / 2);
@@ -325,6 +327,11 @@ mod tests {
         assert_eq!(bound.until(), at(-100));
         bound.look(at(-3_000), Some(at(-900)), at(13));
         assert_eq!(bound.until(), at(-2_900), "somebody begins far behind");
+        // The same while a question is asked.
+        bound.look(at(-1_000), Some(at(-2_900)), at(14));
+        bound.look(at(-2_000), Some(at(-2_900)), at(14));
+        assert!(bound.is_asking() && bound.has_read(at(15)));
+        assert_eq!(bound.until(), at(-1_900), "the answer is not taken for more than is known now");
         bound.look(Timestamp::MAX, Some(at(-900)), at(14));
         assert_eq!(bound.until(), Timestamp::MAX, "nobody else moves");
     }
