@@ -163,7 +163,7 @@ pub fn drive(
         consumer.context().set_owner(Arc::clone(&owner));
         let reason = match source::drive(connection, unproven, &consumer, now, stop) {
             Ok(()) => return Ok(()),
-            Err(Over::Unable(reason)) => return Err(reason),
+            Err(Over::NotBegun(reason) | Over::Unable(reason)) => return Err(reason),
             Err(Over::Fenced(reason)) => reason,
         };
         // After an outage the brokers may take one member for two, and fence it. Otherwise somebody has taken its place.

@@ -46,6 +46,8 @@ pub(super) fn connect(
 pub(super) enum Over {
     /// Somebody has its name in the group. Nothing of what it was given is its own any more.
     Fenced(String),
+    /// What was assigned cannot be begun, as where brokers do not answer. Nothing of it has been done yet.
+    NotBegun(String),
     /// Something else.
     Unable(String),
 }
@@ -79,7 +81,7 @@ pub(super) fn drive(
                 consumer.context().abandon(consumer);
                 return Err(Over::Fenced(reason));
             }
-            Err(Over::Unable(reason)) => break Err(reason),
+            Err(over) => break Err(over),
         }
     };
     let released = consumer.context().release(consumer);
@@ -90,12 +92,14 @@ pub(super) fn drive(
         Protocol::Consumer => consumer.unsubscribe(),
     }
     match (ended, released) {
-        // What was asked of brokers for shards that have just come, and was not answered before it was to end: nothing is undone.
-        (Err(reason), Ok(())) if stop.load(Ordering::Acquire) => {
-            info!(reason, "asked to end meanwhile");
+        (Err(Over::NotBegun(reason)), Ok(())) if stop.load(Ordering::Acquire) => {
+            info!(
+                reason,
+                "the worker was asked to end before it could begin what was assigned to it: nothing is left undone"
+            );
             Ok(())
         }
-        (ended, released) => Ok(ended.and(released)?),
+        (ended, released) => ended.and(released.map_err(Over::Unable)),
     }
 }
 
@@ -115,7 +119,7 @@ impl Source<'_> {
         self.hand_over()?;
         let handler = self.consumer.context();
         if let Some(reason) = handler.failure() {
-            return Err(reason.into());
+            return Err(Over::NotBegun(reason));
         }
         handler.seat_restored(self.consumer)?;
         self.tell_ends()?;
