@@ -58,11 +58,6 @@ impl Graves {
         self.get(anonymous).is_some_and(|grave| grave.was_claimed)
     }
 
-    /// Whether nobody is remembered.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     fn get(&self, who: &Identity) -> Option<&Grave> {
         if self.0.is_empty() { None } else { self.0.get(&hash(who)) }
     }
@@ -143,7 +138,7 @@ mod tests {
         graves.forget(at(WEEK - 1));
         assert!(graves.was_erased_since(&who, at(0)));
         graves.forget(at(WEEK));
-        assert!(!graves.was_erased_since(&who, at(0)) && !graves.is_empty());
+        assert!(!graves.was_erased_since(&who, at(0)) && !graves.0.is_empty());
         for number in 0..MAX_GRAVES as i64 {
             graves.remember(&Identity::customer(number.to_string()), at(2 + number / 1_000), false);
         }
