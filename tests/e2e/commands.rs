@@ -1,15 +1,9 @@
 //! The commands that speak to Kafka themselves: the demo and the generator.
 
-use std::process::Command;
-
 use crate::harness::clients::{Reader, create_topic, topics};
+use crate::harness::command::sillage;
 use crate::harness::{kafka, now_millis};
 use crate::shop::SOON;
-
-fn sillage() -> Command {
-    let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
-    Command::new(binary)
-}
 
 #[test]
 fn the_demo_runs_on_kafka_ahead_of_time_and_leaves_nothing_behind() {

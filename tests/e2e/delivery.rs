@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::harness::clients::{Reader, Record, Writer, create_topic};
+use crate::harness::command::sillage;
 use crate::harness::{kafka, model, now_millis, say, tail, wait};
 use crate::load::Dice;
 
@@ -90,11 +91,7 @@ fn nothing_is_lost_when_delivery_is_killed_twenty_times() {
 
 fn start(home: &Path) -> Child {
     let log = File::options().create(true).append(true).open(home.join("log")).expect("a log file");
-    let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
-    let mut command = Command::new(binary);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
-        command.env_remove(name);
-    }
+    let mut command = sillage();
     command.args(["deliver", "-c", "deliver.yaml"]).current_dir(home);
     command.env("DESK_SECRET", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD");
     command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log file")).stderr(log);

@@ -1,11 +1,11 @@
 //! Erasing customers on a real broker: by HTTP, by command, by touchpoint; and what is left of them in the state log.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
 use crate::harness::clients::{Published, Reader, Record, delete_topic};
+use crate::harness::command::sillage;
 use crate::harness::service::Setup;
 use crate::harness::{kafka, now_millis, wait};
 use crate::shop::{SOON, Shop, story, tells};
@@ -30,12 +30,7 @@ fn erase(setup: &Setup, customer: &str) -> (Option<i32>, String) {
     let dir = tempfile::tempdir().expect("a directory");
     let config = dir.path().join("sillage.yaml");
     std::fs::write(&config, lines.join("\n")).expect("written");
-    let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
-    let mut command = Command::new(binary);
-    // The command takes these for settings.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
-        command.env_remove(name);
-    }
+    let mut command = sillage();
     let output = command.arg("erase").arg(customer).arg("-c").arg(&config).output().expect("it runs");
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8_lossy(&said).into_owned())

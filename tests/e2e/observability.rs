@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::harness::command::{binary, without_settings};
 use super::harness::{model, now_millis, say, tail, wait};
 
 const INSTALL: &str = "sudo apt-get install -y prometheus docker-compose chromium";
@@ -242,7 +243,7 @@ impl Service {
         let model = model("observed.yaml");
         let lines = format!("models: [\"{}\"]\nlisten: 127.0.0.1:0\nworkers: 2\npartitions: 2\n", model.display());
         std::fs::write(&config, lines).expect("the configuration can be written");
-        let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
+        let binary = binary();
         let arguments: [&Path; 6] =
             [binary.as_ref(), "run".as_ref(), "-c".as_ref(), &config, "--announce".as_ref(), &announced];
         let process = Leashed::start(&arguments, home.path().join("sillage.log"));
@@ -340,13 +341,9 @@ impl Leashed {
         // The shell waits for the end of its standard input, which is ours to close.
         let script = r#""$@" & child=$!; cat >/dev/null; kill "$child" 2>/dev/null; wait "$child""#;
         let file = std::fs::File::create(&log).expect("a log file");
-        let mut command = Command::new("sh");
+        let mut command = without_settings(Command::new("sh"));
         command.args(["-c", script, "leash"]).args(arguments).stdin(Stdio::piped());
         command.stdout(file.try_clone().expect("a log file")).stderr(file);
-        // The service takes these for settings.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
-            command.env_remove(name);
-        }
         Leashed { process: command.spawn().expect("sh starts"), log }
     }
 }

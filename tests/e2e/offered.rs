@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::harness::clients::Record;
+use crate::harness::command::sillage;
 use crate::harness::{kafka, model, now_millis, say, tail, wait};
 use crate::shop::{SOON, Shop};
 
@@ -130,18 +131,9 @@ fn listen(port: u16, token: &str, number: usize, seen: &Sender<(usize, Option<In
     }
 }
 
-fn sillage(home: &Path, arguments: &[&str]) -> Command {
-    let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
-    let mut command = Command::new(binary);
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
-        command.env_remove(name);
-    }
-    command.args(arguments).current_dir(home);
-    command
-}
-
 fn token(home: &Path, customer: &str) -> String {
-    let made = sillage(home, &["token", "-c", "deliver.yaml", "--customer", customer]).output().expect("it runs");
+    let made =
+        sillage().args(["token", "-c", "deliver.yaml", "--customer", customer]).current_dir(home).output().expect("it runs");
     String::from_utf8(made.stdout).expect("a token").trim().to_owned()
 }
 
@@ -172,7 +164,8 @@ impl Delivery {
         }
         let log = home.join("log");
         let file = std::fs::File::create(&log).expect("a log file");
-        let mut command = sillage(home, &["deliver", "-c", "deliver.yaml"]);
+        let mut command = sillage();
+        command.args(["deliver", "-c", "deliver.yaml"]).current_dir(home);
         command.stdin(Stdio::null()).stdout(file.try_clone().expect("a log file")).stderr(file);
         Delivery { child: command.spawn().expect("it starts"), log }
     }

@@ -4,13 +4,13 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::browser::chromium;
+use crate::harness::command::sillage;
 use crate::harness::service::Service;
 use crate::harness::{model, now_millis, wait};
 use crate::observability::is_missing;
@@ -148,7 +148,6 @@ fn answer(mut stream: TcpStream, page: &str, deliver: &Path, told: &Sender<Value
 }
 
 fn token(deliver: &Path) -> String {
-    let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
-    let made = Command::new(binary).args(["token", "-c"]).arg(deliver).args(["--customer", "anna"]).output();
+    let made = sillage().args(["token", "-c"]).arg(deliver).args(["--customer", "anna"]).output();
     String::from_utf8(made.expect("it runs").stdout).expect("a token").trim().to_owned()
 }

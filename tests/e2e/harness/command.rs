@@ -6,6 +6,24 @@ use std::process::{Command, Stdio};
 
 use super::service::{Setup, embedded_lines, lines};
 
+/// The binary under test.
+pub(crate) fn binary() -> String {
+    std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned())
+}
+
+/// A command of the binary under test, which sees no setting of whoever runs the tests.
+pub(crate) fn sillage() -> Command {
+    without_settings(Command::new(binary()))
+}
+
+/// Without the variables that the binary takes for settings.
+pub(crate) fn without_settings(mut command: Command) -> Command {
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// A file with a configuration, for commands.
 pub(crate) struct Configured {
     path: PathBuf,
@@ -60,12 +78,8 @@ impl Configured {
 
     /// Runs `sillage COMMAND -c FILE …`.
     pub(crate) fn run(&self, command: &[&str], more: &[&str], input: &[u8]) -> Said {
-        let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
-        let mut process = Command::new(binary);
+        let mut process = sillage();
         process.args(command).arg("-c").arg(&self.path).args(more);
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
-            process.env_remove(name);
-        }
         process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = process.spawn().expect("the command starts");
         let mut stdin = child.stdin.take().expect("a pipe");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::command::sillage;
 use super::wait;
 
 /// How to run it.
@@ -87,14 +88,9 @@ impl Service {
         let log = File::options().create(true).append(true).open(home.join("log")).expect("a log file");
         // That of an earlier life is no longer its.
         let _ = std::fs::remove_file(home.join("address"));
-        let binary = std::env::var("SILLAGE_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_sillage").to_owned());
-        let mut command = Command::new(binary);
+        let mut command = sillage();
         command.arg("run").arg("-c").arg(&config).arg("--announce").arg(home.join("address"));
         command.args(arguments).current_dir(&home);
-        // The service takes these for settings.
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("SILLAGE_")) {
-            command.env_remove(name);
-        }
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log file")).stderr(log);
         let child = command.spawn().expect("the service starts");
         Service { child, home, name: name.to_owned(), _temporary: temporary }
