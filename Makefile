@@ -20,7 +20,7 @@ BENCH_REPORT = --report docs/benchmarks.md
 # Further words for the drained backlog: `make bench BENCH_OPTIONS="--load rows --rounds 3"`.
 BENCH_OPTIONS ?=
 # What is measured after it: `make bench BENCH_ALSO=` measures nothing more.
-BENCH_ALSO ?= latency restore slopes alone
+BENCH_ALSO ?= latency restore slopes costs alone
 
 .PHONY: demo test tls chaos simulate bench count check format
 

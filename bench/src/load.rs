@@ -32,6 +32,8 @@ pub const TYPES: [&str; 23] = [
     "page.left",
 ];
 const UNNAMED: usize = 20;
+/// Marks the visit in which somebody comes back to a basket.
+const RETURNED: u32 = 0x8000_0000;
 const CHANNELS: [&str; 3] = ["web", "app", "email"];
 
 /// One touchpoint before it is written.
@@ -213,7 +215,7 @@ fn shop(dice: &mut Dice, visit: &mut Visit<'_>) {
         }
         // Comes back in another visit, to the same basket; most of the time it counts as abandoned by then.
         visit.deed.at += dice.pause(20 * MINUTE, 10 * HOUR);
-        visit.deed.visit |= 0x8000_0000;
+        visit.deed.visit |= RETURNED;
         visit.after(0, "checkout.started");
     }
     visit.after(dice.pause(8 * SECOND, 2 * MINUTE), "payment.submitted");
@@ -253,6 +255,16 @@ pub enum Value {
 }
 
 impl Deed {
+    /// Which visit it belongs to.
+    pub fn visit(&self) -> u32 {
+        self.visit & !RETURNED
+    }
+
+    /// Its number in the visit, from 1.
+    pub fn number(&self) -> u16 {
+        self.number
+    }
+
     /// Its type.
     pub fn kind(&self) -> &'static str {
         TYPES[usize::from(self.kind)]
@@ -308,12 +320,33 @@ pub fn session(deed: &Deed, out: &mut String) {
     let _ = write!(out, "s-{:x}", deed.visit);
 }
 
+/// Appends the id of the device that a visit comes from: one that no other visit comes from.
+pub fn device(deed: &Deed, out: &mut String) {
+    let _ = write!(out, "d-{:x}", deed.visit());
+}
+
+/// By which ids a touchpoint names whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// By the customer's.
+    Customer,
+    /// By the device's, as an anonymous id.
+    Device,
+    /// By both.
+    Both,
+}
+
 /// The record's value; `at` in milliseconds since 1970.
 pub fn json(deed: &Deed, at: i64, out: &mut String) {
+    json_named(Named::Customer, deed, at, out);
+}
+
+/// The same, named otherwise.
+pub fn json_named(named: Named, deed: &Deed, at: i64, out: &mut String) {
     out.clear();
     out.push_str(r#"{"event_id":""#);
     id(deed, out);
-    rest(deed, at, out);
+    rest(named, deed, at, out);
 }
 
 /// The same under another id.
@@ -321,12 +354,21 @@ pub fn json_as(id: &str, deed: &Deed, at: i64, out: &mut String) {
     out.clear();
     out.push_str(r#"{"event_id":""#);
     out.push_str(id);
-    rest(deed, at, out);
+    rest(Named::Customer, deed, at, out);
 }
 
-fn rest(deed: &Deed, at: i64, out: &mut String) {
+fn rest(named: Named, deed: &Deed, at: i64, out: &mut String) {
     let Deed { customer, visit, .. } = *deed;
-    let _ = write!(out, r#"","customer_id":"c-{customer:08}","occurred_at":""#);
+    out.push('"');
+    if named != Named::Device {
+        let _ = write!(out, r#","customer_id":"c-{customer:08}""#);
+    }
+    if named != Named::Customer {
+        out.push_str(r#","anonymous_id":""#);
+        device(deed, out);
+        out.push('"');
+    }
+    out.push_str(r#","occurred_at":""#);
     instant(at, out);
     let (kind, channel) = (deed.kind(), deed.channel());
     let _ = write!(out, r#"","type":"{kind}","channel":"{channel}","session_id":"s-{visit:x}","properties":{{"#);

@@ -5,12 +5,13 @@
 //! compares what they told; [`capture`] and [`floor`] are the bare loop; [`report`] writes `docs/benchmarks.md`.
 //!
 //! Beside the backlog ([`run`]): [`latency`] of what comes live, [`restore`] after a kill, [`slopes`] of memory over customers,
-//! and what Sillage does [`alone`].
+//! what each rule [`costs`], and what Sillage does [`alone`].
 
 mod alone;
 mod avro;
 mod broker;
 mod capture;
+mod costs;
 mod customers;
 mod ffi;
 mod fill;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         ["latency", ..] => Plan::read("latency", &arguments[1..]).and_then(|plan| latency::run(&plan)),
         ["restore", ..] => Plan::read("restore", &arguments[1..]).and_then(|plan| restore::run(&plan)),
         ["slopes", ..] => Plan::read("slopes", &arguments[1..]).and_then(|plan| slopes::run(&plan)),
+        ["costs", ..] => Plan::read("costs", &arguments[1..]).and_then(|plan| costs::run(&plan)),
         ["alone", ..] => Plan::read("alone", &arguments[1..]).and_then(|plan| alone::run(&plan)),
         ["load", name, ..] => {
             let arguments = [&["--load".to_owned(), name.to_owned()], &arguments[2..]].concat();

@@ -87,6 +87,8 @@ pub struct Plan {
     pub seconds: u64,
     /// Milliseconds between two commits, one measurement each.
     pub intervals: Vec<u64>,
+    /// Of the ways to run Sillage, those that were named.
+    pub ways: Vec<String>,
     /// The command, for the report.
     pub command: String,
 }
@@ -99,6 +101,7 @@ bench run      [--minutes N] [--load busy|browsing|rows]… [--system sillage|fl
 bench latency  [--rate N]… [--seconds 30] [--interval 100]… [--system sillage|streams]…    touchpoints at a rate, live
 bench restore  [--customers N]…                                Sillage is killed and started again
 bench slopes   [--customers N]… [--system sillage|streams]…    memory by customers
+bench costs    [--rounds N] [--touchpoints N] [--way NAME]…    Sillage beside Sillage: what each rule costs
 bench alone    [--touchpoints N] [--load browsing]…            the embedded log, and `sillage replay`
 bench load NAME [--touchpoints N] …    writes a load as JSON lines to standard output
 bench floor BROKERS INPUT GROUP CAPTURED [PROPERTY=VALUE]…    the bare loop; `run` starts it
@@ -126,6 +129,7 @@ impl Plan {
             rates: Vec::new(),
             seconds: 30,
             intervals: Vec::new(),
+            ways: Vec::new(),
             command: shown(command, arguments),
         };
         let mut all = loads();
@@ -145,6 +149,7 @@ impl Plan {
                 "--rate" => plan.rates.push(number()?.max(1)),
                 "--seconds" => plan.seconds = number()?.max(1),
                 "--interval" => plan.intervals.push(number()?),
+                "--way" => plan.ways.push(value.clone()),
                 "--format" => plan.format = format(value)?,
                 "--seed" => each(&mut all, number()?, |settings, number| settings.seed = number),
                 "--mix" => {

@@ -93,12 +93,14 @@ pub struct Run<'a> {
     pub commit_ms: u64,
     /// The form of the touchpoints: `json` or `avro`; the rivals read JSON only.
     pub format: &'a str,
+    /// Further lines of Sillage's configuration.
+    pub also: &'a str,
 }
 
 impl<'a> Run<'a> {
     /// The usual one.
     pub fn of(brokers: &'a str, input: &'a str, group: &'a str) -> Self {
-        Run { brokers, input, group, captured: Path::new(""), model: "plain", commit_ms: 100, format: "json" }
+        Run { brokers, input, group, captured: Path::new(""), model: "plain", commit_ms: 100, format: "json", also: "" }
     }
 }
 
@@ -116,14 +118,15 @@ pub fn start(system: System, ground: &Ground, run: &Run<'_>) -> Result<Process, 
 fn sillage(ground: &Ground, run: &Run<'_>) -> Result<Process, String> {
     let lines = format!(
         "models: [\"{}\"]\nbrokers: {}\ngroup: {}\ninstance: bench\ninputs: [{}]\ninput_format: {}\noutput: {}\nstart: earliest\n\
-         workers: 1\ncommit_interval: {}ms\nlisten: 127.0.0.1:0\nlog_level: info\n",
+         workers: 1\ncommit_interval: {}ms\nlisten: 127.0.0.1:0\nlog_level: info\n{}",
         ground.tools.model(run.model).display(),
         run.brokers,
         run.group,
         run.input,
         run.format,
         run.group,
-        run.commit_ms
+        run.commit_ms,
+        run.also
     );
     start_sillage(ground, run.group, &lines)
 }
