@@ -126,6 +126,12 @@ pub fn figures(sums: &Sums, models: &[std::sync::Arc<Model>]) -> Vec<Figures> {
     all.into_iter().map(one).collect()
 }
 
+/// How often a goal was reached: by customers, and by those among them who reached it, of the treated and of the held-out.
+pub fn of_counts(treated: (u64, u64), held_out: (u64, u64)) -> Difference {
+    let moments = |(measured, converted)| Moments::of_conversion(&ArmSums { measured, converted, ..ArmSums::default() });
+    differ(&moments(treated), &moments(held_out))
+}
+
 fn compare(variant: Option<CompactString>, treated: &ArmSums, held_out: &ArmSums) -> Comparison {
     let mut currencies: Vec<Currency> =
         [treated, held_out].iter().flat_map(|arm| &arm.values).map(|sums| sums.currency).collect();

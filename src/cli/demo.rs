@@ -6,6 +6,7 @@
 mod engine;
 mod screen;
 mod tally;
+mod trials;
 mod view;
 
 use std::io::{self, IsTerminal, Write};
@@ -44,7 +45,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = 1_200.0, value_parser = speed)]
     speed: f64,
     /// How many customers there are.
-    #[arg(long, default_value_t = 3_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     customers: u32,
     /// Same seed, same customers.
     #[arg(long, default_value_t = 1)]

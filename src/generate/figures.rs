@@ -70,6 +70,9 @@ pub const COMES_BACK: Figure = chosen("comes back within two days", 350, VARIETY
 pub const IS_REMINDED: Figure = chosen("comes back after an e-mail", 500, VARIETY);
 /// Of those, customers who order by phone instead.
 pub const ORDERS_BY_PHONE: Figure = chosen("orders by phone instead", 100, VARIETY);
+/// Of those who have left a basket or a checkout, those who come back to it for an offer.
+pub const TAKES_OFFER_UP: Figure =
+    article("comes back for help that is offered at once: what over 40 % call among the most important", 400);
 /// Buyers who need service afterwards.
 pub const NEEDS_SERVICE: Figure = chosen("opens a ticket after buying", 150, VARIETY);
 /// Buyers who answer a survey.
@@ -85,7 +88,7 @@ pub const LOOKS_AGAIN: Figure =
 pub const FALLS_SILENT: Figure = chosen("is silent for a quarter of a year", 250, VARIETY);
 
 /// All of them, in the order of a customer's life.
-pub const ALL: [&Figure; 24] = [
+pub const ALL: [&Figure; 25] = [
     &BEGINS_ANONYMOUS,
     &NOTICES,
     &VISITS_STORE,
@@ -104,6 +107,7 @@ pub const ALL: [&Figure; 24] = [
     &COMES_BACK,
     &IS_REMINDED,
     &ORDERS_BY_PHONE,
+    &TAKES_OFFER_UP,
     &NEEDS_SERVICE,
     &ANSWERS_SURVEY,
     &WRITES_REVIEW,

@@ -13,6 +13,9 @@ const MINUTE: Span = Span::from_secs(60);
 const HOUR: Span = Span::from_secs(3_600);
 const DAY: Span = Span::from_days(1);
 
+/// Whether an offer is taken up is drawn apart from all else, so that whoever is offered nothing lives as before.
+const OFFERED: u64 = 0x6f66_6665_7265;
+
 const fn times(number: i64, span: Span) -> Span {
     Span::from_millis(number * span.as_millis())
 }
@@ -26,6 +29,8 @@ enum Chapter {
     Research { visits: u32 },
     /// The customer comes back to what was left.
     Return { left: Left },
+    /// The customer takes up what was offered over it.
+    TakeUp { left: Left },
     /// After the purchase.
     Service,
 }
@@ -63,6 +68,12 @@ pub(super) struct Life {
     price: Price,
     basket: u32,
     cents: u32,
+    /// When the customer did something last.
+    acted_at: Timestamp,
+    /// What is left at the end of the chapter that is planned, and when.
+    leaves: Option<(Left, Timestamp)>,
+    /// The same of the chapter before.
+    has_left: Option<(Left, Timestamp)>,
 }
 
 impl Life {
@@ -82,6 +93,9 @@ impl Life {
             price: Price::Small,
             basket: 0,
             cents: 0,
+            acted_at: begins,
+            leaves: None,
+            has_left: None,
         }
     }
 
@@ -100,22 +114,46 @@ impl Life {
     pub(super) fn act(&mut self, seed: u64) -> Option<Touchpoint> {
         let deed = self.planned.pop_front()?;
         self.sequence += 1;
+        self.acted_at = deed.at;
         Some(deed.touchpoint(seed, self.number, self.sequence))
     }
 
     /// Lets what is due go by: it happened before anybody looked.
     pub(super) fn skip(&mut self) {
-        self.planned.pop_front();
+        let gone = self.planned.pop_front();
+        self.acted_at = gone.map_or(self.acted_at, |deed| deed.at);
         self.sequence += 1;
+    }
+
+    /// Something is offered at an instant. Whoever has left something, or is about to, and takes the offer up comes back to it
+    /// now; whether anything changes.
+    pub(super) fn hear_offer(&mut self, now: Timestamp, seed: u64) -> bool {
+        let is_away = |(_, since): &(Left, Timestamp)| self.acted_at <= *since;
+        let Some((left, since)) = self.has_left.filter(is_away).or(self.leaves) else { return false };
+        if !Dice::new(seed ^ OFFERED, self.number, self.chapters).happens(&f::TAKES_OFFER_UP) {
+            return false;
+        }
+        self.planned.retain(|deed| deed.at <= since);
+        self.at = now.max(since) + times(i64::from(self.number % 5 + 1), MINUTE);
+        self.chapter = Chapter::TakeUp { left };
+        (self.has_left, self.leaves) = (None, None);
+        true
     }
 
     fn plan(&mut self, seed: u64) {
         self.chapters += 1;
+        self.has_left = self.leaves.take();
         let dice = &mut Dice::new(seed, self.number, self.chapters);
         self.chapter = match self.chapter {
             Chapter::Messages => self.messages(dice),
             Chapter::Research { visits } => self.research(dice, visits),
             Chapter::Return { left } => self.come_back(dice, left),
+            Chapter::TakeUp { left } => {
+                self.enter(dice);
+                self.now(Act::Plain("offer.accepted"));
+                self.wait(dice.pause(times(5, SECOND), MINUTE));
+                self.go_on(dice, left)
+            }
             Chapter::Service => self.service(dice),
         };
     }
@@ -304,6 +342,11 @@ impl Life {
             self.wait(dice.pause(times(5, SECOND), times(5, MINUTE)));
         }
         self.enter(dice);
+        self.go_on(dice, left)
+    }
+
+    /// Where it was left.
+    fn go_on(&mut self, dice: &mut Dice, left: Left) -> Chapter {
         match left {
             Left::Basket => {
                 self.now(Act::CheckoutStarted);
@@ -360,6 +403,7 @@ impl Life {
 
     /// Goes away from something begun: some come back, never before baskets and checkouts count as abandoned.
     fn leave(&mut self, dice: &mut Dice, left: Left) -> Chapter {
+        self.leaves = Some((left, self.at));
         if dice.happens(&f::COMES_BACK) {
             self.wait(dice.pause(times(35, MINUTE), times(47, HOUR)));
             return Chapter::Return { left };

@@ -13,7 +13,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use crate::time::{Span, Timestamp};
-use crate::touchpoint::Touchpoint;
+use crate::touchpoint::{Identity, Touchpoint};
 
 use dice::Dice;
 use life::Life;
@@ -51,7 +51,8 @@ pub enum Opening {
 pub struct Load {
     seed: u64,
     lives: Vec<Life>,
-    /// The next instant of every customer, with its number.
+    /// The next instant of every customer, with its number; and instants at which somebody was to do something before an offer
+    /// came.
     due: BinaryHeap<Reverse<(Timestamp, u32)>>,
 }
 
@@ -79,6 +80,28 @@ impl Load {
     pub fn next_due(&self) -> Option<Timestamp> {
         self.due.peek().map(|Reverse((due, _))| *due)
     }
+
+    /// Something is offered to a customer at an instant that no touchpoint told so far lies behind. Some of those who have left
+    /// a basket or a checkout come back to it; who is not of this load hears nothing.
+    pub fn offer(&mut self, to: &Identity, now: Timestamp) {
+        let number = to.id.get(2..).and_then(|number| number.parse::<u32>().ok());
+        let Some((number, life)) = number.and_then(|number| Some((number, self.lives.get_mut(number as usize)?))) else {
+            return;
+        };
+        if life.hear_offer(now, self.seed) {
+            self.due.push(Reverse((life.due(self.seed), number)));
+            self.drop_what_is_not_due();
+        }
+    }
+
+    /// Who comes back for an offer does not do what was planned before.
+    fn drop_what_is_not_due(&mut self) {
+        while let Some(Reverse((due, number))) = self.due.peek()
+            && self.lives.get_mut(*number as usize).is_none_or(|life| life.due(self.seed) != *due)
+        {
+            self.due.pop();
+        }
+    }
 }
 
 impl Iterator for Load {
@@ -90,6 +113,8 @@ impl Iterator for Load {
         let life = self.lives.get_mut(number as usize)?;
         let touchpoint = life.act(self.seed)?;
         *first = Reverse((life.due(self.seed), number));
+        drop(first);
+        self.drop_what_is_not_due();
         Some(touchpoint)
     }
 }

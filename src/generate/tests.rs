@@ -271,3 +271,66 @@ fn every_figure_is_a_share_with_words_and_a_source() {
         assert!(figure.permille <= 1_000 && !figure.what.is_empty() && !why.is_empty(), "{figure:?}");
     }
 }
+
+/// Whoever has gone for half an hour is offered something: the share that comes back does so within minutes, and of all others
+/// nobody lives otherwise.
+#[test]
+fn who_is_offered_something_comes_back_for_it_as_the_figure_says() {
+    let settings = Settings { start: settings(1).start, opening: Opening::InFullSwing, ..settings(4_000) };
+    let number = |touchpoint: &Touchpoint| touchpoint.identity.id[2..].to_owned();
+    let leaves = ["cart.added", "checkout.step", "question.asked", "coupon.denied", "payment.failed"];
+    let away = Span::from_secs(31 * 60);
+    let mut load = Load::new(&settings);
+    let mut open: BTreeMap<String, (Timestamp, Identity)> = BTreeMap::new();
+    let (mut offered, mut accepted, mut ordered) = (BTreeMap::new(), 0, 0);
+    let mut told: BTreeMap<String, Vec<Touchpoint>> = BTreeMap::new();
+    for _ in 0..200_000 {
+        let due = load.next_due().expect("an endless load");
+        open.retain(|number, (since, who)| {
+            let is_away = due.since(*since) > away;
+            if is_away {
+                load.offer(who, due);
+                offered.insert(number.clone(), due);
+            }
+            !is_away
+        });
+        let touchpoint = load.next().expect("an endless load");
+        let number = number(&touchpoint);
+        open.remove(&number);
+        if leaves.contains(&touchpoint.kind.as_str()) && !offered.contains_key(&number) {
+            open.insert(number.clone(), (touchpoint.event_time, touchpoint.identity.clone()));
+        }
+        if let Some(at) = offered.get(&number).filter(|_| touchpoint.kind == "offer.accepted") {
+            assert!(touchpoint.event_time.since(*at) <= Span::from_secs(600));
+            accepted += 1;
+        }
+        ordered += usize::from(touchpoint.kind == "order.completed");
+        told.entry(number).or_default().push(touchpoint);
+    }
+    assert_share(&f::TAKES_OFFER_UP, accepted, offered.len());
+    let mut undisturbed: BTreeMap<String, Vec<Touchpoint>> = BTreeMap::new();
+    let mut ordered_alone = 0;
+    for touchpoint in Load::new(&settings).take(200_000) {
+        ordered_alone += usize::from(touchpoint.kind == "order.completed");
+        undisturbed.entry(number(&touchpoint)).or_default().push(touchpoint);
+    }
+    assert!(ordered > ordered_alone, "{ordered} orders with offers, {ordered_alone} without");
+    let mut compared = 0;
+    for (number, lived) in told.iter().filter(|(number, _)| !offered.contains_key(*number)) {
+        // Both loads end after so many touchpoints, not at one instant.
+        let (lived, alone) = (lived.iter(), undisturbed.get(number).into_iter().flatten());
+        assert!(lived.zip(alone).all(|(one, other)| one == other), "{number} lives otherwise");
+        compared += 1;
+    }
+    assert!(compared > 1_000, "{compared}");
+}
+
+#[test]
+fn who_is_not_of_the_load_hears_no_offer() {
+    let mut load = Load::new(&settings(3));
+    let now = load.next_due().expect("a load");
+    for stranger in ["", "c", "c-", "c-x", "c-99", "c-4294967296", "ü-1"] {
+        load.offer(&Identity::customer(stranger), now);
+    }
+    assert_eq!(load.take(100).collect::<Vec<_>>(), Load::new(&settings(3)).take(100).collect::<Vec<_>>());
+}

@@ -204,7 +204,7 @@ impl Journey {
 
 impl Trigger {
     /// Whether it names what happened.
-    pub(super) fn names(&self, what: &What) -> bool {
+    pub(crate) fn names(&self, what: &What) -> bool {
         self.kind == what.kind() && name_of(what).is_some_and(|name| name == self.of)
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use super::locked;
 use super::tally::Tally;
 use crate::embedded::{self, Entering, Entry, INPUT, Refusal, Store};
 use crate::generate::{Load, Opening, Settings};
-use crate::journey::Outcome;
+use crate::journey::{Outcome, What};
 use crate::kafka::produce::Feed;
 use crate::kafka::{self, Connection, Create, Facts, Stamps, Start, Trouble};
 use crate::lookup::Lookup;
@@ -149,16 +150,19 @@ impl Engine {
     pub(super) fn start(plan: &Plan, now: &Now, stop: &Stop, tally: &Arc<Mutex<Tally>>) -> Result<Self, String> {
         let folder = Folder::make(now)?;
         let log = Arc::new(Log::open(plan, &folder, now)?);
+        let (offered, offers) = mpsc::channel();
         let wrap: Wrap = {
             let tally = Arc::clone(tally);
-            Arc::new(move |sink| Box::new(Onlooker { sink, open: Vec::new(), tally: Arc::clone(&tally) }))
+            Arc::new(move |sink| {
+                Box::new(Onlooker { sink, open: Vec::new(), tally: Arc::clone(&tally), offered: offered.clone() })
+            })
         };
         let crew = log.crew(&job(plan, now), stop, &wrap)?;
         let load =
             Load::new(&Settings { seed: plan.seed, customers: plan.customers, start: now(), opening: Opening::InFullSwing });
         let feeder = {
             let (now, stop, tally, log) = (Arc::clone(now), stop.clone(), Arc::clone(tally), Arc::clone(&log));
-            let feeding = move || feed(load, &log, &now, &stop, &tally);
+            let feeding = move || feed(load, &offers, &log, &now, &stop, &tally);
             let thread = std::thread::Builder::new().name("sillage-generate".to_owned());
             thread.spawn(feeding).map_err(|error| format!("cannot start the generator's thread: {error}"))?
         };
@@ -221,16 +225,21 @@ fn entry(touchpoint: &Touchpoint) -> Entry {
     }
 }
 
-/// Appends what has become due, until it is told to stop.
-fn feed(load: Load, log: &Log, now: &Now, stop: &Stop, tally: &Mutex<Tally>) -> Result<(), String> {
-    let mut load = load.peekable();
+/// Appends what has become due, until it is told to stop. Customers hear what they are offered.
+fn feed(
+    mut load: Load,
+    offers: &Receiver<Identity>,
+    log: &Log,
+    now: &Now,
+    stop: &Stop,
+    tally: &Mutex<Tally>,
+) -> Result<(), String> {
     let mut batch = Vec::new();
     while !stop.is_set() {
         let until = now();
-        while batch.len() < BATCH
-            && let Some(touchpoint) = load.next_if(|touchpoint| touchpoint.event_time <= until)
-        {
-            batch.push(touchpoint);
+        offers.try_iter().for_each(|who| load.offer(&who, until));
+        while batch.len() < BATCH && load.next_due().is_some_and(|due| due <= until) {
+            batch.extend(load.next());
         }
         if batch.is_empty() {
             std::thread::sleep(LOOK);
@@ -248,6 +257,22 @@ struct Onlooker {
     sink: Box<dyn Sink>,
     open: Vec<Outcome>,
     tally: Arc<Mutex<Tally>>,
+    offered: Sender<Identity>,
+}
+
+impl Onlooker {
+    fn committed(&self, outcomes: &[Outcome], progress: &[(ShardId, Progress)]) {
+        locked(&self.tally).committed(outcomes, progress);
+        for outcome in outcomes {
+            if let What::Intervention { offer } = &outcome.what
+                && !offer.arm.is_held_out()
+                && !outcome.again
+            {
+                // At the end the generator stops first.
+                let _ = self.offered.send(outcome.identity.clone());
+            }
+        }
+    }
 }
 
 impl Sink for Onlooker {
@@ -292,7 +317,7 @@ impl Sink for Onlooker {
         let verdict = self.sink.commit(progress);
         let outcomes = std::mem::take(&mut self.open);
         match &verdict {
-            Verdict::Committed => locked(&self.tally).committed(&outcomes, progress),
+            Verdict::Committed => self.committed(&outcomes, progress),
             Verdict::Aborted(_) | Verdict::Lost(_) => {}
         }
         verdict

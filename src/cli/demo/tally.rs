@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use compact_str::CompactString;
 
+use super::trials::{Trial, Trials};
 use crate::journey::{About, Movement, Outcome, Subject, What};
 use crate::model::Model;
 use crate::port::ShardId;
@@ -84,6 +85,8 @@ pub(super) struct Snapshot {
     pub(super) at_stake: i64,
     /// Worth of the abandoned baskets that were bought after all.
     pub(super) recovered: i64,
+    /// What came of offers.
+    pub(super) trials: Vec<Trial>,
     /// The latest sentences, the latest first.
     pub(super) latest: Vec<Sentence>,
     /// How many sentences there have been.
@@ -104,6 +107,7 @@ pub(super) struct Tally {
     counts: Counts,
     at_stake: i64,
     recovered: i64,
+    trials: Trials,
     latest: VecDeque<Sentence>,
     told: u64,
     samples: VecDeque<(Duration, Counts)>,
@@ -121,6 +125,7 @@ impl Tally {
             counts: Counts::default(),
             at_stake: 0,
             recovered: 0,
+            trials: Trials::new(model),
             latest: VecDeque::new(),
             told: 0,
             samples: VecDeque::from([(Duration::ZERO, Counts::default())]),
@@ -149,6 +154,7 @@ impl Tally {
         if outcome.again {
             return;
         }
+        self.trials.fold(outcome);
         match &outcome.what {
             What::Transition { from, to, movement, .. } => {
                 self.counts.transitions += 1;
@@ -269,6 +275,7 @@ impl Tally {
             rates: self.rates(elapsed),
             at_stake: self.at_stake,
             recovered: self.recovered,
+            trials: self.trials.shown(),
             latest: self.latest.iter().cloned().collect(),
             told: self.told,
         }

@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use super::tally::{News, Sentence, Snapshot, Stage};
+use super::trials::Trial;
 use crate::terminal::plain;
 use crate::time::Span;
+
+/// What came of offers is shown on terminals of so many lines.
+const ROOM_FOR_TRIALS: usize = 28;
 
 /// How a line is meant; the screen gives it a colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +43,11 @@ pub(super) fn picture(header: &Header<'_>, snapshot: &Snapshot, width: usize, he
     lines.push(blank());
     lines.extend(figures(snapshot, header.speed));
     lines.push(blank());
+    // Three lines less of the latest are three too many on a low terminal.
+    if height >= ROOM_FOR_TRIALS {
+        lines.extend(snapshot.trials.iter().map(|trial| line_of(Tone::Gain, tried(trial))));
+        lines.push(blank());
+    }
     lines.push(line_of(Tone::Faint, "latest abandonments and recoveries, by the customers' clock".to_owned()));
     let room = height.saturating_sub(lines.len() + 1);
     let told = snapshot.latest.iter().take(room).map(|told| {
@@ -118,6 +127,24 @@ fn figures(snapshot: &Snapshot, speed: f64) -> Vec<Line> {
     ]
 }
 
+/// `rescue-chat    312 offered: 45.2 % bought;  35 held out: 25.7 %;  19.5 points more (too few to be sure)`
+fn tried(trial: &Trial) -> String {
+    let Trial { name, offered, held_out, interval } = trial;
+    let mut text = format!("{name:<13} {:>8} offered", grouped(offered.customers));
+    if offered.customers > 0 {
+        text += &format!(": {:.1} % bought", offered.percent());
+    }
+    text += &format!(" · {} held out", grouped(held_out.customers));
+    if held_out.customers > 0 {
+        text += &format!(": {:.1} %", held_out.percent());
+    }
+    match interval {
+        Some((from, to)) => text += &format!(" · {from:+.1} to {to:+.1} points more"),
+        None => text += " · too few to say more",
+    }
+    text
+}
+
 /// In real seconds: nobody feels the customers' time.
 fn behind(snapshot: &Snapshot, speed: f64) -> String {
     match snapshot.behind {
@@ -154,7 +181,7 @@ pub(super) fn line(snapshot: &Snapshot) -> String {
 pub(super) fn summary(snapshot: &Snapshot, speed: f64) -> Vec<String> {
     let counts = &snapshot.counts;
     let lived = Span::from_secs((snapshot.elapsed.as_secs_f64() * speed) as i64);
-    vec![
+    let mut lines = vec![
         format!("In {:.0} s the customers lived {lived}.", snapshot.elapsed.as_secs_f64()),
         format!("  touchpoints   {:>8}", grouped(counts.touchpoints)),
         format!("  transitions   {:>8}", grouped(counts.transitions)),
@@ -177,7 +204,9 @@ pub(super) fn summary(snapshot: &Snapshot, speed: f64) -> Vec<String> {
             grouped(counts.recoveries),
             euros(snapshot.recovered)
         ),
-    ]
+    ];
+    lines.extend(snapshot.trials.iter().map(|trial| format!("  {}", tried(trial))));
+    lines
 }
 
 fn line_of(tone: Tone, text: String) -> Line {

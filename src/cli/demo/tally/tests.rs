@@ -3,8 +3,9 @@
 use uuid::Uuid;
 
 use super::*;
+use crate::cli::demo::trials::Reached;
 use crate::cli::demo::{MODEL, model};
-use crate::journey::{Abandonment, Passed};
+use crate::journey::{Abandonment, Arm, Offer, Passed};
 use crate::touchpoint::{Currency, Money};
 
 fn tally() -> Tally {
@@ -149,4 +150,43 @@ fn rates_are_of_the_last_seconds_only() {
         tally.snapshot(now, Duration::from_secs(second));
     }
     assert_eq!(tally.snapshot(now, Duration::from_secs(30)).rates.touchpoints, 0.0);
+}
+
+/// Somebody counts once in each intervention, in the arm of the first decision, and once as bought.
+#[test]
+fn what_came_of_offers_is_counted_by_customer() {
+    let mut tally = tally();
+    let offer = |name: &str, arm| What::Intervention {
+        offer: Box::new(Offer {
+            name: name.into(),
+            channel: "chat".into(),
+            arm,
+            variant: None,
+            expires_at: Timestamp::from_millis(7_200_000),
+            answers: answers(),
+            about: Some(episode("basket", 1)),
+            payload: Vec::new(),
+        }),
+    };
+    let decide =
+        |tally: &mut Tally, who: &str, name: &str, arm| tally.committed(&[outcome(who, 1, 100, offer(name, arm))], &[]);
+    let buys = |tally: &mut Tally, who: &str, kind: &str| {
+        tally.committed(&[outcome(who, 1, 100, What::Completion { about: episode(kind, 1) })], &[]);
+    };
+    buys(&mut tally, "early", "basket");
+    for who in ["early", "buys", "buys", "waits"] {
+        decide(&mut tally, who, "rescue-chat", Arm::Treated);
+    }
+    decide(&mut tally, "buys", "free-delivery", Arm::HeldOut);
+    decide(&mut tally, "alone", "rescue-chat", Arm::HeldOut);
+    decide(&mut tally, "alone", "no-goal", Arm::Treated);
+    for kind in ["checkout", "basket", "basket"] {
+        buys(&mut tally, "buys", kind);
+    }
+    let shown = tally.snapshot(Timestamp::from_millis(0), Duration::from_secs(1)).trials;
+    let arm = |arm: Reached| (arm.customers, arm.reached);
+    let arms: Vec<_> = shown.iter().map(|trial| (trial.name.as_str(), arm(trial.offered), arm(trial.held_out))).collect();
+    assert_eq!(arms[0], ("rescue-chat", (3, 1), (1, 0)));
+    assert_eq!(arms[1], ("free-delivery", (0, 0), (1, 1)));
+    assert!(shown.iter().all(|trial| trial.interval.is_none()), "there are too few");
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::cli::demo::tally::{Counts, Rates};
+use crate::cli::demo::trials::Reached;
 use crate::time::Timestamp;
 
 fn header() -> Header<'static> {
@@ -31,6 +32,20 @@ fn snapshot(sentences: usize) -> Snapshot {
         rates: Rates { touchpoints: 81.25, transitions: 10.0, abandonments: 2.5, recoveries: 0.2 },
         at_stake: 4_567_890_000,
         recovered: 49_900_000,
+        trials: vec![
+            Trial {
+                name: "rescue-chat".into(),
+                offered: Reached { customers: 2_312, reached: 1_045 },
+                held_out: Reached { customers: 235, reached: 60 },
+                interval: Some((8.04, 31.26)),
+            },
+            Trial {
+                name: "free-delivery".into(),
+                offered: Reached { customers: 3, reached: 1 },
+                held_out: Reached::default(),
+                interval: None,
+            },
+        ],
         latest: (0..sentences).map(told).collect(),
         told: sentences as u64,
     }
@@ -89,12 +104,25 @@ fn the_picture_fits_every_terminal() {
 
 #[test]
 fn a_taller_terminal_shows_more_sentences_and_the_help_stays_last() {
-    for (height, shown) in [(24, 8), (30, 14), (16, 0), (100, 30)] {
+    // From 28 lines on, three go to what came of offers.
+    for (height, shown) in [(24, 8), (27, 11), (28, 9), (30, 11), (16, 0), (100, 30)] {
         let picture = picture(&header(), &snapshot(30), 100, height);
         let sentences = picture.iter().filter(|line| line.text.contains("abandons basket")).count();
         assert_eq!(sentences, shown, "at {height}");
         assert!(picture.last().is_some_and(|line| line.text.starts_with("q or ctrl-C ends")));
     }
+}
+
+#[test]
+fn what_came_of_offers_is_shown_by_arm() {
+    let picture = picture(&header(), &snapshot(30), 110, 28);
+    let expected = [
+        "rescue-chat      2,312 offered: 45.2 % bought · 235 held out: 25.5 % · +8.0 to +31.3 points more",
+        "free-delivery        3 offered: 33.3 % bought · 0 held out · too few to say more",
+    ];
+    assert_eq!(texts(&picture)[14..16], expected);
+    let summary = summary(&snapshot(0), 1_200.0);
+    assert!(expected.iter().all(|line| summary.contains(&format!("  {line}"))), "{summary:#?}");
 }
 
 #[test]
