@@ -241,7 +241,8 @@ impl Service {
     fn start(home: &TempDir) -> Service {
         let (config, announced) = (home.path().join("sillage.yaml"), home.path().join("address"));
         let model = model("observed.yaml");
-        let lines = format!("models: [\"{}\"]\nlisten: 127.0.0.1:0\nworkers: 2\npartitions: 2\n", model.display());
+        let lines =
+            format!("models: [\"{}\"]\nlisten: 127.0.0.1:0\nworkers: 2\npartitions: 2\ngrace: 2s\n", model.display());
         std::fs::write(&config, lines).expect("the configuration can be written");
         let binary = binary();
         let arguments: [&Path; 6] =
