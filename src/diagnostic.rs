@@ -118,6 +118,7 @@ pub const CODES: &[(&str, &str)] = &[
     ("M111", "a hold-out that is no share of the customers"),
     ("M112", "an intervention that nothing asks for"),
     ("M113", "what is forwarded, and cannot be"),
+    ("M114", "a longest wait of what does not wait"),
     ("D001", "a stage is gone, and journeys stand there"),
     ("D002", "an episode is gone, and some are open"),
     ("D003", "an id is gone by which episodes are known"),

@@ -13,6 +13,7 @@ use super::packed::bytes::{Bytes, Damaged, push_number, push_signed};
 use super::packed::words::Words;
 use super::recent::{push_word, read_word};
 use super::sums::Sums;
+use super::waiting::{MAX_WAITING, Waiting};
 use crate::time::{Span, Timestamp};
 
 /// What is kept of contacts with one customer.
@@ -32,6 +33,8 @@ pub struct Contacts {
     pub(super) ended: Vec<(CompactString, Timestamp)>,
     /// By intervention and version: the first decision, and what becomes of its goal.
     pub(super) exposures: Vec<Exposure>,
+    /// What waits until it is not quiet any more.
+    pub(super) waiting: Vec<Waiting>,
     /// Of a shard's own row only: what was measured in it.
     pub(super) sums: Sums,
     /// Of a shard's own row only: who was erased lately. They have a section of their own.
@@ -85,14 +88,14 @@ pub(super) struct Pending {
 impl Contacts {
     /// Whether nothing is kept, but for the graves.
     pub(super) fn is_empty(&self) -> bool {
-        let Contacts { consents, zone, arms, made, pending, ended, exposures, sums, graves: _ } = self;
+        let Contacts { consents, zone, arms, made, pending, ended, exposures, waiting, sums, graves: _ } = self;
         let silent = consents.is_empty() && zone.is_none() && arms.is_empty();
         let left_alone = made.is_empty() && pending.is_empty() && ended.is_empty();
-        silent && left_alone && exposures.is_empty() && sums.is_empty()
+        silent && left_alone && exposures.is_empty() && waiting.is_empty() && sums.is_empty()
     }
 
     pub(super) fn clear(&mut self) {
-        let Contacts { consents, zone, arms, made, pending, ended, exposures, sums, graves } = self;
+        let Contacts { consents, zone, arms, made, pending, ended, exposures, waiting, sums, graves } = self;
         consents.clear();
         *zone = None;
         arms.clear();
@@ -100,6 +103,7 @@ impl Contacts {
         pending.clear();
         ended.clear();
         exposures.clear();
+        waiting.clear();
         sums.clear();
         graves.clear();
     }
@@ -124,11 +128,21 @@ impl Contacts {
         self.made.iter().map(|made| (made.of.as_str(), made.channel.as_str(), made.at))
     }
 
+    /// What waits until it is not quiet any more: the intervention, and when it is judged again.
+    pub fn waiting(&self) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.waiting.iter().map(|waiting| (waiting.of.as_str(), waiting.due))
+    }
+
+    /// When something that waits is judged again; [`Timestamp::MAX`]: never.
+    pub(super) fn next_waiting(&self) -> Timestamp {
+        self.waiting.iter().map(|waiting| waiting.due).min().unwrap_or(Timestamp::MAX)
+    }
+
     /// Takes in what is kept of contacts with an anonymous id that joins the customer: nobody gets a fresh allowance. An arm
     /// that only one of the two has drawn stays; where both have, the customer's stays.
     pub(super) fn unite(&mut self, mut other: Contacts) {
         self.unite_exposures(&mut other);
-        let Contacts { consents, zone, arms, made, pending, ended, exposures: _, sums: _, graves: _ } = other;
+        let Contacts { consents, zone, arms, made, pending, ended, exposures: _, waiting, sums: _, graves: _ } = other;
         for Statement { consent, given, at } in consents {
             self.state(&consent, given, at);
         }
@@ -141,6 +155,8 @@ impl Contacts {
         self.made.extend(made);
         self.made.sort_by_key(|made| made.at);
         self.pending.extend(pending);
+        self.waiting.extend(waiting);
+        self.waiting.truncate(MAX_WAITING);
         for (of, at) in ended {
             self.end(&of, at);
         }
@@ -189,7 +205,7 @@ impl Contacts {
         if self.is_empty() {
             return;
         }
-        let Contacts { consents, zone, arms, made, pending, ended, exposures: _, sums: _, graves: _ } = self;
+        let Contacts { consents, zone, arms, made, pending, ended, exposures: _, waiting: _, sums: _, graves: _ } = self;
         let time = |at: Timestamp, out: &mut Vec<u8>| push_signed(out, at.as_millis());
         push_number(out, consents.len() as u64);
         for Statement { consent, given, at } in consents {
@@ -261,15 +277,21 @@ impl Contacts {
         if bytes.is_empty() { Ok(()) } else { Err(Damaged) }
     }
 
-    /// Appends exposures and sums; nothing where there are none.
+    /// Appends exposures, sums, and what waits; nothing of what is not there and has nothing behind it.
     fn pack_measured(&self, words: &mut Words, out: &mut Vec<u8>) {
-        if self.exposures.is_empty() && self.sums.is_empty() {
+        let waits = !self.waiting.is_empty();
+        let is_summed = waits || !self.sums.is_empty();
+        if self.exposures.is_empty() && !is_summed {
             return;
         }
         push_number(out, self.exposures.len() as u64);
         self.exposures.iter().for_each(|exposure| exposure.pack(words, out));
-        if !self.sums.is_empty() {
+        if is_summed {
             self.sums.pack(words, out);
+        }
+        if waits {
+            push_number(out, self.waiting.len() as u64);
+            self.waiting.iter().for_each(|waiting| waiting.pack(words, out));
         }
     }
 
@@ -281,14 +303,25 @@ impl Contacts {
         for _ in 0..bytes.count()? {
             self.exposures.push(Exposure::open(bytes, words)?);
         }
-        if bytes.is_empty() { Ok(()) } else { self.sums.open(bytes, words) }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.sums.open(bytes, words)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        for _ in 0..bytes.count()? {
+            self.waiting.push(Waiting::open(bytes, words)?);
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::ArmOf;
     use super::super::exposures::{self, Goal};
+    use super::super::waiting::Asker;
+    use super::super::{About, ArmOf, Id, Subject};
     use super::*;
     use crate::touchpoint::{Currency, Money};
 
@@ -301,6 +334,35 @@ mod tests {
             pending.then(|| exposures::Pending { id: Uuid::from_u128(3), due: at(20), before: 2, crossed: true, goals });
         let of = ArmOf { intervention, version: 3, arm: Arm::HeldOut, variant: None };
         Exposure { of, at: at(12), until: at(18), pending }
+    }
+
+    /// With all that can be known of the outcome that asks, or with nothing.
+    fn waiting(all: bool) -> Waiting {
+        let at = Timestamp::from_millis;
+        let known = |word: &str| all.then(|| CompactString::from(word));
+        let about = |subject| About {
+            subject,
+            opened_by: Id::of("t1"),
+            opened_at: at(1),
+            last_progress: Id::of("6a1d5c0e-77b4-4d0a-9c65-5111a9e05e11"),
+            last_progress_at: at(2),
+            progress_count: 3,
+            abandonments: 4,
+        };
+        let ids = vec![("cart_id".into(), "B1".into()), ("order_id".into(), "O1".into())];
+        let asker = Asker {
+            id: Uuid::from_u128(7),
+            at: at(9),
+            kind: "abandonment".into(),
+            name: known("basket"),
+            about: all.then(|| about(Subject::Episode { kind: "basket".into(), number: 2, ids })),
+            value: all.then(|| Money { micros: -1, currency: Currency::parse("EUR").expect("a currency") }),
+            segment: known("loyal"),
+            cause: all.then(|| Id::of("t9")),
+            channel: known("web"),
+            session: known("s-1"),
+        };
+        Waiting { of: "shop/reminder".into(), asker, due: at(40) }
     }
 
     fn full() -> Contacts {
@@ -328,6 +390,7 @@ mod tests {
             }],
             ended: vec![(of.clone(), at(11))],
             exposures: vec![exposure(of.clone(), true), exposure("shop/other".into(), false)],
+            waiting: vec![waiting(true), waiting(false)],
             sums: Sums::default(),
             graves: Graves::default(),
         }
@@ -342,10 +405,18 @@ mod tests {
         // Where exposures begin, what was written before there were any ends.
         let (mut before, mut unexposed) = (full(), Vec::new());
         before.exposures.clear();
+        before.waiting.clear();
         before.pack(&mut words, &mut unexposed);
         assert!(packed.starts_with(&unexposed));
         assert_eq!((read.open(Bytes(&unexposed), &words), &read), (Ok(()), &before));
-        for end in (0..packed.len()).filter(|end| *end != unexposed.len()) {
+        // The same where what waits begins; sums stand between, and are none.
+        let (mut before, mut unwaited) = (full(), Vec::new());
+        before.waiting.clear();
+        before.pack(&mut words, &mut unwaited);
+        assert!(packed.starts_with(&unwaited));
+        assert_eq!((read.open(Bytes(&unwaited), &words), &read), (Ok(()), &before));
+        let whole = [unexposed.len(), unwaited.len(), unwaited.len() + 1];
+        for end in (0..packed.len()).filter(|end| !whole.contains(end)) {
             assert_eq!(read.open(Bytes(&packed[..end]), &words), Err(Damaged), "{end} of {} bytes", packed.len());
         }
         packed.clear();

@@ -1,7 +1,8 @@
 //! What expressions can know of a journey and the touchpoint being applied.
 
 use super::tallies::Extent;
-use super::{Episode, Journey, Outcome, TallyState};
+use super::waiting::Asker;
+use super::{Episode, Journey, TallyState};
 use crate::expression::{Facts, Slot};
 use crate::model::{EpisodeIndex, Fact, Model};
 use crate::time::{Span, Timestamp};
@@ -14,18 +15,18 @@ pub(super) struct View<'a> {
     pub(super) touchpoint: Option<&'a Touchpoint>,
     pub(super) own: Option<&'a Episode>,
     /// The outcome that asks for an intervention whose condition is evaluated.
-    pub(super) outcome: Option<&'a Outcome>,
+    pub(super) asker: Option<&'a Asker>,
 }
 
 impl Journey {
     /// The journey as expressions see it, outside any episode.
     pub(super) fn view<'a>(&'a self, model: &'a Model, touchpoint: Option<&'a Touchpoint>) -> View<'a> {
-        View { model, journey: self, touchpoint, own: None, outcome: None }
+        View { model, journey: self, touchpoint, own: None, asker: None }
     }
 
     /// The journey as conditions of interventions see it.
-    pub(super) fn view_of_outcome<'a>(&'a self, model: &'a Model, outcome: &'a Outcome) -> View<'a> {
-        View { model, journey: self, touchpoint: None, own: None, outcome: Some(outcome) }
+    pub(super) fn view_of_asker<'a>(&'a self, model: &'a Model, asker: &'a Asker) -> View<'a> {
+        View { model, journey: self, touchpoint: None, own: None, asker: Some(asker) }
     }
 }
 
@@ -79,9 +80,9 @@ impl<'a> View<'a> {
                 self.summed(self.episode(*kind)?.sums.get(*sum)?, Extent::Customer)
             }
             Fact::EpisodeAbandonments(kind) => count(self.episode(*kind)?.watch.abandonments),
-            Fact::OutcomeKind => text(self.outcome?.what.kind()),
-            Fact::OutcomeName => text(super::outcome::name_of(&self.outcome?.what)?),
-            Fact::OutcomeValue => self.amount(self.outcome?.value),
+            Fact::OutcomeKind => text(&self.asker?.kind),
+            Fact::OutcomeName => text(self.asker?.name.as_deref()?),
+            Fact::OutcomeValue => self.amount(self.asker?.value),
         }
     }
 

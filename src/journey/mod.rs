@@ -35,6 +35,7 @@ mod tallies;
 mod tests;
 mod unite;
 mod version2;
+mod waiting;
 mod watch;
 mod window;
 
@@ -448,9 +449,9 @@ impl Customer {
         self
     }
 
-    /// When something is awaited next, or to be measured; [`Timestamp::MAX`] when nothing is.
+    /// When something is awaited next, to be measured or to be judged again; [`Timestamp::MAX`] when nothing is.
     pub fn next_deadline(&self) -> Timestamp {
-        self.next_in_story().min(self.contacts.next_measurement())
+        self.next_in_story().min(self.contacts.next_measurement()).min(self.contacts.next_waiting())
     }
 
     /// The earliest deadline of all journeys; [`Timestamp::MAX`] when nothing is awaited.

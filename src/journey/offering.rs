@@ -1,8 +1,9 @@
 //! Deciding what is offered: in the same step as the outcomes that ask for it, with what is kept of the customer.
 //!
 //! The order of judgement: trigger, `when`, `for` → age, and whether what takes it back has come → consent → quiet hours →
-//! caps and cool-down → one winner per channel among those that one touchpoint or one instant asks for → arm. Knows nothing of
-//! the window: what is told anew asks for nothing twice, and takes nothing back that was spent.
+//! caps and cool-down → one winner per channel among those that one touchpoint or one instant asks for → arm. What waits until
+//! it is not quiet any more is judged again as a whole then. Knows nothing of the window: what is told anew asks for nothing
+//! twice, and takes nothing back that was spent.
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use compact_str::CompactString;
 use super::arm::{self, Arm};
 use super::contacts::{Contacts, Drawn, Made, Pending};
 use super::outcome::{Answered, Offer, Reason, measurement_id, offer_id};
+use super::waiting::{Asker, MAX_WAITING, Waiting};
 use super::{Abandonment, Customer, Id, Outcome, Retelling, Rules, Telling, What};
 use crate::model::{self, Holdout, Intervention, Model, Payload, Quiet};
 use crate::time::{Span, Timestamp, Zone};
@@ -128,8 +130,10 @@ impl<'a> Step<'a> {
 struct Candidate {
     model: usize,
     place: usize,
-    /// Which outcome asks.
-    by: usize,
+    /// The outcome that asks.
+    asker: Asker,
+    /// Until when it has waited, where it has.
+    waited: Option<Timestamp>,
     priority: u32,
 }
 
@@ -151,7 +155,8 @@ impl Customer {
         if let (Some(rules), Some(touchpoint)) = (rules, step.touchpoint) {
             contacts.take_in(rules, touchpoint, step.now);
         }
-        if offers && (outcomes.len() > step.begin || !contacts.pending.is_empty()) {
+        let stands = !contacts.pending.is_empty() || !contacts.waiting.is_empty();
+        if offers && (outcomes.len() > step.begin || stands) {
             contacts.note_goals(models, &outcomes[step.begin..], &mut retelling.sums);
             contacts.forget(models, rules, &step);
             self.withdraw(models, rules, &step, &mut contacts, outcomes);
@@ -162,14 +167,17 @@ impl Customer {
 
     /// Where an outcome that asked for what is out belongs to the customer now, and so has another id, that one has asked.
     pub(super) fn follow_askers(&mut self, models: &[Arc<Model>], said: &[Outcome]) {
-        for pending in self.contacts.pending.iter_mut().filter(|pending| pending.asked_by.is_nil()) {
+        let Contacts { pending, waiting, .. } = &mut self.contacts;
+        let pending = pending.iter_mut().map(|one| (&one.of, &mut one.asked_by, one.asked_at));
+        let waiting = waiting.iter_mut().map(|one| (&one.of, &mut one.asker.id, one.asker.at));
+        for (of, asked_by, asked_at) in pending.chain(waiting).filter(|(_, asked_by, _)| asked_by.is_nil()) {
             let asks = |outcome: &&Outcome| {
                 let is_own = outcome.identity == self.identity && !outcome.what.is_retraction();
-                let asks = |one: &Intervention| one.id == pending.of && one.on.iter().any(|trigger| trigger.is(outcome));
-                is_own && outcome.at == pending.asked_at && of_model(models, outcome).any(|(_, one)| asks(one))
+                let asks = |one: &Intervention| one.id == *of && one.on.iter().any(|trigger| trigger.is(outcome));
+                is_own && outcome.at == asked_at && of_model(models, outcome).any(|(_, one)| asks(one))
             };
             if let Some(outcome) = said.iter().find(asks) {
-                pending.asked_by = outcome.id;
+                *asked_by = outcome.id;
             }
         }
     }
@@ -180,24 +188,26 @@ impl Customer {
         let mut contacts = std::mem::take(&mut self.contacts);
         let step = Step::of(None, now, rules, outcomes.len());
         contacts.forget(models, models.iter().find_map(|model| model.contacts.as_deref()), &step);
+        contacts.waiting.clear();
         for pending in std::mem::take(&mut contacts.pending) {
-            if let Some((at, intervention)) = self.intervention(models, &pending) {
+            if let Some((at, intervention)) = self.intervention(models, &pending.of) {
                 self.publish_withdrawal(models, at, intervention, &pending, Reason::Erased, &step, outcomes);
             }
         }
         self.contacts = contacts;
     }
 
-    /// What is out, as the models know it, and the place of its model. A model that has seen nothing of the customer has no
-    /// journey to speak of.
-    fn intervention<'a>(&self, models: &'a [Arc<Model>], pending: &Pending) -> Option<(usize, &'a Intervention)> {
+    /// What is out or waits, as the models know it, and the place of its model. A model that has seen nothing of the customer has
+    /// no journey to speak of.
+    fn intervention<'a>(&self, models: &'a [Arc<Model>], of: &str) -> Option<(usize, &'a Intervention)> {
         models.iter().enumerate().take(self.journeys.len()).find_map(|(at, model)| {
-            let intervention = model.interventions.iter().find(|one| one.id == pending.of)?;
+            let intervention = model.interventions.iter().find(|one| one.id == of)?;
             Some((at, intervention))
         })
     }
 
-    /// Takes back what is out and does not stand any more, and notes what takes things back.
+    /// Takes back what is out and does not stand any more, and notes what takes things back. What waits goes without a word:
+    /// nobody has heard of it.
     fn withdraw(
         &mut self,
         models: &[Arc<Model>],
@@ -220,18 +230,25 @@ impl Customer {
         let mut kept = Vec::with_capacity(contacts.pending.len());
         for pending in std::mem::take(&mut contacts.pending) {
             // What the models do not know any more stands until it expires.
-            let Some((at, intervention)) = self.intervention(models, &pending) else {
+            let Some((at, intervention)) = self.intervention(models, &pending.of) else {
                 kept.push(pending);
                 continue;
             };
-            let said = &outcomes[step.begin..end];
-            let reason = self.why_withdrawn(&models[at], at, intervention, &pending, said, contacts, rules);
+            let (said, asked) = (&outcomes[step.begin..end], (pending.asked_by, pending.asked_at));
+            let reason = self.why_withdrawn(&models[at], at, intervention, asked, said, contacts, rules);
             match reason {
                 Some(reason) => self.publish_withdrawal(models, at, intervention, &pending, reason, step, outcomes),
                 None => kept.push(pending),
             }
         }
         contacts.pending = kept;
+        let mut waiting = std::mem::take(&mut contacts.waiting);
+        waiting.retain(|one| {
+            let Some((at, intervention)) = self.intervention(models, &one.of) else { return false };
+            let (said, asked) = (&outcomes[step.begin..end], (one.asker.id, one.asker.at));
+            self.why_withdrawn(&models[at], at, intervention, asked, said, contacts, rules).is_none()
+        });
+        contacts.waiting = waiting;
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that an offer can be taken back by")]
@@ -240,22 +257,22 @@ impl Customer {
         model: &Model,
         at: usize,
         intervention: &Intervention,
-        pending: &Pending,
+        (asked_by, asked_at): (uuid::Uuid, Timestamp),
         said: &[Outcome],
         contacts: &Contacts,
         rules: Option<&model::Contacts>,
     ) -> Option<Reason> {
-        if contacts.ended(&intervention.id).is_some_and(|ended| ended >= pending.asked_at) {
+        if contacts.ended(&intervention.id).is_some_and(|ended| ended >= asked_at) {
             return Some(Reason::Completed);
         }
         if !agrees(intervention, contacts, rules) {
             return Some(Reason::ConsentWithdrawn);
         }
-        if pending.asked_by.is_nil() {
+        if asked_by.is_nil() {
             return Some(Reason::Retracted);
         }
-        let about = said.iter().rev().find(|outcome| outcome.id == pending.asked_by)?;
-        let stands = !about.what.is_retraction() && self.applies(model, at, intervention, about);
+        let about = said.iter().rev().find(|outcome| outcome.id == asked_by)?;
+        let stands = !about.what.is_retraction() && self.applies(model, at, intervention, &Asker::of(about));
         (!stands).then_some(Reason::Retracted)
     }
 
@@ -290,7 +307,7 @@ impl Customer {
         self.publish(&models[at], at, step.now, answered, what, outcomes);
     }
 
-    /// Judges what the outcomes of this step ask for.
+    /// Judges what the outcomes of this step ask for, and what has waited for it.
     fn ask(
         &mut self,
         models: &[Arc<Model>],
@@ -300,44 +317,76 @@ impl Customer {
         refusals: &mut Refusals,
         outcomes: &mut Vec<Outcome>,
     ) {
-        let mut candidates: Vec<Candidate> = Vec::new();
-        for (by, outcome) in outcomes.iter().enumerate().skip(step.begin) {
+        let mut candidates = self.waited(models, rules, step, contacts, refusals);
+        for outcome in &outcomes[step.begin..] {
             if outcome.hindsight || outcome.again || outcome.what.is_retraction() {
                 continue;
             }
             let Some(model) = models.iter().position(|model| model.name == outcome.model) else { continue };
             for (place, intervention) in models[model].interventions.iter().enumerate() {
                 let asks = intervention.on.iter().any(|trigger| trigger.is(outcome));
-                let has_asked = |pending: &Pending| pending.asked_by == outcome.id && pending.of == intervention.id;
-                if !asks
-                    || contacts.pending.iter().any(has_asked)
-                    || !self.applies(&models[model], model, intervention, outcome)
-                {
+                if !asks || contacts.has_asked(outcome.id, &intervention.id) {
                     continue;
                 }
-                match judge(intervention, outcome, rules, step, contacts) {
-                    Ok(()) => candidates.push(Candidate { model, place, by, priority: intervention.priority }),
-                    Err(refusal) => refusals.add(&intervention.id, refusal),
+                let asker = Asker::of(outcome);
+                if !self.applies(&models[model], model, intervention, &asker) {
+                    continue;
+                }
+                match judge(intervention, (&asker, None), rules, step, contacts) {
+                    Ok(()) => {
+                        let priority = intervention.priority;
+                        candidates.push(Candidate { model, place, asker, waited: None, priority });
+                    }
+                    Err(refusal) => contacts.wait_or_refuse(intervention, asker, refusal, rules, step.now, refusals),
                 }
             }
         }
         // The higher priority wins; of equal ones the first in the order of models and files, and of its own outcomes the first.
-        candidates.sort_by_key(|one| (std::cmp::Reverse(one.priority), one.model, one.place, one.by));
+        candidates.sort_by_key(|one| (std::cmp::Reverse(one.priority), one.model, one.place));
         let mut taken: Vec<CompactString> = Vec::new();
-        for Candidate { model: at, place, by, .. } in candidates {
+        for Candidate { model: at, place, asker, waited, .. } in candidates {
             let intervention = &models[at].interventions[place];
             if taken.contains(&intervention.channel) {
                 refusals.add(&intervention.id, Refusal::Outranked);
                 continue;
             }
             // Another channel's winner may have used up what is left over all.
-            if let Err(refusal) = judge(intervention, &outcomes[by], rules, step, contacts) {
+            if let Err(refusal) = judge(intervention, (&asker, waited), rules, step, contacts) {
                 refusals.add(&intervention.id, refusal);
                 continue;
             }
             taken.push(intervention.channel.clone());
-            self.make(models, at, intervention, by, rules, step, contacts, outcomes);
+            self.make(models, at, intervention, asker, rules, step, contacts, outcomes);
         }
+    }
+
+    /// What has waited until now, and what nothing speaks against.
+    fn waited(
+        &self,
+        models: &[Arc<Model>],
+        rules: Option<&model::Contacts>,
+        step: &Step<'_>,
+        contacts: &mut Contacts,
+        refusals: &mut Refusals,
+    ) -> Vec<Candidate> {
+        let mut due: Vec<Waiting> = contacts.waiting.extract_if(.., |waiting| waiting.due <= step.now).collect();
+        due.sort_by_key(|waiting| waiting.due);
+        let mut candidates = Vec::new();
+        for Waiting { of, asker, due } in due {
+            let Some((model, intervention)) = self.intervention(models, &of) else { continue };
+            let place = models[model].interventions.iter().position(|one| one.id == of).unwrap_or_default();
+            if !self.applies(&models[model], model, intervention, &asker) {
+                continue;
+            }
+            match judge(intervention, (&asker, Some(due)), rules, step, contacts) {
+                Ok(()) => {
+                    let priority = intervention.priority;
+                    candidates.push(Candidate { model, place, asker, waited: Some(due), priority });
+                }
+                Err(refusal) => contacts.wait_or_refuse(intervention, asker, refusal, rules, step.now, refusals),
+            }
+        }
+        candidates
     }
 
     #[expect(clippy::too_many_arguments, reason = "what an outcome says")]
@@ -346,7 +395,7 @@ impl Customer {
         models: &[Arc<Model>],
         at: usize,
         intervention: &Intervention,
-        by: usize,
+        asker: Asker,
         rules: Option<&model::Contacts>,
         step: &Step<'_>,
         contacts: &mut Contacts,
@@ -354,14 +403,13 @@ impl Customer {
     ) {
         let now = step.now;
         let (arm, variant) = contacts.draw(intervention, rules, &self.identity);
-        let asked = &outcomes[by];
         let mut expires_at = now + intervention.expires;
-        if intervention.quiet == Quiet::Skip
+        if intervention.quiet != Quiet::Ignore
             && let Some(begins) = rules.and_then(|rules| contacts.quiet_from(rules, now))
         {
             expires_at = expires_at.min(begins);
         }
-        let (asked_by, asked_at) = (asked.id, asked.at);
+        let Asker { id: asked_by, at: asked_at, about, value, segment, cause, channel, session, .. } = asker;
         let offer = Offer {
             name: intervention.name.clone(),
             channel: intervention.channel.clone(),
@@ -369,16 +417,10 @@ impl Customer {
             variant: variant.clone(),
             expires_at,
             answers: Abandonment { id: asked_by, at: asked_at },
-            about: asked.what.about().cloned(),
+            about,
             payload: payload(intervention, variant.as_ref()),
         };
-        let answered = Answered {
-            cause: asked.cause.clone(),
-            channel: asked.channel.clone(),
-            session: asked.session.clone(),
-            value: asked.value,
-            segment: asked.segment.clone(),
-        };
+        let answered = Answered { cause, channel, session, value, segment };
         let what = What::Intervention { offer: Box::new(offer) };
         let id = self.publish(&models[at], at, now, answered, what, outcomes);
         let (of, channel) = (intervention.id.clone(), intervention.channel.clone());
@@ -425,12 +467,12 @@ impl Customer {
     }
 
     /// Whether `when` and `for` hold.
-    fn applies(&self, model: &Model, at: usize, intervention: &Intervention, outcome: &Outcome) -> bool {
+    fn applies(&self, model: &Model, at: usize, intervention: &Intervention, asker: &Asker) -> bool {
         let is_for = intervention.segments.is_empty()
-            || outcome.segment.as_ref().is_some_and(|segment| intervention.segments.contains(segment));
+            || asker.segment.as_ref().is_some_and(|segment| intervention.segments.contains(segment));
         is_for
             && intervention.when.as_ref().is_none_or(|when| {
-                let view = self.journeys[at].view_of_outcome(model, outcome);
+                let view = self.journeys[at].view_of_asker(model, asker);
                 when.holds(&view)
             })
     }
@@ -442,25 +484,25 @@ fn of_model<'a>(models: &'a [Arc<Model>], outcome: &Outcome) -> impl Iterator<It
     model.into_iter().flat_map(move |at| models[at].interventions.iter().map(move |one| (at, one)))
 }
 
-/// What speaks against an intervention, in the order of judgement.
+/// What speaks against an intervention, in the order of judgement. One that has waited is as old as the end of its waiting.
 fn judge(
     intervention: &Intervention,
-    outcome: &Outcome,
+    (asker, waited): (&Asker, Option<Timestamp>),
     rules: Option<&model::Contacts>,
     step: &Step<'_>,
     contacts: &Contacts,
 ) -> Result<(), Refusal> {
     let now = step.now;
-    if now.since(outcome.at) > intervention.expires.min(step.stale_after) {
+    if now.since(waited.unwrap_or(asker.at)) > intervention.expires.min(step.stale_after) {
         return Err(Refusal::Stale);
     }
-    if contacts.ended(&intervention.id).is_some_and(|ended| ended >= outcome.at) {
+    if contacts.ended(&intervention.id).is_some_and(|ended| ended >= asker.at) {
         return Err(Refusal::Over);
     }
     if !agrees(intervention, contacts, rules) {
         return Err(Refusal::Consent);
     }
-    if intervention.quiet == Quiet::Skip && rules.is_some_and(|rules| contacts.is_quiet(rules, now)) {
+    if intervention.quiet != Quiet::Ignore && rules.is_some_and(|rules| contacts.is_quiet(rules, now)) {
         return Err(Refusal::QuietHours);
     }
     let own = intervention.caps.iter().map(|cap| (Some(intervention.id.as_str()), cap));
@@ -493,13 +535,43 @@ fn payload(intervention: &Intervention, variant: Option<&CompactString>) -> Vec<
 impl Contacts {
     /// What has asked for an offer that is out, and does not hold any more, is no outcome of the anonymous id from here on.
     pub(super) fn note_retracted(&mut self, said: &[Outcome]) {
-        for pending in &mut self.pending {
-            let last = said.iter().rev().find(|outcome| outcome.id == pending.asked_by);
+        let pending = self.pending.iter_mut().map(|pending| &mut pending.asked_by);
+        for asked_by in pending.chain(self.waiting.iter_mut().map(|waiting| &mut waiting.asker.id)) {
+            let last = said.iter().rev().find(|outcome| outcome.id == *asked_by);
             if last.is_some_and(|outcome| outcome.what.is_retraction()) {
-                pending.asked_by = uuid::Uuid::nil();
+                *asked_by = uuid::Uuid::nil();
             }
         }
         self.forget_goals(said);
+    }
+
+    /// Whether an outcome has asked for what is out, or waits.
+    fn has_asked(&self, outcome: uuid::Uuid, of: &str) -> bool {
+        let mut pending = self.pending.iter().map(|one| (one.asked_by, &one.of));
+        let mut waiting = self.waiting.iter().map(|one| (one.asker.id, &one.of));
+        let is_it = |(asked_by, known): (uuid::Uuid, &CompactString)| asked_by == outcome && known == of;
+        pending.any(is_it) || waiting.any(is_it)
+    }
+
+    /// What is asked for in quiet hours waits for their end, if it may; anything else that speaks against it is counted.
+    fn wait_or_refuse(
+        &mut self,
+        intervention: &Intervention,
+        asker: Asker,
+        refusal: Refusal,
+        rules: Option<&model::Contacts>,
+        now: Timestamp,
+        refusals: &mut Refusals,
+    ) {
+        if let (Refusal::QuietHours, Quiet::Wait { at_most }) = (refusal, intervention.quiet)
+            && let Some(due) = rules.and_then(|rules| self.quiet_until(rules, now))
+            && due.since(asker.at) <= at_most
+            && self.waiting.len() < MAX_WAITING
+        {
+            self.waiting.push(Waiting { of: intervention.id.clone(), asker, due });
+        } else {
+            refusals.add(&intervention.id, refusal);
+        }
     }
 
     /// Takes in what a touchpoint says of consents and of where the customer is.
@@ -607,6 +679,12 @@ impl Contacts {
         } else {
             minute >= quiet.from || minute < quiet.to
         }
+    }
+
+    /// When it is not quiet any more where the customer is.
+    fn quiet_until(&self, rules: &model::Contacts, now: Timestamp) -> Option<Timestamp> {
+        let quiet = rules.quiet.as_ref()?;
+        self.zone_of(quiet)?.next(now, quiet.to)
     }
 
     /// When it is quiet next where the customer is.

@@ -180,9 +180,12 @@ impl Customer {
         outcomes: &mut Vec<Outcome>,
     ) {
         let now = deadline.max(stream_time);
-        // What is measured is no part of the story.
+        // What is measured and what waits is no part of the story. What waits is judged with what its deadlines ask for.
         if self.next_in_story() <= deadline {
             self.fire_story(models, deadline, now, rules, retelling, outcomes);
+        } else if self.contacts.next_waiting() <= deadline {
+            let step = Step::of(None, now, rules, outcomes.len());
+            self.offer(models, step, retelling, outcomes);
         }
         self.measure(models, deadline, &mut retelling.sums, outcomes);
     }

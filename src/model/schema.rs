@@ -282,7 +282,16 @@ static INTERVENTION: Closed = Closed {
         key("at most", Holds::Caps, "How often one customer gets it, such as { 1 within: 7d }."),
         key("cool-down", Holds::Span, "For so long after anything on its channel it is not offered."),
         key("needs", Holds::Name, "The consent without which it is not offered, by its name in the file of contacts."),
-        key("quiet hours", Holds::Word(&["skip", "ignore"]), "What becomes of it in quiet hours. By default `skip`."),
+        key(
+            "quiet hours",
+            Holds::Word(&["skip", "wait", "ignore"]),
+            "What becomes of it in quiet hours. By default `skip`.",
+        ),
+        key(
+            "wait at most",
+            Holds::Span,
+            "With `quiet hours: wait`: the longest time since the outcome that asks. By default 12h.",
+        ),
         key("holdout", Holds::Keys(&HOLDOUT), "Customers who never get it, to compare the others with."),
         key("variants", Holds::Named(&Holds::Number), "Which variants there are, with their weights."),
         key("expires", Holds::Span, "How long it stands."),

@@ -37,6 +37,11 @@ pub fn customer_json(models: &[Arc<Model>], customer: &Customer) -> Value {
     if !offered.is_empty() {
         shown["offered"] = offered.into();
     }
+    let waiting: Vec<Value> =
+        contacts.waiting().map(|(of, until)| json!({ "intervention": of, "until": instant(until) })).collect();
+    if !waiting.is_empty() {
+        shown["waiting"] = waiting.into();
+    }
     shown
 }
 

@@ -20,8 +20,8 @@ use crate::touchpoint::Identity;
 /// ([`CHANGED`]), how the packed customer follows from what was last said of it, or, where it has both ([`WORD`]), a word of
 /// the dictionary by its number. Since version 6 a customer can have a window, since version 7 a redirect and links with times,
 /// since version 8 sums in episodes, things that count once, and absences that are told again, since version 9 contacts,
-/// since version 10 exposures, and a row of the shard itself with what was measured.
-const VERSION: u8 = 10;
+/// since version 10 exposures, and a row of the shard itself with what was measured, since version 11 interventions that wait.
+const VERSION: u8 = 11;
 /// The oldest version that is read. In version 3 an entry of a customer was the whole state always; until version 4 a state and
 /// a change stood in postcard, and there was no dictionary; until version 5 packed customers ended without what came to be kept
 /// later.

@@ -7,10 +7,11 @@ use crate::journey::packed::{Damaged, Words};
 use crate::journey::{Customer, CustomerV2};
 use crate::touchpoint::{Identity, IdentityKind};
 
-/// Since version 9 a shard's own row can say who was erased lately; since version 8 a customer can have exposures; since version 7
-/// contacts; since version 6 episodes can have sums, things count once, and absences are told again; since version 5 a customer can have a redirect, and links have times; since version 4 a window; version 3 remembered
-/// each id that was over by itself, and not when latest values came.
-const VERSION: u8 = 9;
+/// Since version 10 interventions can wait; since version 9 a shard's own row can say who was erased lately; since version 8 a
+/// customer can have exposures; since version 7 contacts; since version 6 episodes can have sums, things count once, and absences
+/// are told again; since version 5 a customer can have a redirect, and links have times; since version 4 a window; version 3
+/// remembered each id that was over by itself, and not when latest values came.
+const VERSION: u8 = 10;
 /// The oldest version that is read: the state in postcard.
 const POSTCARD: u8 = 2;
 /// Version and checksum stand before the state.

@@ -23,8 +23,8 @@ use sillage::wire::pages::{self, Draft, Head, Mark};
 use sillage::wire::{Format, state};
 
 /// The versions that are written now.
-const STATE: u8 = 9;
-const PAGE: u8 = 10;
+const STATE: u8 = 10;
+const PAGE: u8 = 11;
 
 /// The typical customer takes no more than this in the log.
 const TYPICAL_BYTES: usize = 1_100;
@@ -185,14 +185,21 @@ fn joined_customers(model: &Arc<Model>) -> Vec<Customer> {
 
 /// A customer who agreed to something, was offered something that stands, and has drawn an arm.
 fn contacted_customer() -> Customer {
-    contacted("", "3m").customers().pop().expect("a customer")
+    contacted("", ("ignore", "Asia/Tokyo"), "3m").customers().pop().expect("a customer")
+}
+
+/// The same where it is night, and the offer waits for the morning.
+fn waiting_customer() -> Customer {
+    let customer = contacted("", ("wait", "Europe/Paris"), "3m").customers().pop().expect("a customer");
+    assert_eq!(customer.contacts().waiting().count(), 1, "{customer:#?}");
+    customer
 }
 
 /// The same with a goal of the offer, which was reached; and the row of the shard after that was measured.
 fn exposed_customer() -> [Vec<u8>; 2] {
     let goal = "    goal: { transition: shopping, within: 1h }\n";
     ["5m", "2h"].map(|until| {
-        let mut world = contacted(goal, until);
+        let mut world = contacted(goal, ("ignore", "Asia/Tokyo"), until);
         let mut rows = Vec::new();
         world.commit();
         world.shard.customers().each_packed(|packed| rows.push(packed.to_vec()));
@@ -202,23 +209,25 @@ fn exposed_customer() -> [Vec<u8>; 2] {
     })
 }
 
-fn contacted(goal: &str, until: &str) -> crate::world::World {
-    let text = "
+fn contacted(goal: &str, (quiet, zone): (&str, &str), until: &str) -> crate::world::World {
+    let text = format!(
+        "
 sillage: 1
 model: shop
-stages: { shopping: { enter: page.viewed } }
-friction: { lost: { on: page.slow } }
+stages: {{ shopping: {{ enter: page.viewed }} }}
+friction: {{ lost: {{ on: page.slow }} }}
 interventions:
   help:
-    on: { friction: lost }
+    on: {{ friction: lost }}
     channel: chat
     needs: chat
-    at most: { 1 within: 7d }
-    quiet hours: ignore
-    variants: { plain: 1, warm: 1 }
+    at most: {{ 1 within: 7d }}
+    quiet hours: {quiet}
+    variants: {{ plain: 1, warm: 1 }}
     expires: 5m
-    withdrawn by: { transition: shopping }
-";
+    withdrawn by: {{ transition: shopping }}
+"
+    );
     let contacts = "
 consents: { chat: { given: agrees, withdrawn: refuses } }
 contact: { quiet hours: { from: \"21:00\", to: \"08:00\", zone: touchpoint.timezone } }
@@ -230,7 +239,7 @@ contact: { quiet hours: { from: \"21:00\", to: \"08:00\", zone: touchpoint.timez
     let mut world = crate::world::World::new(&[Arc::new(model)], Settings::default(), 1);
     let at = |minutes: &str| crate::world::after(minutes);
     let mut agrees = crate::world::touchpoint("emil", "agrees", at("1m"), "1");
-    agrees.properties.push(("timezone".into(), sillage::touchpoint::Value::Text("Asia/Tokyo".into())));
+    agrees.properties.push(("timezone".into(), sillage::touchpoint::Value::Text(zone.into())));
     let mut acts = vec![agrees, crate::world::touchpoint("emil", "page.slow", at("2m"), "2")];
     if !goal.is_empty() {
         acts.push(crate::world::touchpoint("emil", "page.viewed", at("4m"), "3"));
@@ -241,7 +250,9 @@ contact: { quiet hours: { from: \"21:00\", to: \"08:00\", zone: touchpoint.timez
     }
     world.quiet_until(0, at(until));
     let customer = world.customers().pop().expect("a customer");
-    assert_eq!((customer.contacts().consents().count(), customer.contacts().offered().count()), (1, 1), "{customer:#?}");
+    let offered = usize::from(quiet == "ignore");
+    let contacts = customer.contacts();
+    assert_eq!((contacts.consents().count(), contacts.offered().count()), (1, offered), "{customer:#?}");
     world
 }
 
@@ -249,7 +260,7 @@ contact: { quiet hours: { from: \"21:00\", to: \"08:00\", zone: touchpoint.timez
 /// (since version 4), and a word of the dictionary (since version 5); that another has a window (since version 6); a customer
 /// whom an anonymous one has joined, and what is left of that (since version 7); one whose baskets have sums, and are told again
 /// (since version 8); one who was offered something (since version 9); one whose goal was reached, and the row of the shard with
-/// what was measured (since version 10).
+/// what was measured (since version 10); one to whom something is offered in the morning (since version 11).
 fn a_page() -> Vec<u8> {
     let long = |letter: &str| Customer::new(Identity::anonymous(letter.repeat(pages::FULL - 7)));
     let mut draft = Draft::default();
@@ -280,6 +291,7 @@ fn a_page() -> Vec<u8> {
     for row in exposed_customer() {
         draft.add(&row).expect("added");
     }
+    draft.add(&packed(&waiting_customer())).expect("added");
     draft.add_word(1, "ad.seen").expect("added");
     draft.finish(&head(1, Some(7))).expect("a page")
 }
@@ -315,7 +327,8 @@ fn a_page_written_by_any_version_is_read_and_the_current_one_is_written_to_the_b
             + 2 * usize::from(version >= 7)
             + usize::from(version >= 8)
             + usize::from(version >= 9)
-            + 2 * usize::from(version >= 10);
+            + 2 * usize::from(version >= 10)
+            + usize::from(version >= 11);
         let carried = if version >= 5 { 2 } else { 11 };
         assert_eq!((bytes[3], page.entries.len(), page.carried.len()), (version, 2 + more, carried), "version {version}");
         agrees_with_text("page", version, &page);

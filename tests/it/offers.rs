@@ -41,6 +41,8 @@ pub(crate) struct Terms {
     guide: (usize, i64),
     /// The longest time between two mails.
     cool_down: i64,
+    /// So many hours mails wait for the end of quiet hours; nothing: they are not made.
+    mail_waits: Option<i64>,
     all: (usize, i64),
     all_share: u64,
     /// Minutes after midnight.
@@ -69,6 +71,7 @@ impl Terms {
             quiet: (quiet, (quiet + dice.between(0, 720)) % 1_440),
             otherwise: dice.chance(80),
             goal_hours: dice.between(1, 36),
+            mail_waits: dice.chance(60).then(|| dice.between(1, 12)),
         }
     }
 
@@ -117,11 +120,14 @@ interventions:
     on: {{ abandonment: basket }}
     channel: mail
     cool-down: {cool_down}h
+    {quiet}
     expires: 2d
     withdrawn by: {{ completion: basket }}
     goal: {{ completion: basket, within: 12h }}
 ",
-            cool_down = self.cool_down
+            cool_down = self.cool_down,
+            quiet =
+                self.mail_waits.map_or_else(String::new, |hours| format!("quiet hours: wait\n    wait at most: {hours}h"))
         );
         let (guides, guide_hours) = self.guide;
         let help = format!(
@@ -252,6 +258,8 @@ struct Seen {
     withdrawn: BTreeMap<&'static str, usize>,
     /// Offers to a customer who had been offered something as somebody anonymous.
     joined: usize,
+    /// Offers that had waited for the end of quiet hours.
+    waited: usize,
 }
 
 struct Judge<'a> {
@@ -336,7 +344,7 @@ impl<'a> Judge<'a> {
                             arms.entry((into.clone(), salt)).or_insert(drawn);
                         }
                     }
-                    self.judge_offer(outcome, &last, &made, &mut arms)?;
+                    self.judge_offer(outcome, &last, &made, (&mut arms, seen))?;
                     let is_older = |one: &&&Outcome| one.identity != outcome.identity;
                     let own = |one: &&&Outcome| self.owner(&one.identity, outcome.at) == &outcome.identity;
                     seen.joined += usize::from(made.iter().filter(is_older).any(|one| own(&one)));
@@ -364,7 +372,7 @@ impl<'a> Judge<'a> {
         outcome: &Outcome,
         last: &BTreeMap<Uuid, &Outcome>,
         made: &[&Outcome],
-        arms: &mut Arms,
+        (arms, seen): (&mut Arms, &mut Seen),
     ) -> Result<(), String> {
         let terms = self.terms;
         let (offer, who, at) = (offer_of(outcome), &outcome.identity, outcome.at);
@@ -416,7 +424,14 @@ impl<'a> Judge<'a> {
         let fair = !asked.what.is_retraction() && !asked.hindsight && self.owner(&asked.identity, at) == who;
         law!(fair, "{outcome} answers {asked}");
         let age = at.since(asked.at).as_millis();
-        law!((0..=expires.min(5 * MINUTE)).contains(&age), "asked {age} ms ago: {outcome}");
+        let is_fresh = age <= expires.min(5 * MINUTE);
+        let waits = terms.mail_waits.filter(|_| offer.name == "reminder");
+        // What is not fresh has waited until it was quiet no more, in the zone that was known when it was asked for.
+        let since_quiet = |ahead: i64| (at.as_millis() + ahead - terms.quiet.1 * MINUTE).rem_euclid(DAY);
+        let ends_now = || [0, 9 * HOUR].into_iter().any(|ahead| since_quiet(ahead) <= 5 * MINUTE);
+        let has_waited = || waits.is_some_and(|hours| age <= (hours * HOUR) + 5 * MINUTE) && ends_now();
+        seen.waited += usize::from(!is_fresh);
+        law!(age >= 0 && (is_fresh || has_waited()), "asked {age} ms ago: {outcome}");
         let ended = last.values().find(|other| {
             let is_own = self.owner(&other.identity, at) == who;
             matches!(other.what, What::Completion { .. }) && is_own && other.at >= asked.at
@@ -501,7 +516,7 @@ fn offers_keep_their_promises_in_whatever_order_touchpoints_come() {
     eprintln!("{seen:?}");
     let enough =
         ["chat", "hint", "guide", "reminder"].iter().all(|name| seen.offers.get(*name).is_some_and(|made| *made > 100));
-    assert!(enough && seen.held_out > 50 && seen.joined > 20, "{seen:?}");
+    assert!(enough && seen.held_out > 50 && seen.joined > 20 && seen.waited > 100, "{seen:?}");
     let reasons = ["completed", "consent-withdrawn", "retracted"];
     assert!(reasons.iter().all(|reason| seen.withdrawn.contains_key(reason)), "{seen:?}");
 }
@@ -649,4 +664,43 @@ fn an_offer_says_what_it_is_about() {
     let offer = outcomes.iter().find_map(|outcome| outcome.what.offer()).expect("an offer");
     let about = offer.about.as_ref().expect("a subject");
     assert!(matches!(&about.subject, Subject::Episode { kind, .. } if kind == "basket"), "{about:?}");
+}
+
+/// An offer that waits: asked for at night, made in the morning, and not at all where what takes it back comes before, where the
+/// night is longer than it may wait, or where nobody knows when it is morning.
+#[test]
+fn what_is_asked_for_at_night_is_offered_in_the_morning_unless_it_is_over() {
+    let mut dice = Dice::new(1);
+    let of_day = |minutes: i64| (START.as_millis() / MINUTE + minutes).rem_euclid(1_440);
+    let usual = |mail_waits, otherwise| Terms {
+        mail_waits,
+        otherwise,
+        all: (5, 24),
+        all_share: 0,
+        // From an hour before the story begins, for nine hours.
+        quiet: (of_day(-60), of_day(480)),
+        ..Terms::draw(&mut Dice::new(1))
+    };
+    let at = |minutes: i64| START + Span::from_millis(minutes * MINUTE);
+    let filled = || (with_id(touchpoint("anna", "cart.added", at(5), "1"), "cart_id", "A"), at(5));
+    let bought = |minute| (with_id(touchpoint("anna", "order.completed", at(minute), "2"), "cart_id", "A"), at(minute));
+    let end = || (touchpoint("bert", "page.viewed", at(1_000), "9"), at(1_000));
+    let mut offers = |terms: Terms, story: &[Entered]| -> Vec<Timestamp> {
+        let [shop, _] = terms.models();
+        let settings = settings(dice.between(1, 9) as usize);
+        let (outcomes, mut world) = decide_with(settings, &[shop], story, &[Fate::Nothing, Fate::Abort]);
+        let waits = world.customers().iter().any(|customer| customer.contacts().waiting().count() > 0);
+        assert!(!waits, "nothing waits for ever");
+        outcomes.iter().filter(|one| matches!(one.what, What::Intervention { .. })).map(|one| one.at).collect()
+    };
+    // Abandoned after 35 minutes; it is not quiet any more after 480.
+    assert_eq!(offers(usual(Some(12), true), &[filled(), end()]), [at(480)]);
+    assert_eq!(offers(usual(Some(7), true), &[filled(), end()]), [], "it would wait for longer than it may");
+    assert_eq!(offers(usual(None, true), &[filled(), end()]), [], "it does not wait");
+    assert_eq!(offers(usual(Some(12), false), &[filled(), end()]), [], "nobody knows when it is morning");
+    assert_eq!(offers(usual(Some(12), true), &[filled(), bought(400), end()]), [], "it was bought at night");
+    assert_eq!(offers(usual(Some(12), true), &[filled(), bought(600), end()]), [at(480)]);
+    // The purchase of before is told late, within the grace: what was told of the basket is taken back.
+    let late = (with_id(touchpoint("anna", "order.completed", at(30), "2"), "cart_id", "A"), at(38));
+    assert_eq!(offers(usual(Some(12), true), &[filled(), late, end()]), [], "it had been bought");
 }

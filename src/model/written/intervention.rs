@@ -73,9 +73,17 @@ pub enum Quiet {
     /// It is not made.
     #[default]
     Skip,
+    /// It waits until they are over, and is judged again then; not for longer than this after the outcome that asks.
+    Wait {
+        /// The longest that it waits.
+        at_most: Span,
+    },
     /// It is made all the same.
     Ignore,
 }
+
+/// An intervention waits for the end of quiet hours for so long, unless the model says otherwise.
+const WAITS: Span = Span::from_secs(12 * 3_600);
 
 /// A part of the customers that is left alone for comparison.
 #[derive(Debug)]
@@ -130,8 +138,14 @@ impl Intervention {
         one.cool_down = duration(reader.optional("cool-down"), faults).map(|span| span.value);
         one.needs = text(reader.optional("needs"), faults);
         let quiet = reader.optional("quiet hours");
-        let quiet = quiet.and_then(|value| value.word(&[("skip", Quiet::Skip), ("ignore", Quiet::Ignore)], faults));
-        one.quiet = quiet.map_or(Quiet::Skip, |word| word.value);
+        let at_most = duration(reader.optional("wait at most"), faults);
+        let waits = Quiet::Wait { at_most: at_most.as_ref().map_or(WAITS, |span| span.value) };
+        let words = [("skip", Quiet::Skip), ("wait", waits), ("ignore", Quiet::Ignore)];
+        one.quiet = quiet.and_then(|value| value.word(&words, faults)).map_or(Quiet::Skip, |word| word.value);
+        if let (Some(at_most), Quiet::Skip | Quiet::Ignore) = (&at_most, one.quiet) {
+            let help = "write `quiet hours: wait`, or remove this line";
+            faults.error("M114", &at_most.place, "`wait at most` has no effect without `quiet hours: wait`", help);
+        }
         one.holdout = reader.optional("holdout").and_then(|value| Holdout::read(&value, faults));
         one.variants = reader.optional("variants").map_or_else(Vec::new, |value| weights(&value, faults));
         let expires = reader.required("expires", "expires: 5m", faults);
