@@ -5,7 +5,7 @@
 //! least of all than a part of the grace. One that does not move holds nobody for long.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::shard::ShardId;
@@ -32,6 +32,8 @@ pub struct Frontiers {
     known: Mutex<Known>,
     /// A shard waits for others since somebody last looked.
     waits: AtomicBool,
+    /// So often has a shard of this process handed something over, or come or gone.
+    handed_over: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +50,7 @@ struct Known {
 #[derive(Clone, Copy, Debug)]
 struct One {
     whose: Whose,
-    /// What is committed is decided up to here; `None`: nothing is yet.
+    /// It hands over nothing more of before; `None`: that is not known yet.
     reached: Option<Timestamp>,
     /// Worker clock when that changed last, or was heard of first.
     moved: Timestamp,
@@ -66,7 +68,8 @@ enum Whose {
 impl Frontiers {
     /// Of so many shards.
     pub fn new(partitions: u32) -> Self {
-        Frontiers { partitions: partitions as usize, known: Mutex::default(), waits: AtomicBool::new(false) }
+        let (waits, handed_over) = (AtomicBool::new(false), AtomicU64::new(0));
+        Frontiers { partitions: partitions as usize, known: Mutex::default(), waits, handed_over }
     }
 
     /// A shard of this process has come so far.
@@ -76,9 +79,23 @@ impl Frontiers {
         match known.shards.get_mut(&shard).filter(|known| known.whose == Whose::Ours) {
             Some(known) if known.reached == reached => {}
             Some(known) => (known.reached, known.moved) = (reached, now),
-            // It may be about to read much.
-            None => drop(known.shards.insert(shard, One { whose: Whose::Ours, reached, moved: now })),
+            // It may be about to read much. What it has handed over elsewhere was not heard of here.
+            None => {
+                known.shards.insert(shard, One { whose: Whose::Ours, reached, moved: now });
+                self.hand_over();
+            }
         }
+    }
+
+    /// A shard of this process has handed something over; before that is committed, it does not tell how far it has come.
+    pub fn hand_over(&self) {
+        self.handed_over.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often anybody has handed something over: where that is still the same, there is nothing to be read. `None` where other
+    /// processes have shards. To be asked after [`Frontiers::least`].
+    pub fn handed_over(&self) -> Option<u64> {
+        self.are_all_ours().then(|| self.handed_over.load(Ordering::Acquire))
     }
 
     /// A shard is no more this process's. Whoever gets it may have much to read before it moves.
@@ -86,6 +103,7 @@ impl Frontiers {
         if let Some(known) = self.locked().shards.get_mut(&shard) {
             (known.whose, known.moved) = (Whose::Others, now);
         }
+        self.hand_over();
     }
 
     /// What has been committed of all shards; `None`: nothing yet.
@@ -167,13 +185,16 @@ impl Known {
 /// How far one shard may decide.
 ///
 /// It is not enough that others have come so far: what they have handed over until then must have been read as well. So the
-/// bound is raised to what was known when the end of the hand-off was asked for, once all before that end has come.
+/// bound is raised to what was known when the end of the hand-off was asked for, once all before that end has come. Where it is
+/// known that nobody has handed anything over since, it is raised at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {
     ahead: Span,
     /// Nothing is to be decided beyond this.
     until: Timestamp,
     question: Option<Question>,
+    /// How often something had been handed over that has all been read.
+    read: Option<u64>,
     /// The last question was given up: the next is not waited for so long.
     gave_up: bool,
 }
@@ -185,12 +206,14 @@ struct Question {
     asked: Timestamp,
     /// The bound once it is answered.
     then: Timestamp,
+    /// How often something had been handed over when it was asked.
+    handed_over: Option<u64>,
 }
 
 impl Bound {
     /// Of a shard with that grace that knows of nobody yet.
     pub fn new(grace: Span) -> Self {
-        Bound { ahead: ahead(grace), until: Timestamp::MIN, question: None, gave_up: false }
+        Bound { ahead: ahead(grace), until: Timestamp::MIN, question: None, read: None, gave_up: false }
     }
 
     /// Nothing is to be decided beyond this.
@@ -203,19 +226,20 @@ impl Bound {
         self.question.is_some()
     }
 
-    /// Others have come so far, and the shard itself. Says whether what was handed over could not be read for so long that it is
+    /// Others have come so far, and the shard itself; so often was something handed over ([`Frontiers::handed_over`]). Says whether what was handed over could not be read for so long that it is
     /// not waited for any more.
-    pub fn look(&mut self, least: Timestamp, reached: Option<Timestamp>, now: Timestamp) -> bool {
+    pub fn look(&mut self, least: Timestamp, reached: Option<Timestamp>, handed_over: Option<u64>, now: Timestamp) -> bool {
         let next = match least {
             Timestamp::MIN | Timestamp::MAX => least,
             least => least + self.ahead,
         };
         // Where nobody is waited for, nobody hands anything over that would be too late.
-        if next <= self.until || next == Timestamp::MAX {
+        let is_read = handed_over.is_some() && handed_over == self.read;
+        if next <= self.until || next == Timestamp::MAX || is_read {
             (self.until, self.question) = (next, None);
             return false;
         }
-        if let Some(Question { asked, then }) = &mut self.question {
+        if let Some(Question { asked, then, .. }) = &mut self.question {
             // Somebody may have begun further behind since it was asked.
             *then = next.min(*then);
             // Somebody's open transaction may stand before the end.
@@ -227,7 +251,7 @@ impl Bound {
         }
         let half = Span::from_millis(self.ahead.as_millis() / 2);
         if self.until == Timestamp::MIN || reached.is_none_or(|reached| reached + half >= self.until) {
-            self.question = Some(Question { asked: now, then: next });
+            self.question = Some(Question { asked: now, then: next, handed_over });
         }
         false
     }
@@ -235,8 +259,9 @@ impl Bound {
     /// All has come that was handed over before `at`. Says whether that raises the bound.
     pub fn has_read(&mut self, at: Timestamp) -> bool {
         match self.question {
-            Some(Question { asked, then }) if at > asked => {
+            Some(Question { asked, then, handed_over }) if at > asked => {
                 (self.until, self.question, self.gave_up) = (then, None, false);
+                self.read = handed_over;
                 true
             }
             Some(_) | None => false,
@@ -304,35 +329,71 @@ mod tests {
     fn a_bound_rises_once_what_was_handed_over_until_then_has_been_read() {
         let mut bound = Bound::new(Span::from_secs(400));
         assert_eq!(bound.until(), Timestamp::MIN);
-        bound.look(at(-1_000), None, at(0));
+        bound.look(at(-1_000), None, None, at(0));
         assert!(bound.is_asking() && bound.until() == Timestamp::MIN);
         assert!(!bound.has_read(at(-1)), "the question is older than what is known");
         // What becomes known meanwhile needs a question of its own.
-        bound.look(at(-500), None, at(1));
+        bound.look(at(-500), None, None, at(1));
         assert!(!bound.has_read(at(0)), "it may have been asked for before that was known");
         assert!(bound.has_read(at(1)) && !bound.is_asking());
         assert_eq!(bound.until(), at(-900));
-        bound.look(at(-500), Some(at(-951)), at(2));
+        bound.look(at(-500), Some(at(-951)), None, at(2));
         assert!(!bound.is_asking(), "there is room");
-        bound.look(at(-500), Some(at(-950)), at(2));
+        bound.look(at(-500), Some(at(-950)), None, at(2));
         assert!(bound.is_asking());
         // A transaction stands open before the end: not for ever.
-        assert!(!bound.look(at(-400), Some(at(-900)), at(11)));
+        assert!(!bound.look(at(-400), Some(at(-900)), None, at(11)));
         assert_eq!(bound.until(), at(-900));
-        assert!(bound.look(at(-400), Some(at(-900)), at(12)), "it is told");
+        assert!(bound.look(at(-400), Some(at(-900)), None, at(12)), "it is told");
         assert_eq!((bound.until(), bound.is_asking()), (at(-400), false));
         // And the next time not for so long.
-        bound.look(at(-200), Some(at(-400)), at(12));
-        assert!(bound.is_asking() && !bound.look(at(-200), Some(at(-400)), at(13)));
+        bound.look(at(-200), Some(at(-400)), None, at(12));
+        assert!(bound.is_asking() && !bound.look(at(-200), Some(at(-400)), None, at(13)));
         assert_eq!(bound.until(), at(-100));
-        bound.look(at(-3_000), Some(at(-900)), at(13));
+        bound.look(at(-3_000), Some(at(-900)), None, at(13));
         assert_eq!(bound.until(), at(-2_900), "somebody begins far behind");
         // The same while a question is asked.
-        bound.look(at(-1_000), Some(at(-2_900)), at(14));
-        bound.look(at(-2_000), Some(at(-2_900)), at(14));
+        bound.look(at(-1_000), Some(at(-2_900)), None, at(14));
+        bound.look(at(-2_000), Some(at(-2_900)), None, at(14));
         assert!(bound.is_asking() && bound.has_read(at(15)));
         assert_eq!(bound.until(), at(-1_900), "the answer is not taken for more than is known now");
-        bound.look(Timestamp::MAX, Some(at(-900)), at(14));
+        bound.look(Timestamp::MAX, Some(at(-900)), None, at(14));
         assert_eq!(bound.until(), Timestamp::MAX, "nobody else moves");
+    }
+
+    #[test]
+    fn where_nobody_has_handed_anything_over_nothing_is_asked() {
+        let (frontiers, ahead) = (Frontiers::new(2), ahead(Span::from_secs(400)));
+        let mut bound = Bound::new(Span::from_secs(400));
+        frontiers.reached(0, Some(at(-900)), at(0));
+        assert_eq!(frontiers.handed_over(), None, "the other shard may be anybody's");
+        frontiers.reached(1, Some(at(-1_000)), at(0));
+        let look = |bound: &mut Bound, reached, now| {
+            frontiers.reached(1, Some(reached), now);
+            bound.look(frontiers.least(now), Some(reached), frontiers.handed_over(), now);
+        };
+        look(&mut bound, at(-1_000), at(0));
+        assert!(bound.is_asking(), "of what was before nothing is known");
+        assert!(bound.has_read(at(1)));
+        look(&mut bound, at(-901), at(2));
+        assert_eq!((bound.until(), bound.is_asking()), (at(-901) + ahead, false));
+        frontiers.hand_over();
+        look(&mut bound, at(-900), at(3));
+        assert!(!bound.is_asking(), "there is room");
+        frontiers.reached(0, Some(at(-700)), at(4));
+        look(&mut bound, at(-750), at(4));
+        assert_eq!((bound.until(), bound.is_asking()), (at(-801), true));
+        // What is handed over while it is asked may stand behind the end that is read to.
+        frontiers.hand_over();
+        assert!(bound.has_read(at(5)));
+        look(&mut bound, at(-690), at(6));
+        assert!(bound.is_asking() && bound.has_read(at(7)));
+        look(&mut bound, at(-640), at(8));
+        assert_eq!((bound.until(), bound.is_asking()), (at(-600), false));
+        // Who goes may hand over something elsewhere.
+        frontiers.gone(0, at(9));
+        frontiers.reached(0, Some(at(-600)), at(9));
+        look(&mut bound, at(-600), at(9));
+        assert!(bound.is_asking());
     }
 }

@@ -18,6 +18,9 @@ const LEAST_FETCH: u64 = 16 << 10;
 const LARGEST_FETCH: u64 = 2 << 20;
 /// What a client keeps ready for its worker, at most: more makes nothing faster.
 const LARGEST_QUEUE: u64 = 64 << 20;
+/// Records that a client keeps ready for its worker, at most. Where an input is paused, what is ready of it is dropped and fetched
+/// again: with ten times as many, a backlog whose partitions wait for each other was fetched nine times.
+const MOST_RECORDS: u64 = 10_000;
 /// What a record in a client's queue takes beside its value, roughly.
 const QUEUED_RECORD: u64 = 512;
 /// The largest batch that a client decompresses: librdkafka's own limit.
@@ -112,7 +115,7 @@ impl Budget {
         let queue = (intake / 8).min(LARGEST_QUEUE);
         Fetching {
             queue,
-            records: (queue / QUEUED_RECORD).clamp(1_000, 100_000),
+            records: (queue / QUEUED_RECORD).clamp(1_000, MOST_RECORDS),
             fetch: (intake / 2 / RATIO).clamp(LEAST_FETCH, LARGEST_FETCH),
             batch: (intake / 2).clamp(LEAST_BATCH, LARGEST_BATCH),
         }
@@ -217,7 +220,7 @@ mod tests {
     #[test]
     fn much_memory_changes_nothing_that_is_fast() {
         let fetching = Budget { bytes: 64 << 30, workers: 1 }.fetching();
-        let fast = Fetching { queue: 64 * MB, records: 100_000, fetch: 1_835_008, batch: 100_000_000 };
+        let fast = Fetching { queue: 64 * MB, records: 10_000, fetch: 1_835_008, batch: 100_000_000 };
         assert_eq!(fetching, fast);
         assert_eq!(usual_budget(0), 1 << 30);
         assert_eq!(usual_budget(32 << 30), 8 << 30);

@@ -145,9 +145,15 @@ impl Shard {
         self.is_at_bound
     }
 
-    /// What is decided next counts from this instant on, as far as it is known and all before is committed.
+    /// Whether the open transaction hands anything over: nobody can read that before it is committed.
+    pub fn has_handed_over(&self) -> bool {
+        self.has_handed_over
+    }
+
+    /// What is handed over next counts from this instant on, as far as that is known. What is decided again after an undone
+    /// transaction is decided alike, so only what is handed over must be committed first.
     pub fn frontier(&self) -> Option<Timestamp> {
-        if self.is_dirty() && self.settings.undo == Undo::Kept {
+        if self.has_handed_over && self.settings.undo == Undo::Kept {
             return self.committed.stream_time;
         }
         match self.inputs.reach() {
@@ -307,6 +313,7 @@ impl Shard {
     /// Writes to another shard in the open transaction.
     pub(super) fn hand_over(&mut self, to: ShardId, log_time: Timestamp, what: Handed, actions: &mut Vec<Action>) {
         self.counts.handed_over += 1;
+        self.has_handed_over = true;
         actions.push(Action::HandOver { to, hand_off: Box::new(HandOff { log_time, what }) });
     }
 }

@@ -119,6 +119,8 @@ pub struct Written<'a> {
 /// One shard's state machine.
 pub struct Shard {
     homes: Homes,
+    /// The open transaction hands something over.
+    has_handed_over: bool,
     models: Arc<[Arc<Model>]>,
     settings: Settings,
     customers: Customers,
@@ -173,6 +175,7 @@ impl Shard {
         let rules = settings.rules();
         let mut shard = Shard {
             homes: Homes::ALONE,
+            has_handed_over: false,
             rules,
             retelling: Retelling::default(),
             forwards: Forwards::of(&models),
@@ -660,6 +663,7 @@ impl Shard {
             self.customers.all_written();
         }
         self.committed = progress;
+        self.has_handed_over = false;
         self.words_written = self.customers.words().len();
         let (mut customers, walked) = (std::mem::take(&mut self.customers), self.settings.state_log == StateLog::Changes);
         customers.commit(|customers, slot| {
@@ -687,6 +691,7 @@ impl Shard {
 
     fn settle_aborted(&mut self) {
         self.phase = Phase::Deciding;
+        self.has_handed_over = false;
         self.refresh_cycle.aborted();
         let forget_after = self.settings.forget_after;
         let (mut customers, mut hand) = (std::mem::take(&mut self.customers), std::mem::take(&mut self.hand));

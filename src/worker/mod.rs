@@ -300,7 +300,12 @@ impl Worker {
                     self.sink.dead_letter(Origin { shard, input, offset }, &record);
                 }
                 Action::Announce(who) => self.sink.announce(&who),
-                Action::HandOver { to, hand_off } => self.sink.hand_over(to, &hand_off),
+                Action::HandOver { to, hand_off } => {
+                    if let Some(frontiers) = &self.job.frontiers {
+                        frontiers.hand_over();
+                    }
+                    self.sink.hand_over(to, &hand_off);
+                }
                 Action::Tombstone(who) => self.sink.tombstone(&who),
                 // Prepare's answers are taken by `commit` itself.
                 Action::Remember(_) | Action::Forget(_) | Action::Commit(_) => {}
@@ -401,7 +406,7 @@ impl Worker {
     fn is_commit_due(&self, now: Timestamp) -> bool {
         let took = self.commit_ended.since(self.last_commit);
         // Others wait for what is committed, and this waits for them.
-        let waits = self.is_at_bound || self.is_awaited;
+        let waits = self.is_awaited || self.is_at_bound && (self.are_heard || self.has_handed_over());
         let interval = if waits { AT_BOUND.min(self.job.commit_interval) } else { self.job.commit_interval };
         now.since(self.last_commit) >= interval
             && (self.caught_up || now.since(self.commit_ended).as_millis() >= 2 * took.as_millis())

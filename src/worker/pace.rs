@@ -3,7 +3,7 @@
 use tracing::warn;
 
 use super::{OwnedShard, Worker};
-use crate::frontiers;
+use crate::frontiers::{self, Frontiers};
 use crate::metrics;
 use crate::port::ShardId;
 use crate::shard::Input;
@@ -13,24 +13,9 @@ impl Worker {
     /// Tells how far the shards have come, and lets them go on as far as those of others allow.
     pub(super) fn keep_pace(&mut self, now: Timestamp) {
         let Some(frontiers) = self.job.frontiers.clone() else { return };
-        for (id, owned) in &self.shards {
-            frontiers.reached(*id, owned.shard.lock().frontier(), now);
-        }
         self.are_heard = !frontiers.are_all_ours();
-        let (mut waiting, least) = (Vec::new(), frontiers.least(now));
-        // An end that is asked for after this counts: what the others had handed over by then stands before it.
-        let now = (self.job.now)();
-        for (id, owned) in &mut self.shards {
-            let mut shard = owned.shard.lock();
-            if owned.bound.look(least, shard.frontier(), now) {
-                warn!(shard = *id, "what others have handed over cannot be read for long, and is not waited for");
-            }
-            shard.bind(owned.bound.until());
-            if shard.is_at_bound() {
-                waiting.push(*id);
-            }
-        }
-        waiting.iter().for_each(|id| self.handle(*id, Input::Received));
+        // Where nothing is handed over, shards of one worker let each other go on until one has nothing more to read.
+        while self.raise_bounds(&frontiers, now) {}
         let waits = |owned: &OwnedShard| owned.shard.lock().is_at_bound();
         self.is_at_bound = self.shards.values().any(waits);
         if self.is_at_bound {
@@ -42,6 +27,35 @@ impl Worker {
                 warn!(shard, "the partition does not move and is not waited for: what it hands over comes late");
             }
         }
+    }
+
+    /// Tells how far the shards have come, and lets those that wait go on; whether one of them could.
+    fn raise_bounds(&mut self, frontiers: &Frontiers, now: Timestamp) -> bool {
+        for (id, owned) in &self.shards {
+            frontiers.reached(*id, owned.shard.lock().frontier(), now);
+        }
+        let least = frontiers.least(now);
+        let handed_over = frontiers.handed_over();
+        // An end that is asked for after this counts: what the others had handed over by then stands before it.
+        let now = (self.job.now)();
+        let mut raised = Vec::new();
+        for (id, owned) in &mut self.shards {
+            let (mut shard, before) = (owned.shard.lock(), owned.bound.until());
+            if owned.bound.look(least, shard.frontier(), handed_over, now) {
+                warn!(shard = *id, "what others have handed over cannot be read for long, and is not waited for");
+            }
+            shard.bind(owned.bound.until());
+            if shard.is_at_bound() && owned.bound.until() > before {
+                raised.push(*id);
+            }
+        }
+        raised.iter().for_each(|id| self.handle(*id, Input::Received));
+        !raised.is_empty()
+    }
+
+    /// Whether anything that is handed over waits to be committed.
+    pub(super) fn has_handed_over(&self) -> bool {
+        self.shards.values().any(|owned| owned.shard.lock().has_handed_over())
     }
 
     /// Shards that must know whether all has been read that others have handed over.

@@ -303,7 +303,7 @@ fn drain(
         }
         for (shard, backlog) in backlog.iter_mut().enumerate() {
             let (bound, now) = (&mut bounds[shard], clock(round));
-            bound.look(frontiers.least(now), town.shards[shard].frontier(), now);
+            bound.look(frontiers.least(now), town.shards[shard].frontier(), None, now);
             // Nothing is on its way.
             bound.has_read(now + Span::from_millis(1));
             town.shards[shard].bind(bound.until());

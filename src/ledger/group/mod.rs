@@ -515,7 +515,7 @@ impl Member {
             if *records == 0 && partition.0 < self.ledger.inputs.len() {
                 dry.push(*partition);
             }
-            let (too_many, few) = (*records > most, *records <= most / 2);
+            let (too_many, few) = (*records > most, *records <= most / 4);
             // A shard that goes on only once it has read all of it reads on, as long as there is room; where there is none, what
             // waits has to go first.
             let awaited = partition.0 == self.ledger.handoff_number() && asking.contains(&partition.1);

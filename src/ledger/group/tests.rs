@@ -347,14 +347,14 @@ fn a_replicated_input_is_at_its_end_when_its_leader_says_so_and_another_broker_k
 }
 
 #[test]
-fn what_has_too_much_is_paused_until_half_of_it_is_gone_and_what_is_dry_is_watched() {
+fn what_has_too_much_is_paused_until_most_of_it_is_gone_and_what_is_dry_is_watched() {
     let mut member = member(Protocol::Classic, Start::Latest);
     running(&mut member, 0);
     for (counts, asks) in [
         ([0, 11, 0], ["WatchEnds([(0, 0)])", "Pause([(1, 0)])"].as_slice()),
         ([1, 12, 0], &["WatchEnds([])"]),
-        ([1, 6, 0], &["WatchEnds([])"]),
-        ([1, 5, 11], &["WatchEnds([])", "Pause([(2, 0)])", "Resume([(1, 0)])"]),
+        ([1, 3, 0], &["WatchEnds([])"]),
+        ([1, 2, 11], &["WatchEnds([])", "Pause([(2, 0)])", "Resume([(1, 0)])"]),
     ] {
         let waiting = |records| Waiting { records, bytes: 0 };
         assert_eq!(told(&mut member, buffered(counts.map(waiting))), *asks);

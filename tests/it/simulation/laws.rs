@@ -146,6 +146,15 @@ impl Laws {
                 // Nothing in it says whose transaction this is.
                 continue;
             }
+            // What was offered to an anonymous id that was erased on its way is withdrawn where that would have gone.
+            let is_withdrawn = || {
+                let value: Option<serde_json::Value> =
+                    record.value.as_deref().and_then(|value| serde_json::from_slice(value).ok());
+                value.is_some_and(|value| value["intervention"]["reason"] == "erased")
+            };
+            if self.handing.is_some() && is_withdrawn() {
+                continue;
+            }
             let shard = match header {
                 Some((_, partition)) => partition.parse().unwrap_or(u32::MAX),
                 None => self.shard_of(record.key.as_deref().unwrap_or_default()),
