@@ -32,8 +32,8 @@ pub struct Frontiers {
     known: Mutex<Known>,
     /// A shard waits for others since somebody last looked.
     waits: AtomicBool,
-    /// So often has a shard of this process handed something over, or come or gone.
-    handed_over: AtomicU64,
+    /// So often has a shard of this process handed something over, has that been committed, or has a shard come or gone.
+    hand_offs: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -68,8 +68,8 @@ enum Whose {
 impl Frontiers {
     /// Of so many shards.
     pub fn new(partitions: u32) -> Self {
-        let (waits, handed_over) = (AtomicBool::new(false), AtomicU64::new(0));
-        Frontiers { partitions: partitions as usize, known: Mutex::default(), waits, handed_over }
+        let (waits, hand_offs) = (AtomicBool::new(false), AtomicU64::new(0));
+        Frontiers { partitions: partitions as usize, known: Mutex::default(), waits, hand_offs }
     }
 
     /// A shard of this process has come so far.
@@ -82,20 +82,21 @@ impl Frontiers {
             // It may be about to read much. What it has handed over elsewhere was not heard of here.
             None => {
                 known.shards.insert(shard, One { whose: Whose::Ours, reached, moved: now });
-                self.hand_over();
+                self.count_hand_off();
             }
         }
     }
 
-    /// A shard of this process has handed something over; before that is committed, it does not tell how far it has come.
-    pub fn hand_over(&self) {
-        self.handed_over.fetch_add(1, Ordering::AcqRel);
+    /// A shard of this process hands something over; and once more when that is committed, since only from then on it can be read.
+    /// In between the shard does not tell how far it has come.
+    pub fn count_hand_off(&self) {
+        self.hand_offs.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How often anybody has handed something over: where that is still the same, there is nothing to be read. `None` where other
-    /// processes have shards. To be asked after [`Frontiers::least`].
-    pub fn handed_over(&self) -> Option<u64> {
-        self.are_all_ours().then(|| self.handed_over.load(Ordering::Acquire))
+    /// A count that is the same as before where nobody has handed anything over since: then there is nothing to be read. `None`
+    /// where other processes have shards. To be asked after [`Frontiers::least`].
+    pub fn hand_offs(&self) -> Option<u64> {
+        self.are_all_ours().then(|| self.hand_offs.load(Ordering::Acquire))
     }
 
     /// A shard is no more this process's. Whoever gets it may have much to read before it moves.
@@ -103,7 +104,7 @@ impl Frontiers {
         if let Some(known) = self.locked().shards.get_mut(&shard) {
             (known.whose, known.moved) = (Whose::Others, now);
         }
-        self.hand_over();
+        self.count_hand_off();
     }
 
     /// What has been committed of all shards; `None`: nothing yet.
@@ -193,8 +194,8 @@ pub struct Bound {
     /// Nothing is to be decided beyond this.
     until: Timestamp,
     question: Option<Question>,
-    /// How often something had been handed over that has all been read.
-    read: Option<u64>,
+    /// What was handed over up to this count has all been read.
+    read_up_to: Option<u64>,
     /// The last question was given up: the next is not waited for so long.
     gave_up: bool,
 }
@@ -206,14 +207,14 @@ struct Question {
     asked: Timestamp,
     /// The bound once it is answered.
     then: Timestamp,
-    /// How often something had been handed over when it was asked.
-    handed_over: Option<u64>,
+    /// The count of what was handed over when it was asked.
+    hand_offs: Option<u64>,
 }
 
 impl Bound {
     /// Of a shard with that grace that knows of nobody yet.
     pub fn new(grace: Span) -> Self {
-        Bound { ahead: ahead(grace), until: Timestamp::MIN, question: None, read: None, gave_up: false }
+        Bound { ahead: ahead(grace), until: Timestamp::MIN, question: None, read_up_to: None, gave_up: false }
     }
 
     /// Nothing is to be decided beyond this.
@@ -226,16 +227,16 @@ impl Bound {
         self.question.is_some()
     }
 
-    /// Others have come so far, and the shard itself; so often was something handed over ([`Frontiers::handed_over`]). Says whether what was handed over could not be read for so long that it is
-    /// not waited for any more.
-    pub fn look(&mut self, least: Timestamp, reached: Option<Timestamp>, handed_over: Option<u64>, now: Timestamp) -> bool {
+    /// Others have come so far, and the shard itself, and this is the count of what was handed over ([`Frontiers::hand_offs`]).
+    /// Says whether what was handed over could not be read for so long that it is not waited for any more.
+    pub fn look(&mut self, least: Timestamp, reached: Option<Timestamp>, hand_offs: Option<u64>, now: Timestamp) -> bool {
         let next = match least {
             Timestamp::MIN | Timestamp::MAX => least,
             least => least + self.ahead,
         };
         // Where nobody is waited for, nobody hands anything over that would be too late.
-        let is_read = handed_over.is_some() && handed_over == self.read;
-        if next <= self.until || next == Timestamp::MAX || is_read {
+        let nothing_since = hand_offs.is_some() && hand_offs == self.read_up_to;
+        if next <= self.until || next == Timestamp::MAX || nothing_since {
             (self.until, self.question) = (next, None);
             return false;
         }
@@ -251,17 +252,18 @@ impl Bound {
         }
         let half = Span::from_millis(self.ahead.as_millis() / 2);
         if self.until == Timestamp::MIN || reached.is_none_or(|reached| reached + half >= self.until) {
-            self.question = Some(Question { asked: now, then: next, handed_over });
+            self.question = Some(Question { asked: now, then: next, hand_offs });
         }
         false
     }
 
-    /// All has come that was handed over before `at`. Says whether that raises the bound.
+    /// All has come that was handed over before `at`; of [`Timestamp::MAX`] that is not so, but there is no room to wait for it. Says
+    /// whether that raises the bound.
     pub fn has_read(&mut self, at: Timestamp) -> bool {
         match self.question {
-            Some(Question { asked, then, handed_over }) if at > asked => {
+            Some(Question { asked, then, hand_offs }) if at > asked => {
                 (self.until, self.question, self.gave_up) = (then, None, false);
-                self.read = handed_over;
+                self.read_up_to = hand_offs.filter(|_| at < Timestamp::MAX);
                 true
             }
             Some(_) | None => false,
@@ -366,34 +368,47 @@ mod tests {
         let (frontiers, ahead) = (Frontiers::new(2), ahead(Span::from_secs(400)));
         let mut bound = Bound::new(Span::from_secs(400));
         frontiers.reached(0, Some(at(-900)), at(0));
-        assert_eq!(frontiers.handed_over(), None, "the other shard may be anybody's");
+        assert_eq!(frontiers.hand_offs(), None, "the other shard may be anybody's");
         frontiers.reached(1, Some(at(-1_000)), at(0));
         let look = |bound: &mut Bound, reached, now| {
             frontiers.reached(1, Some(reached), now);
-            bound.look(frontiers.least(now), Some(reached), frontiers.handed_over(), now);
+            bound.look(frontiers.least(now), Some(reached), frontiers.hand_offs(), now);
         };
         look(&mut bound, at(-1_000), at(0));
         assert!(bound.is_asking(), "of what was before nothing is known");
         assert!(bound.has_read(at(1)));
         look(&mut bound, at(-901), at(2));
         assert_eq!((bound.until(), bound.is_asking()), (at(-901) + ahead, false));
-        frontiers.hand_over();
+        frontiers.count_hand_off();
         look(&mut bound, at(-900), at(3));
         assert!(!bound.is_asking(), "there is room");
         frontiers.reached(0, Some(at(-700)), at(4));
         look(&mut bound, at(-750), at(4));
         assert_eq!((bound.until(), bound.is_asking()), (at(-801), true));
         // What is handed over while it is asked may stand behind the end that is read to.
-        frontiers.hand_over();
+        frontiers.count_hand_off();
         assert!(bound.has_read(at(5)));
         look(&mut bound, at(-690), at(6));
         assert!(bound.is_asking() && bound.has_read(at(7)));
         look(&mut bound, at(-640), at(8));
         assert_eq!((bound.until(), bound.is_asking()), (at(-600), false));
+        // What was read up to while a transaction was open did not hold what that hands over: its commit counts once more.
+        frontiers.count_hand_off();
+        frontiers.reached(0, Some(at(-500)), at(8));
+        look(&mut bound, at(-601), at(8));
+        assert!(bound.is_asking() && bound.has_read(at(9)));
+        frontiers.count_hand_off();
+        look(&mut bound, at(-500), at(9));
+        assert!(bound.is_asking(), "it can be read only now");
+        // Where there is no room to wait for it, it is not read.
+        assert!(bound.has_read(Timestamp::MAX));
+        frontiers.reached(0, Some(at(-300)), at(9));
+        look(&mut bound, at(-300), at(9));
+        assert!(bound.is_asking() && bound.has_read(at(10)));
         // Who goes may hand over something elsewhere.
-        frontiers.gone(0, at(9));
-        frontiers.reached(0, Some(at(-600)), at(9));
-        look(&mut bound, at(-600), at(9));
+        frontiers.gone(0, at(11));
+        frontiers.reached(0, Some(at(-200)), at(11));
+        look(&mut bound, at(-200), at(11));
         assert!(bound.is_asking());
     }
 }

@@ -1,5 +1,5 @@
-//! What a rule costs: Sillage beside Sillage. Each way to run it differs from the one beside it in one thing, be it of the
-//! configuration, of the model or of the backlog. All ways take turns, and nothing else runs.
+//! What a rule costs: Sillage beside Sillage. Each way to run it differs from the one beside it in what it says of itself, be it of
+//! the configuration, of the model or of the backlog. All ways take turns, and nothing else runs.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -19,7 +19,7 @@ use crate::watch::{self, Watched};
 
 /// How long one run may take.
 const LIMIT: Duration = Duration::from_secs(900);
-/// Of the touchpoints that come out of order, and of those by which somebody logs in.
+/// Percent of the touchpoints that come out of order, and of those by which somebody logs in.
 const SHARE: u64 = 5;
 const MINUTE_MS: u64 = 60_000;
 
@@ -116,7 +116,13 @@ pub fn run(plan: &Plan) -> Result<(), String> {
     if let Some(name) = plan.ways.iter().find(|name| WAYS.iter().all(|way| way.name != **name)) {
         return Err(format!("there is no way {name}; there are {}", WAYS.map(|way| way.name).join(", ")));
     }
-    let load = if plan.named { &plan.loads[0] } else { plan.loads.last().ok_or("no load")? };
+    let load = plan.loads.last().ok_or("no load")?;
+    if plan.named && plan.loads.len() > 1 {
+        return Err("the costs are those of one load; name one --load".to_owned());
+    }
+    if plan.within.is_some() {
+        return Err("the costs take as many --rounds as are asked for, whatever the --minutes".to_owned());
+    }
     let ground = Ground::with_broker(plan, &[System::Sillage])?;
     let (brokers, end_ms) = (ground.brokers(), now_ms());
     let mut touchpoints = 0;

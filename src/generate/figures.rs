@@ -72,7 +72,7 @@ pub const IS_REMINDED: Figure = chosen("comes back after an e-mail", 500, VARIET
 pub const ORDERS_BY_PHONE: Figure = chosen("orders by phone instead", 100, VARIETY);
 /// Of those who have left a basket or a checkout, those who come back to it for an offer.
 pub const TAKES_OFFER_UP: Figure =
-    article("comes back for help that is offered at once: what over 40 % call among the most important", 400);
+    chosen("comes back for an offer", 400, "over 40 % call live help one of the most important features of a site");
 /// Buyers who need service afterwards.
 pub const NEEDS_SERVICE: Figure = chosen("opens a ticket after buying", 150, VARIETY);
 /// Buyers who answer a survey.

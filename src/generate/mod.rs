@@ -81,8 +81,8 @@ impl Load {
         self.due.peek().map(|Reverse((due, _))| *due)
     }
 
-    /// Something is offered to a customer at an instant that no touchpoint told so far lies behind. Some of those who have left
-    /// a basket or a checkout come back to it; who is not of this load hears nothing.
+    /// Something is offered to a customer; `now` must not lie before a touchpoint already returned. Some of those who have left a
+    /// basket or a checkout come back to it; who is not of this load hears nothing.
     pub fn offer(&mut self, to: &Identity, now: Timestamp) {
         let number = to.id.get(2..).and_then(|number| number.parse::<u32>().ok());
         let Some((number, life)) = number.and_then(|number| Some((number, self.lives.get_mut(number as usize)?))) else {

@@ -7,13 +7,13 @@ use compact_str::CompactString;
 use uuid::Uuid;
 
 use super::arm::{Arm, flag, open_arm, open_word, pack_arm, pack_word};
+use super::deferred::{Deferred, MAX_DEFERRED};
 use super::exposures::Exposure;
 use super::graves::Graves;
 use super::packed::bytes::{Bytes, Damaged, push_number, push_signed};
 use super::packed::words::Words;
 use super::recent::{push_word, read_word};
 use super::sums::Sums;
-use super::waiting::{MAX_WAITING, Waiting};
 use crate::time::{Span, Timestamp};
 
 /// What is kept of contacts with one customer.
@@ -34,7 +34,7 @@ pub struct Contacts {
     /// By intervention and version: the first decision, and what becomes of its goal.
     pub(super) exposures: Vec<Exposure>,
     /// What waits until it is not quiet any more.
-    pub(super) waiting: Vec<Waiting>,
+    pub(super) waiting: Vec<Deferred>,
     /// Of a shard's own row only: what was measured in it.
     pub(super) sums: Sums,
     /// Of a shard's own row only: who was erased lately. They have a section of their own.
@@ -155,8 +155,14 @@ impl Contacts {
         self.made.extend(made);
         self.made.sort_by_key(|made| made.at);
         self.pending.extend(pending);
-        self.waiting.extend(waiting);
-        self.waiting.truncate(MAX_WAITING);
+        for theirs in waiting {
+            match self.waiting.iter_mut().find(|mine| mine.of == theirs.of) {
+                Some(mine) if mine.asker.at >= theirs.asker.at => {}
+                Some(mine) => *mine = theirs,
+                None => self.waiting.push(theirs),
+            }
+        }
+        self.waiting.truncate(MAX_DEFERRED);
         for (of, at) in ended {
             self.end(&of, at);
         }
@@ -311,7 +317,7 @@ impl Contacts {
             return Ok(());
         }
         for _ in 0..bytes.count()? {
-            self.waiting.push(Waiting::open(bytes, words)?);
+            self.waiting.push(Deferred::open(bytes, words)?);
         }
         Ok(())
     }
@@ -319,8 +325,8 @@ impl Contacts {
 
 #[cfg(test)]
 mod tests {
+    use super::super::deferred::AskingOutcome;
     use super::super::exposures::{self, Goal};
-    use super::super::waiting::Asker;
     use super::super::{About, ArmOf, Id, Subject};
     use super::*;
     use crate::touchpoint::{Currency, Money};
@@ -337,7 +343,7 @@ mod tests {
     }
 
     /// With all that can be known of the outcome that asks, or with nothing.
-    fn waiting(all: bool) -> Waiting {
+    fn waiting(all: bool) -> Deferred {
         let at = Timestamp::from_millis;
         let known = |word: &str| all.then(|| CompactString::from(word));
         let about = |subject| About {
@@ -350,7 +356,7 @@ mod tests {
             abandonments: 4,
         };
         let ids = vec![("cart_id".into(), "B1".into()), ("order_id".into(), "O1".into())];
-        let asker = Asker {
+        let asker = AskingOutcome {
             id: Uuid::from_u128(7),
             at: at(9),
             kind: "abandonment".into(),
@@ -362,7 +368,7 @@ mod tests {
             channel: known("web"),
             session: known("s-1"),
         };
-        Waiting { of: "shop/reminder".into(), asker, due: at(40) }
+        Deferred { of: "shop/reminder".into(), asker, due: at(40) }
     }
 
     fn full() -> Contacts {

@@ -1,7 +1,7 @@
 //! What expressions can know of a journey and the touchpoint being applied.
 
+use super::deferred::AskingOutcome;
 use super::tallies::Extent;
-use super::waiting::Asker;
 use super::{Episode, Journey, TallyState};
 use crate::expression::{Facts, Slot};
 use crate::model::{EpisodeIndex, Fact, Model};
@@ -15,7 +15,7 @@ pub(super) struct View<'a> {
     pub(super) touchpoint: Option<&'a Touchpoint>,
     pub(super) own: Option<&'a Episode>,
     /// The outcome that asks for an intervention whose condition is evaluated.
-    pub(super) asker: Option<&'a Asker>,
+    pub(super) asker: Option<&'a AskingOutcome>,
 }
 
 impl Journey {
@@ -25,7 +25,7 @@ impl Journey {
     }
 
     /// The journey as conditions of interventions see it.
-    pub(super) fn view_of_asker<'a>(&'a self, model: &'a Model, asker: &'a Asker) -> View<'a> {
+    pub(super) fn view_of_asker<'a>(&'a self, model: &'a Model, asker: &'a AskingOutcome) -> View<'a> {
         View { model, journey: self, touchpoint: None, own: None, asker: Some(asker) }
     }
 }

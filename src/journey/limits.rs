@@ -1,7 +1,7 @@
 //! Every limit that one customer's journeys meet: one table, which `docs/limits.md` is written from.
 
 use super::{
-    closed, episodes, exposures, friction, graves, offering, recent, redirect, signs, sums, tallies, waiting, window,
+    closed, deferred, episodes, exposures, friction, graves, offering, recent, redirect, signs, sums, tallies, window,
 };
 use crate::model::{MAX_ADDED, check};
 use crate::{expression, touchpoint};
@@ -114,7 +114,7 @@ pub const OF_CUSTOMERS: &[Limit] = &[
     limit("outcomes of rules that one score remembers", MAX_ADDED, "The oldest counts no more."),
     limit("offers that stand at once", offering::MAX_STANDING, "Nothing more is offered until one of them is over.")
         .counted("sillage_interventions_refused_total"),
-    limit("interventions that wait for the end of quiet hours", waiting::MAX_WAITING, "Further ones are not made.")
+    limit("interventions that wait for the end of quiet hours", deferred::MAX_DEFERRED, "Further ones are not made; where an anonymous id joins, they are dropped.")
         .counted("sillage_interventions_refused_total"),
     limit(
         "interventions, by version, of which the first decision is kept",

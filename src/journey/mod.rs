@@ -7,6 +7,7 @@ pub mod arm;
 mod closed;
 mod contacts;
 mod decision;
+mod deferred;
 mod entries;
 mod episodes;
 mod exposures;
@@ -35,7 +36,6 @@ mod tallies;
 mod tests;
 mod unite;
 mod version2;
-mod waiting;
 mod watch;
 mod window;
 

@@ -11,8 +11,8 @@ use compact_str::CompactString;
 
 use super::arm::{self, Arm};
 use super::contacts::{Contacts, Drawn, Made, Pending};
+use super::deferred::{AskingOutcome, Deferred, MAX_DEFERRED};
 use super::outcome::{Answered, Offer, Reason, measurement_id, offer_id};
-use super::waiting::{Asker, MAX_WAITING, Waiting};
 use super::{Abandonment, Customer, Id, Outcome, Retelling, Rules, Telling, What};
 use crate::model::{self, Holdout, Intervention, Model, Payload, Quiet};
 use crate::time::{Span, Timestamp, Zone};
@@ -131,7 +131,7 @@ struct Candidate {
     model: usize,
     place: usize,
     /// The outcome that asks.
-    asker: Asker,
+    asker: AskingOutcome,
     /// Until when it has waited, where it has.
     waited: Option<Timestamp>,
     priority: u32,
@@ -148,6 +148,10 @@ impl Customer {
     ) {
         let rules = models.iter().find_map(|model| model.contacts.as_deref());
         let offers = models.iter().any(|model| !model.interventions.is_empty());
+        if !offers {
+            // Nobody knows any more what waits, and it would be due for ever.
+            self.contacts.waiting.clear();
+        }
         if rules.is_none() && !offers {
             return;
         }
@@ -167,17 +171,22 @@ impl Customer {
 
     /// Where an outcome that asked for what is out belongs to the customer now, and so has another id, that one has asked.
     pub(super) fn follow_askers(&mut self, models: &[Arc<Model>], said: &[Outcome]) {
-        let Contacts { pending, waiting, .. } = &mut self.contacts;
-        let pending = pending.iter_mut().map(|one| (&one.of, &mut one.asked_by, one.asked_at));
-        let waiting = waiting.iter_mut().map(|one| (&one.of, &mut one.asker.id, one.asker.at));
-        for (of, asked_by, asked_at) in pending.chain(waiting).filter(|(_, asked_by, _)| asked_by.is_nil()) {
-            let asks = |outcome: &&Outcome| {
-                let is_own = outcome.identity == self.identity && !outcome.what.is_retraction();
+        let Customer { identity, contacts, .. } = self;
+        let asks = |of: &CompactString, asked_at: Timestamp| {
+            said.iter().find(|outcome| {
+                let is_own = outcome.identity == *identity && !outcome.what.is_retraction();
                 let asks = |one: &Intervention| one.id == *of && one.on.iter().any(|trigger| trigger.is(outcome));
                 is_own && outcome.at == asked_at && of_model(models, outcome).any(|(_, one)| asks(one))
-            };
-            if let Some(outcome) = said.iter().find(asks) {
-                *asked_by = outcome.id;
+            })
+        };
+        for pending in contacts.pending.iter_mut().filter(|pending| pending.asked_by.is_nil()) {
+            if let Some(outcome) = asks(&pending.of, pending.asked_at) {
+                pending.asked_by = outcome.id;
+            }
+        }
+        for deferred in contacts.waiting.iter_mut().filter(|deferred| deferred.asker.id.is_nil()) {
+            if let Some(outcome) = asks(&deferred.of, deferred.asker.at) {
+                deferred.asker = AskingOutcome::of(outcome);
             }
         }
     }
@@ -190,7 +199,7 @@ impl Customer {
         contacts.forget(models, models.iter().find_map(|model| model.contacts.as_deref()), &step);
         contacts.waiting.clear();
         for pending in std::mem::take(&mut contacts.pending) {
-            if let Some((at, intervention)) = self.intervention(models, &pending.of) {
+            if let Some((at, _, intervention)) = self.intervention(models, &pending.of) {
                 self.publish_withdrawal(models, at, intervention, &pending, Reason::Erased, &step, outcomes);
             }
         }
@@ -199,10 +208,10 @@ impl Customer {
 
     /// What is out or waits, as the models know it, and the place of its model. A model that has seen nothing of the customer has
     /// no journey to speak of.
-    fn intervention<'a>(&self, models: &'a [Arc<Model>], of: &str) -> Option<(usize, &'a Intervention)> {
+    fn intervention<'a>(&self, models: &'a [Arc<Model>], of: &str) -> Option<(usize, usize, &'a Intervention)> {
         models.iter().enumerate().take(self.journeys.len()).find_map(|(at, model)| {
-            let intervention = model.interventions.iter().find(|one| one.id == of)?;
-            Some((at, intervention))
+            let place = model.interventions.iter().position(|one| one.id == of)?;
+            Some((at, place, &model.interventions[place]))
         })
     }
 
@@ -230,7 +239,7 @@ impl Customer {
         let mut kept = Vec::with_capacity(contacts.pending.len());
         for pending in std::mem::take(&mut contacts.pending) {
             // What the models do not know any more stands until it expires.
-            let Some((at, intervention)) = self.intervention(models, &pending.of) else {
+            let Some((at, _, intervention)) = self.intervention(models, &pending.of) else {
                 kept.push(pending);
                 continue;
             };
@@ -243,10 +252,16 @@ impl Customer {
         }
         contacts.pending = kept;
         let mut waiting = std::mem::take(&mut contacts.waiting);
-        waiting.retain(|one| {
-            let Some((at, intervention)) = self.intervention(models, &one.of) else { return false };
+        waiting.retain_mut(|one| {
+            let Some((at, _, intervention)) = self.intervention(models, &one.of) else { return false };
             let (said, asked) = (&outcomes[step.begin..end], (one.asker.id, one.asker.at));
-            self.why_withdrawn(&models[at], at, intervention, asked, said, contacts, rules).is_none()
+            if self.why_withdrawn(&models[at], at, intervention, asked, said, contacts, rules).is_some() {
+                return false;
+            }
+            // What is told otherwise meanwhile is what asks.
+            let Some(told) = said.iter().rev().find(|outcome| outcome.id == one.asker.id) else { return true };
+            one.asker = AskingOutcome::of(told);
+            !told.hindsight
         });
         contacts.waiting = waiting;
     }
@@ -272,7 +287,7 @@ impl Customer {
             return Some(Reason::Retracted);
         }
         let about = said.iter().rev().find(|outcome| outcome.id == asked_by)?;
-        let stands = !about.what.is_retraction() && self.applies(model, at, intervention, &Asker::of(about));
+        let stands = !about.what.is_retraction() && self.applies(model, at, intervention, &AskingOutcome::of(about));
         (!stands).then_some(Reason::Retracted)
     }
 
@@ -307,7 +322,7 @@ impl Customer {
         self.publish(&models[at], at, step.now, answered, what, outcomes);
     }
 
-    /// Judges what the outcomes of this step ask for, and what has waited for it.
+    /// Judges what the outcomes of this step ask for, and what has waited until now.
     fn ask(
         &mut self,
         models: &[Arc<Model>],
@@ -328,7 +343,7 @@ impl Customer {
                 if !asks || contacts.has_asked(outcome.id, &intervention.id) {
                     continue;
                 }
-                let asker = Asker::of(outcome);
+                let asker = AskingOutcome::of(outcome);
                 if !self.applies(&models[model], model, intervention, &asker) {
                     continue;
                 }
@@ -369,12 +384,11 @@ impl Customer {
         contacts: &mut Contacts,
         refusals: &mut Refusals,
     ) -> Vec<Candidate> {
-        let mut due: Vec<Waiting> = contacts.waiting.extract_if(.., |waiting| waiting.due <= step.now).collect();
+        let mut due: Vec<Deferred> = contacts.waiting.extract_if(.., |waiting| waiting.due <= step.now).collect();
         due.sort_by_key(|waiting| waiting.due);
         let mut candidates = Vec::new();
-        for Waiting { of, asker, due } in due {
-            let Some((model, intervention)) = self.intervention(models, &of) else { continue };
-            let place = models[model].interventions.iter().position(|one| one.id == of).unwrap_or_default();
+        for Deferred { of, asker, due } in due {
+            let Some((model, place, intervention)) = self.intervention(models, &of) else { continue };
             if !self.applies(&models[model], model, intervention, &asker) {
                 continue;
             }
@@ -395,7 +409,7 @@ impl Customer {
         models: &[Arc<Model>],
         at: usize,
         intervention: &Intervention,
-        asker: Asker,
+        asker: AskingOutcome,
         rules: Option<&model::Contacts>,
         step: &Step<'_>,
         contacts: &mut Contacts,
@@ -409,7 +423,7 @@ impl Customer {
         {
             expires_at = expires_at.min(begins);
         }
-        let Asker { id: asked_by, at: asked_at, about, value, segment, cause, channel, session, .. } = asker;
+        let AskingOutcome { id: asked_by, at: asked_at, about, value, segment, cause, channel, session, .. } = asker;
         let offer = Offer {
             name: intervention.name.clone(),
             channel: intervention.channel.clone(),
@@ -467,7 +481,7 @@ impl Customer {
     }
 
     /// Whether `when` and `for` hold.
-    fn applies(&self, model: &Model, at: usize, intervention: &Intervention, asker: &Asker) -> bool {
+    fn applies(&self, model: &Model, at: usize, intervention: &Intervention, asker: &AskingOutcome) -> bool {
         let is_for = intervention.segments.is_empty()
             || asker.segment.as_ref().is_some_and(|segment| intervention.segments.contains(segment));
         is_for
@@ -487,7 +501,7 @@ fn of_model<'a>(models: &'a [Arc<Model>], outcome: &Outcome) -> impl Iterator<It
 /// What speaks against an intervention, in the order of judgement. One that has waited is as old as the end of its waiting.
 fn judge(
     intervention: &Intervention,
-    (asker, waited): (&Asker, Option<Timestamp>),
+    (asker, waited): (&AskingOutcome, Option<Timestamp>),
     rules: Option<&model::Contacts>,
     step: &Step<'_>,
     contacts: &Contacts,
@@ -557,7 +571,7 @@ impl Contacts {
     fn wait_or_refuse(
         &mut self,
         intervention: &Intervention,
-        asker: Asker,
+        asker: AskingOutcome,
         refusal: Refusal,
         rules: Option<&model::Contacts>,
         now: Timestamp,
@@ -565,13 +579,20 @@ impl Contacts {
     ) {
         if let (Refusal::QuietHours, Quiet::Wait { at_most }) = (refusal, intervention.quiet)
             && let Some(due) = rules.and_then(|rules| self.quiet_until(rules, now))
+            && due > now
             && due.since(asker.at) <= at_most
-            && self.waiting.len() < MAX_WAITING
         {
-            self.waiting.push(Waiting { of: intervention.id.clone(), asker, due });
-        } else {
-            refusals.add(&intervention.id, refusal);
+            // Of two that ask for the same the later one is what the customer remembers.
+            let known = self.waiting.iter().position(|one| one.of == intervention.id);
+            if let Some(known) = known {
+                self.waiting.remove(known);
+                refusals.add(&intervention.id, Refusal::Outranked);
+            }
+            if self.waiting.len() < MAX_DEFERRED {
+                return self.waiting.push(Deferred { of: intervention.id.clone(), asker, due });
+            }
         }
+        refusals.add(&intervention.id, refusal);
     }
 
     /// Takes in what a touchpoint says of consents and of where the customer is.
@@ -594,8 +615,16 @@ impl Contacts {
     fn forget(&mut self, models: &[Arc<Model>], rules: Option<&model::Contacts>, step: &Step<'_>) {
         let now = step.now;
         self.pending.retain(|pending| pending.expires_at > now);
-        self.ended.retain(|(_, at)| now.since(*at) <= step.stale_after);
         let all = || models.iter().flat_map(|model| &model.interventions);
+        // What asks is no older than this, unless it waits: also under another id that joins the customer.
+        let waits = |of: &CompactString| {
+            let longest = all().filter(|one| one.id == *of).map(|one| match one.quiet {
+                Quiet::Wait { at_most } => at_most,
+                Quiet::Skip | Quiet::Ignore => Span::ZERO,
+            });
+            longest.fold(step.stale_after, Span::max)
+        };
+        self.ended.retain(|(of, at)| *at + waits(of) + step.grace >= now);
         let over_all = rules.map_or(Span::ZERO, model::Contacts::looks_back);
         // A cool-down looks back to the last one on its channel only.
         let is_last = |place: usize| !self.made[place + 1..].iter().any(|later| later.channel == self.made[place].channel);

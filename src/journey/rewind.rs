@@ -180,7 +180,8 @@ impl Customer {
         outcomes: &mut Vec<Outcome>,
     ) {
         let now = deadline.max(stream_time);
-        // What is measured and what waits is no part of the story. What waits is judged with what its deadlines ask for.
+        // What is measured and what waits is no part of the story. An intervention that waits is judged in the same step as a
+        // deadline of the story that is due now, so that one winner is chosen among both.
         if self.next_in_story() <= deadline {
             self.fire_story(models, deadline, now, rules, retelling, outcomes);
         } else if self.contacts.next_waiting() <= deadline {

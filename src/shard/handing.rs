@@ -150,8 +150,9 @@ impl Shard {
         self.has_handed_over
     }
 
-    /// What is handed over next counts from this instant on, as far as that is known. What is decided again after an undone
-    /// transaction is decided alike, so only what is handed over must be committed first.
+    /// What is handed over next counts from this instant on, as far as that is known. After an undone transaction the same records
+    /// in the same order are decided alike, so only what is handed over must be committed first. (An erasure that was read
+    /// meanwhile can change that: what is then handed over may come late, and is counted so.)
     pub fn frontier(&self) -> Option<Timestamp> {
         if self.has_handed_over && self.settings.undo == Undo::Kept {
             return self.committed.stream_time;

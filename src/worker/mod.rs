@@ -302,7 +302,7 @@ impl Worker {
                 Action::Announce(who) => self.sink.announce(&who),
                 Action::HandOver { to, hand_off } => {
                     if let Some(frontiers) = &self.job.frontiers {
-                        frontiers.hand_over();
+                        frontiers.count_hand_off();
                     }
                     self.sink.hand_over(to, &hand_off);
                 }
@@ -384,6 +384,10 @@ impl Worker {
         match verdict {
             Verdict::Committed => {
                 self.beat.committed();
+                // Before the shards tell how far they have come: who goes by that must read this first.
+                if let Some(frontiers) = self.job.frontiers.as_ref().filter(|_| self.has_handed_over()) {
+                    frontiers.count_hand_off();
+                }
                 self.committed(&dirty, leaving, begun);
             }
             Verdict::Aborted(reason) => {

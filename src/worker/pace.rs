@@ -9,13 +9,21 @@ use crate::port::ShardId;
 use crate::shard::Input;
 use crate::time::Timestamp;
 
+/// Within one turn bounds are raised so often at most.
+const RAISES: usize = 1_000;
+
 impl Worker {
     /// Tells how far the shards have come, and lets them go on as far as those of others allow.
     pub(super) fn keep_pace(&mut self, now: Timestamp) {
         let Some(frontiers) = self.job.frontiers.clone() else { return };
         self.are_heard = !frontiers.are_all_ours();
-        // Where nothing is handed over, shards of one worker let each other go on until one has nothing more to read.
-        while self.raise_bounds(&frontiers, now) {}
+        // Where nothing is handed over, shards of one worker let each other go on until one has nothing more to read. Over a year
+        // in which nothing comes they are led in several turns.
+        for _ in 0..RAISES {
+            if !self.raise_bounds(&frontiers, now) {
+                break;
+            }
+        }
         let waits = |owned: &OwnedShard| owned.shard.lock().is_at_bound();
         self.is_at_bound = self.shards.values().any(waits);
         if self.is_at_bound {
@@ -35,13 +43,13 @@ impl Worker {
             frontiers.reached(*id, owned.shard.lock().frontier(), now);
         }
         let least = frontiers.least(now);
-        let handed_over = frontiers.handed_over();
+        let hand_offs = frontiers.hand_offs();
         // An end that is asked for after this counts: what the others had handed over by then stands before it.
         let now = (self.job.now)();
         let mut raised = Vec::new();
         for (id, owned) in &mut self.shards {
             let (mut shard, before) = (owned.shard.lock(), owned.bound.until());
-            if owned.bound.look(least, shard.frontier(), handed_over, now) {
+            if owned.bound.look(least, shard.frontier(), hand_offs, now) {
                 warn!(shard = *id, "what others have handed over cannot be read for long, and is not waited for");
             }
             shard.bind(owned.bound.until());

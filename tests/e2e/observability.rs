@@ -53,12 +53,44 @@ fn every_query_of_the_dashboard_has_an_answer() {
         waiting.retain(|query| !query.is_answered(&prometheus.ask(&query.expression)));
     }
 
+    let before = service.get("/metrics");
+    let told: Value = serde_json::from_str(&service.get("/v1/interventions")).expect("JSON");
     let metrics = service.get("/metrics");
+    what_was_measured_is_told_alike(&before, &told, &metrics);
     let exported = exported(&metrics);
     let unknown: Vec<String> = named().into_iter().filter(|name| !exported.contains(name)).collect();
     assert_eq!(unknown, [""; 0], "the dashboard asks for what /metrics does not have");
     let read = fed(Command::new("promtool").args(["check", "metrics"]), metrics.as_bytes());
     assert!(read.status.success() && read.stderr.is_empty(), "promtool: {}", String::from_utf8_lossy(&read.stderr));
+}
+
+/// `/v1/interventions` says of each arm what the metrics say just before and just after.
+fn what_was_measured_is_told_alike(before: &str, told: &Value, after: &str) {
+    assert_eq!(told["partitions"], json!([0, 1]));
+    assert_eq!(told["missing"], json!([]));
+    let [reminder] = told["interventions"].as_array().expect("interventions").as_slice() else { panic!("{told:#}") };
+    assert_eq!((&reminder["intervention"], &reminder["version"]), (&json!("observed/reminder"), &json!(1)));
+    let arms = reminder["arms"].as_array().expect("arms");
+    assert_eq!(arms.len(), 2, "{reminder:#}");
+    for arm in arms {
+        let name = arm["arm"].as_str().expect("a name");
+        let [measured, converted] = ["measured", "converted"].map(|field| arm[field].as_u64().expect("a number"));
+        let counted = |metrics: &str, result: &str| -> u64 {
+            let begin = "sillage_interventions_measured_total{";
+            let is = |line: &&str| {
+                let labels = [format!("arm=\"{name}\""), format!("result=\"{result}\"")];
+                line.starts_with(begin) && labels.iter().all(|label| line.contains(label.as_str()))
+            };
+            // Of what has not come yet there is no line.
+            let Some(line) = metrics.lines().find(is) else { return 0 };
+            line.rsplit(' ').next().and_then(|number| number.parse::<f64>().ok()).expect("a number") as u64
+        };
+        let all = |metrics: &str| counted(metrics, "converted") + counted(metrics, "not-converted");
+        assert!((counted(before, "converted")..=counted(after, "converted")).contains(&converted), "{arm:#}");
+        assert!((all(before)..=all(after)).contains(&measured), "{arm:#}");
+        let worth: u64 = arm["values"][0]["smallest_units"].as_str().and_then(|units| units.parse().ok()).expect("cents");
+        assert_eq!((worth, &arm["values"][0]["currency"]), (converted * 1_250, &json!("EUR")), "12.50 EUR each");
+    }
 }
 
 #[test]

@@ -704,3 +704,72 @@ fn what_is_asked_for_at_night_is_offered_in_the_morning_unless_it_is_over() {
     let late = (with_id(touchpoint("anna", "order.completed", at(30), "2"), "cart_id", "A"), at(38));
     assert_eq!(offers(usual(Some(12), true), &[filled(), late, end()]), [], "it had been bought");
 }
+
+/// What waits as somebody anonymous is over where the customer has bought meanwhile, however long before the two are one.
+#[test]
+fn what_waits_under_another_id_is_over_once_the_customer_has_bought() {
+    let of_day = |minutes: i64| (START.as_millis() / MINUTE + minutes).rem_euclid(1_440);
+    let usual = || Terms {
+        mail_waits: Some(12),
+        otherwise: true,
+        all: (5, 24),
+        all_share: 0,
+        quiet: (of_day(-60), of_day(480)),
+        ..Terms::draw(&mut Dice::new(1))
+    };
+    let at = |minutes: i64| START + Span::from_millis(minutes * MINUTE);
+    let act = |who: &str, kind: &str, cart: &str, minute: i64| {
+        (with_id(touchpoint(who, kind, at(minute), &format!("{kind}{minute}")), "cart_id", cart), at(minute))
+    };
+    let mut filled = act("", "cart.added", "A", 5);
+    filled.0.identity = Identity::anonymous("a1");
+    let mut login = act("anna", "page.viewed", "", 300);
+    login.0.linked = Some("a1".into());
+    let end = (touchpoint("bert", "page.viewed", at(1_000), "9"), at(1_000));
+    let [shop, _] = usual().models();
+    let offers = |story: &[Entered]| {
+        let (outcomes, _) = decide_with(settings(usize::MAX), &[Arc::clone(&shop)], story, &[Fate::Nothing]);
+        outcomes.iter().filter(|one| matches!(one.what, What::Intervention { .. })).count()
+    };
+    assert_eq!(offers(&[filled.clone(), login.clone(), end.clone()]), 1);
+    let bought = [act("anna", "cart.added", "B", 50), act("anna", "order.completed", "B", 60)];
+    assert_eq!(offers(&[vec![filled], bought.to_vec(), vec![login, end]].concat()), 0);
+}
+
+/// A model that knows no interventions any more has nothing wait, and goes on.
+#[test]
+fn what_waits_for_an_intervention_that_is_gone_is_forgotten() {
+    let at = |minutes: i64| START + Span::from_millis(minutes * MINUTE);
+    let contacts = "contact: { quiet hours: { from: \"00:00\", to: \"12:00\", otherwise: UTC } }";
+    let model = |interventions: &str| {
+        let text = format!(
+            "sillage: 1\nmodel: shop\nstages: {{ shopping: {{ enter: page.viewed }} }}\nepisodes:\n  basket: {{ known by: \
+             customer, opens: cart.added, completes: order.completed, abandoned after: 30m }}\n{interventions}"
+        );
+        let (model, faults) = model::load("shop.yaml", &text);
+        let mut model = model.unwrap_or_else(|| panic!("{faults:?}\n{text}"));
+        let (contacts, _) = model::load_contacts("contacts.yaml", contacts);
+        assert!(model.contact_by(contacts.map(Arc::new).as_ref()).is_empty());
+        Arc::new(model)
+    };
+    let reminder = |name: &str| {
+        format!(
+            "interventions:\n  {name}: {{ on: {{ abandonment: basket }}, channel: mail, quiet hours: wait, expires: 1d }}\n"
+        )
+    };
+    for (interventions, offers) in [(reminder("reminder"), 1), (reminder("another"), 0), (String::new(), 0)] {
+        let mut world = World::new(&[model(&reminder("reminder"))], settings(usize::MAX), 1);
+        world.give(0, touchpoint("anna", "cart.added", at(5), "1"), at(5));
+        world.quiet_until(0, at(60));
+        world.commit();
+        let waits = |world: &mut World| world.customers().iter().map(|one| one.contacts().waiting().count()).sum::<usize>();
+        assert_eq!(waits(&mut world), 1);
+        let mut customers = Customers::default();
+        world.customers().iter().for_each(|customer| drop(customers.restore(customer)));
+        let committed = world.shard.committed().clone();
+        let mut world = World::going_on(&[model(&interventions)], settings(usize::MAX), customers, committed);
+        world.quiet_until(0, at(1_440));
+        let made = world.take_outcomes().iter().filter(|one| matches!(one.what, What::Intervention { .. })).count();
+        assert_eq!((made, waits(&mut world)), (offers, 0), "{interventions}");
+    }
+}

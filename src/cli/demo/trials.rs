@@ -1,14 +1,15 @@
 //! What came of the demo's offers so far: those who were offered something beside those who were held out. Pure.
 //!
-//! `sillage uplift` waits until the goal's window is over; a demo ends before. Customers whose window is still open count in both
-//! arms alike.
+//! `sillage uplift` measures a customer once the goal's window is over; a demo ends before. Customers whose window is still open
+//! count here as well, in both arms alike; a completion that is retracted later stays counted.
 
 use std::collections::HashMap;
 
 use compact_str::CompactString;
 
-use crate::journey::{Outcome, What};
+use crate::journey::{Arm, Outcome, What};
 use crate::model::{Model, Trigger};
+use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 use crate::uplift;
 
@@ -35,12 +36,28 @@ pub(super) struct Trial {
     pub(super) interval: Option<(f64, f64)>,
 }
 
+impl Trial {
+    fn arm(&mut self, is_held_out: bool) -> &mut Reached {
+        if is_held_out { &mut self.held_out } else { &mut self.offered }
+    }
+}
+
 /// All interventions that have a goal.
 #[derive(Debug)]
 pub(super) struct Trials {
-    all: Vec<(Trial, Trigger)>,
-    /// By customer: the trials that they are part of, whether they are held out, and whether they have reached the goal.
-    customers: HashMap<Identity, Vec<(usize, bool, bool)>>,
+    all: Vec<(Trial, Trigger, Span)>,
+    /// By customer: the trials that they are part of.
+    customers: HashMap<Identity, Vec<Part>>,
+}
+
+/// A customer's part in a trial.
+#[derive(Debug)]
+struct Part {
+    of: usize,
+    is_held_out: bool,
+    /// The goal counts until then.
+    until: Timestamp,
+    has_reached: bool,
 }
 
 impl Trials {
@@ -51,41 +68,40 @@ impl Trials {
             held_out: Reached::default(),
             interval: None,
         };
-        let all = model.interventions.iter().filter_map(|one| Some((trial(&one.name), one.goal.as_ref()?.0.clone())));
+        let all = model.interventions.iter().filter_map(|one| {
+            let (goal, within) = one.goal.as_ref()?;
+            Some((trial(&one.name), goal.clone(), *within))
+        });
         Trials { all: all.collect(), customers: HashMap::new() }
     }
 
-    /// The first decision about a customer counts, as in `sillage uplift`.
+    /// The first decision about a customer counts, and who is held out of everything is no part of the comparison, as in
+    /// `sillage uplift`.
     pub(super) fn fold(&mut self, outcome: &Outcome) {
         if let What::Intervention { offer } = &outcome.what {
-            let Some(place) = self.all.iter().position(|(trial, _)| trial.name == offer.name) else { return };
+            let Some(of) = self.all.iter().position(|(trial, ..)| trial.name == offer.name) else { return };
             let part_of = self.customers.entry(outcome.identity.clone()).or_default();
-            if part_of.iter().all(|(known, ..)| *known != place) {
-                let is_held_out = offer.arm.is_held_out();
-                part_of.push((place, is_held_out, false));
-                self.arm(place, is_held_out).customers += 1;
+            if offer.arm == Arm::HeldOutOfAll || part_of.iter().any(|part| part.of == of) {
+                return;
             }
+            let (trial, _, within) = &mut self.all[of];
+            let is_held_out = offer.arm.is_held_out();
+            part_of.push(Part { of, is_held_out, until: outcome.at + *within, has_reached: false });
+            trial.arm(is_held_out).customers += 1;
             return;
         }
-        let Some(part_of) = self.customers.get_mut(&outcome.identity) else { return };
-        for (place, is_held_out, has_reached) in part_of {
-            let (trial, goal) = &mut self.all[*place];
-            if !*has_reached && goal.names(&outcome.what) {
-                *has_reached = true;
-                let arm = if *is_held_out { &mut trial.held_out } else { &mut trial.offered };
-                arm.reached += 1;
+        for part in self.customers.get_mut(&outcome.identity).into_iter().flatten() {
+            let (trial, goal, _) = &mut self.all[part.of];
+            if !part.has_reached && outcome.at < part.until && goal.names(&outcome.what) {
+                part.has_reached = true;
+                trial.arm(part.is_held_out).reached += 1;
             }
         }
-    }
-
-    fn arm(&mut self, place: usize, is_held_out: bool) -> &mut Reached {
-        let (trial, _) = &mut self.all[place];
-        if is_held_out { &mut trial.held_out } else { &mut trial.offered }
     }
 
     /// What there is to be seen now.
     pub(super) fn shown(&self) -> Vec<Trial> {
-        let with_interval = |(trial, _): &(Trial, Trigger)| {
+        let with_interval = |(trial, ..): &(Trial, Trigger, Span)| {
             let counts = |arm: Reached| (arm.customers, arm.reached);
             let interval = uplift::of_counts(counts(trial.offered), counts(trial.held_out)).interval();
             Trial { interval: interval.map(|(from, to)| (from * 100.0, to * 100.0)), ..trial.clone() }

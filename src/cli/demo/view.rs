@@ -45,7 +45,7 @@ pub(super) fn picture(header: &Header<'_>, snapshot: &Snapshot, width: usize, he
     lines.push(blank());
     // Three lines less of the latest are three too many on a low terminal.
     if height >= ROOM_FOR_TRIALS {
-        lines.extend(snapshot.trials.iter().map(|trial| line_of(Tone::Gain, tried(trial))));
+        lines.extend(snapshot.trials.iter().map(|trial| line_of(Tone::Plain, tried(trial))));
         lines.push(blank());
     }
     lines.push(line_of(Tone::Faint, "latest abandonments and recoveries, by the customers' clock".to_owned()));
@@ -127,7 +127,7 @@ fn figures(snapshot: &Snapshot, speed: f64) -> Vec<Line> {
     ]
 }
 
-/// `rescue-chat    312 offered: 45.2 % bought;  35 held out: 25.7 %;  19.5 points more (too few to be sure)`
+/// `rescue-chat      2,312 offered: 45.2 % bought · 235 held out: 25.5 % · difference +8.0 to +31.3 points`
 fn tried(trial: &Trial) -> String {
     let Trial { name, offered, held_out, interval } = trial;
     let mut text = format!("{name:<13} {:>8} offered", grouped(offered.customers));
@@ -139,7 +139,7 @@ fn tried(trial: &Trial) -> String {
         text += &format!(": {:.1} %", held_out.percent());
     }
     match interval {
-        Some((from, to)) => text += &format!(" · {from:+.1} to {to:+.1} points more"),
+        Some((from, to)) => text += &format!(" · difference {from:+.1} to {to:+.1} points"),
         None => text += " · too few to say more",
     }
     text

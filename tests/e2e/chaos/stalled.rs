@@ -1,11 +1,13 @@
 //! A broker stands still while customers buy. It is in sync, so the high watermark stands still with it: the purchase stands in
 //! the leader's log, nobody may read it yet, and its deadline passes. No silence may be made of that.
 //!
-//! The broker leads no input: one that does is waited for by all of a worker's inputs, and nothing is decided anyway.
+//! The broker leads no input: one that does is waited for by all of a worker's inputs, and nothing is decided anyway. Baskets are
+//! filled before it stops, for as long as it will stand still, so that deadlines pass in every second of that.
 //!
-//! `CHAOS=long` does it for 3, 8 and 20 seconds in turn, until there were a thousand purchases and more.
+//! `CHAOS=long` does it for 3, 8 and 20 seconds in turn, until there were a thousand purchases and more of either sort.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -21,8 +23,10 @@ const SOON: Duration = Duration::from_secs(60);
 const COPIES: [&[i32]; 4] = [&[1, 2, 3], &[2, 1, 3], &[1, 2, 3], &[2, 1, 3]];
 /// The broker that stands still.
 const STILL: usize = 3;
-/// Of `models/quick.yaml`: a basket is abandoned after so many milliseconds.
-const BASKET_QUIET: i64 = 5_000;
+/// A basket is abandoned after so many seconds more than the longest pause, so that all are filled before the broker stops.
+const LONGER: u64 = 2;
+/// Brokers give a replica up after eighteen seconds: so long after the stop it is looked what nobody may read yet, at most.
+const LOOK: Duration = Duration::from_secs(15);
 /// settle + commit interval + 1 s, and what a machine takes that runs three brokers beside.
 const AFTER_DEADLINE: i64 = 50 + 100 + 1_000 + 3_000;
 /// A proof of silence may take so much longer than none: an input with one replica needs none.
@@ -87,26 +91,30 @@ fn a_replica_that_stands_still_makes_no_silence_of_a_purchase() {
     let direct = cluster.bootstrap();
     let stamps = [("message.timestamp.type", "LogAppendTime")];
     create_placed_topic(&direct, "web", &COPIES, &stamps);
-    let setup = setup(&direct, "web", "stalled");
+    let long = std::env::var("CHAOS").is_ok_and(|size| size == "long");
+    let pauses: &[u64] = if long { &[3, 8, 20] } else { &[8] };
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let patience = Duration::from_secs(pauses.iter().max().expect("a pause") + LONGER);
+    let model = patient(home.path(), patience);
+    let setup = setup(&direct, "web", "stalled", &model);
     let mut service = Service::start(&setup);
     service.wait_until_ready(SOON);
     cluster.wait_until_whole(SOON);
-    let long = std::env::var("CHAOS").is_ok_and(|size| size == "long");
-    let (proved, unproved) = punctuality(&direct);
+    let (proved, unproved) = punctuality(&direct, &model, patience);
     assert!(!long || proved <= unproved + PROOF, "a proof takes its time: {proved} ms, and without one {unproved} ms");
-    let mut bought = 0;
-    if long {
-        for round in 0.. {
-            let seconds = [3, 8, 20][round % 3];
-            bought += stall(&cluster, &service, round, Duration::from_secs(seconds));
-            if round >= 8 && bought >= 1_000 {
-                break;
-            }
+    let mut bought = (0, 0);
+    for (round, seconds) in pauses.iter().cycle().enumerate() {
+        let (one, all) = stall(&cluster, &service, round, Duration::from_secs(*seconds), patience);
+        bought = (bought.0 + one, bought.1 + all);
+        if !long || (round >= 5 && bought.0.min(bought.1) >= 1_000) {
+            break;
         }
-    } else {
-        bought += stall(&cluster, &service, 0, Duration::from_secs(8));
     }
-    say(&format!("stalled: {bought} purchases entered before their deadline while a broker stood still"));
+    say(&format!(
+        "stalled: purchases that entered before their deadline while a broker stood still: {} acknowledged by the leader, {} that \
+         waited for all copies",
+        bought.0, bought.1
+    ));
     service.wait_for_line("a replica does not keep up", SOON);
     service.wait_for_line("the replicas keep up again", SOON);
     let promised = Configured::kafka(&setup).run(&["run"], &["--dry-run"], b"").fine().text();
@@ -115,14 +123,23 @@ fn a_replica_that_stands_still_makes_no_silence_of_a_purchase() {
     assert_eq!(service.terminate().status.code(), Some(0));
 }
 
-fn setup(direct: &str, input: &str, output: &str) -> Setup {
+/// `models/quick.yaml`, with baskets that are waited for so long.
+fn patient(home: &Path, patience: Duration) -> PathBuf {
+    let text = std::fs::read_to_string(model("quick.yaml")).expect("the model");
+    let (usual, path) = ("abandoned after: 5s", home.join("patient.yaml"));
+    assert!(text.contains(usual), "{text}");
+    std::fs::write(&path, text.replace(usual, &format!("abandoned after: {}s", patience.as_secs()))).expect("written");
+    path
+}
+
+fn setup(direct: &str, input: &str, output: &str, model: &Path) -> Setup {
     Setup {
         brokers: direct.to_owned(),
         group: format!("{output}-group"),
         instance: "one".to_owned(),
         inputs: vec![input.to_owned()],
         output: output.to_owned(),
-        model: model("quick.yaml"),
+        model: model.to_owned(),
         start: "earliest",
         commit_interval: "100ms",
         // Everybody stays where the test puts them.
@@ -132,13 +149,13 @@ fn setup(direct: &str, input: &str, output: &str) -> Setup {
 }
 
 /// How late abandonments are in quiet times, beside those of a service whose input has one replica and needs no proof.
-fn punctuality(direct: &str) -> (i64, i64) {
+fn punctuality(direct: &str, model: &Path, patience: Duration) -> (i64, i64) {
     create_placed_topic(direct, "alone", &COPIES.map(|copies| &copies[..1]), &[("message.timestamp.type", "LogAppendTime")]);
-    let mut other = Service::start(&setup(direct, "alone", "unproved"));
+    let mut other = Service::start(&setup(direct, "alone", "unproved", model));
     other.wait_until_ready(SOON);
     let lateness = std::thread::scope(|scope| {
-        let other = scope.spawn(|| quiet(direct, "alone", "unproved"));
-        (quiet(direct, "web", "stalled"), other.join().expect("baskets are abandoned"))
+        let other = scope.spawn(|| quiet(direct, "alone", "unproved", patience));
+        (quiet(direct, "web", "stalled", patience), other.join().expect("baskets are abandoned"))
     });
     assert_eq!(other.terminate().status.code(), Some(0));
     delete_topic(direct, "alone");
@@ -146,7 +163,7 @@ fn punctuality(direct: &str) -> (i64, i64) {
 }
 
 /// Nothing stands still: baskets that nobody comes back to are abandoned in time. After how many milliseconds 99 % of them are.
-fn quiet(direct: &str, input: &str, output: &str) -> i64 {
+fn quiet(direct: &str, input: &str, output: &str, patience: Duration) -> i64 {
     let (writer, begin) = (Writer::new(direct), now_millis());
     let mut deadlines = BTreeMap::new();
     for number in 0..QUIET {
@@ -160,7 +177,7 @@ fn quiet(direct: &str, input: &str, output: &str) -> i64 {
         });
         let value = touchpoint.to_string().into_bytes();
         writer.send(Record { topic: input, key: &name, value: &value, partition: None });
-        deadlines.insert(name, at + BASKET_QUIET);
+        deadlines.insert(name, at + patience.as_millis() as i64);
     }
     writer.flush();
     let is_basket = |record: &&Published| !record.json()["subject"]["episode"].is_null();
@@ -177,12 +194,13 @@ fn quiet(direct: &str, input: &str, output: &str) -> i64 {
     most
 }
 
-/// A broker stands still; customers buy just before their deadline. How many purchases entered in time.
-fn stall(cluster: &Cluster, service: &Service, round: usize, pause: Duration) -> usize {
+/// A broker stands still; customers buy just before their deadline. How many purchases entered in time, by how they were
+/// acknowledged.
+fn stall(cluster: &Cluster, service: &Service, round: usize, pause: Duration, patience: Duration) -> (usize, usize) {
     let direct = cluster.bootstrap();
-    let begin = now_millis() + 1_000;
-    // All baskets are filled before the broker stops.
-    let millis = (pause.as_millis() as i64 - FIRST).clamp(2_000, 3_000);
+    let (begin, quiet) = (now_millis() + 1_000, patience.as_millis() as i64);
+    // All baskets are filled before the broker stops, and the last of them is bought while it stands still.
+    let millis = pause.as_millis() as i64 - FIRST;
     let customers = customers(round, begin, millis);
     let groups = millis / (2 * AT_ONCE * PACE) + 1;
     let (all, one): (Vec<Writer>, Writer) = ((0..groups).map(|_| Writer::slow(&direct)).collect(), Writer::hasty(&direct));
@@ -199,9 +217,16 @@ fn stall(cluster: &Cluster, service: &Service, round: usize, pause: Duration) ->
         // Nobody waits: with `acks=all` the answer comes when the broker is back, or has been given up.
         writer.send(Record { topic: "web", key: &customer.name, value: &value, partition: Some(customer.partition) });
     };
-    let (fills, buys) = (|customer: &Customer| customer.at, |customer: &Customer| customer.at + BASKET_QUIET - BEFORE);
-    let stops = begin + BASKET_QUIET - FIRST;
+    let (fills, buys) = (|customer: &Customer| customer.at, |customer: &Customer| customer.at + quiet - BEFORE);
+    let stops = begin + quiet - FIRST;
     let (mut filled, mut paid, mut frozen) = (0, 0, None);
+    let looks = stops + pause.min(LOOK).as_millis() as i64;
+    let near = cluster.broker(1).bootstrap();
+    let looking = std::thread::Builder::new().name("looking".to_owned()).spawn(move || {
+        wait::until_true("the time to look", LOOK + SOON + patience, || now_millis() >= looks);
+        Reader::of(&near, &["web".to_owned()]).to_the_end().len()
+    });
+    let looking = looking.expect("a thread");
     while paid < customers.len() {
         let now = now_millis();
         if frozen.is_none() && now >= stops {
@@ -224,23 +249,23 @@ fn stall(cluster: &Cluster, service: &Service, round: usize, pause: Duration) ->
     let frozen = frozen.expect("the broker was stopped before anybody bought");
     wait::until_true("the pause to be over", pause + SOON, || frozen.elapsed() >= pause);
     let stalled = service.metric("sillage_high_watermark_stalled_seconds");
-    let readable = Reader::of(&cluster.broker(1).bootstrap(), &["web".to_owned()]).to_the_end().len();
-    let thawed = now_millis();
+    let readable = looking.join().expect("what can be read");
     cluster.broker(STILL).thaw();
     cluster.wait_until_whole(SOON * 2);
     all.iter().chain([&one]).for_each(Writer::flush);
 
     // What entered in time is what the brokers say that did.
     let entered = Reader::of(&direct, &["web".to_owned()]).to_the_end();
-    let mut in_time = Vec::new();
+    let (mut in_time, mut by_all) = (Vec::new(), 0);
     for customer in &customers[..paid] {
         let of = |kind: &str| {
             let is = |record: &&Published| record.key.as_deref() == Some(&customer.name) && record.json()["type"] == kind;
             entered.iter().find(is).map(|record| (record.timestamp, record.json()["occurred_at"].as_i64()))
         };
         let (Some((_, Some(filled))), Some((bought, _))) = (of("cart.added"), of("order.completed")) else { continue };
-        if bought < filled + BASKET_QUIET {
+        if bought < filled + quiet {
             in_time.push(customer.name.as_str());
+            by_all += usize::from(matches!(customer.acks, Acks::All(_)));
         }
     }
     assert!(in_time.len() * 2 > paid, "this machine is too slow for the test: {} of {paid} were in time", in_time.len());
@@ -262,8 +287,7 @@ fn stall(cluster: &Cluster, service: &Service, round: usize, pause: Duration) ->
         wrong.len()
     ));
     assert!(wrong.is_empty(), "abandoned though they had bought in time: {wrong:?}");
-    // After eighteen seconds the brokers have given it up, and what the leaders hold can be read.
-    let hidden = entered.iter().filter(|record| record.timestamp < thawed).count().saturating_sub(readable);
-    assert!(pause > Duration::from_secs(15) || hidden > 0, "the high watermarks must have stood still");
-    in_time.len()
+    let hidden = entered.iter().filter(|record| record.timestamp < looks).count().saturating_sub(readable);
+    assert!(hidden > 0, "the high watermarks must have stood still");
+    (in_time.len() - by_all, by_all)
 }

@@ -117,7 +117,7 @@ fn a_taller_terminal_shows_more_sentences_and_the_help_stays_last() {
 fn what_came_of_offers_is_shown_by_arm() {
     let picture = picture(&header(), &snapshot(30), 110, 28);
     let expected = [
-        "rescue-chat      2,312 offered: 45.2 % bought · 235 held out: 25.5 % · +8.0 to +31.3 points more",
+        "rescue-chat      2,312 offered: 45.2 % bought · 235 held out: 25.5 % · difference +8.0 to +31.3 points",
         "free-delivery        3 offered: 33.3 % bought · 0 held out · too few to say more",
     ];
     assert_eq!(texts(&picture)[14..16], expected);

@@ -13,11 +13,11 @@ use crate::time::Timestamp;
 use crate::touchpoint::{Currency, Money};
 
 /// Interventions that wait at once, for one customer.
-pub(super) const MAX_WAITING: usize = 16;
+pub(super) const MAX_DEFERRED: usize = 16;
 
 /// The outcome that asks, as far as an intervention is about it.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Asker {
+pub(super) struct AskingOutcome {
     /// Its outcome id; nil where it was taken back when an anonymous id was handed over.
     pub(super) id: Uuid,
     pub(super) at: Timestamp,
@@ -35,17 +35,17 @@ pub(super) struct Asker {
 
 /// An intervention that waits.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Waiting {
+pub(super) struct Deferred {
     /// The intervention's id.
     pub(super) of: CompactString,
-    pub(super) asker: Asker,
+    pub(super) asker: AskingOutcome,
     /// When it is judged again.
     pub(super) due: Timestamp,
 }
 
-impl Asker {
+impl AskingOutcome {
     pub(super) fn of(outcome: &Outcome) -> Self {
-        Asker {
+        AskingOutcome {
             id: outcome.id,
             at: outcome.at,
             kind: outcome.what.kind().into(),
@@ -60,7 +60,7 @@ impl Asker {
     }
 
     fn pack(&self, words: &mut Words, out: &mut Vec<u8>) {
-        let Asker { id, at, kind, name, about, value, segment, cause, channel, session } = self;
+        let AskingOutcome { id, at, kind, name, about, value, segment, cause, channel, session } = self;
         out.extend_from_slice(id.as_bytes());
         push_signed(out, at.as_millis());
         push_word(out, words, kind);
@@ -77,7 +77,7 @@ impl Asker {
     }
 
     fn open(bytes: &mut Bytes<'_>, words: &Words) -> Result<Self, Damaged> {
-        Ok(Asker {
+        Ok(AskingOutcome {
             id: Uuid::from_bytes(bytes.array()?),
             at: Timestamp::from_millis(bytes.signed()?),
             kind: read_word(bytes, words)?,
@@ -97,7 +97,7 @@ impl Asker {
     }
 }
 
-impl Waiting {
+impl Deferred {
     pub(super) fn pack(&self, words: &mut Words, out: &mut Vec<u8>) {
         push_word(out, words, &self.of);
         push_signed(out, self.due.as_millis());
@@ -106,7 +106,7 @@ impl Waiting {
 
     pub(super) fn open(bytes: &mut Bytes<'_>, words: &Words) -> Result<Self, Damaged> {
         let (of, due) = (read_word(bytes, words)?, Timestamp::from_millis(bytes.signed()?));
-        Ok(Waiting { of, due, asker: Asker::open(bytes, words)? })
+        Ok(Deferred { of, due, asker: AskingOutcome::open(bytes, words)? })
     }
 }
 
