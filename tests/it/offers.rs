@@ -765,7 +765,7 @@ fn what_waits_for_an_intervention_that_is_gone_is_forgotten() {
         let waits = |world: &mut World| world.customers().iter().map(|one| one.contacts().waiting().count()).sum::<usize>();
         assert_eq!(waits(&mut world), 1);
         let mut customers = Customers::default();
-        world.customers().iter().for_each(|customer| drop(customers.restore(customer)));
+        world.customers().iter().for_each(|customer| customers.restore(customer));
         let committed = world.shard.committed().clone();
         let mut world = World::going_on(&[model(&interventions)], settings(usize::MAX), customers, committed);
         world.quiet_until(0, at(1_440));
