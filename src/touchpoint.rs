@@ -16,7 +16,7 @@ mod sum_of_list;
 
 pub use forms::{Decimal, Form, Unit};
 pub use placeholders::is_placeholder;
-pub use sum_of_list::{RunningSum, SumOfList};
+pub use sum_of_list::{NoNumber, RunningSum, SumOfList};
 
 /// The longest id, type, channel, session or property name, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
@@ -118,11 +118,14 @@ impl fmt::Debug for Currency {
     }
 }
 
+/// Amounts of money are below so many units.
+pub const MAX_AMOUNT: f64 = 9e12;
+
 impl Money {
     /// Makes an amount of units (`499.0`); `None` when it is not finite or beyond nine million million.
     pub fn new(amount: f64, currency: Currency) -> Option<Self> {
         let micros = (amount * 1e6).round();
-        (micros.is_finite() && micros.abs() < 9e18).then_some(Money { micros: micros as i64, currency })
+        (micros.is_finite() && micros.abs() < MAX_AMOUNT * 1e6).then_some(Money { micros: micros as i64, currency })
     }
 
     /// The amount in units of the currency.
@@ -166,10 +169,10 @@ pub enum Value {
 }
 
 impl Value {
-    /// The value as an id of something: texts as they are, whole numbers in digits; flags and fractions identify nothing.
+    /// The value as an id of something: texts as they are, unless they are blank, whole numbers in digits; flags and fractions identify nothing.
     pub fn as_id(&self) -> Option<CompactString> {
         match self {
-            Value::Text(text) if !text.is_empty() => Some(text.clone()),
+            Value::Text(text) if !text.trim().is_empty() => Some(text.clone()),
             Value::Number(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
                 Some(compact_str::format_compact!("{}", *number as i64))
             }
@@ -309,6 +312,7 @@ mod tests {
         assert_eq!(Value::Number(42.0).as_id().as_deref(), Some("42"));
         assert_eq!(Value::Text("A".into()).as_id().as_deref(), Some("A"));
         assert_eq!(Value::Text("".into()).as_id(), None);
+        assert_eq!(Value::Text(" ".into()).as_id(), None);
         assert_eq!(Value::Number(0.5).as_id(), None);
         assert_eq!(Value::Flag(true).as_id(), None);
     }

@@ -7,9 +7,9 @@
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::closed::{ClosedIds, EpisodeId, EpisodeIds, MAX_REUSED, add_ids, differ, is_same};
+use super::closed::{ClosedIds, EpisodeId, EpisodeIds, add_ids, differ, is_same};
 use super::facts::View;
-use super::outcome::{Abandonment, BY_SESSION, Cause, OutcomeBuilder, Passed, Subject, What};
+use super::outcome::{BY_SESSION, Cause, OutcomeBuilder, Passed, Subject, What};
 use super::signs::Signs;
 use super::tallies::add;
 use super::watch::{Belonging, Watch};
@@ -20,6 +20,17 @@ use crate::touchpoint::{Money, Touchpoint, Value, is_about_offers};
 
 /// At most so many episodes of one kind are open, or abandoned and remembered, for one customer; see [`Journey::make_room`].
 pub(super) const MAX_EPISODES: usize = 64;
+
+/// Why room is made among the episodes of a kind: something came.
+#[derive(Clone, Copy)]
+pub(super) struct RoomMade<'a> {
+    pub(super) index: EpisodeIndex,
+    /// When it happened.
+    pub(super) at: Timestamp,
+    /// Until when what ends for it is remembered.
+    pub(super) until: Timestamp,
+    pub(super) cause: &'a Id,
+}
 
 /// An episode that is open, or abandoned and still remembered. A completed one leaves only its ids behind.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -68,13 +79,13 @@ pub struct EpisodeKindState {
 
 /// Where a fallback looks.
 #[derive(Clone)]
-enum Scope {
+pub(super) enum Scope {
     Session(Id),
     Customer,
 }
 
 impl Scope {
-    fn holds(&self, episode: &Episode) -> bool {
+    pub(super) fn holds(&self, episode: &Episode) -> bool {
         match self {
             Scope::Session(session) => episode.session.as_ref() == Some(session),
             Scope::Customer => true,
@@ -101,11 +112,11 @@ pub(super) struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    fn session(&self) -> Option<&Id> {
+    pub(super) fn session(&self) -> Option<&Id> {
         self.named_session.filter(|_| self.kind.by_session)
     }
 
-    fn worth(&self) -> Option<Money> {
+    pub(super) fn worth(&self) -> Option<Money> {
         let property = self.kind.worth.as_ref()?;
         self.touchpoint.money(property, self.model.form(property), self.model.currency)
     }
@@ -164,7 +175,7 @@ impl Journey {
             } else {
                 match self.find_or_open(&candidate, noticed, outcomes) {
                     Found::At(place) => self.touch(place, &candidate, noticed, outcomes),
-                    Found::Opened(place) => self.complete_by_condition(place, &candidate, noticed, outcomes),
+                    Found::Opened(place) => self.complete_by_condition(place, None, &candidate, noticed, outcomes),
                     Found::Nothing => {
                         // Whatever opens later by one of the ids is known by the others too.
                         self.kinds[index].closed.pair(&candidate.ids, candidate.remembered_until(), noticed);
@@ -289,7 +300,7 @@ impl Journey {
         }
     }
 
-    fn is_closed(&self, candidate: &Candidate<'_>) -> bool {
+    pub(super) fn is_closed(&self, candidate: &Candidate<'_>) -> bool {
         self.kinds[usize::from(candidate.index)].closed.ended(&candidate.ids).is_some()
     }
 
@@ -318,7 +329,7 @@ impl Journey {
     }
 
     /// All episodes that the touchpoint's ids name, in the order of their opening.
-    fn all_by_id(&self, candidate: &Candidate<'_>) -> Vec<usize> {
+    pub(super) fn all_by_id(&self, candidate: &Candidate<'_>) -> Vec<usize> {
         if candidate.ids.is_empty() {
             return Vec::new();
         }
@@ -327,26 +338,33 @@ impl Journey {
     }
 
     /// The open episode that progressed last (rule 11).
-    fn fallback(&self, candidate: &Candidate<'_>) -> Option<usize> {
+    pub(super) fn fallback(&self, candidate: &Candidate<'_>) -> Option<usize> {
         self.nearest(candidate, |episode| !episode.abandoned)
     }
 
     /// The episode that progressed last among those that fit: of the session, and of the customer as far as the chain goes. A
     /// touchpoint that names no session to go by belongs to the customer's in any case (rule 11).
-    fn nearest(&self, candidate: &Candidate<'_>, fits: impl Fn(&Episode) -> bool) -> Option<usize> {
+    pub(super) fn nearest(&self, candidate: &Candidate<'_>, fits: impl Fn(&Episode) -> bool) -> Option<usize> {
         let Some(session) = candidate.session() else { return self.latest(candidate, &Scope::Customer, fits) };
         let in_session = self.latest(candidate, &Scope::Session(session.clone()), &fits);
         in_session.or_else(|| candidate.kind.by_customer.then(|| self.latest(candidate, &Scope::Customer, &fits)).flatten())
     }
 
-    fn latest(&self, candidate: &Candidate<'_>, scope: &Scope, fits: impl Fn(&Episode) -> bool) -> Option<usize> {
+    pub(super) fn latest(&self, candidate: &Candidate<'_>, scope: &Scope, fits: impl Fn(&Episode) -> bool) -> Option<usize> {
         let all = self.episodes.iter().enumerate();
         let fitting = all.filter(|(_, episode)| episode.kind == candidate.index && scope.holds(episode) && fits(episode));
         fitting.max_by_key(|(place, episode)| (episode.touched, *place)).map(|(place, _)| place)
     }
 
-    fn open(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) -> Found {
-        self.make_room(candidate, noticed, outcomes);
+    pub(super) fn open(
+        &mut self,
+        candidate: &Candidate<'_>,
+        noticed: &mut Noticed,
+        outcomes: &mut OutcomeBuilder<'_>,
+    ) -> Found {
+        let (at, until) = (candidate.touchpoint.event_time, candidate.remembered_until());
+        let end = RoomMade { index: candidate.index, at, until, cause: &candidate.id.id };
+        self.make_room(MAX_EPISODES - 1, end, candidate.model, noticed, outcomes);
         let state = &mut self.kinds[usize::from(candidate.index)];
         state.opened += 1;
         let mut ids = candidate.ids.clone();
@@ -370,27 +388,39 @@ impl Journey {
         Found::Opened(place)
     }
 
-    /// Keeps the number of episodes of a kind within its limit: the oldest abandoned one is forgotten first; where all are
-    /// open, the one untouched longest ends, which is told. Its ids stay closed: a purchase of it must not complete others.
-    fn make_room(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
-        let places = || (0..self.episodes.len()).filter(|place| self.episodes[*place].kind == candidate.index);
-        if places().count() < MAX_EPISODES {
-            return;
+    /// Keeps no more than `most` episodes of a kind: the one abandoned longest ago is forgotten first; where all are open, the
+    /// one untouched longest ends, which is told. Its ids stay closed: a purchase of it must not complete others.
+    pub(super) fn make_room(
+        &mut self,
+        most: usize,
+        made: RoomMade<'_>,
+        model: &Model,
+        noticed: &mut Noticed,
+        outcomes: &mut OutcomeBuilder<'_>,
+    ) {
+        let RoomMade { index, at, until, cause } = made;
+        loop {
+            let places = || (0..self.episodes.len()).filter(|place| self.episodes[*place].kind == index);
+            if places().count() <= most {
+                return;
+            }
+            let left = |episode: &Episode| episode.watch.abandonment.filter(|_| episode.abandoned).map(|told| told.at);
+            let abandoned = places().filter(|place| self.episodes[*place].abandoned);
+            let abandoned = abandoned.min_by_key(|place| left(&self.episodes[*place]));
+            let victim = abandoned.or_else(|| places().min_by_key(|place| self.episodes[*place].touched));
+            let Some(mut episode) = victim.map(|place| self.episodes.remove(place)) else { return };
+            noticed.episodes += 1;
+            if episode.abandoned {
+                noticed.ids += episode.ids.len() as u64;
+                continue;
+            }
+            let kind = &model.episodes[usize::from(index)];
+            let what = What::Abandonment { about: about(kind, &episode), passed: Passed::Room };
+            outcomes.emit(self, at, Cause::Touchpoint(cause), episode.value, what);
+            let state = &mut self.kinds[usize::from(index)];
+            episode.ids.retain(|id| !state.reused.contains(id));
+            state.closed.end(&episode.ids, at, until, noticed);
         }
-        let abandoned = places().find(|place| self.episodes[*place].abandoned);
-        let victim = abandoned.or_else(|| places().min_by_key(|place| self.episodes[*place].touched));
-        let Some(mut episode) = victim.map(|place| self.episodes.remove(place)) else { return };
-        if episode.abandoned {
-            noticed.ids += episode.ids.len() as u64;
-            return;
-        }
-        noticed.episodes += 1;
-        let at = candidate.touchpoint.event_time;
-        let what = What::Abandonment { about: about(candidate.kind, &episode), passed: Passed::Room };
-        outcomes.emit(self, at, Cause::Touchpoint(&candidate.id.id), episode.value, what);
-        let state = &mut self.kinds[usize::from(candidate.index)];
-        episode.ids.retain(|id| !state.reused.contains(id));
-        state.closed.end(&episode.ids, at, candidate.remembered_until(), noticed);
     }
 
     /// A touchpoint belongs to an episode and is none that completes it. Says where the episode is then, if it goes on.
@@ -414,15 +444,16 @@ impl Journey {
             (episode.value, episode.value_at) = (Some(worth), Some(at));
         }
         episode.touched = candidate.count;
-        let comes_back = episode.abandoned;
-        if comes_back {
+        let left = episode.abandoned.then(|| episode.watch.clone());
+        if left.is_some() {
             episode.watch.resume(candidate.id, at, candidate.moment);
         } else {
             episode.watch.progress(candidate.id, at, candidate.moment, Belonging::Yes);
         }
         self.sum_up(place, candidate);
         // What is completed is not resumed: it is recovered.
-        self.complete_by_condition(place, candidate, noticed, outcomes)?;
+        let comes_back = left.is_some();
+        self.complete_by_condition(place, left, candidate, noticed, outcomes)?;
         if !comes_back {
             return Some(place);
         }
@@ -450,42 +481,6 @@ impl Journey {
         }
     }
 
-    /// Completes the episode that the touchpoint belongs to where that makes its condition hold; else says where it is.
-    fn complete_by_condition(
-        &mut self,
-        place: usize,
-        candidate: &Candidate<'_>,
-        noticed: &mut Noticed,
-        outcomes: &mut OutcomeBuilder<'_>,
-    ) -> Option<usize> {
-        let Some(condition) = &candidate.kind.completes_when else { return Some(place) };
-        let own = Some(&self.episodes[place]);
-        if !condition.holds(&View { own, ..self.view(candidate.model, Some(candidate.touchpoint)) }) {
-            return Some(place);
-        }
-        let state = &mut self.kinds[usize::from(candidate.index)];
-        let at = candidate.touchpoint.event_time;
-        state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
-        self.close(vec![place], candidate, noticed, outcomes);
-        None
-    }
-
-    /// What both opens and completes opens one for itself where there is none that it could complete.
-    fn open_to_complete(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
-        if !candidate.role.opens || self.is_closed(candidate) || !self.all_by_id(candidate).is_empty() {
-            return;
-        }
-        let nameless = |episode: &Episode| !episode.abandoned && episode.ids.is_empty();
-        let waits = match candidate.ids.is_empty() {
-            true => !self.completed_by(candidate).is_empty(),
-            // What was opened without an id has one now.
-            false => self.nearest(candidate, nameless).is_some(),
-        };
-        if !waits {
-            self.open(candidate, noticed, outcomes);
-        }
-    }
-
     /// Where any touchpoint is progress, it puts off the deadlines of all other open episodes of the kind (rule 12). What
     /// belongs to one of a group by the group's id alone is progress in all of the group.
     fn progress_others(&mut self, candidate: &Candidate<'_>, touched: Option<usize>) {
@@ -498,160 +493,6 @@ impl Journey {
             if episode.kind == candidate.index && !episode.abandoned && Some(place) != touched && concerned {
                 episode.watch.progress(candidate.id, candidate.touchpoint.event_time, candidate.moment, Belonging::No);
             }
-        }
-    }
-
-    fn complete(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
-        let places = self.completed_by(candidate);
-        let again = places.is_empty() && self.is_closed(candidate);
-        let state = &mut self.kinds[usize::from(candidate.index)];
-        let at = candidate.touchpoint.event_time;
-        if again && !candidate.kind.strict {
-            // Told once more, as by a confirmation page that is opened again, unless another purchase has the same id.
-            let reused = state.closed.reused(&candidate.ids, at);
-            if !reused.is_empty() {
-                let surplus = (state.reused.len() + reused.len()).saturating_sub(MAX_REUSED).min(state.reused.len());
-                state.reused.drain(..surplus);
-                state.reused.extend(reused.into_iter().take(MAX_REUSED));
-                state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
-            }
-        } else if !again {
-            state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
-        }
-        self.close(places, candidate, noticed, outcomes);
-    }
-
-    /// A touchpoint that completes nothing itself, but says that a completed id and its other ids are one thing: the
-    /// completing touchpoint came first, so what is open under the other ids is completed, and none of them opens again
-    /// (rule 13: in every order of arrival).
-    fn tie_to_closed(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
-        let places = self.all_by_id(candidate);
-        if candidate.role.opens && places.is_empty() {
-            let closed = &mut self.kinds[usize::from(candidate.index)].closed;
-            noticed.openings += u64::from(closed.would_open(&candidate.ids, candidate.touchpoint.event_time));
-        }
-        self.close(places, candidate, noticed, outcomes);
-    }
-
-    /// Which episodes a completing touchpoint completes.
-    fn completed_by(&self, candidate: &Candidate<'_>) -> Vec<usize> {
-        let named = self.all_by_id(candidate);
-        if !named.is_empty() || self.is_closed(candidate) {
-            return named;
-        }
-        if candidate.ids.is_empty() {
-            let awaits = |episode: &Episode| self.is_awaited(episode, candidate);
-            return self.fallback(candidate).or_else(|| self.nearest(candidate, awaits)).into_iter().collect();
-        }
-        if candidate.kind.strict {
-            return Vec::new();
-        }
-        let scope = match candidate.session() {
-            Some(session) => Scope::Session(session.clone()),
-            None => Scope::Customer,
-        };
-        let open = |episode: &Episode| episode.kind == candidate.index && !episode.abandoned && scope.holds(episode);
-        let open: Vec<usize> = (0..self.episodes.len()).filter(|place| open(&self.episodes[*place])).collect();
-        if !open.is_empty() {
-            return open;
-        }
-        // Coming back from where one pays can begin another session: then one of the customer's is meant.
-        let awaits = |episode: &Episode| self.is_awaited(episode, candidate);
-        let elsewhere = self.latest(candidate, &Scope::Customer, |episode| !episode.abandoned);
-        let left = || self.latest(candidate, &scope, awaits).or_else(|| self.latest(candidate, &Scope::Customer, awaits));
-        elsewhere.or_else(left).into_iter().collect()
-    }
-
-    /// Whether completing the abandoned episode without a known id recovers it now, or shows that it never was abandoned.
-    fn is_awaited(&self, episode: &Episode, candidate: &Candidate<'_>) -> bool {
-        episode.abandoned && (self.recoverable(episode, candidate).is_some() || was_bought_before(episode, candidate))
-    }
-
-    /// The abandonment that completing the episode now recovers.
-    fn recoverable(&self, episode: &Episode, candidate: &Candidate<'_>) -> Option<Abandonment> {
-        let within = candidate.kind.recovered_within;
-        episode.watch.recoverable(ended_at(episode, candidate), within).filter(|_| self.is_latest(episode))
-    }
-
-    /// Whether no episode of the kind has opened since this one was abandoned.
-    fn is_latest(&self, episode: &Episode) -> bool {
-        episode.latest_then == self.kinds[usize::from(episode.kind)].opened
-    }
-
-    /// Takes out the completed episodes and remembers all ids by which they or the touchpoint knew the thing, even when no
-    /// episode was open, so that a late opening touchpoint opens nothing after the purchase (rule 13).
-    pub(super) fn close(
-        &mut self,
-        places: Vec<usize>,
-        candidate: &Candidate<'_>,
-        noticed: &mut Noticed,
-        outcomes: &mut OutcomeBuilder<'_>,
-    ) {
-        let mut completed = self.take(places);
-        self.keep_closed(&completed, candidate, noticed);
-        // One thing can have been opened twice, under ids that were tied to each other only later.
-        let tied = self.take(self.all_ended(candidate.index));
-        self.keep_closed(&tied, candidate, noticed);
-        completed.extend(tied);
-        for episode in completed {
-            self.tell_completion(candidate, episode, outcomes);
-        }
-    }
-
-    /// Episodes of a kind that are over by their ids.
-    fn all_ended(&self, index: EpisodeIndex) -> Vec<usize> {
-        let closed = &self.kinds[usize::from(index)].closed;
-        let is_over = |place: &usize| {
-            let episode = &self.episodes[*place];
-            episode.kind == index && closed.ended(&episode.ids).is_some()
-        };
-        (0..self.episodes.len()).filter(is_over).collect()
-    }
-
-    /// Takes episodes out, from the back so that places stay right; they come in the order of opening.
-    pub(super) fn take(&mut self, places: Vec<usize>) -> Vec<Episode> {
-        let mut taken: Vec<Episode> = places.into_iter().rev().map(|place| self.episodes.remove(place)).collect();
-        taken.reverse();
-        taken
-    }
-
-    /// Remembers all ids by which the episodes or the touchpoint knew the thing, each episode's by themselves.
-    fn keep_closed(&mut self, episodes: &[Episode], candidate: &Candidate<'_>, noticed: &mut Noticed) {
-        let (at, until) = (candidate.touchpoint.event_time, candidate.remembered_until());
-        let EpisodeKindState { closed, reused, .. } = &mut self.kinds[usize::from(candidate.index)];
-        for episode in episodes {
-            let mut ids = episode.ids.clone();
-            add_ids(&mut ids, &candidate.ids, noticed);
-            ids.retain(|id| !reused.contains(id));
-            closed.end(&ids, at, until, noticed);
-        }
-        if episodes.is_empty() {
-            let ids: EpisodeIds = candidate.ids.iter().filter(|id| !reused.contains(id)).cloned().collect();
-            if candidate.role.completes || candidate.role.cancels {
-                closed.end(&ids, at, until, noticed);
-            } else {
-                closed.tie(&ids, until, noticed);
-            }
-        }
-    }
-
-    fn tell_completion(&mut self, candidate: &Candidate<'_>, mut episode: Episode, outcomes: &mut OutcomeBuilder<'_>) {
-        add_ids(&mut episode.ids, &candidate.ids, &mut Noticed::default());
-        let value = candidate.worth().or(episode.value);
-        let (at, cause) = (candidate.touchpoint.event_time, Cause::Touchpoint(&candidate.id.id));
-        let about = about(candidate.kind, &episode);
-        if was_bought_before(&episode, candidate) {
-            // Bought before it was abandoned, whenever that was told: it was never abandoned.
-            let (bought, before) = (ended_at(&episode, candidate), outcomes.len());
-            if let Some(told) = episode.watch.told(candidate.kind.again) {
-                let (taken_back, stands) = outcomes.retract(self, &told, bought, episode.value, about.clone());
-                episode.watch.take_back(taken_back, stands);
-            }
-            outcomes.set_session(before, episode.session.as_ref());
-        }
-        outcomes.emit(self, at, cause, value, What::Completion { about: about.clone() });
-        if let Some(answers) = self.recoverable(&episode, candidate) {
-            outcomes.emit(self, at, cause, value, What::Recovery { about, answers });
         }
     }
 
@@ -699,7 +540,7 @@ impl Journey {
 }
 
 /// Where a touchpoint's episode was found.
-enum Found {
+pub(super) enum Found {
     At(usize),
     Opened(usize),
     Nothing,
@@ -735,19 +576,6 @@ fn way(kind: &EpisodeKind, role: EpisodeRole) -> Option<&Join> {
 fn joining(kind: &EpisodeKind, role: EpisodeRole, touchpoint: &Touchpoint) -> Option<EpisodeId> {
     let (property, name) = &way(kind, role)?.from;
     Some(EpisodeId { name: *name, value: Id::of(&touchpoint.property(property)?.as_id()?) })
-}
-
-/// Whether the episode was open when the completing touchpoint happened, before it was abandoned.
-fn was_bought_before(episode: &Episode, candidate: &Candidate<'_>) -> bool {
-    let at = ended_at(episode, candidate);
-    at >= episode.watch.opened_at && episode.watch.abandonment.is_some_and(|abandonment| at < abandonment.at)
-}
-
-/// When what the touchpoint completes ended: by a condition, with all that makes it hold.
-fn ended_at(episode: &Episode, candidate: &Candidate<'_>) -> Timestamp {
-    let at = candidate.touchpoint.event_time;
-    let by_condition = !candidate.role.completes && candidate.kind.completes_when.is_some();
-    if by_condition { at.max(episode.watch.last_progress_at) } else { at }
 }
 
 /// An id that is new for a name under which the episode has none yet may name the same thing once more.

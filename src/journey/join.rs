@@ -20,7 +20,7 @@ use super::outcome::OutcomeBuilder;
 use super::packed::Words;
 use super::recent::SeenBefore;
 use super::rewind::{as_read, put_right};
-use super::window::{Beside, Entry};
+use super::window::{Beside, Entry, Window};
 use super::{Applied, Customer, Id, Moment, Outcome, Received, Redirect, Retelling, Rules};
 use crate::model::Model;
 use crate::time::Timestamp;
@@ -191,7 +191,7 @@ impl Customer {
         let Telling { models, rules, words, retelling, outcomes } = telling;
         let (at, is_late) = self.place(received, rules);
         let link = self.redirect.as_ref()?.at;
-        if is_late || at > link || !self.window.is_open() {
+        if is_late || at > link || !self.window.is_open() || self.window.is_full() {
             return None;
         }
         let mut redirect = self.redirect.take()?;
@@ -288,9 +288,13 @@ impl Customer {
         let linked = Some(anonymous.clone());
         let link = Touchpoint { id: id.clone(), linked, event_time: at, ..Touchpoint::default() };
         self.window.seal();
-        self.absorb(models, &handed.state, &link, rules, words, outcomes);
+        self.absorb(models, &handed.state, &link, rules, words, &mut retelling.counted.noticed, outcomes);
         retelling.counted.late += 1;
         for entry in handed.touchpoints {
+            // A story that begins with this touchpoint begins after the join.
+            let mut packed = Vec::new();
+            self.pack_state(words, &mut packed);
+            self.window.opened(&packed);
             let received = Received { touchpoint: &entry.touchpoint, log_time: stream_time, stream_time };
             self.receive_story(models, received, rules, words, retelling, outcomes);
         }
@@ -316,7 +320,7 @@ impl Customer {
             self.window.begin_step(at, stream_time, rules.grace, beside);
             let mut entries = self.window_entries(words);
             if let Some(state) = &entry.joins {
-                self.absorb(models, state, touchpoint, rules, words, outcomes);
+                self.absorb(models, state, touchpoint, rules, words, &mut retelling.counted.noticed, outcomes);
             }
             entries.push(entry);
             let counted = &mut retelling.counted;
@@ -415,14 +419,18 @@ impl Customer {
         counted.applied_again += entries.len() as u64;
         edit(&mut entries);
         with.go_back(self, words);
-        let told = with.tell(models, &entries, stream_time, rules, words, says);
+        // No younger image: the window makes one once it is old enough.
+        let cut = Window::is_full_of(&entries).then_some(entries.len() / 2);
+        let (told, image) = with.tell_in_parts(models, (&entries, cut), stream_time, rules, words, says);
         counted.applied_again += entries.len() as u64;
         counted.noticed = counted.noticed.plus_beyond(told.noticed, first.noticed);
         let mut sequences = self.sequences();
         sequences.resize(sequences.len().max(at_least.len()), 0);
         sequences.iter_mut().zip(at_least).for_each(|(sequence, least)| *sequence = (*sequence).max(*least));
         self.exchange_state(with);
-        // No younger image: the window makes one once it is old enough.
+        if let Some(image) = image {
+            self.window.move_anchor(image, &mut entries);
+        }
         let last = told.last.max(self.window.reaches_to());
         let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
         self.window.retell(&entries, last, None, beside, words);

@@ -71,9 +71,16 @@ pub const OF_CUSTOMERS: &[Limit] = &[
     limit(
         "episodes of one kind, open or abandoned and remembered",
         episodes::MAX_EPISODES,
-        "The oldest abandoned one is forgotten. Where all are open, the one untouched longest is abandoned, and the outcome says why.",
+        "The one abandoned longest ago is forgotten. Where all are open, the one untouched longest is abandoned and forgotten, and the outcome says why: bought later, it is neither completed nor recovered.",
     )
     .counted("sillage_episodes_displaced_total"),
+    limit(
+        "touchpoints within the grace that can be told in any order",
+        2 * window::MAX_TOUCHPOINTS,
+        "The first half becomes too old: what happened before its end is applied as it comes.",
+    )
+    .counted("sillage_touchpoints_late_total"),
+    limit("the same", 2 * window::MAX_BYTES, "Likewise.").of("bytes of what models read of them").counted("sillage_touchpoints_late_total"),
     limit("ids of one episode", closed::MAX_ALIASES, "A further id is not taken.").counted("sillage_ids_forgotten_total"),
     limit(
         "ids remembered of episodes that are over, by kind",
@@ -141,16 +148,18 @@ pub const OF_PARTITIONS: &[Limit] = &[
 
 /// What a touchpoint may have.
 pub const OF_TOUCHPOINTS: &[Limit] = &[
-    limit(
-        "an id, a type, a channel, a session, a property's name",
-        touchpoint::MAX_NAME_BYTES,
-        "The record is a dead letter.",
-    )
-    .of("bytes")
-    .counted("sillage_dead_letters_total"),
-    limit("a property's text", touchpoint::MAX_TEXT_BYTES, "The record is a dead letter.")
+    limit("its id, whose it is, its type", touchpoint::MAX_NAME_BYTES, "The record is a dead letter.")
         .of("bytes")
         .counted("sillage_dead_letters_total"),
+    limit("a channel, a session, a property's name", touchpoint::MAX_NAME_BYTES, "That part is left out.")
+        .of("bytes")
+        .counted("sillage_touchpoint_parts_lost_total"),
+    limit("a property's text", touchpoint::MAX_TEXT_BYTES, "It is cut there.")
+        .of("bytes")
+        .counted("sillage_touchpoint_parts_lost_total"),
+    limit("an amount of money", touchpoint::MAX_AMOUNT as usize, "It is absent, as what is no amount is.")
+        .of("units of its currency, less a millionth")
+        .counted("sillage_property_misfits_total"),
 ];
 
 /// The page as it stands in the documentation.

@@ -5,6 +5,7 @@
 
 pub mod arm;
 mod closed;
+mod completions;
 mod contacts;
 mod decision;
 mod deferred;

@@ -3,7 +3,7 @@
 /// How often something happened that no outcome tells. Adds up until it is read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Noticed {
-    /// Episodes that ended because the customer had too many open.
+    /// Episodes that ended, or that were forgotten after their abandonment, because the customer had too many of a kind.
     pub episodes: u64,
     /// Ids of episodes that are remembered no longer, or were not taken: there were too many.
     pub ids: u64,

@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use super::offering::{Refusals, Step};
 use super::packed::Words;
-use super::recent::SeenBefore;
-use super::window::{Beside, Entry, MAX_TOUCHPOINTS};
+use super::recent::{MAX_SEEN, SeenBefore};
+use super::window::{Beside, Entry, Image};
 use super::{Applied, Customer, Id, Moment, Noticed, Outcome, Subject, Sums, What};
 use crate::model::Model;
 use crate::time::{Span, Timestamp};
@@ -220,15 +220,15 @@ impl Customer {
             self.window.close();
         }
         let happened = touchpoint.event_time.min(stream_time);
-        let is_late = log_time.since(happened) > rules.grace || happened < self.window.reaches_to();
+        let is_late = log_time.since(happened) > rules.grace || happened < self.window.knows_from(stream_time, rules.grace);
         (if is_late { stream_time } else { happened }, is_late)
     }
 
     pub(super) fn has_seen(&self, id: &Id, kind: &str, at: Timestamp, grace: Span, words: &Words) -> SeenBefore {
         let seen = self.recent.has_seen(id, kind, at, grace);
         // The history and what is remembered behind it hold so many; those of an anonymous id that has joined a customer hold none.
-        if seen == SeenBefore::No && (self.redirect.is_some() || self.window.len() >= MAX_TOUCHPOINTS / 4) {
-            return self.window.has(id, kind, self.recent.base().as_millis(), words);
+        if seen == SeenBefore::No && (self.redirect.is_some() || self.window.len() >= MAX_SEEN) {
+            return self.window.has(id, kind, self.beside(), words);
         }
         seen
     }
@@ -258,27 +258,46 @@ impl Customer {
         let place = entries.partition_point(|entry| entry.at <= at);
         entries.insert(place, Entry { touchpoint: as_read(touchpoint, models), at, joins: None });
         with.go_back(self, words);
+        // What only ever comes out of order fills a window too: then its first half becomes too old.
+        let is_full = self.window.is_full();
         let younger = self.window.younger_count().map(|count| count + usize::from(place < count));
-        let (before, after) = entries.split_at(younger.unwrap_or(0));
-        let mut told = with.tell(models, before, Timestamp::MIN, rules, words, says);
-        let younger = younger.map(|count| {
-            let mut image = Vec::new();
-            with.pack_state(words, &mut image);
-            (image, count, told.last.max(self.window.reaches_to()))
-        });
-        let rest = with.tell(models, after, stream_time, rules, words, says);
-        told = Told { last: told.last.max(rest.last), noticed: told.noticed.plus_beyond(rest.noticed, Noticed::default()) };
+        let cut = if is_full { Some(entries.len() / 2) } else { younger };
+        let (told, mut image) = with.tell_in_parts(models, (&entries, cut), stream_time, rules, words, says);
         counted.applied_again += entries.len() as u64 * 2;
         // What was noticed in the first telling was counted when it was told.
         counted.noticed = counted.noticed.plus_beyond(told.noticed, first.noticed);
         let mut sequences = self.sequences();
         self.exchange_state(with);
+        if let Some(image) = image.take_if(|_| is_full) {
+            self.window.move_anchor(image, &mut entries);
+        }
         let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
-        self.window.retell(&entries, told.last, younger, beside, words);
+        self.window.retell(&entries, told.last, image, beside, words);
         counted.retractions += put_right(models, &mut sequences, said, says, outcomes);
         self.set_sequences(&sequences);
         let named = models.iter().any(|model| model.types.names(&touchpoint.kind));
         if named { Applied::Counted } else { Applied::Ignored }
+    }
+
+    /// Tells a story up to `until`. Where it is cut, an image is made of the state after so many touchpoints.
+    pub(super) fn tell_in_parts(
+        &mut self,
+        models: &[Arc<Model>],
+        (entries, cut): (&[Entry], Option<usize>),
+        until: Timestamp,
+        rules: &Rules,
+        words: &mut Words,
+        outcomes: &mut Vec<Outcome>,
+    ) -> (Told, Option<Image>) {
+        let Some(cut) = cut else { return (self.tell(models, entries, until, rules, words, outcomes), None) };
+        let (before, after) = entries.split_at(cut);
+        let told = self.tell(models, before, Timestamp::MIN, rules, words, outcomes);
+        let mut state = Vec::new();
+        self.pack_state(words, &mut state);
+        let image = Image { state, count: cut, at: told.last };
+        let rest = self.tell(models, after, until, rules, words, outcomes);
+        let noticed = told.noticed.plus_beyond(rest.noticed, Noticed::default());
+        (Told { last: told.last.max(rest.last), noticed }, Some(image))
     }
 
     /// By model: the number of the latest outcome.
@@ -325,7 +344,7 @@ impl Customer {
             self.fire_until(models, *at, &mut told, outcomes);
             let id = Id::of(&touchpoint.id);
             if let Some(other) = joins {
-                self.absorb(models, other, touchpoint, rules, words, outcomes);
+                self.absorb(models, other, touchpoint, rules, words, &mut told.noticed, outcomes);
             }
             self.step(models, touchpoint, id, Moment::at(*at), rules, &mut told.noticed, outcomes);
             told.last = told.last.max(*at);

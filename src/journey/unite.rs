@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::closed::{MAX_REUSED, add_ids, is_same};
+use super::episodes::{MAX_EPISODES, RoomMade};
 use super::friction::MAX_SESSIONS;
 use super::outcome::{Cause, Moved, OutcomeBuilder, What};
 use super::packed::Words;
@@ -14,7 +15,7 @@ use super::watch::{PendingArm, Watch};
 use super::{
     Customer, Episode, EpisodeKindState, Id, Journey, Noticed, Outcome, Rules, SessionSigns, Standing, TouchpointId,
 };
-use crate::model::{Demand, EpisodeIndex, EpisodeKind, Model};
+use crate::model::{Demand, EpisodeKind, Model};
 use crate::time::Timestamp;
 use crate::touchpoint::Touchpoint;
 
@@ -27,6 +28,7 @@ impl Customer {
         link: &Touchpoint,
         rules: &Rules,
         words: &Words,
+        noticed: &mut Noticed,
         outcomes: &mut Vec<Outcome>,
     ) {
         if other.touchpoints == 0 {
@@ -53,7 +55,7 @@ impl Customer {
                     let earlier = if later { 0 } else { other.touchpoints };
                     let journey = &mut self.journeys[place];
                     journey.sessions.iter_mut().for_each(|session| session.touched += earlier);
-                    journey.unite(model, theirs, later);
+                    journey.unite(model, theirs, later, noticed);
                 }
                 Some(theirs) => {
                     let sequence = self.journeys[place].sequence.max(theirs.sequence);
@@ -78,6 +80,11 @@ impl Customer {
             let mut builder = OutcomeBuilder::new(model, &self.identity, outcomes);
             let what = What::Merge { from: other.identity.id.clone(), moved };
             builder.emit(journey, link.event_time, Cause::Touchpoint(&id), value, what);
+            for (index, kind) in (0..).zip(&model.episodes) {
+                let (at, until) = (link.event_time, link.event_time + kind.remembered_for);
+                let made = RoomMade { index, at, until, cause: &id };
+                journey.make_room(MAX_EPISODES, made, model, noticed, &mut builder);
+            }
             builder.set_segment(segment);
             builder.set_origin(link, &id);
         }
@@ -92,7 +99,7 @@ impl Journey {
     }
 
     /// Becomes the journey of both. `later`: the other one's latest touchpoint came later.
-    fn unite(&mut self, model: &Model, theirs: Journey, later: bool) {
+    fn unite(&mut self, model: &Model, theirs: Journey, later: bool, noticed: &mut Noticed) {
         self.started_at = match (self.has_started(), theirs.has_started()) {
             (true, false) => self.started_at,
             (false, true) => theirs.started_at,
@@ -105,7 +112,7 @@ impl Journey {
         for (mine, theirs) in self.reached.iter_mut().zip(theirs.reached) {
             *mine = [*mine, theirs].into_iter().flatten().min();
         }
-        self.unite_episodes(model, theirs.episodes, theirs.kinds);
+        self.unite_episodes(model, theirs.episodes, theirs.kinds, noticed);
         let their_tallies = theirs.tallies.len();
         for (place, tally) in theirs.tallies.into_iter().enumerate() {
             match self.tallies.get_mut(place) {
@@ -141,7 +148,13 @@ impl Journey {
     }
 
     /// Episodes of one explicit id are one, and what one of the two completed is completed.
-    fn unite_episodes(&mut self, model: &Model, theirs: Vec<Episode>, mut their_kinds: Vec<EpisodeKindState>) {
+    fn unite_episodes(
+        &mut self,
+        model: &Model,
+        theirs: Vec<Episode>,
+        mut their_kinds: Vec<EpisodeKindState>,
+        noticed: &mut Noticed,
+    ) {
         their_kinds.resize_with(self.kinds.len(), EpisodeKindState::default);
         let mine = std::mem::take(&mut self.episodes);
         let stands_last = |episode: &Episode, kinds: &[EpisodeKindState], others: &[Episode]| {
@@ -155,7 +168,6 @@ impl Journey {
         let closed = |episode: &Episode, kinds: &[EpisodeKindState]| {
             kinds[usize::from(episode.kind)].closed.ended(&episode.ids).is_some()
         };
-        let noticed = &mut Noticed::default();
         let mut all: Vec<(Episode, bool)> =
             mine.into_iter().zip(my_last).filter(|(episode, _)| !closed(episode, &their_kinds)).collect();
         for (mut episode, is_last) in theirs.into_iter().zip(their_last) {
@@ -191,24 +203,6 @@ impl Journey {
             episode.latest_then = if episode.abandoned && *is_last { opened } else { 0 };
         }
         self.episodes = all.into_iter().map(|(episode, _)| episode).collect();
-        for index in 0..model.episodes.len() {
-            self.keep_episodes_within_limit(index as EpisodeIndex);
-        }
-    }
-
-    /// As when an episode opens: abandoned ones go first, then those untouched longest.
-    fn keep_episodes_within_limit(&mut self, kind: EpisodeIndex) {
-        loop {
-            let places = || (0..self.episodes.len()).filter(|place| self.episodes[*place].kind == kind);
-            if places().count() <= super::episodes::MAX_EPISODES {
-                return;
-            }
-            let gone = places().min_by_key(|place| {
-                let episode = &self.episodes[*place];
-                (!episode.abandoned, episode.watch.last_progress_at)
-            });
-            gone.map(|place| self.episodes.remove(place));
-        }
     }
 
     /// Which of the episodes was touched last is told by their progress.

@@ -158,7 +158,9 @@ impl Watch {
         self.until = self.until.filter(|until| *until > at);
         self.abandonment = Some(Abandonment { id, at });
         self.abandonments += 1;
-        if let Some(again) = again.filter(|again| self.repeats + 1 < again.at_most) {
+        // A date that had passed when it was carried tells nothing of the time since.
+        let again = again.filter(|again| self.repeats + 1 < again.at_most && at >= self.counts_from);
+        if let Some(again) = again {
             self.repeats += 1;
             self.deadline = at + again.every;
         }

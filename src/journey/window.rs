@@ -21,10 +21,10 @@ use crate::model::Model;
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::{Identity, Touchpoint, Value};
 
-/// So many touchpoints that come within the grace can be told in any order; of more, the oldest become too old.
-pub(super) const MAX_TOUCHPOINTS: usize = 256;
+/// So many touchpoints that come within the grace can be told in any order. Of twice as many, the first half becomes too old.
+pub(crate) const MAX_TOUCHPOINTS: usize = 256;
 /// So many bytes of touchpoints, likewise.
-const MAX_BYTES: usize = 128 * 1024;
+pub(crate) const MAX_BYTES: usize = 128 * 1024;
 /// So many claims on anonymous ids of other shards wait for an answer.
 pub(super) const MAX_CLAIMS: usize = 64;
 /// For so long a claim on an anonymous id of another shard is waited for.
@@ -36,9 +36,10 @@ pub struct Window {
     kind: Kind,
     /// The state before the first step, as packed and without whose it is; empty where nobody was there.
     anchor: Vec<u8>,
-    /// The last instant that the anchor knows. A touchpoint of before is too old.
+    /// The last instant that the anchor knows; a touchpoint of before is too old. Of a window that began where there was none, this is
+    /// not known: see [`Window::knows_from`].
     anchored_at: Timestamp,
-    younger: Option<Younger>,
+    younger: Option<Image>,
     /// The instant of the last step.
     last: Timestamp,
     count: usize,
@@ -62,17 +63,19 @@ enum Kind {
     Closed,
     /// There is an anchor.
     Open,
-    /// The models have changed since the last step, so that nothing of before can be told anew.
+    /// The models have changed since the last step, or a journey was joined too late to be told: nothing of before can be told anew.
     Sealed,
 }
 
+/// The state after some of the touchpoints.
 #[derive(Clone, Debug, PartialEq)]
-struct Younger {
-    image: Vec<u8>,
+pub(super) struct Image {
+    /// As packed, without whose it is.
+    pub(super) state: Vec<u8>,
     /// So many touchpoints are in it.
-    count: usize,
+    pub(super) count: usize,
     /// The last instant that it knows.
-    at: Timestamp,
+    pub(super) at: Timestamp,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -195,6 +198,34 @@ impl Window {
         }
     }
 
+    /// What happened before this comes too late to be told in order. A window that begins where there is none does not know the
+    /// last step before it; but that step lies more than the grace before stream time.
+    pub(super) fn knows_from(&self, stream_time: Timestamp, grace: Span) -> Timestamp {
+        let nobody_before = self.kind == Kind::Open && self.anchor.is_empty() && self.whole.is_none();
+        match self.reaches_to() {
+            Timestamp::MIN if !nobody_before => stream_time - grace,
+            reaches_to => reaches_to,
+        }
+    }
+
+    /// Whether the next touchpoint is one too many. In order, the window has moved on before.
+    pub(super) fn is_full(&self) -> bool {
+        self.count >= 2 * MAX_TOUCHPOINTS || self.entries.len() >= 2 * MAX_BYTES
+    }
+
+    /// The same of touchpoints that are to be told.
+    pub(super) fn is_full_of(entries: &[Entry]) -> bool {
+        entries.len() > 2 * MAX_TOUCHPOINTS
+    }
+
+    /// What came up to an image becomes too old: from now on the story is told from there.
+    pub(super) fn move_anchor(&mut self, image: Image, entries: &mut Vec<Entry>) {
+        entries.drain(..image.count);
+        self.anchored_at = image.at.max(self.anchored_at);
+        self.anchor = image.state;
+        self.younger = None;
+    }
+
     /// How many touchpoints are in it.
     pub(super) fn len(&self) -> usize {
         self.count
@@ -216,7 +247,7 @@ impl Window {
         self.whole = None;
     }
 
-    /// The models have changed: what came before can be told no more.
+    /// What came before can be told no more. Claims go on waiting.
     pub(super) fn seal(&mut self) {
         if !self.is_closed() {
             let claims = std::mem::take(&mut self.claims);
@@ -257,14 +288,14 @@ impl Window {
         let held_from = self.held_from();
         match &mut self.younger {
             None if begun + grace < stream_time || is_full(self.count, self.entries.len()) => {
-                let image = std::mem::take(&mut self.was);
-                self.younger = Some(Younger { image, count: self.count, at: self.last });
+                let state = std::mem::take(&mut self.was);
+                self.younger = Some(Image { state, count: self.count, at: self.last });
             }
             Some(younger)
                 if younger.at + grace < stream_time && younger.at < held_from
                     || is_full(self.count / 2, self.entries.len() / 2) =>
             {
-                self.anchor = std::mem::replace(&mut younger.image, std::mem::take(&mut self.was));
+                self.anchor = std::mem::replace(&mut younger.state, std::mem::take(&mut self.was));
                 self.anchored_at = younger.at;
                 let gone = younger.count;
                 (younger.count, younger.at) = (self.count - gone, self.last);
@@ -446,13 +477,16 @@ impl Window {
         }
     }
 
-    /// Whether a touchpoint of this id is in it that does not stand in the history any more, and of which type.
-    pub(super) fn has(&self, id: &Id, kind: &str, base: i64, words: &Words) -> SeenBefore {
+    /// Whether a touchpoint of this id is in it, and of which type.
+    pub(super) fn has(&self, id: &Id, kind: &str, beside: Beside<'_>, words: &Words) -> SeenBefore {
         let mut seen = SeenBefore::No;
-        for raw in self.raw().filter(|raw| raw.flags & LISTED == 0) {
-            let mut left = Bytes(raw.after);
-            let past = left.small().and_then(|length| left.take(length));
-            let Ok(past) = past.and_then(|past| super::recent::read_past(past, base, words)) else { continue };
+        for (place, raw) in self.raw().enumerate() {
+            let number = self.number(place, beside);
+            // The ids are looked at first: almost none is the same.
+            if raw.flags & LISTED != 0 && !listed(beside, number).is_ok_and(|place| beside.recent.is_at(place, id)) {
+                continue;
+            }
+            let Ok((past, _)) = raw.past(beside, number, words) else { continue };
             if past.seen_at.is_some() && past.id == *id {
                 if past.kind == kind {
                     return SeenBefore::Yes;
@@ -484,12 +518,12 @@ impl Window {
         &mut self,
         entries: &[Entry],
         last: Timestamp,
-        younger: Option<(Vec<u8>, usize, Timestamp)>,
+        younger: Option<Image>,
         beside: Beside<'_>,
         words: &mut Words,
     ) {
         self.last = last;
-        self.younger = younger.map(|(image, count, at)| Younger { image, count, at });
+        self.younger = younger.map(|image| Image { at: image.at.max(self.anchored_at), ..image });
         self.pack_all(entries, beside, words);
     }
 

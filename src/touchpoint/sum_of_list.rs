@@ -53,13 +53,31 @@ impl fmt::Display for SumOfList {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RunningSum(Option<f64>);
 
+/// Something stands where a number is to be added or multiplied by, and is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoNumber {
+    /// In the entry that is added.
+    Entry,
+    /// In the one that it is multiplied by.
+    Times,
+}
+
 impl RunningSum {
-    /// Adds an object: what stands in its entry, and in the one that it is multiplied by, where that is there. An object without a
-    /// number in its entry adds nothing.
-    pub fn add(&mut self, entry: Option<&Value>, times: Option<&Value>, decimal: Decimal) {
-        let Some(amount) = entry.and_then(|value| value.as_number(decimal)) else { return };
-        let times = times.and_then(|value| value.as_number(decimal)).unwrap_or(1.0);
-        self.0 = Some(self.0.unwrap_or_default() + amount * times);
+    /// Adds an object: what stands in its entry, and in the one that it is multiplied by, where that is there. An object without
+    /// anything in its entry adds nothing.
+    ///
+    /// # Errors
+    /// What stands there is no number; the sum is what it was.
+    pub fn add(&mut self, entry: Option<&Value>, times: Option<&Value>, decimal: Decimal) -> Result<(), NoNumber> {
+        let number = |value: Option<&Value>, missed| {
+            let value = value.filter(|value| !value.is_blank());
+            value.map(|value| value.as_number(decimal).ok_or(missed)).transpose()
+        };
+        let times = number(times, NoNumber::Times)?.unwrap_or(1.0);
+        if let Some(amount) = number(entry, NoNumber::Entry)? {
+            self.0 = Some(self.0.unwrap_or_default() + amount * times);
+        }
+        Ok(())
     }
 
     /// The sum; `None` where no object had a number, or the sum is none.
@@ -106,18 +124,22 @@ mod tests {
         let text = |text: &str| Value::Text(text.into());
         let sum = |parts: &[(Option<Value>, Option<Value>)]| {
             let mut sum = RunningSum::default();
-            for (entry, times) in parts {
-                sum.add(entry.as_ref(), times.as_ref(), Decimal::Point);
-            }
-            sum.total()
+            let added = parts.iter().map(|(entry, times)| sum.add(entry.as_ref(), times.as_ref(), Decimal::Point));
+            let missed = added.filter_map(Result::err).collect::<Vec<_>>();
+            (sum.total(), missed)
         };
         let number = |number: f64| Some(Value::Number(number));
-        assert_eq!(sum(&[(number(0.1), None), (number(0.2), None)]), Some(0.3));
-        assert_eq!(sum(&[(number(19.9), number(3.0)), (Some(text("5.05")), Some(text("2")))]), Some(69.8));
-        assert_eq!(sum(&[(None, number(3.0)), (number(4.0), Some(text("some")))]), Some(4.0));
-        assert_eq!(sum(&[(Some(text("free")), None)]), None);
-        assert_eq!(sum(&[]), None);
-        assert_eq!(sum(&[(number(1e308), None)]), Some(1e308));
-        assert_eq!(sum(&[(number(1e308), number(10.0))]), None);
+        let none = Vec::new;
+        assert_eq!(sum(&[(number(0.1), None), (number(0.2), None)]), (Some(0.3), none()));
+        assert_eq!(sum(&[(number(19.9), number(3.0)), (Some(text("5.05")), Some(text("2")))]), (Some(69.8), none()));
+        assert_eq!(
+            sum(&[(None, number(3.0)), (Some(text(" ")), None), (number(4.0), Some(text(" ")))]),
+            (Some(4.0), none())
+        );
+        assert_eq!(sum(&[(None, None), (number(4.0), Some(text("some")))]), (None, vec![NoNumber::Times]));
+        assert_eq!(sum(&[(Some(text("free")), None)]), (None, vec![NoNumber::Entry]));
+        assert_eq!(sum(&[]), (None, none()));
+        assert_eq!(sum(&[(number(1e308), None)]), (Some(1e308), none()));
+        assert_eq!(sum(&[(number(1e308), number(10.0))]), (None, none()));
     }
 }

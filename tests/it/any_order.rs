@@ -241,6 +241,29 @@ fn steady_activity_is_told_in_order_with_a_bounded_window() {
     }
 }
 
+/// What a device has gathered comes at once, and after something newer: each of it is out of order, and the window has an end all
+/// the same.
+#[test]
+fn a_window_that_only_ever_grows_out_of_order_has_an_end() {
+    let count = 3_000;
+    let of = |number: i64| {
+        let made = touchpoint("a", "page.viewed", START + Span::from_millis(number), &format!("t{number}"));
+        (made, START + Span::from_secs(120) + Span::from_millis(number))
+    };
+    let newest = (touchpoint("a", "cart.added", START + Span::from_secs(60), "new"), START + Span::from_secs(60));
+    // A repeat of any that is still in the window is one.
+    let (repeat, log_time) = of(count - 100);
+    let repeat = (repeat, log_time + Span::from_secs(60));
+    let story: Vec<Entered> = std::iter::once(newest).chain((0..count).map(of)).chain([repeat]).collect();
+    let settings = Settings { settle: Span::ZERO, grace: Span::from_secs(600), ..Settings::default() };
+    let (_, mut world) = decide_with(settings, &[baskets()], &story, &[Fate::Commit]);
+    let counts = world.shard.take_counts();
+    let steps = counts.steps;
+    // All are told in order, as each of the older half is older than those that come. A window holds 512 at most.
+    assert_eq!((steps.out_of_order, steps.late, counts.duplicates), (count as u64, 0, 1), "{steps:?}");
+    assert!(steps.applied_again < count as u64 * 2 * 513, "{steps:?}");
+}
+
 /// A few numbers that are the same in each run.
 pub(crate) struct Dice(u64);
 

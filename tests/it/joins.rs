@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use sillage::journey::{Customer, Outcome};
+use sillage::journey::{Customer, Outcome, Passed, What};
 use sillage::model::Model;
 use sillage::shard::{Customers, Settings};
 use sillage::time::Span;
@@ -12,7 +12,7 @@ use sillage::touchpoint::{Identity, Touchpoint};
 
 use crate::any_order::{GRACE, delayed, delays, in_order, net, settings, unnumbered, with_end};
 use crate::laws::{Entered, Fate, baskets, cases, decide_with, fates, five_stages};
-use crate::world::{START, World, touchpoint, with_id};
+use crate::world::{START, World, sentences, touchpoint, with_id};
 
 /// Who acts, and which anonymous ids are whose: no two customers claim one.
 const PEOPLE: [(&str, &[&str]); 2] = [("c-1", &["a-1", "a-2"]), ("c-2", &["a-3"])];
@@ -174,6 +174,36 @@ fn a_bought_basket_is_not_abandoned_in_any_order_of_arrival() {
 }
 
 /// Erasing either of the two erases both, and what the anonymous id does later is a stranger's.
+/// A login that brings more baskets than are kept: each of them that ends is told, and none of its ids completes another.
+#[test]
+fn baskets_that_find_no_room_at_a_login_are_told() {
+    let started = |at: i64| START + Span::from_secs(at);
+    let cart = |who: Identity, number: i64, at: i64| {
+        let mut made =
+            with_id(touchpoint("c", "cart.added", started(at), &format!("t{number}")), "cart_id", &format!("C{number}"));
+        made.identity = who;
+        (made, started(at))
+    };
+    let customer = (0..40).map(|number| cart(Identity::customer("c"), number, number));
+    let device = (40..80).map(|number| cart(Identity::anonymous("a"), number, number));
+    let mut login = touchpoint("c", "login", started(90), "login");
+    login.linked = Some("a".into());
+    let order = with_id(touchpoint("c", "order.completed", started(100), "order"), "cart_id", "C0");
+    let last = [(login, started(90)), (order, started(100))];
+    let story: Vec<Entered> = customer.chain(device).chain(last).collect();
+    let settings = Settings { settle: Span::ZERO, ..settings(usize::MAX) };
+    let (outcomes, mut world) = decide_with(settings, &[baskets()], &story, &[Fate::Commit]);
+    let count = |fits: &dyn Fn(&What) -> bool| outcomes.iter().filter(|outcome| fits(&outcome.what)).count();
+    assert_eq!(
+        count(&|what| matches!(what, What::Abandonment { passed: Passed::Room, .. })),
+        16,
+        "{}",
+        sentences(&outcomes)
+    );
+    assert_eq!(count(&|what| matches!(what, What::Completion { .. })), 0, "C0 had ended: its purchase is no other's");
+    assert_eq!(world.shard.take_counts().steps.noticed.episodes, 16);
+}
+
 #[test]
 fn erasure_takes_the_customer_and_the_anonymous_ids_that_joined() {
     use sillage::shard::{Body, Buffered, Erasure, ErasureScope, Input};

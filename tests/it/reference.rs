@@ -65,31 +65,36 @@ fn judge(entered: &[Entered], any_progress: bool, end: i64) -> Vec<(Verdict, usi
             let counts_from = if late { now } else { touchpoint.happened };
             let open = episodes.iter().rposition(Story::is_open);
             match (touchpoint.kind, open) {
-                (Kind::Completes, Some(number)) => {
-                    episodes[number].completed = true;
-                    told.push((Verdict::Completed, number + 1, touchpoint.happened));
-                    purchases.push(touchpoint.happened);
-                }
-                (Kind::Completes, None) => {
-                    // The last episode, unless it was completed, is recovered within its window; one that was open when this
-                    // happened was not abandoned after all.
+                (Kind::Completes, _) => {
                     let (bought, all) = (touchpoint.happened, episodes.len());
-                    for (number, story) in (1..all + 1).zip(&mut episodes).rev().filter(|(_, story)| !story.completed) {
-                        let Some(at) = story.abandoned_at else { continue };
-                        let verdict = if story.opened <= bought && bought < at {
-                            told.push((Verdict::Retracted, number, at));
-                            None
-                        } else if number == all && at <= bought && bought < at + RECOVERED_WITHIN {
-                            Some(Verdict::Recovered)
-                        } else {
-                            continue;
-                        };
-                        story.completed = true;
-                        told.push((Verdict::Completed, number, bought));
-                        told.extend(verdict.map(|verdict| (verdict, number, bought)));
-                        break;
+                    // One that was open when this happened; else the last episode, unless it was completed, is recovered within
+                    // its window; else one that was open then was not abandoned after all; else one that opened since.
+                    let verdict = |number: usize, story: &Story| match story.abandoned_at {
+                        Some(at) if story.opened <= bought && bought < at => Some(Some((Verdict::Retracted, at))),
+                        Some(at) if number == all && at <= bought && bought < at + RECOVERED_WITHIN => {
+                            Some(Some((Verdict::Recovered, bought)))
+                        }
+                        Some(_) => None,
+                        None => Some(None),
+                    };
+                    let by_then = open.filter(|place| episodes[*place].opened <= bought);
+                    let left = |place: &usize| {
+                        episodes[*place].abandoned_at.is_some() && verdict(place + 1, &episodes[*place]).is_some()
+                    };
+                    let left = (0..all).rev().filter(|place| !episodes[*place].completed).find(left);
+                    if let Some(place) = by_then.or(left).or(open) {
+                        let verdict = verdict(place + 1, &episodes[place]).flatten();
+                        let retracted = verdict.filter(|(verdict, _)| *verdict == Verdict::Retracted);
+                        let recovered = verdict.filter(|(verdict, _)| *verdict == Verdict::Recovered);
+                        told.extend(retracted.map(|(verdict, at)| (verdict, place + 1, at)));
+                        told.push((Verdict::Completed, place + 1, bought));
+                        told.extend(recovered.map(|(verdict, at)| (verdict, place + 1, at)));
+                        episodes[place].completed = true;
                     }
-                    purchases.push(touchpoint.happened);
+                    // It is progress in what stays open.
+                    let others = episodes.iter_mut().filter(|story| any_progress && story.is_open());
+                    others.for_each(|story| story.progress.push(counts_from));
+                    purchases.push(bought);
                 }
                 (Kind::Opens, None) => {
                     if purchases.iter().all(|bought| touchpoint.happened >= *bought) {

@@ -1,6 +1,6 @@
 //! A window at rest: its head, its images, its touchpoints, each in a section of the customer's bytes.
 
-use super::{Beside, Kind, Whole, Window, Younger, latest};
+use super::{Beside, Image, Kind, Whole, Window, latest};
 use crate::journey::packed::bytes::{Bytes, Damaged, push_id, push_number, push_signed};
 use crate::journey::packed::words::Words;
 use crate::journey::recent::Recent;
@@ -66,7 +66,7 @@ impl Window {
             self.anchored_at = since(&mut bytes)?;
         }
         if flags & has::YOUNGER != 0 {
-            self.younger = Some(Younger { image: Vec::new(), count: bytes.small()?, at: since(&mut bytes)? });
+            self.younger = Some(Image { state: Vec::new(), count: bytes.small()?, at: since(&mut bytes)? });
         }
         while flags & has::CLAIMS != 0 && !bytes.is_empty() {
             let at = since(&mut bytes)?;
@@ -119,7 +119,7 @@ impl Window {
     }
 
     pub(in crate::journey) fn open_younger(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
-        self.younger.as_mut().ok_or(Damaged)?.image.extend_from_slice(bytes);
+        self.younger.as_mut().ok_or(Damaged)?.state.extend_from_slice(bytes);
         Ok(())
     }
 
@@ -146,7 +146,7 @@ impl Window {
     pub(in crate::journey) fn pack_younger(&self, words: &mut Words, out: &mut Vec<u8>) {
         match (&self.whole, &self.younger) {
             (Some(whole), _) => whole.younger.iter().for_each(|younger| younger.pack_rest(words, out)),
-            (None, Some(younger)) => out.extend_from_slice(&younger.image),
+            (None, Some(younger)) => out.extend_from_slice(&younger.state),
             (None, None) => {}
         }
     }
@@ -165,7 +165,7 @@ impl Window {
             }
             Ok(customer)
         };
-        let younger = self.younger.as_ref().map(|younger| image(&younger.image)).transpose()?;
+        let younger = self.younger.as_ref().map(|younger| image(&younger.state)).transpose()?;
         let mut entries = self.entries(beside, words)?;
         entries.iter_mut().filter_map(|entry| entry.joins.as_mut()).try_for_each(|joins| joins.expand(words))?;
         self.whole = Some(Box::new(Whole { anchor: image(&self.anchor)?, younger, entries }));
@@ -173,7 +173,7 @@ impl Window {
         self.entries = Vec::new();
         self.session = None;
         if let Some(younger) = &mut self.younger {
-            younger.image = Vec::new();
+            younger.state = Vec::new();
         }
         Ok(())
     }

@@ -200,7 +200,8 @@ impl Judge<'_> {
                     episode.told += 1;
                     episode.tellings.push(at);
                     let again = self.plan.kinds[episode.kind].again_every;
-                    episode.next = again.filter(|(_, most)| episode.told < *most).map(|(every, _)| at + every);
+                    let again = again.filter(|(_, most)| episode.told < *most && latest(&episode.progress) <= at);
+                    episode.next = again.map(|(every, _)| at + every);
                     // What has passed does not pass again.
                     episode.date = episode.date.filter(|date| *date > at);
                 }
@@ -213,7 +214,8 @@ impl Judge<'_> {
                     let stage = &self.plan.stages[stay.stage];
                     stay.told += 1;
                     let again = stage.again_every.filter(|_| stage.then.is_none());
-                    stay.next = again.filter(|(_, most)| stay.told < *most).map(|(every, _)| at + every);
+                    let again = again.filter(|(_, most)| stay.told < *most && latest(&stay.progress) <= at);
+                    stay.next = again.map(|(every, _)| at + every);
                     let name = stage.name.clone();
                     let then = stage.then.clone();
                     self.say(at, None, &format!("abandonment stage {name}"));
@@ -344,6 +346,11 @@ impl Judge<'_> {
         let segment = self.segment.as_ref().map_or(String::new(), |segment| format!(" of {segment}"));
         self.told.extend(self.saying.drain(..).map(|line| format!("{line}{segment}")));
     }
+}
+
+/// From when the latest progress counts.
+fn latest(progress: &[(Seconds, Option<Seconds>)]) -> Seconds {
+    progress.iter().map(|(at, _)| *at).max().unwrap_or(Seconds::MIN)
 }
 
 /// The earlier of the date and of the silence after the latest progress.

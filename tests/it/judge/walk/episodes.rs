@@ -38,15 +38,15 @@ impl Judge<'_> {
                 }
                 Some((number, State::Abandoned)) if listed => {
                     self.episodes[number].state = State::Open;
-                    (self.episodes[number].told, self.episodes[number].next) = (0, None);
-                    // Of an absence that ended, the latest telling is still known.
-                    let before = self.episodes[number].tellings.len().saturating_sub(1);
-                    self.episodes[number].tellings.drain(..before);
                     // A date that has passed is not waited for again.
                     let episode = &mut self.episodes[number];
                     episode.date = episode.date.filter(|date| *date > touch.log_time);
                     self.belong(number, here, true);
                     if !self.is_paid(number, here, pays) {
+                        (self.episodes[number].told, self.episodes[number].next) = (0, None);
+                        // Of an absence that ended, the latest telling is still known.
+                        let before = self.episodes[number].tellings.len().saturating_sub(1);
+                        self.episodes[number].tellings.drain(..before);
                         stirred.push(number);
                         let name = self.episode_name(number);
                         self.say(at, Some(here), &format!("resumption {name}"));
@@ -129,7 +129,9 @@ impl Judge<'_> {
         // What is emptied or cancelled is the one left last, whatever was bought since.
         let was_left = |episode: &super::Episode| episode.kind == index && episode.state == State::Abandoned;
         let left = || self.episodes.iter().rposition(|episode| if completes { in_time(episode) } else { was_left(episode) });
-        let meant = meant.or_else(|| left().filter(|_| !kind.by_id));
+        // What opened after the purchase was not bought, as long as there is anything else.
+        let by_then = |number: &usize| !completes || known.is_some() || self.episodes[*number].opened <= at;
+        let meant = meant.filter(by_then).or_else(|| left().filter(|_| !kind.by_id)).or(meant);
         let Some(number) = meant.filter(|number| matches!(self.episodes[*number].state, State::Open | State::Abandoned))
         else {
             return;
