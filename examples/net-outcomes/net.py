@@ -43,6 +43,9 @@ def main():
     for line in sys.stdin:
         if line.strip():
             record = json.loads(line)
+            # A deleted record of a compacted topic has no value.
+            if record is None:
+                continue
             truth.read(record.get("outcome", record))
     for outcome in truth.holds():
         print(json.dumps(outcome, ensure_ascii=False))

@@ -66,14 +66,26 @@ pub(super) struct Answer {
     retry_after: Option<Duration>,
 }
 
+/// An address as it may be repeated.
+fn without_name(url: &str) -> &str {
+    url.rsplit_once('@').map_or(url, |(_, host)| host)
+}
+
 impl Client {
     /// A client of the service at `url`.
     pub(super) fn new(url: &str) -> Result<Self, Failure> {
         let host = url.strip_prefix("http://").ok_or_else(|| {
             Failure::could_not_run(format!(
-                "{url:?} is not the address of a service; write it as {DEFAULT_URL} (TLS is not spoken here)"
+                "{:?} is not the address of a service; write it as {DEFAULT_URL} (TLS is not spoken here)",
+                without_name(url)
             ))
         })?;
+        if host.contains('@') {
+            // A name and a password are not spoken here, and are repeated by nobody.
+            return Err(Failure::could_not_run(format!(
+                "the address of a service has no name and no password; write it as {DEFAULT_URL}, and a token into SILLAGE_TOKEN"
+            )));
+        }
         if host.is_empty() || host.contains(|character: char| character.is_whitespace() || "?#".contains(character)) {
             return Err(Failure::could_not_run(format!(
                 "{url:?} is not the address of a service; write it as {DEFAULT_URL}"

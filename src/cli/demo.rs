@@ -13,6 +13,8 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::{Failure, files, signals};
 use crate::model::{self, Model};
 use crate::runtime::clock::Clock;
@@ -112,9 +114,10 @@ fn locked(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whoever reads our output may have read enough.
+/// Whoever reads our output may have read enough, or have closed the terminal.
 fn closed_is_fine(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+    let has_closed = error.kind() == io::ErrorKind::BrokenPipe || error.raw_os_error() == Some(Errno::IO.raw_os_error());
+    if has_closed { Ok(()) } else { Err(error) }
 }
 
 /// What the demo looks at while it runs. Its clocks are handed in: the customers' now, and the real time since the start.

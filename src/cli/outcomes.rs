@@ -1,5 +1,6 @@
 //! `sillage outcomes`: what a running service has published, one JSON object a line, from a position on.
 
+use crate::terminal::plain_json;
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -90,7 +91,7 @@ impl Reader {
         while self.left > 0 {
             let page = self.page()?;
             let lines = page.body.iter().filter(|byte| **byte == b'\n').count() as u64;
-            out.write_all(&page.body)?;
+            out.write_all(&plain_json(&page.body))?;
             out.flush()?;
             self.left = self.left.saturating_sub(lines);
             let position = page.position.ok_or_else(|| End::Failed(self.stranger()))?;

@@ -8,7 +8,7 @@ use compact_str::CompactString;
 use crate::model::written::Kind;
 use crate::model::{Declared, Model};
 use crate::time::Zone;
-use crate::touchpoint::{Currency, Decimal, Value};
+use crate::touchpoint::{Currency, Decimal, MAX_AMOUNT, Unit, Value};
 
 /// A part of a record that was lost, or mended so that the rest is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,7 +85,7 @@ pub(super) fn lose(lost: &mut Lost, loss: Loss) {
 
 /// What the value of a property must be to be of use to all who read it, as bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Expected(u8);
+pub(super) struct Expected(u16);
 
 impl Expected {
     pub(super) const ANYTHING: Expected = Expected(0);
@@ -99,9 +99,21 @@ impl Expected {
     const ABSOLUTE: Expected = Expected(1 << 5);
     const ID: Expected = Expected(1 << 6);
     const CURRENCY: Expected = Expected(1 << 7);
+    /// An amount of whole units, which is bounded.
+    const AMOUNT: Expected = Expected(1 << 8);
+    /// An amount by somebody who has no currency for it.
+    const UNPRICED: Expected = Expected(1 << 9);
 
     /// What a model expects of a property.
     pub(super) fn of(model: &Model, name: &str, declared: Declared) -> Expected {
+        let amount = match declared.kind {
+            Some(Kind::Money) if model.currency.is_none() => Expected::UNPRICED,
+            _ => Expected::ANYTHING,
+        };
+        let bounded = match (declared.kind, declared.form.unit) {
+            (Some(Kind::Money), Unit::Whole) => Expected::AMOUNT,
+            _ => Expected::ANYTHING,
+        };
         let kind = match declared.kind {
             Some(Kind::Number | Kind::Money) => match declared.form.decimal {
                 Decimal::Point => Expected::NUMBER,
@@ -114,6 +126,7 @@ impl Expected {
             None if name == crate::touchpoint::CURRENCY => Expected::CURRENCY,
             None => Expected::ANYTHING,
         };
+        let kind = kind.and(amount).and(bounded);
         if declared.is_id { kind.and(Expected::ID) } else { kind }
     }
 
@@ -127,15 +140,22 @@ impl Expected {
         self == Expected::TEXT || self == Expected::TEXT.and(Expected::ID)
     }
 
-    /// Whether a number is of use to everybody: most values are asked no more than this.
-    pub(super) fn takes_numbers(self) -> bool {
-        self.0 & !(Expected::NUMBER.0 | Expected::COMMA.0) == 0
+    /// Whether somebody reads an amount for which only the touchpoint can name the currency.
+    pub(super) fn lacks_currency(self) -> bool {
+        self.0 & Expected::UNPRICED.0 != 0
+    }
+
+    /// Whether the number is of use to everybody: most values are asked no more than this.
+    fn takes_number(self, number: f64) -> bool {
+        let amount = Expected::AMOUNT.0;
+        let others = self.0 & !(Expected::NUMBER.0 | Expected::COMMA.0 | Expected::UNPRICED.0 | amount);
+        others == 0 && (self.0 & amount == 0 || number.abs() < MAX_AMOUNT)
     }
 
     /// The first who expects something else, in words. What says nothing fits everywhere.
     pub(super) fn misses(self, value: &Value) -> Option<&'static str> {
         let at_once = match value {
-            Value::Number(_) => self.takes_numbers(),
+            Value::Number(number) => self.takes_number(*number),
             Value::Text(text) => {
                 let any_text = self.0 & !(Expected::TEXT.0 | Expected::ID.0) == 0;
                 any_text && !text.is_empty() || self == Expected::CURRENCY && Currency::parse(text).is_some()
@@ -149,9 +169,12 @@ impl Expected {
         // The zone decides which instant a text is, and hardly ever whether it is one.
         let utc = || Zone::named("UTC");
         let instant = |zone: Option<&Zone>| value.as_instant(zone).is_some();
-        let tries: [(Expected, &dyn Fn() -> bool, &'static str); 8] = [
+        let decimal = if self.0 & Expected::COMMA.0 != 0 { Decimal::Comma } else { Decimal::Point };
+        let bounded = || value.as_number(decimal).is_none_or(|amount| amount.abs() < MAX_AMOUNT);
+        let tries: [(Expected, &dyn Fn() -> bool, &'static str); 9] = [
             (Expected::NUMBER, &|| value.as_number(Decimal::Point).is_some(), "a number"),
             (Expected::COMMA, &|| value.as_number(Decimal::Comma).is_some(), "a number with a decimal comma"),
+            (Expected::AMOUNT, &bounded, "an amount below nine million million"),
             (Expected::TEXT, &|| matches!(value, Value::Text(_)), "a text"),
             (Expected::FLAG, &|| value.as_flag().is_some(), "true or false"),
             (Expected::INSTANT, &|| instant(utc().as_ref()), "an instant"),
@@ -212,6 +235,9 @@ mod tests {
         ] {
             assert_eq!(expected.misses(&value), misses, "{expected:?} {value:?}");
         }
-        assert!(Expected::NUMBER.takes_numbers() && !Expected::TEXT.takes_numbers() && Expected::ANYTHING.takes_numbers());
+        let takes = |expected: Expected, number: f64| expected.takes_number(number);
+        assert!(takes(Expected::NUMBER, 1.0) && !takes(Expected::TEXT, 1.0) && takes(Expected::ANYTHING, 1.0));
+        let amount = Expected::NUMBER.and(Expected::AMOUNT);
+        assert!(takes(amount, 8_999_999_999_999.0) && !takes(amount, 9e12) && !takes(amount, -9e12));
     }
 }

@@ -30,6 +30,8 @@ pub struct Names {
     above: Table,
     /// What is summed up over lists: few, and mostly none.
     sums: Box<[Sum]>,
+    /// Some are amounts without a currency of the model.
+    needs_currency: bool,
 }
 
 /// A property whose value is summed up over a list, where a record has none of its name.
@@ -38,6 +40,16 @@ pub(super) struct Sum {
     pub(super) name: CompactString,
     pub(super) of: SumOfList,
     pub(super) decimal: Decimal,
+}
+
+impl Sum {
+    /// What its parts must be, in words.
+    pub(super) fn expected(&self) -> &'static str {
+        match self.decimal {
+            Decimal::Point => "a number in each entry",
+            Decimal::Comma => "a number with a decimal comma in each entry",
+        }
+    }
 }
 
 /// Names by their [`mark`]: most that nobody wants have one of their own, and are known by it.
@@ -128,7 +140,8 @@ impl Wanted {
         let looked_at = names.names.iter().map(|name| &**name).chain(lists);
         let dots = looked_at.flat_map(|name| name.match_indices('.').map(|(at, _)| name[..at].into()));
         let above = Table::new(dots.collect::<Vec<_>>());
-        Wanted::Only(Names { names, expected, above, sums: sums.into() })
+        let needs_currency = properties.values().any(|expected| expected.lacks_currency());
+        Wanted::Only(Names { names, expected, above, sums: sums.into(), needs_currency })
     }
 
     /// What is wanted of the property of this name.
@@ -158,6 +171,14 @@ impl Wanted {
         match self {
             Wanted::All => &[],
             Wanted::Only(known) => &known.sums,
+        }
+    }
+
+    /// Whether an amount is read for which a model names no currency.
+    pub(super) fn needs_currency(&self) -> bool {
+        match self {
+            Wanted::All => false,
+            Wanted::Only(known) => known.needs_currency,
         }
     }
 

@@ -13,7 +13,9 @@ use super::mend::Mended;
 use super::wanted::{Interest, Wanted};
 use super::{Arrival, Limits};
 use crate::time::{Span, Timestamp, Zone};
-use crate::touchpoint::{IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value, is_placeholder, put_text};
+use crate::touchpoint::{
+    CURRENCY, IdentityKind, MAX_NAME_BYTES, MAX_TEXT_BYTES, Touchpoint, Value, is_placeholder, put_text,
+};
 
 /// 1990-01-01T00:00:00Z: what lies before is a broken clock or a number in the wrong unit (rule 1).
 const EARLIEST: Timestamp = Timestamp::from_millis(631_152_000_000);
@@ -80,6 +82,16 @@ impl Scalar<'_> {
             Scalar::Whole(number) => Some(Value::Number(*number as f64)),
             Scalar::Number(number) => Some(Value::Number(*number)),
             Scalar::Null | Scalar::Flag(_) | Scalar::Object | Scalar::List => None,
+        }
+    }
+
+    /// What is added up where it is a number; what is none is no number either, and is not simply absent.
+    pub(super) fn as_summand(&self) -> Option<Value> {
+        match self {
+            Scalar::Null => None,
+            Scalar::Flag(flag) => Some(Value::Flag(*flag)),
+            Scalar::Object | Scalar::List => Some(Value::Flag(false)),
+            Scalar::Text(_) | Scalar::Whole(_) | Scalar::Number(_) => self.as_amount(),
         }
     }
 
@@ -367,8 +379,9 @@ pub(super) struct Properties<'a> {
     /// So many may be taken.
     most: usize,
     losses: Lost,
-    /// What was summed up over lists, by the place of the sum among those that are wanted.
-    totals: Vec<(usize, f64)>,
+    /// What was summed up over lists, by the place of the sum among those that are wanted; how a part of it is written that is no
+    /// number, where there is one.
+    totals: Vec<(usize, Result<f64, CompactString>)>,
 }
 
 /// Where not all are wanted, names that come again and again take places until so many are taken, and then give them back.
@@ -441,9 +454,13 @@ impl<'a> Properties<'a> {
 
     #[cold]
     fn misfit(&mut self, property: &str, expected: &'static str, written: &Scalar<'_>) {
+        self.tell_misfit(property, expected, example(written));
+    }
+
+    fn tell_misfit(&mut self, property: &str, expected: &'static str, example: CompactString) {
         let misfits = &mut self.losses.get_or_insert_default().misfits;
         if misfits.iter().all(|known| known.property != property) {
-            misfits.push(Misfit { property: property.into(), expected, example: example(written) });
+            misfits.push(Misfit { property: property.into(), expected, example });
         }
     }
 
@@ -465,14 +482,23 @@ impl<'a> Properties<'a> {
     /// Keeps what was summed up over a list, for where the record has no property of the sum's name. The place is the sum's among those
     /// that are wanted.
     pub(super) fn keep_total(&mut self, place: usize, total: f64) {
-        self.totals.push((place, total));
+        self.totals.push((place, Ok(total)));
+    }
+
+    /// A part of a sum is no number, so that there is none; for where the record has no property of the sum's name.
+    pub(super) fn miss_total(&mut self, place: usize, written: &CompactString) {
+        self.totals.push((place, Err(written.clone())));
     }
 
     fn settle_sums(&mut self) {
         for (place, total) in std::mem::take(&mut self.totals) {
             let sum = &self.wanted.sums()[place];
-            if self.places[..self.kept].iter().all(|(name, _)| *name != sum.name) {
-                self.keep(&sum.name, &Scalar::Number(total), Expected::ANYTHING);
+            if self.places[..self.kept].iter().any(|(name, value)| *name == sum.name && !value.is_blank()) {
+                continue;
+            }
+            match total {
+                Ok(total) => self.keep(&sum.name, &Scalar::Number(total), Expected::ANYTHING),
+                Err(written) => self.tell_misfit(&sum.name, sum.expected(), written),
             }
         }
     }
@@ -507,7 +533,25 @@ impl<'a> Properties<'a> {
         }
         self.places.truncate(self.kept);
         sort_by_name(self.places);
+        if self.wanted.needs_currency() {
+            self.ask_for_currency();
+        }
         self.losses
+    }
+
+    /// An amount is none without a currency, of its own or of the model.
+    fn ask_for_currency(&mut self) {
+        if self.places.iter().any(|(name, value)| name == CURRENCY && !value.is_blank()) {
+            return;
+        }
+        let lacks = |(name, value): &&(CompactString, Value)| {
+            !value.is_blank() && self.wanted.interest(name).expected.lacks_currency()
+        };
+        let lacking: Vec<(CompactString, CompactString)> =
+            self.places.iter().filter(lacks).map(|(name, value)| (name.clone(), example(&as_written(value)))).collect();
+        for (name, written) in lacking {
+            self.tell_misfit(&name, "an amount with a `currency`, beside it or in the model", written);
+        }
     }
 }
 
@@ -553,8 +597,16 @@ impl From<Part<'_>> for Value {
     }
 }
 
+fn as_written(value: &Value) -> Scalar<'_> {
+    match value {
+        Value::Text(text) => Scalar::Text(Cow::Borrowed(text)),
+        Value::Number(number) => Scalar::Number(*number),
+        Value::Flag(flag) => Scalar::Flag(*flag),
+    }
+}
+
 /// How a value is written, so that somebody finds it again.
-fn example(value: &Scalar<'_>) -> CompactString {
+pub(super) fn example(value: &Scalar<'_>) -> CompactString {
     match value {
         Scalar::Text(text) => {
             let shown = cut(text, EXAMPLE_BYTES);

@@ -1,8 +1,12 @@
 //! What terminals do to Sillage, and what strangers would do to terminals.
 
+use std::fs::{File, OpenOptions};
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 /// ESC, BEL, CR and a change of direction, as JSON writes them; each steers a terminal.
 const HOSTILE: &str = "\\u001b[2J\\u0007\\r\\u202e\\u2066evil";
@@ -18,6 +22,23 @@ fn a_hangup_ends_the_demo_and_its_folder_is_gone() {
     wait_until("the demo has ended", || demo.try_wait().expect("a child").is_some());
     assert!(demo.wait().expect("a child").code().is_some(), "it ends by itself, not by the signal");
     assert_eq!(folders(), 0);
+}
+
+/// No signal comes where the terminal does not control the process: the end of input must do.
+#[test]
+fn a_closed_terminal_ends_the_demo_and_its_folder_is_gone() {
+    let temporary = tempfile::tempdir().expect("a folder");
+    let mut ours = File::from(openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a terminal"));
+    grantpt(&ours).and_then(|()| unlockpt(&ours)).expect("a terminal");
+    let path = ptsname(&ours, Vec::new()).expect("its name").into_string().expect("a path");
+    let theirs = || Stdio::from(OpenOptions::new().read(true).write(true).open(&path).expect("the other end"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
+    command.arg("demo").env("TMPDIR", temporary.path()).env("TERM", "xterm");
+    let mut demo = command.stdin(theirs()).stdout(theirs()).stderr(Stdio::null()).spawn().expect("sillage starts");
+    assert!(ours.read(&mut [0; 64]).expect("it draws") > 0);
+    drop((ours, command));
+    wait_until("the demo has ended", || demo.try_wait().expect("a child").is_some());
+    assert_eq!(std::fs::read_dir(temporary.path()).expect("the folder").count(), 0);
 }
 
 /// As ctrl-C does: what was begun is finished, and everything is in the one file.

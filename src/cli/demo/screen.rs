@@ -11,6 +11,8 @@ use crossterm::terminal::{
     self, BeginSynchronizedUpdate, Clear, ClearType, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen,
 };
 use crossterm::{execute, queue};
+use rustix::event::{self, PollFd, PollFlags, Timespec};
+use rustix::io::Errno;
 
 use super::view::{Line, Tone};
 
@@ -77,7 +79,13 @@ impl Screen {
             std::thread::sleep(span);
             return Ok(Asked::GoOn);
         }
-        if !poll(span)? {
+        match key_or_end(span)? {
+            Heard::Nothing => return Ok(Asked::GoOn),
+            Heard::End => return Ok(Asked::End),
+            Heard::Something => {}
+        }
+        // What is there may be no more than the beginning of a key.
+        if !poll(Duration::ZERO)? {
             return Ok(Asked::GoOn);
         }
         Ok(match read()? {
@@ -96,6 +104,27 @@ impl Screen {
 impl Drop for Screen {
     fn drop(&mut self) {
         give_back();
+    }
+}
+
+/// What a keyboard says.
+enum Heard {
+    Nothing,
+    Something,
+    /// The terminal has been closed.
+    End,
+}
+
+/// Waits for input. The terminal's library must not be asked once the terminal is closed: it reads the end of input for ever.
+fn key_or_end(span: Duration) -> io::Result<Heard> {
+    let stdin = io::stdin();
+    let mut places = [PollFd::new(&stdin, PollFlags::IN)];
+    let limit = Timespec { tv_sec: span.as_secs() as i64, tv_nsec: i64::from(span.subsec_nanos()) };
+    match event::poll(&mut places, Some(&limit)) {
+        Ok(0) | Err(Errno::INTR) => Ok(Heard::Nothing),
+        Ok(_) if places[0].revents().intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) => Ok(Heard::End),
+        Ok(_) => Ok(Heard::Something),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -250,7 +250,7 @@ mod tests {
         let rows = |text: &str| read(text.as_bytes(), 60);
         let told = |line, text: &str| (line, text.to_owned());
         assert_eq!(
-            rows("type,b\nx\n\"two\nlines\",1\nx,y,z\n\"never ends"),
+            rows("type,b\nx\n\"two\nlines\",1\nx,y,z\nends"),
             Ok(vec![
                 told(2, "1 columns, not 2"),
                 told(3, r#"{"type":"two\nlines","b":"1","properties":{"b":"1"}}"#),
@@ -265,7 +265,8 @@ mod tests {
         assert_eq!(values[2], r#"{"type":"t","properties":{}}"#);
         // A quote that does not end takes no memory beyond the limit.
         let endless = format!("a,b\n1,\"{}", "x".repeat(1 << 20));
-        assert!(matches!(rows(&endless).as_deref(), Ok([(2, told)]) if told.ends_with(" bytes")), "{:?}", rows(&endless));
+        assert!(rows(&endless).is_err_and(|fault| fault.contains("a quote there is not closed")));
+        assert!(matches!(rows(&(endless + "\"")).as_deref(), Ok([(2, told)]) if told.ends_with(" bytes")));
     }
 
     #[test]
@@ -298,5 +299,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_is_no_end_of_a_table() {
+        let header = "event_id,note\n";
+        let whole = format!("{header}1,\"17\"\" rim\"\n2,\"a\nb\"\n3,plain \"quotes\" within\n");
+        assert_eq!(read(whole.as_bytes(), 1_000).expect("a table").len(), 3);
+        for cut in ["1,x\n2,\"17 inch rim\n3,y\n", "1,x\n2,\"a"] {
+            let fault = read(format!("{header}{cut}").as_bytes(), 1_000).expect_err("cut off");
+            assert!(fault.contains("within quotes, in the row that begins in line 3"), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_more_columns_than_any_table_has_is_no_row_of_three() {
+        let cells = ["x"; 4_099].join(",");
+        let table = format!("type,b,c\nt,2,3\n{cells}\n");
+        let read = read(table.as_bytes(), 100_000).expect("a table");
+        assert_eq!(read[1], (3, "4099 columns, not 3".to_owned()));
+        let names = (0..4_099).map(|at| format!("c{at}")).collect::<Vec<_>>().join(",");
+        let wide = format!("type,{names}\nt,{cells}\n");
+        let fault = self::read(wide.as_bytes(), 100_000).map(|rows| rows.len());
+        assert!(fault.as_ref().is_err_and(|fault| fault.contains("the header has 4100 columns")), "{fault:?}");
     }
 }

@@ -26,6 +26,38 @@ pub struct Table {
     ends: Vec<usize>,
     object: Vec<u8>,
     line: u64,
+    quotes: Quotes,
+}
+
+/// Where in a cell's quotes the reader is. The library that takes cells apart tells nobody.
+struct Quotes {
+    delimiter: u8,
+    place: Place,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// A cell begins here.
+    Begins,
+    Plain,
+    Quoted,
+    /// Behind a quote within quotes: they end, or a second quote makes one of both.
+    Quote,
+}
+
+impl Quotes {
+    fn read(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.place = match (self.place, byte) {
+                (Place::Begins, b'"') | (Place::Quote, b'"') => Place::Quoted,
+                (Place::Quoted, b'"') => Place::Quote,
+                (Place::Quoted, _) => Place::Quoted,
+                (_, b'\n' | b'\r') => Place::Begins,
+                (_, byte) if *byte == self.delimiter => Place::Begins,
+                _ => Place::Plain,
+            };
+        }
+    }
 }
 
 /// A row that was read.
@@ -41,8 +73,12 @@ impl Table {
             reader.consume(MARK.len());
         }
         let (cells, ends) = (vec![0; limit.max(1)], vec![0; MAX_COLUMNS]);
-        let mut table = Table { reader, csv, header: Vec::new(), cells, ends, object: Vec::new(), line: 1 };
+        let quotes = Quotes { delimiter, place: Place::Begins };
+        let mut table = Table { reader, csv, header: Vec::new(), cells, ends, object: Vec::new(), line: 1, quotes };
         if let Some((_, Row::Cells(columns))) = table.row()? {
+            if columns > MAX_COLUMNS {
+                return Err(io::Error::other(format!("the header has {columns} columns; at most {MAX_COLUMNS} are read")));
+            }
             let name = |cell: &[u8]| String::from_utf8_lossy(cell.trim_ascii()).into_owned();
             table.header = (0..columns).map(|at| name(table.cell(at))).collect();
         }
@@ -64,7 +100,7 @@ impl Table {
 
     /// Reads the next row that is not blank, and says where it begins.
     fn row(&mut self) -> io::Result<Option<(u64, Row)>> {
-        let (mut filled, mut ended, mut length) = (0, 0, 0);
+        let (mut filled, mut ended, mut beyond, mut length) = (0, 0, 0, 0);
         let mut line = None;
         loop {
             let chunk = match self.reader.fill_buf() {
@@ -80,18 +116,25 @@ impl Table {
                 continue;
             }
             let begins = *line.get_or_insert(self.line);
+            if chunk.is_empty() && self.quotes.place == Place::Quoted {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    format!("it ends within quotes, in the row that begins in line {begins}: a quote there is not closed"),
+                ));
+            }
             let (cells, ends) = (&mut self.cells[filled..], &mut self.ends[ended..]);
             let (result, read, wrote, closed) = self.csv.read_record(chunk, cells, ends);
             self.line += chunk[..read].iter().filter(|byte| **byte == b'\n').count() as u64;
+            self.quotes.read(&chunk[..read]);
             self.reader.consume(read);
             (filled, ended, length) = (filled + wrote, ended + closed, length + wrote as u64);
             match result {
                 ReadRecordResult::InputEmpty => {}
                 // What does not fit is read on, over what there is.
                 ReadRecordResult::OutputFull => filled = 0,
-                ReadRecordResult::OutputEndsFull => ended = 0,
+                ReadRecordResult::OutputEndsFull => (beyond, ended) = (beyond + ended, 0),
                 ReadRecordResult::Record if length > filled as u64 => return Ok(Some((begins, Row::TooLong(length)))),
-                ReadRecordResult::Record => return Ok(Some((begins, Row::Cells(ended)))),
+                ReadRecordResult::Record => return Ok(Some((begins, Row::Cells(beyond + ended)))),
                 ReadRecordResult::End => return Ok(None),
             }
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::journey::{Customer, Id, Journey, Outcome, Subject, What};
 use crate::model::Model;
@@ -17,72 +18,112 @@ use crate::touchpoint::Identity;
 #[derive(Default)]
 pub(super) struct Stories(BTreeMap<(Identity, CompactString), Episodes>);
 
-/// By kind and number.
-type Episodes = BTreeMap<(CompactString, u32), Episode>;
+/// By kind, and when and by what it was opened: an anonymous id's episodes have other numbers once it has joined a customer.
+type Episodes = BTreeMap<(CompactString, Timestamp, CompactString), Episode>;
 
 struct Episode {
+    number: u32,
     ids: Vec<(CompactString, CompactString)>,
-    opened_by: Id,
-    opened_at: Timestamp,
     last_progress: Id,
     last_progress_at: Timestamp,
     progress_count: u32,
     /// What became of it, in order: `abandonment`, `resumption`, `completion`, `recovery`.
-    story: Vec<Value>,
+    story: Vec<Step>,
+    /// It is in the journey's state: whether it is abandoned there.
+    left: Option<bool>,
+}
+
+struct Step {
+    kind: &'static str,
+    id: Uuid,
+    at: Timestamp,
+    written: Value,
+}
+
+impl Episode {
+    fn new(number: u32, opened_at: Timestamp) -> Self {
+        Episode {
+            number,
+            ids: Vec::new(),
+            last_progress: Id::default(),
+            last_progress_at: opened_at,
+            progress_count: 0,
+            story: Vec::new(),
+            left: None,
+        }
+    }
+
     /// `open`, `abandoned` or `completed`.
-    state: &'static str,
+    fn state(&self) -> &'static str {
+        match (self.left, self.story.last().map(|step| step.kind)) {
+            (Some(true), _) | (None, Some("abandonment")) => "abandoned",
+            (None, Some("completion" | "recovery")) => "completed",
+            (Some(false), _) | (None, _) => "open",
+        }
+    }
 }
 
 impl Stories {
     /// Takes an outcome down.
     pub(super) fn tell(&mut self, outcome: &Outcome) {
+        if let What::Merge { from, .. } = &outcome.what {
+            return self.join(from, outcome);
+        }
+        let retracted = matches!(outcome.what, What::Retraction { .. });
         let Some(about) = outcome.what.about() else { return };
         let Subject::Episode { kind, number, ids } = &about.subject else { return };
         // Friction, and what is offered, is not about how the episode ended.
-        if matches!(outcome.what, What::Friction { .. } | What::Intervention { .. } | What::Withdrawal { .. }) {
+        let told = match outcome.what.original() {
+            What::Abandonment { .. } | What::Resumption { .. } | What::Completion { .. } | What::Recovery { .. } => true,
+            What::Friction { .. }
+            | What::Intervention { .. }
+            | What::Withdrawal { .. }
+            | What::Measurement { .. }
+            | What::Transition { .. }
+            | What::Merge { .. }
+            | What::Retraction { .. } => false,
+        };
+        if !told {
             return;
         }
         let episodes = self.0.entry((outcome.identity.clone(), outcome.model.clone())).or_default();
-        let id = outcome.id.to_string();
-        if matches!(outcome.what, What::Retraction { .. }) || outcome.again {
-            let told = |step: &Value| step["outcome_id"] == id.as_str();
-            episodes.values_mut().for_each(|episode| episode.story.retain(|step| !told(step)));
+        if retracted || outcome.again {
+            episodes.values_mut().for_each(|episode| episode.story.retain(|step| step.id != outcome.id));
         }
-        if matches!(outcome.what, What::Retraction { .. }) {
+        if retracted {
             episodes.retain(|_, episode| !episode.story.is_empty());
             return;
         }
-        let episode = episodes.entry((kind.clone(), *number)).or_insert_with(|| Episode {
-            ids: Vec::new(),
-            opened_by: about.opened_by.clone(),
-            opened_at: about.opened_at,
-            last_progress: Id::default(),
-            last_progress_at: about.opened_at,
-            progress_count: 0,
-            story: Vec::new(),
-            state: "open",
-        });
+        let key = (kind.clone(), about.opened_at, about.opened_by.to_text());
+        let episode = episodes.entry(key).or_insert_with(|| Episode::new(*number, about.opened_at));
+        episode.number = *number;
         episode.ids.clone_from(ids);
         episode.last_progress.clone_from(&about.last_progress);
         episode.last_progress_at = about.last_progress_at;
         episode.progress_count = about.progress_count;
-        episode.story.push(json!({
+        let written = json!({
             "what": outcome.what.kind(),
             "at": outcome.at.to_string(),
             "cause": &outcome.cause,
-            "outcome_id": id,
-        }));
-        episode.state = match outcome.what {
-            What::Abandonment { .. } => "abandoned",
-            What::Resumption { .. } | What::Friction { .. } => "open",
-            What::Intervention { .. } | What::Withdrawal { .. } => return,
-            What::Completion { .. }
-            | What::Recovery { .. }
-            | What::Transition { .. }
-            | What::Measurement { .. }
-            | What::Merge { .. }
-            | What::Retraction { .. } => "completed",
-        };
+            "outcome_id": outcome.id.to_string(),
+        });
+        let place = episode.story.partition_point(|step| step.at <= outcome.at);
+        let step = Step { kind: outcome.what.kind(), id: outcome.id, at: outcome.at, written };
+        // What comes late stands where it belongs.
+        episode.story.insert(place, step);
+    }
+
+    /// The episodes of an anonymous id are the customer's from now on.
+    fn join(&mut self, from: &CompactString, outcome: &Outcome) {
+        let Some(theirs) = self.0.remove(&(Identity::anonymous(from.clone()), outcome.model.clone())) else { return };
+        let mine = self.0.entry((outcome.identity.clone(), outcome.model.clone())).or_default();
+        for (key, mut episode) in theirs {
+            if let Some(known) = mine.remove(&key) {
+                episode.story.extend(known.story);
+                episode.story.sort_by_key(|step| step.at);
+            }
+            mine.insert(key, episode);
+        }
     }
 
     /// Writes a line per customer and model, in the order of the identities.
@@ -102,20 +143,14 @@ fn line(model: &Model, customer: &Customer, journey: &Journey, mut episodes: Epi
     for episode in &journey.episodes {
         let kind = &model.episodes[usize::from(episode.kind)];
         let ids = episode.ids.iter().map(|id| (kind.ids[usize::from(id.name)].clone(), id.value.to_text())).collect();
-        let told = episodes.entry((kind.name.clone(), episode.number)).or_insert_with(|| Episode {
-            ids: Vec::new(),
-            opened_by: episode.watch.opened_by.id.clone(),
-            opened_at: episode.watch.opened_at,
-            last_progress: Id::default(),
-            last_progress_at: episode.watch.opened_at,
-            progress_count: 0,
-            story: Vec::new(),
-            state: "open",
-        });
+        let key = (kind.name.clone(), episode.watch.opened_at, episode.watch.opened_by.id.to_text());
+        let told = episodes.entry(key).or_insert_with(|| Episode::new(episode.number, episode.watch.opened_at));
+        told.number = episode.number;
         told.ids = ids;
         told.last_progress = episode.watch.last_progress.id.clone();
         told.last_progress_at = episode.watch.last_progress_at;
         told.progress_count = episode.watch.progress_count;
+        told.left = Some(episode.abandoned);
     }
     let name = |stage| model.stage_name(stage).to_owned();
     let reached: Map<String, Value> = model
@@ -134,22 +169,22 @@ fn line(model: &Model, customer: &Customer, journey: &Journey, mut episodes: Epi
         "furthest": journey.furthest(model).map(name),
         "reached": reached,
         "touchpoints": customer.touchpoints,
-        "episodes": episodes.into_iter().map(|((kind, number), episode)| told(&kind, number, episode)).collect::<Vec<_>>(),
+        "episodes": episodes.into_iter().map(|(opened, episode)| told(opened, episode)).collect::<Vec<_>>(),
     })
 }
 
-fn told(kind: &str, number: u32, episode: Episode) -> Value {
+fn told((kind, opened_at, opened_by): (CompactString, Timestamp, CompactString), episode: Episode) -> Value {
     let ids: Vec<Value> = episode.ids.iter().map(|(name, id)| json!({ "name": name.as_str(), "id": id.as_str() })).collect();
     json!({
-        "episode": kind,
-        "number": number,
+        "episode": kind.as_str(),
+        "number": episode.number,
         "ids": ids,
-        "opened_by": &episode.opened_by,
-        "opened_at": episode.opened_at.to_string(),
+        "opened_by": opened_by.as_str(),
+        "opened_at": opened_at.to_string(),
         "last_progress": &episode.last_progress,
         "last_progress_at": episode.last_progress_at.to_string(),
         "progress_count": episode.progress_count,
-        "state": episode.state,
-        "story": episode.story,
+        "state": episode.state(),
+        "story": episode.story.into_iter().map(|step| step.written).collect::<Vec<_>>(),
     })
 }

@@ -21,7 +21,7 @@ use super::files as read;
 use crate::journey::Outcome;
 use crate::model::Model;
 use crate::runtime::clock::Clock;
-use crate::terminal::plain;
+use crate::terminal::{plain, plain_json};
 use crate::time::Timestamp;
 use crate::wire::{self, Format, Mapping, Wanted};
 
@@ -154,7 +154,7 @@ impl Results {
         self.line.clear();
         wire::encode_outcome(Format::Json, outcome, &mut self.line);
         self.line.push(b'\n');
-        output.write_all(&self.line).map_err(written)
+        output.write_all(&plain_json(&self.line)).map_err(written)
     }
 
     fn refuse(&mut self, unusable: &Unusable) -> Result<(), Failure> {

@@ -1,11 +1,12 @@
 //! What a replay came to: the funnel, time in stage, abandonments and their value.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use comfy_table::Table;
 use compact_str::CompactString;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::files::Heard;
 use super::offers::Offers;
@@ -39,8 +40,12 @@ struct Figures {
     /// By stage: customers that ever reached it, and journeys that stand there now.
     reached: Vec<u64>,
     standing: Vec<u64>,
-    /// By stage left: how long journeys stood there.
+    /// By the outcome that tells it: which stage was left, and how long the journey stood there.
+    stayed: HashMap<Uuid, (CompactString, Span), foldhash::fast::FixedState>,
+    /// By stage left: how long journeys stood there, in order.
     stays: BTreeMap<CompactString, Vec<Span>>,
+    /// Outcomes that are retracted now.
+    retracted: HashSet<Uuid, foldhash::fast::FixedState>,
     /// By subject: what happened to it.
     subjects: BTreeMap<(&'static str, CompactString), Happened>,
     outcomes: i64,
@@ -95,14 +100,12 @@ impl Worth {
     }
 }
 
-/// What an outcome is about, whatever happens to it: the same basket of the same customer, the same stay in a stage.
-fn identity(outcome: &Outcome, about: &About) -> u128 {
-    let mut buffer = uuid::Uuid::encode_buffer();
-    let mut bytes = vec![u8::from(outcome.identity.customer_id().is_some())];
-    for part in [outcome.identity.id.as_str(), about.opened_by.text(&mut buffer)] {
-        bytes.extend_from_slice(part.as_bytes());
-        bytes.push(0);
-    }
+/// What an outcome is about, whatever happens to it: the same basket, the same stay in a stage. Not whose it is: an anonymous
+/// id's basket is a customer's once they are one.
+fn identity(about: &About) -> u128 {
+    let mut buffer = Uuid::encode_buffer();
+    let mut bytes = about.opened_by.text(&mut buffer).as_bytes().to_vec();
+    bytes.push(0);
     bytes.extend_from_slice(&about.opened_at.as_millis().to_le_bytes());
     xxhash_rust::xxh3::xxh3_128(&bytes)
 }
@@ -126,21 +129,27 @@ impl Summary {
     }
 
     pub(super) fn count(&mut self, outcome: &Outcome) {
-        // What is told again has been counted, and what is retracted is counted no more.
+        let figures = self.models.entry(outcome.model.clone()).or_default();
+        // What is retracted is counted no more, unless it stands again; what is only told again has been counted.
         let by = match outcome.what {
-            What::Retraction { .. } => -1,
-            _ if outcome.again => return,
+            What::Retraction { .. } if figures.retracted.insert(outcome.id) => -1,
+            What::Retraction { .. } => return,
+            _ if outcome.again && !figures.retracted.remove(&outcome.id) => 0,
             _ => 1,
         };
-        let figures = self.models.entry(outcome.model.clone()).or_default();
         figures.outcomes += by;
-        figures.offers.count(outcome);
+        if by != 0 {
+            figures.offers.count(outcome);
+        }
         if outcome.what.offer().is_some() {
             return;
         }
         let what = outcome.what.original();
-        if let (What::Transition { from: Some(from), time_in_stage: Some(stay), .. }, 1) = (what, by) {
-            figures.stays.entry(from.clone()).or_default().push(*stay);
+        if let What::Transition { from: Some(from), time_in_stage: Some(stay), .. } = what {
+            match by {
+                -1 => drop(figures.stayed.remove(&outcome.id)),
+                _ => drop(figures.stayed.insert(outcome.id, (from.clone(), *stay))),
+            }
         }
         let Some(about) = what.about() else { return };
         let subject = match &about.subject {
@@ -154,12 +163,12 @@ impl Summary {
             What::Completion { .. } => happened.completed += by,
             What::Abandonment { .. } => {
                 happened.abandoned += by;
-                happened.at_stake.change(by, identity(outcome, about), outcome.value);
+                happened.at_stake.change(by, identity(about), outcome.value);
             }
             What::Resumption { .. } => happened.resumed += by,
             What::Recovery { .. } => {
                 happened.recovered += by;
-                happened.won_back.change(by, identity(outcome, about), outcome.value);
+                happened.won_back.change(by, identity(about), outcome.value);
             }
             What::Friction { .. } => happened.friction += by,
             What::Intervention { .. } | What::Withdrawal { .. } => {}
@@ -204,8 +213,11 @@ impl Summary {
                 }
             }
         });
-        for stays in self.models.values_mut().flat_map(|figures| figures.stays.values_mut()) {
-            stays.sort_unstable();
+        for figures in self.models.values_mut() {
+            for (_, (stage, stay)) in figures.stayed.drain() {
+                figures.stays.entry(stage).or_default().push(stay);
+            }
+            figures.stays.values_mut().for_each(|stays| stays.sort_unstable());
         }
     }
 
@@ -275,7 +287,7 @@ impl Summary {
             (forwarded, "forwarded to another customer"),
             (nobodys, "not forwarded (they name nobody)"),
             (steps.noticed.conflicts, "with the id of another of another type"),
-            (steps.noticed.episodes, "episodes ended early (too many open)"),
+            (steps.noticed.episodes, "episodes ended or forgotten early (a customer had too many)"),
             (steps.noticed.ids, "ids forgotten (too many of one customer)"),
             (steps.noticed.openings, "openings left out (their id had been completed before)"),
             (self.unusable, "lines that cannot be used"),

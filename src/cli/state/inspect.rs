@@ -10,6 +10,7 @@ use crate::embedded;
 use crate::journey::Customer;
 use crate::port::ShardId;
 use crate::shard::Progress;
+use crate::terminal::plain_json;
 use crate::touchpoint::Identity;
 use crate::wire;
 
@@ -56,7 +57,11 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
     {
         told.extend(customer);
     }
-    let text = if args.json { format!("{told}\n") } else { shown::text(&told) };
+    let text = if args.json {
+        String::from_utf8_lossy(&plain_json(format!("{told}\n").as_bytes())).into_owned()
+    } else {
+        shown::text(&told)
+    };
     print(&text)
 }
 

@@ -386,3 +386,56 @@ episodes:
     let advice = r#"due: "2026-03-30", not an instant with its offset, or `timezone` in the model"#;
     assert_eq!(misfits(&absolute, r#"{"due":"2026-03-30"}"#), [advice]);
 }
+
+#[test]
+fn parts_of_a_sum_that_are_no_numbers_leave_no_sum_and_are_told() {
+    let model = r#"
+sillage: 1
+model: m
+currency: EUR
+properties: { total: "money, sum of lines[].price * quantity" }
+stages:
+  first: { enter: seen }
+episodes:
+  basket: { known by: [cart_id], opens: added, completes: bought, worth: total, abandoned after: 1h }
+"#;
+    let missed = |written: &str| vec![format!("total: {written}, not a number in each entry")];
+    for (properties, expected) in [
+        (r#"{"lines":[{"price":"1.50","quantity":2},{"price":null},{"quantity":3},{"price":1,"quantity":" "}]}"#, vec![]),
+        (r#"{"lines":[{"price":"189,90"},{"price":"4.00"}]}"#, missed("\"189,90\"")),
+        (r#"{"lines":[{"price":189.9,"quantity":"3 pcs"}]}"#, missed("\"3 pcs\"")),
+        (r#"{"lines":[{"price":true}]}"#, missed("true")),
+        // A total of its own is all that is asked for.
+        (r#"{"total":7,"lines":[{"price":"x"}]}"#, vec![]),
+        (r#"{"total":" ","lines":[{"price":"x"}]}"#, missed("\"x\"")),
+    ] {
+        assert_eq!(misfits(model, properties), expected, "{properties}");
+    }
+}
+
+#[test]
+fn an_amount_without_a_currency_and_one_beyond_bounds_are_told() {
+    let model = |currency: &str| {
+        format!(
+            "sillage: 1\nmodel: m\n{currency}stages:\n  first: {{ enter: seen }}\nepisodes:\n  basket: {{ known by: [cart_id], opens: \
+             added, completes: bought, worth: v, abandoned after: 1h }}\n"
+        )
+    };
+    let lacks = vec!["v: 40, not an amount with a `currency`, beside it or in the model"];
+    for (currency, properties, expected) in [
+        ("", r#"{"v":40}"#, lacks.clone()),
+        ("", r#"{"v":40,"currency":" "}"#, lacks),
+        ("", r#"{"v":40,"currency":"EUR"}"#, vec![]),
+        ("", r#"{"v":" "}"#, vec![]),
+        ("currency: EUR\n", r#"{"v":40}"#, vec![]),
+        ("currency: VND\n", r#"{"v":8999999999999}"#, vec![]),
+        ("currency: VND\n", r#"{"v":9e12}"#, vec!["v: 9000000000000, not an amount below nine million million"]),
+        (
+            "currency: VND\n",
+            r#"{"v":"12000000000000.00"}"#,
+            vec![r#"v: "12000000000000.00", not an amount below nine million million"#],
+        ),
+    ] {
+        assert_eq!(misfits(&model(currency), properties), expected, "{currency:?} {properties}");
+    }
+}
