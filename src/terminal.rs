@@ -32,6 +32,28 @@ pub fn plain_lines(text: &str) -> String {
     text.split('\n').map(plain).collect::<Vec<_>>().join("\n")
 }
 
+/// JSON as a terminal can bear it: what steers within its texts is written as JSON writes it, `\u001b`. It says the same.
+pub fn plain_json(json: &[u8]) -> Cow<'_, [u8]> {
+    const DELETE: u8 = 0x7f;
+    if json.is_ascii() && !json.contains(&DELETE) {
+        return Cow::Borrowed(json);
+    }
+    let Ok(text) = std::str::from_utf8(json) else { return Cow::Borrowed(json) };
+    let is_between = |c: char| c.is_ascii_whitespace();
+    if !text.contains(|c| steers(c) && !is_between(c)) {
+        return Cow::Borrowed(json);
+    }
+    let mut plain = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if steers(c) && !is_between(c) {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| plain.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            plain.push(c);
+        }
+    }
+    Cow::Owned(plain.into_bytes())
+}
+
 /// Whether a character is not seen but obeyed: control characters, and those that turn, join or hide what is around them.
 pub fn steers(c: char) -> bool {
     c.is_control()
@@ -104,5 +126,18 @@ mod tests {
         keep_secret("q7");
         keep_secret("true");
         assert_eq!(without_secrets("bad: t0p-hush, at /q7/ and q78, true"), "bad: …, at /…/ and q78, true");
+    }
+
+    #[test]
+    fn json_says_the_same_and_steers_nothing() {
+        for (json, expected) in [
+            ("{\"a\":\"é\"}\n", "{\"a\":\"é\"}\n"),
+            ("\"\u{9b}31m\u{202e}\u{7f}\u{e0041}\"\n", "\"\\u009b31m\\u202e\\u007f\\udb40\\udc41\"\n"),
+        ] {
+            let plain = plain_json(json.as_bytes()).into_owned();
+            assert_eq!(String::from_utf8(plain.clone()).as_deref(), Ok(expected));
+            let read = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).expect("JSON");
+            assert_eq!(read(&plain), read(json.as_bytes()));
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::check::{KEYS, MAPS};
 use super::tokens;
 use crate::diagnostic::{Source, nearest};
+use crate::wire::FIELDS;
 use crate::yaml::{Guard, is_plain_value};
 
 /// The properties that librdkafka has, from its `CONFIGURATION.md`.
@@ -32,7 +33,11 @@ pub(super) fn is_plain_key(key: &str) -> bool {
 
 /// The file, which knows what of it may be shown. No fault needs the value of a property to be understood, so none is shown.
 pub(super) fn source(name: &str, text: &str) -> Arc<Source> {
-    let is_plain = |above: &[&str], key: &str| above.is_empty() && is_plain_key(key);
+    let is_plain = |above: &[&str], key: &str| match above {
+        [] => is_plain_key(key),
+        ["fields"] => is_field(key),
+        _ => false,
+    };
     Guard { is_name: &|_, name| is_name(name), is_plain: &is_plain }.source(name, text)
 }
 
@@ -45,7 +50,16 @@ pub(super) fn variable(name: &str, value: &str, key: &str) -> Arc<Source> {
     }
 }
 
+/// What a mapping maps: the value is the name of a field of the source.
+fn is_field(key: &str) -> bool {
+    FIELDS.contains(&key)
+        || key.strip_prefix("properties.").is_some_and(|name| !SECRET_WORDS.iter().any(|word| name.contains(word)))
+}
+
 /// A name may be a piece of a secret that had a comma or a colon in it: it is shown if it is known, or nearly.
 fn is_name(name: &str) -> bool {
-    nearest(name, KEYS.iter().copied().chain(PROPERTIES.lines())).is_some() || KEYS.contains(&name) || is_property(name)
+    nearest(name, KEYS.iter().copied().chain(PROPERTIES.lines())).is_some()
+        || KEYS.contains(&name)
+        || is_property(name)
+        || is_field(name)
 }

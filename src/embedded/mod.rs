@@ -22,6 +22,7 @@ mod offline;
 mod opened;
 mod outcomes;
 mod people;
+mod place;
 mod retention;
 mod schema;
 mod seal;
@@ -52,6 +53,7 @@ use crate::time::{Span, Timestamp};
 use crate::touchpoint::Identity;
 
 use board::Board;
+use place::Place;
 use seal::Seal;
 use writer::{Job, Writer};
 
@@ -173,6 +175,7 @@ pub struct Store {
     /// Absent once the store is being closed.
     outcomes: Option<Mutex<Connection>>,
     seal: Seal,
+    place: Place,
     /// One load is opened or ended at a time.
     loading: Mutex<()>,
     /// Held as long as the store is open.
@@ -203,6 +206,7 @@ impl Store {
             writer: Some(thread),
             outcomes,
             seal,
+            place: Place::of(&settings.dir),
             loading: Mutex::new(()),
             _lock: lock,
         }))
@@ -278,7 +282,8 @@ impl Store {
     /// come back from the disk for `still`.
     pub fn trouble(&self, now: Timestamp, still: Duration) -> Option<String> {
         let room = disk::room(&self.settings.dir, disk::Wanted::Touchpoints);
-        self.board.trouble(now, still).or_else(|| room.err().map(|fault| fault.reason().to_owned()))
+        let fault = || self.place.check().and(room).err().map(|fault| fault.reason().to_owned());
+        self.board.trouble(now, still).or_else(fault)
     }
 
     /// Opens the load of a history that begins at `first`; opening one that is open already goes on with it.

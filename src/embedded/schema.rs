@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, params};
+use tracing::warn;
 use uuid::Uuid;
 
 use super::books::{Books, ShardBook};
@@ -94,6 +95,9 @@ fn open_or_make(settings: &Settings, models: Option<&[Arc<Model>]>) -> Result<Op
     let size = |name| std::fs::metadata(dir.join(name)).map_or(0, |file| file.len());
     if size(FILE) == 0 && (size(LOG) > 0 || counted != Counted::Nothing) {
         return Err(emptied(settings));
+    }
+    if path.exists() && size(FILE) == 0 {
+        warn!(file = %path.display(), "the store's file was there and is empty; if it should hold a backup, stop and copy that anew");
     }
     let mut connection = Connection::open(&path).map_err(fault)?;
     // Until the store is found whole its files stay as they are.

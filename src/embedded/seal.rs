@@ -21,6 +21,10 @@ pub(super) enum Sort {
     Word,
     Fresh,
     Seen,
+    /// What delivery keeps, where it goes on, and what it could not deliver.
+    Kept,
+    Reading,
+    DeadLetter,
 }
 
 /// Makes the checks of one store: what belongs to another does not pass.

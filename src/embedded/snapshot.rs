@@ -1,6 +1,6 @@
 //! Looking at a store from outside, also while a service works on it: everything as of one committed transaction.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
@@ -8,7 +8,7 @@ use super::books::Books;
 use super::counter;
 use super::ids::Ids;
 use super::seal::{REMEDY, Seal, Unread};
-use super::{Settings, batches, outcomes, people, schema, succession, tables};
+use super::{Settings, batches, deliveries, outcomes, people, schema, succession, tables};
 use crate::journey::{Customer, Sums};
 use crate::partitioner::Partitioner;
 use crate::port::ShardId;
@@ -46,8 +46,10 @@ pub struct Snapshot {
     books: Books,
     seal: Seal,
     partitions: u32,
-    /// Why this is less than was acknowledged.
+    /// Why this is less than was acknowledged, or why nobody can say.
     lost: Option<String>,
+    /// Its directory; a file alone has none.
+    dir: Option<PathBuf>,
 }
 
 impl Snapshot {
@@ -67,9 +69,10 @@ impl Snapshot {
     pub fn look(settings: &Settings) -> Result<Self, String> {
         schema::renew(settings)?;
         // Read first: a service that runs counts a commit when it is in the store.
-        let counted = counter::read(&settings.dir)?;
+        let counted = counter::read(&settings.dir);
         let mut snapshot = Self::of(schema::reader(settings)?, settings)?;
-        snapshot.lost = schema::check_count(settings, snapshot.seal, counted, &snapshot.books).err();
+        let lost = counted.and_then(|counted| schema::check_count(settings, snapshot.seal, counted, &snapshot.books));
+        (snapshot.lost, snapshot.dir) = (lost.err(), Some(settings.dir.clone()));
         Ok(snapshot)
     }
 
@@ -95,7 +98,7 @@ impl Snapshot {
                 books.shards.len()
             ));
         }
-        Ok(Snapshot { connection, books, seal, partitions, lost: None })
+        Ok(Snapshot { connection, books, seal, partitions, lost: None, dir: None })
     }
 
     /// Writes all of it to a file that is empty.
@@ -203,6 +206,7 @@ impl Snapshot {
         note(&mut found.faults, self.check_outcomes());
         note(&mut found.faults, Ids::load(&self.connection, self.seal, &self.books).map(drop));
         note(&mut found.faults, Ids::check_folded(&self.connection, self.seal, &self.books));
+        found.faults.extend(self.dir.iter().flat_map(|dir| deliveries::verify(dir, self.seal)));
         found.faults.truncate(MAX_FAULTS);
         Ok(found)
     }

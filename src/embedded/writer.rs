@@ -17,6 +17,7 @@ use super::disk::{Wanted, room};
 use super::fault::Fault;
 use super::ids::Ids;
 use super::opened::Opened;
+use super::place::Place;
 use super::retention::{Swept, sweep};
 use super::seal::{Seal, Unread};
 use super::tables::PAGE_BYTES;
@@ -79,6 +80,7 @@ pub(super) struct Writer {
     ids: Ids,
     seal: Seal,
     counter: Counter,
+    place: Place,
     settings: Settings,
     board: Arc<Board>,
     now: Now,
@@ -98,6 +100,7 @@ impl Writer {
             ids,
             seal,
             counter,
+            place: Place::of(&settings.dir),
             settings,
             board,
             now,
@@ -157,6 +160,7 @@ impl Writer {
         let written = self.write(&mut books, jobs, stamp);
         match written {
             Ok(done) => {
+                self.place.check().map_err(|fault| self.broken(fault))?;
                 self.count(books.commits)?;
                 self.board.durable(&books);
                 self.ids.committed();

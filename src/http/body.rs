@@ -157,9 +157,15 @@ impl Arrived {
         self
     }
 
-    /// Takes the room that is there for one at a time, if nobody has it.
-    pub(super) fn take_place(&mut self, room: &Room) -> bool {
-        self.taken.take_place(room)
+    /// What it was to be made of, once more, without the room for more than that.
+    pub(super) fn given_up(mut self, bytes: Vec<u8>) -> Arrived {
+        self.taken.shrink(bytes.len());
+        Arrived { bytes, beside: 0, ..self }
+    }
+
+    /// Waits for the room that is there for one at a time; says whether it has come.
+    pub(super) async fn wait_for_place(&mut self, room: &Room) -> bool {
+        self.taken.wait_for_place(room, WAITING).await
     }
 
     /// Lets the bytes go, and keeps their room for what was made of them.

@@ -52,41 +52,46 @@ impl Encoding {
     ///
     /// # Errors
     /// A body that is not packed so, was cut off, or is too large.
-    pub(super) fn unpack(self, arrived: Arrived, limit: usize, room: &Room) -> Result<Arrived, Problem> {
+    pub(super) fn unpack(self, arrived: Arrived, limit: usize, room: &Room) -> Result<Unpacked, Problem> {
         let name = match self {
-            Encoding::Plain => return Ok(arrived),
+            Encoding::Plain => return Ok(Unpacked::Whole(arrived)),
             Encoding::Gzip => "gzip",
             Encoding::Zstd => "zstd",
         };
         let (packed, mut unpacked) = arrived.unpacked();
-        let packed = Cursor::new(packed.as_slice());
+        let bytes = Cursor::new(packed.as_slice());
         let mut reader: Box<dyn Read + '_> = match self {
-            Encoding::Plain | Encoding::Gzip => Box::new(MultiGzDecoder::new(packed)),
-            Encoding::Zstd => Box::new(zstd_reader(packed).map_err(|error| broken(name, &error))?),
+            Encoding::Plain | Encoding::Gzip => Box::new(MultiGzDecoder::new(bytes)),
+            Encoding::Zstd => Box::new(zstd_reader(bytes).map_err(|error| broken(name, &error))?),
         };
         let mut step = vec![0; STEP];
         loop {
             let read = reader.read(&mut step).map_err(|error| broken(name, &error))?;
             if read == 0 {
-                return Ok(unpacked.alone());
+                return Ok(Unpacked::Whole(unpacked.alone()));
             }
-            let mut taken = unpacked.take(&step[..read], limit, room);
-            // Nobody waits here: others wait for the turn that this body has.
-            if taken == Placed::NoRoom && unpacked.take_place(room) {
-                taken = unpacked.take(&step[..read], limit, room);
-            }
-            match taken {
+            match unpacked.take(&step[..read], limit, room) {
                 Placed::In => {}
                 Placed::TooLarge => {
                     let detail = format!("a body may have {limit} bytes, unpacked as well; send it in several requests");
                     return Err(Problem::new(Kind::TooLarge, detail));
                 }
                 Placed::NoRoom => {
-                    return Err(Problem::new(Kind::Busy, "Too many bodies are in flight; send this one again later."));
+                    drop(reader);
+                    return Ok(Unpacked::NoRoom(unpacked.given_up(packed)));
                 }
             }
         }
     }
+}
+
+/// What came of a packed body.
+#[derive(Debug)]
+pub(super) enum Unpacked {
+    /// All of it.
+    Whole(Arrived),
+    /// There is no room for all of it now; here it is as it came. Nobody waits while unpacking: others wait for the turn to work.
+    NoRoom(Arrived),
 }
 
 fn zstd_reader(packed: Cursor<&[u8]>) -> io::Result<zstd::stream::read::Decoder<'static, Cursor<&[u8]>>> {
@@ -122,8 +127,11 @@ mod tests {
 
     fn unpack(encoding: Encoding, bytes: &[u8]) -> Result<Vec<u8>, String> {
         let room = Room::new(1 << 20);
-        let unpacked = encoding.unpack(arrived(bytes, &room), 1000, &room);
-        unpacked.map(|arrived| arrived.bytes).map_err(|problem| format!("{problem:?}"))
+        match encoding.unpack(arrived(bytes, &room), 1000, &room) {
+            Ok(Unpacked::Whole(arrived)) => Ok(arrived.bytes),
+            Ok(Unpacked::NoRoom(_)) => Err("no room".to_owned()),
+            Err(problem) => Err(format!("{problem:?}")),
+        }
     }
 
     #[test]
@@ -152,22 +160,29 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_unpacked_takes_room_beside_what_was_packed_and_then_alone() {
+    #[tokio::test]
+    async fn what_is_unpacked_takes_room_beside_what_was_packed_and_then_alone() {
         let (packed, bytes) = (gzip(&vec![b'x'; 900_000]), 900_000_usize);
+        let unpack = |arrived, room: &Room| Encoding::Gzip.unpack(arrived, 1 << 20, room).expect("well packed");
         let small = Room::new(100 << 10);
-        let fault = Encoding::Gzip.unpack(arrived(&packed, &small), 1 << 20, &small);
-        assert!(format!("{fault:?}").contains("Busy"), "{fault:?}");
+        let Unpacked::NoRoom(given_back) = unpack(arrived(&packed, &small), &small) else { panic!("there is no room") };
+        assert!(given_back.bytes == packed && small.free() == (100 << 10) - packed.len().next_multiple_of(1024));
+        drop(given_back);
         assert_eq!(small.free(), 100 << 10);
-        // A place apart is taken where nobody has it.
+        // With the place apart there is room for one.
         let room = Room::with_place_apart(1_100 << 10, 1 << 20);
-        let unpacked = Encoding::Gzip.unpack(arrived(&packed, &room), 1 << 20, &room).expect("there is room");
-        assert_eq!(unpacked.bytes.len(), bytes);
-        let fault = Encoding::Gzip.unpack(arrived(&packed, &room), 1 << 20, &room);
-        assert!(format!("{fault:?}").contains("Busy"), "somebody has it: {fault:?}");
-        drop(unpacked);
+        let Unpacked::NoRoom(mut first) = unpack(arrived(&packed, &room), &room) else { panic!("there is no room") };
+        assert!(first.wait_for_place(&room).await);
+        let Unpacked::Whole(first) = unpack(first, &room) else { panic!("there is room") };
+        assert_eq!(first.bytes.len(), bytes);
+        let Unpacked::NoRoom(mut second) = unpack(arrived(&packed, &room), &room) else { panic!("somebody has it") };
+        let waiting = async {
+            assert!(second.wait_for_place(&room).await);
+            second
+        };
+        let (second, ()) = tokio::join!(waiting, async { drop(first) });
+        assert!(matches!(unpack(second, &room), Unpacked::Whole(_)));
         assert_eq!(room.free(), 76 << 10);
-        assert!(Encoding::Gzip.unpack(arrived(&packed, &room), 1 << 20, &room).is_ok());
     }
 
     #[test]

@@ -89,15 +89,6 @@ impl Taken {
         self.turn.is_some()
     }
 
-    /// Takes the place apart if nobody has it.
-    pub(super) fn take_place(&mut self, room: &Room) -> bool {
-        if room.apart == 0 || self.turn.is_some() {
-            return false;
-        }
-        self.turn = Arc::clone(&room.turn).try_acquire_owned().ok();
-        self.turn.is_some()
-    }
-
     /// Gives back what is not needed for so many bytes.
     pub(super) fn shrink(&mut self, bytes: usize) {
         let shared = self.shared.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
@@ -192,9 +183,10 @@ mod tests {
             assert!(first.turn.is_some() && room.free() == 0);
             first.shrink(1);
             assert!(first.turn.is_none() && room.free() == 0);
-            assert!(second.take_place(&room) && !third.take_place(&room) && second.hold(5 << 10, &room));
+            assert!(second.wait_for_place(&room, patience).await && !third.wait_for_place(&room, patience).await);
+            assert!(second.hold(5 << 10, &room));
             drop(second);
-            assert!(third.take_place(&room) && room.free() == 1 << 10);
+            assert!(third.wait_for_place(&room, patience).await && room.free() == 1 << 10);
         });
     }
 

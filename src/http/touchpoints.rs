@@ -7,10 +7,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::batch::{self, OnUnusable, Shape, Terms};
+use super::body::Arrived;
 use super::gate::{self, Content};
-use super::packed::Encoding;
+use super::packed::{Encoding, Unpacked};
 use super::problem::{Kind, Problem};
 use super::query::{Parameters, Raw};
 use super::{App, body, load};
@@ -36,8 +38,7 @@ pub(super) async fn post(
         Err(problem) => return refuse(body, problem).await,
     };
     let arrived = body::read(body, BODY, &app.room).await?;
-    let room = app.room.clone();
-    let turn = app.turn().await?;
+    let (arrived, turn) = unpacked(&app, asked.encoding, arrived).await?;
     blocking(move || {
         let terms = Terms {
             service: &app.service,
@@ -50,7 +51,6 @@ pub(super) async fn post(
             app.load.demand(&asked.store, asked.owner.as_deref())?;
             app.load.heard();
         }
-        let arrived = asked.encoding.unpack(arrived, BODY, &room)?;
         let batch = batch::read(&arrived.bytes, &terms)?;
         let room = arrived.into_room();
         let appended =
@@ -65,6 +65,32 @@ pub(super) async fn post(
     .await
 }
 
+/// Unpacks a body, with a turn to write. One that finds no room waits for the place that one body at a time has, without a turn:
+/// whoever has that place needs one.
+async fn unpacked(
+    app: &Arc<App>,
+    encoding: Encoding,
+    mut arrived: Arrived,
+) -> Result<(Arrived, OwnedSemaphorePermit), Problem> {
+    if encoding == Encoding::Plain {
+        return Ok((arrived, app.turn().await?));
+    }
+    for waits in [true, false] {
+        let turn = app.turn().await?;
+        let room = app.room.clone();
+        let unpacking = tokio::task::spawn_blocking(move || encoding.unpack(arrived, BODY, &room));
+        arrived = match unpacking.await.map_err(|_| broken())?? {
+            Unpacked::Whole(arrived) => return Ok((arrived, turn)),
+            Unpacked::NoRoom(packed) => packed,
+        };
+        drop(turn);
+        if !(waits && arrived.wait_for_place(&app.room).await) {
+            break;
+        }
+    }
+    Err(busy())
+}
+
 /// `POST /v1/history`: opens the load of a history.
 pub(super) async fn begin_history(
     State(app): State<Arc<App>>,
@@ -77,7 +103,9 @@ pub(super) async fn begin_history(
         Err(problem) => return refuse(body, problem).await,
     };
     let arrived = body::read(body, SMALL_BODY, &app.room).await?;
-    let arrived = Encoding::of(&headers)?.unpack(arrived, SMALL_BODY, &app.room)?;
+    let Unpacked::Whole(arrived) = Encoding::of(&headers)?.unpack(arrived, SMALL_BODY, &app.room)? else {
+        return Err(busy());
+    };
     let Beginning { first, owner } = Beginning::read(&arrived.bytes)?;
     let now = (app.service.now)();
     if first > now {
@@ -221,6 +249,14 @@ fn refused(refusal: Refusal, entering: Entering) -> Problem {
 async fn blocking(work: impl FnOnce() -> Result<Value, Problem> + Send + 'static) -> Result<Json<Value>, Problem> {
     match tokio::task::spawn_blocking(work).await {
         Ok(answer) => answer.map(Json),
-        Err(_) => Err(Problem::new(Kind::Broken, "The request could not be finished; see the service's log.")),
+        Err(_) => Err(broken()),
     }
+}
+
+fn busy() -> Problem {
+    Problem::new(Kind::Busy, "Too many bodies are in flight; send this one again later.")
+}
+
+fn broken() -> Problem {
+    Problem::new(Kind::Broken, "The request could not be finished; see the service's log.")
 }

@@ -14,13 +14,23 @@ const MAX_LINES: usize = 5_000;
 pub struct Guard<'a> {
     /// Whether a key may be shown. A name may be a piece of a secret that had a comma or a colon in it.
     pub is_name: &'a dyn Fn(&[&str], &str) -> bool,
-    /// Whether all that stands under a key may be shown.
+    /// Whether the value of a key may be shown: a scalar, or a list of such. Of a map, each key is asked about by itself.
     pub is_plain: &'a dyn Fn(&[&str], &str) -> bool,
 }
 
+/// A value that names one of these may be a line with a space too few.
+const SECRETS: [&str; 3] = ["secret", "token", "passw"];
+
 /// Whether a value that should be a plain setting looks like one: an address with somebody's name in it does not.
 pub fn is_plain_value(text: &str) -> bool {
-    !text.contains('@') && !text.contains("-----BEGIN")
+    // Behind the last colon of an address stands its port, or nothing.
+    let is_address = |address: &str| {
+        let host = address.split(['/', ',', ' ', ']']).next().unwrap_or_default();
+        host.rsplit_once(':').is_none_or(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    let lower = text.to_ascii_lowercase();
+    let names_one = lower.contains(':') && SECRETS.iter().any(|secret| lower.contains(secret));
+    !text.contains('@') && !text.contains("-----BEGIN") && !names_one && text.split("://").skip(1).all(is_address)
 }
 
 impl Guard<'_> {
@@ -65,17 +75,21 @@ impl Guard<'_> {
                 for entry in entries {
                     let key = entry.key.value.as_str();
                     spans.0.push((entry.key.place.span.clone(), (self.is_name)(above, key)));
-                    if (self.is_plain)(above, key) {
-                        spans.node(&entry.value, true);
-                    } else {
-                        above.push(key);
-                        self.map(&entry.value, above, spans);
-                        above.pop();
-                    }
+                    let is_plain = (self.is_plain)(above, key);
+                    above.push(key);
+                    self.value(&entry.value, is_plain, above, spans);
+                    above.pop();
                 }
             }
-            Shape::List(items) => items.iter().for_each(|item| self.map(item, above, spans)),
-            Shape::Nothing | Shape::Scalar { .. } | Shape::Refused => spans.node(node, false),
+            Shape::List(_) | Shape::Nothing | Shape::Scalar { .. } | Shape::Refused => self.value(node, false, above, spans),
+        }
+    }
+
+    fn value<'n>(&self, node: &'n Node, is_plain: bool, above: &mut Vec<&'n str>, spans: &mut Spans) {
+        match &node.shape {
+            Shape::Map(_) => self.map(node, above, spans),
+            Shape::List(items) => items.iter().for_each(|item| self.value(item, is_plain, above, spans)),
+            Shape::Nothing | Shape::Scalar { .. } | Shape::Refused => spans.node(node, is_plain),
         }
     }
 

@@ -89,6 +89,14 @@ fn no_file_makes_a_diagnostic_show_a_secret() {
         "  ? {NAME: SECRET}\n  : SECRET\n",
         "brokers: kim:SECRET@kafka-1:9092\n",
         "listen: kim@SECRET\n",
+        "brokers: SASL_SSL://kim:SECRET\n",
+        "log_level:\n  NAME: SECRET\n",
+        "hosts:\n  NAME: SECRET\n",
+        "hosts:\n  - NAME: SECRET\n",
+        "hosts:\n  - a\n  - [{NAME: SECRET}]\n",
+        "memory: {NAME: {a: SECRET}}\n",
+        "fields: {customer_id: \"x|\", NAME: SECRET}\n",
+        "fields:\n  customer_id: \"x|\"\n  NAME:\n    customer_id: SECRET\n",
     ];
     let mut faulty = 0;
     for name in names {
@@ -115,6 +123,10 @@ fn no_file_of_destinations_makes_a_diagnostic_show_a_secret() {
     for (begin, names) in [
         (of_crm, ["secret", "signing_secret", "sekret", "values", "authorities", "url", "token", "x"].as_slice()),
         (of_widget, &["secret", "public_key", "algorithm: HS256\n      secret", "secrt"]),
+        (
+            of_crm,
+            &["channels: { x: y, secret", "rate: [{ secret", "timeout:\n      secret", "interventions:\n      - secret"],
+        ),
         (own, &["  headers", "  body", "  keep", "  fine", "secret", "  hedders"]),
     ] {
         for name in names {

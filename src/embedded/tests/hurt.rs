@@ -4,13 +4,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::super::{Entering, Entry, NoBackup, Settings, Snapshot, Store, backup, counter};
+use super::super::{Deliveries, Entering, Entry, NoBackup, Settings, Snapshot, Store, backup, counter};
 use super::workers::Running;
 use super::{Clock, at, entry, open, settings, shop};
+use crate::outbox::{Event, Outbox, Write};
 use crate::time::Span;
 use crate::touchpoint::Identity;
 
@@ -437,4 +439,111 @@ fn a_hand_that_changes_a_row_is_noticed() {
         let verified = Snapshot::look(&settings).and_then(|snapshot| snapshot.verify());
         assert!(verified.as_ref().map_or(true, |found| !found.faults.is_empty()), "{sql}: {verified:?}");
     }
+}
+
+/// What delivery keeps beside the store, likewise: nothing is delivered that was not written, and nothing is left out without a word.
+#[test]
+fn deliveries_that_were_hurt_are_noticed() {
+    let dir = dir();
+    let settings = settings(&dir);
+    let (clock, stop) = (Clock::at(at(0)), Arc::new(AtomicBool::new(false)));
+    let file = |name: &str| settings.dir.join(name);
+    let deliveries = || Deliveries::open(open(&settings, &clock.now()), Arc::clone(&stop));
+    let verified = || Snapshot::look(&settings).and_then(|snapshot| snapshot.verify()).map(|found| found.faults);
+    drop(open(&settings, &clock.now()));
+    assert_eq!(verified(), Ok(Vec::new()), "a store that has never delivered is whole");
+    let keep = |number: u32, value: Option<&str>| Write::Keep {
+        shard: 0,
+        key: format!("offer-{number}"),
+        value: value.map(|value| format!("{value} {number}").into_bytes()),
+    };
+    let letter = || Write::DeadLetter {
+        from: (0, 1),
+        key: "c".to_owned(),
+        value: b"nobody there".to_vec(),
+        reason: "410".to_owned(),
+        destination: "crm".to_owned(),
+    };
+    {
+        let mut deliveries = deliveries().expect("made");
+        let writes: Vec<Write> = (0..20).map(|number| keep(number, Some("hello dear"))).collect();
+        deliveries.write(writes, at(0)).expect("written");
+        deliveries.write(vec![keep(3, None), keep(4, Some("goodbye")), letter()], at(1)).expect("written");
+        deliveries.commit(&[(0, 1)].into()).expect("written");
+    }
+    let whole = std::fs::read(file("deliveries.db")).expect("closed, all of it is in the one file");
+    assert!(!file("deliveries.db-wal").exists());
+    let events = deliveries().and_then(|mut whole| whole.poll(Duration::ZERO)).expect("whole");
+    let Some(Event::Assigned { kept, .. }) = events.first() else { panic!("what is kept comes first") };
+    assert_eq!((kept.len(), verified()), (19, Ok(Vec::new())));
+    let raw = |sql: &str| {
+        let raw = rusqlite::Connection::open(file("deliveries.db")).expect("opened");
+        raw.execute_batch(sql).expect("done");
+    };
+    let hurt: [(&str, &dyn Fn()); 8] = [
+        ("a word of an offer", &|| raw("UPDATE kept SET value = CAST('hello deaR 7' AS BLOB) WHERE key = 'offer-7'")),
+        ("whose it is", &|| raw("UPDATE kept SET key = 'offer-3' WHERE key = 'offer-7'")),
+        ("a row that is gone", &|| raw("DELETE FROM kept WHERE key = 'offer-7'")),
+        ("where to go on", &|| raw("UPDATE position SET next = 40")),
+        ("the position is gone", &|| raw("DELETE FROM position")),
+        ("emptied", &|| std::fs::write(file("deliveries.db"), b"").expect("written")),
+        ("gone", &|| std::fs::remove_file(file("deliveries.db")).expect("removed")),
+        ("cut in half", &|| std::fs::write(file("deliveries.db"), &whole[..whole.len() / 2]).expect("written")),
+    ];
+    for (what, hurt) in hurt {
+        hurt();
+        let found = verified().expect("the store itself is whole");
+        assert!(found.len() == 1 && found[0].contains("deliveries.db"), "{what}: {found:?}");
+        let refused = deliveries().err().unwrap_or_else(|| panic!("{what}: delivery goes on"));
+        assert!(refused.contains("delete deliveries.db and deliveries.made"), "{what}: {refused}");
+        std::fs::write(file("deliveries.db"), &whole).expect("put back");
+        drop(deliveries().unwrap_or_else(|refused| panic!("{what}: {refused}")));
+    }
+    raw("UPDATE dead_letters SET reason = '200'");
+    assert!(verified().is_ok_and(|found| found.len() == 1 && found[0].contains("dead letter 1")));
+    // What the message says helps.
+    for name in ["deliveries.db", "deliveries.made"] {
+        std::fs::remove_file(file(name)).expect("removed");
+    }
+    drop(deliveries().expect("made anew"));
+    assert_eq!(verified(), Ok(Vec::new()));
+}
+
+/// What is acknowledged is where the next start finds it.
+#[test]
+fn a_store_that_is_taken_away_while_it_is_open_acknowledges_nothing_more() {
+    let away: [&dyn Fn(&Path); 4] = [
+        &|store| std::fs::remove_dir_all(store).expect("removed"),
+        &|store| std::fs::rename(store, store.with_extension("old")).expect("moved"),
+        &|store| {
+            std::fs::rename(store, store.with_extension("old")).expect("moved");
+            std::fs::create_dir(store).expect("made");
+        },
+        &|store| std::fs::remove_file(store.join("sillage.db")).expect("removed"),
+    ];
+    for take_away in away {
+        let dir = dir();
+        let settings = settings(&dir);
+        let clock = Clock::at(at(0));
+        let store = open(&settings, &clock.now());
+        store.append(deeds(0..5), Entering::Live).expect("appended");
+        assert_eq!(store.trouble(at(0), Duration::MAX), None);
+        take_away(&settings.dir);
+        let trouble = store.trouble(at(0), Duration::MAX).expect("noticed without a post");
+        assert!(trouble.contains("moved, removed or replaced"), "{trouble}");
+        let refused = store.append(deeds(5..10), Entering::Live).expect_err("nobody would find it");
+        assert!(format!("{refused:?}").contains("moved, removed or replaced"), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_counter_that_cannot_be_read_hides_nothing_else_from_verify() {
+    let places = Places::make();
+    std::fs::write(places.settings.dir.join("commits"), b"").expect("written");
+    let raw = rusqlite::Connection::open(places.settings.dir.join("sillage.db")).expect("opened");
+    let faults = || Snapshot::look(&places.settings).expect("readable").verify().expect("readable").faults;
+    assert_eq!(faults().len(), 1);
+    raw.execute("UPDATE outcomes SET value = CAST('{}' AS BLOB) WHERE position = 3", []).expect("done");
+    let faults = faults();
+    assert!(faults.len() == 2 && faults[0].contains("commits is damaged or empty"), "{faults:?}");
 }
