@@ -118,6 +118,9 @@ impl fmt::Debug for Currency {
     }
 }
 
+/// 1900-01-01. A text before that is what a program writes where nothing was set, such as `0001-01-01T00:00:00Z`.
+const EARLIEST_TEXT: Timestamp = Timestamp::from_millis(-2_208_988_800_000);
+
 /// Amounts of money are below so many units.
 pub const MAX_AMOUNT: f64 = 9e12;
 
@@ -184,7 +187,7 @@ impl Value {
     /// magnitude tells. Local times and days are those of `zone`, and no instants where there is none.
     pub fn as_instant(&self, zone: Option<&Zone>) -> Option<Timestamp> {
         match self {
-            Value::Text(text) => Timestamp::read(text, zone).ok(),
+            Value::Text(text) => Timestamp::read(text, zone).ok().filter(|at| *at >= EARLIEST_TEXT),
             Value::Number(number) if number.fract() == 0.0 => Timestamp::of_whole(*number as i128).ok(),
             Value::Number(number) => Timestamp::of_number(*number).ok(),
             Value::Flag(_) => None,

@@ -8,8 +8,8 @@ use super::parse::{Node, Shape};
 use super::told::Told;
 use crate::diagnostic::quoted;
 
-/// What every touchpoint has, or is known to lack.
-const ENVELOPE: [&str; 5] = ["type", "channel", "session", "id", "at"];
+/// What every touchpoint has.
+const ENVELOPE: [&str; 3] = ["type", "id", "at"];
 
 /// Tells each property of the touchpoint that must not be something, where the line does not ask whether there is one.
 pub(super) fn warn(text: &str, root: &Node, told: &mut Told) {
@@ -48,6 +48,13 @@ impl Found {
                 Some(fact) => self.denied.push((fact, node.span.clone())),
                 None => self.look_at_both(&sides.0, &sides.1),
             },
+            // Whoever asks for `false` hardly means to leave out what says nothing.
+            Shape::Compared(Relation::Equal, _, sides) if is_false(&sides.0) || is_false(&sides.1) => {
+                match compared(&sides.0, &sides.1) {
+                    Some(fact) => self.denied.push((fact, node.span.clone())),
+                    None => self.look_at_both(&sides.0, &sides.1),
+                }
+            }
             Shape::Not(inner) => match told_of(inner) {
                 Some(fact) => self.denied.push((fact, node.span.clone())),
                 None => self.look(inner),
@@ -72,6 +79,10 @@ impl Found {
         self.look(one);
         self.look(other);
     }
+}
+
+fn is_false(node: &Node) -> bool {
+    matches!(node.shape, Shape::Flag(false))
 }
 
 fn fact(node: &Node) -> Option<String> {

@@ -202,6 +202,26 @@ impl Customers {
         true
     }
 
+    /// Drops the windows that will be over once the open transaction is committed, of whomever it changes: what is over when it
+    /// is written need not be written.
+    pub(super) fn drop_changed_windows(&mut self, is_over: impl Fn(Timestamp) -> bool) {
+        for change in &self.changes {
+            let image = self.rows[change.slot.index()].image;
+            if image.is_none() {
+                continue;
+            }
+            let packed = self.arena.get(image);
+            if !window_of(packed).ok().flatten().is_some_and(&is_over) {
+                continue;
+            }
+            let Ok(state) = without_window(packed) else { continue };
+            self.packed.clear();
+            self.packed.extend_from_slice(state);
+            self.arena.remove(image);
+            self.rows[change.slot.index()].image = self.arena.insert(&self.packed);
+        }
+    }
+
     /// Lets the open transaction erase a customer.
     pub(super) fn erase(&mut self, slot: Slot, undo: super::Undo) {
         self.replace(slot, Block::NONE, undo);

@@ -647,6 +647,7 @@ impl Shard {
         self.keep_sums();
         self.keep_graves();
         self.say_who_stays(actions);
+        self.drop_changed_windows();
         let progress = Progress {
             positions: self.inputs.positions(),
             stream_time: self.stream_time,

@@ -12,6 +12,14 @@ impl Shard {
         }
     }
 
+    /// Drops the windows that will be over once the open transaction is committed, of whomever it changes. In a backlog stream
+    /// time passes so fast that most of them are; live, none is.
+    pub(super) fn drop_changed_windows(&mut self) {
+        let (grace, before) = (self.rules.grace, self.committed.stream_time);
+        let Some(now) = self.stream_time.filter(|now| before.is_none_or(|before| before + grace < *now)) else { return };
+        self.customers.drop_changed_windows(|last| last + grace < now);
+    }
+
     /// Drops the windows that are over, so that nothing is kept of customers who have not been active within the grace. What is
     /// not committed may be undone, so `now` is committed stream time where that can be.
     pub(super) fn drop_windows(&mut self, now: Timestamp) {

@@ -203,7 +203,16 @@ impl<'de> Visitor<'de> for Inside<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Inside { properties, name: above, depth, interest: Interest { within: wanted, .. }, fault } = self;
+        let Inside { properties, name: above, depth, interest, fault } = self;
+        let Interest { within: wanted, value, expected, .. } = interest;
+        if depth > 0 && value && !wanted {
+            // An object where a value is read is none; without entries it says nothing.
+            if map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                properties.keep(above, &Scalar::Object, expected);
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+            }
+            return Ok(());
+        }
         if depth == MAX_DEPTH {
             while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
             return Ok(());

@@ -225,6 +225,9 @@ fn keep(value: &Node<'_>, properties: &mut Properties<'_>, name: &str, interest:
             sums.iter().for_each(|sum| sum.keep(properties));
         }
         Node::List(_) if interest.value => properties.keep(name, &Scalar::List, interest.expected),
+        Node::Object(entries) if interest.value && !interest.within && !entries.is_empty() => {
+            properties.keep(name, &Scalar::Object, interest.expected);
+        }
         Node::Object(_) | Node::List(_) => {}
         Node::Single(value) if interest.value => properties.keep(name, value, interest.expected),
         Node::Single(_) => {}

@@ -376,7 +376,7 @@ episodes:
             r#"{"value":"€ 12","currency":"Euro"}"#,
             vec![r#"currency: "Euro", not a currency's three letters"#, r#"value: "€ 12", not a number"#],
         ),
-        (r#"{"cart_id":[1],"nps":{"a":1}}"#, vec!["cart_id: a list, not an id"]),
+        (r#"{"cart_id":[1],"nps":{"a":1},"price":{}}"#, vec!["cart_id: a list, not an id", "nps: an object, not a number"]),
         (r#"{"due":"soon"}"#, vec![r#"due: "soon", not an instant"#]),
         (r#"{"due":19700101}"#, vec!["due: 19700101, not an instant"]),
     ] {
