@@ -21,7 +21,7 @@ use super::packed::Words;
 use super::recent::SeenBefore;
 use super::rewind::{as_read, put_right};
 use super::window::{Beside, Entry, Window};
-use super::{Applied, Customer, Id, Moment, Outcome, Received, Redirect, Retelling, Rules};
+use super::{Applied, Customer, Id, Moment, Noticed, Outcome, Received, Redirect, Retelling, Rules};
 use crate::model::Model;
 use crate::time::Timestamp;
 use crate::touchpoint::{Identity, Touchpoint};
@@ -288,7 +288,8 @@ impl Customer {
         let linked = Some(anonymous.clone());
         let link = Touchpoint { id: id.clone(), linked, event_time: at, ..Touchpoint::default() };
         self.window.seal();
-        self.absorb(models, &handed.state, &link, rules, words, &mut retelling.counted.noticed, outcomes);
+        let noticed = self.absorb(models, &handed.state, &link, rules, words, outcomes);
+        retelling.counted.noticed = retelling.counted.noticed.plus_beyond(noticed, Noticed::default());
         retelling.counted.late += 1;
         for entry in handed.touchpoints {
             // A story that begins with this touchpoint begins after the join.
@@ -320,7 +321,8 @@ impl Customer {
             self.window.begin_step(at, stream_time, rules.grace, beside);
             let mut entries = self.window_entries(words);
             if let Some(state) = &entry.joins {
-                self.absorb(models, state, touchpoint, rules, words, &mut retelling.counted.noticed, outcomes);
+                let noticed = self.absorb(models, state, touchpoint, rules, words, outcomes);
+                retelling.counted.noticed = retelling.counted.noticed.plus_beyond(noticed, Noticed::default());
             }
             entries.push(entry);
             let counted = &mut retelling.counted;

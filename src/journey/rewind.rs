@@ -344,7 +344,8 @@ impl Customer {
             self.fire_until(models, *at, &mut told, outcomes);
             let id = Id::of(&touchpoint.id);
             if let Some(other) = joins {
-                self.absorb(models, other, touchpoint, rules, words, &mut told.noticed, outcomes);
+                let noticed = self.absorb(models, other, touchpoint, rules, words, outcomes);
+                told.noticed = told.noticed.plus_beyond(noticed, Noticed::default());
             }
             self.step(models, touchpoint, id, Moment::at(*at), rules, &mut told.noticed, outcomes);
             told.last = told.last.max(*at);

@@ -28,11 +28,11 @@ impl Customer {
         link: &Touchpoint,
         rules: &Rules,
         words: &Words,
-        noticed: &mut Noticed,
         outcomes: &mut Vec<Outcome>,
-    ) {
+    ) -> Noticed {
+        let mut noticed = Noticed::default();
         if other.touchpoints == 0 {
-            return;
+            return noticed;
         }
         let mut other = other.clone();
         let expanded = self.recent.expand(words).and_then(|()| other.recent.expand(words));
@@ -55,7 +55,7 @@ impl Customer {
                     let earlier = if later { 0 } else { other.touchpoints };
                     let journey = &mut self.journeys[place];
                     journey.sessions.iter_mut().for_each(|session| session.touched += earlier);
-                    journey.unite(model, theirs, later, noticed);
+                    journey.unite(model, theirs, later, &mut noticed);
                 }
                 Some(theirs) => {
                     let sequence = self.journeys[place].sequence.max(theirs.sequence);
@@ -83,12 +83,13 @@ impl Customer {
             for (index, kind) in (0..).zip(&model.episodes) {
                 let (at, until) = (link.event_time, link.event_time + kind.remembered_for);
                 let made = RoomMade { index, at, until, cause: &id };
-                journey.make_room(MAX_EPISODES, made, model, noticed, &mut builder);
+                journey.make_room(MAX_EPISODES, made, model, &mut noticed, &mut builder);
             }
             builder.set_segment(segment);
             builder.set_origin(link, &id);
         }
         debug_assert_eq!(self.touchpoints, mine + theirs, "all touchpoints are the customer's");
+        noticed
     }
 }
 
