@@ -52,8 +52,8 @@ pub(super) fn variable(name: &str, value: &str, key: &str) -> Arc<Source> {
 
 /// What a mapping maps: the value is the name of a field of the source.
 fn is_field(key: &str) -> bool {
-    FIELDS.contains(&key)
-        || key.strip_prefix("properties.").is_some_and(|name| !SECRET_WORDS.iter().any(|word| name.contains(word)))
+    let is_secret = |name: &str| SECRET_WORDS.iter().any(|word| name.to_ascii_lowercase().contains(word));
+    FIELDS.contains(&key) || key.strip_prefix("properties.").is_some_and(|name| !is_secret(name))
 }
 
 /// A name may be a piece of a secret that had a comma or a colon in it: it is shown if it is known, or nearly.

@@ -326,6 +326,8 @@ pub(super) fn verify(dir: &Path, seal: Seal) -> Option<String> {
     }
     let check = || -> Result<(), Unfit> {
         let file = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        // A service may write: all is read as of one commit.
+        file.execute_batch("BEGIN")?;
         let told: String = file.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if told != "ok" {
             return Err(Unfit::Damaged(told));

@@ -78,12 +78,12 @@ async fn unpacked(
     for waits in [true, false] {
         let turn = app.turn().await?;
         let room = app.room.clone();
-        let unpacking = tokio::task::spawn_blocking(move || encoding.unpack(arrived, BODY, &room));
+        // The turn is the work's: whoever hangs up does not free it for others while the work goes on.
+        let unpacking = tokio::task::spawn_blocking(move || encoding.unpack(arrived, BODY, &room).map(|made| (made, turn)));
         arrived = match unpacking.await.map_err(|_| broken())?? {
-            Unpacked::Whole(arrived) => return Ok((arrived, turn)),
-            Unpacked::NoRoom(packed) => packed,
+            (Unpacked::Whole(arrived), turn) => return Ok((arrived, turn)),
+            (Unpacked::NoRoom(packed), _) => packed,
         };
-        drop(turn);
         if !(waits && arrived.wait_for_place(&app.room).await) {
             break;
         }

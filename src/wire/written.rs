@@ -497,7 +497,7 @@ impl<'a> Properties<'a> {
                 continue;
             }
             match total {
-                Ok(total) => self.keep(&sum.name, &Scalar::Number(total), Expected::ANYTHING),
+                Ok(total) => self.keep(&sum.name, &Scalar::Number(total), self.wanted.interest(&sum.name).expected),
                 Err(written) => self.tell_misfit(&sum.name, sum.expected(), written),
             }
         }

@@ -84,20 +84,20 @@ impl Screen {
             Heard::End => return Ok(Asked::End),
             Heard::Something => {}
         }
-        // What is there may be no more than the beginning of a key.
-        if !poll(Duration::ZERO)? {
-            return Ok(Asked::GoOn);
+        // What is there may be no more than the beginning of a key, or several keys at once.
+        while poll(Duration::ZERO)? {
+            match read()? {
+                Event::Key(key) if ends(key) => return Ok(Asked::End),
+                // Another key, or another size: the next picture fits again.
+                Event::Key(_)
+                | Event::Resize(..)
+                | Event::FocusGained
+                | Event::FocusLost
+                | Event::Mouse(_)
+                | Event::Paste(_) => {}
+            }
         }
-        Ok(match read()? {
-            Event::Key(key) if ends(key) => Asked::End,
-            // Another key, or another size: the next picture fits again.
-            Event::Key(_)
-            | Event::Resize(..)
-            | Event::FocusGained
-            | Event::FocusLost
-            | Event::Mouse(_)
-            | Event::Paste(_) => Asked::GoOn,
-        })
+        Ok(Asked::GoOn)
     }
 }
 

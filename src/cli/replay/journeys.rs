@@ -16,7 +16,11 @@ use crate::touchpoint::Identity;
 
 /// What outcomes said about episodes, since a completed one leaves the state.
 #[derive(Default)]
-pub(super) struct Stories(BTreeMap<(Identity, CompactString), Episodes>);
+pub(super) struct Stories {
+    all: BTreeMap<(Identity, CompactString), Episodes>,
+    /// Whose an anonymous id's episodes are by now.
+    joined: BTreeMap<(CompactString, CompactString), Identity>,
+}
 
 /// By kind, and when and by what it was opened: an anonymous id's episodes have other numbers once it has joined a customer.
 type Episodes = BTreeMap<(CompactString, Timestamp, CompactString), Episode>;
@@ -86,7 +90,9 @@ impl Stories {
         if !told {
             return;
         }
-        let episodes = self.0.entry((outcome.identity.clone(), outcome.model.clone())).or_default();
+        let joined = outcome.identity.anonymous_id().map(|id| (CompactString::from(id), outcome.model.clone()));
+        let whose = joined.and_then(|id| self.joined.get(&id)).unwrap_or(&outcome.identity);
+        let episodes = self.all.entry((whose.clone(), outcome.model.clone())).or_default();
         if retracted || outcome.again {
             episodes.values_mut().for_each(|episode| episode.story.retain(|step| step.id != outcome.id));
         }
@@ -115,8 +121,9 @@ impl Stories {
 
     /// The episodes of an anonymous id are the customer's from now on.
     fn join(&mut self, from: &CompactString, outcome: &Outcome) {
-        let Some(theirs) = self.0.remove(&(Identity::anonymous(from.clone()), outcome.model.clone())) else { return };
-        let mine = self.0.entry((outcome.identity.clone(), outcome.model.clone())).or_default();
+        self.joined.insert((from.clone(), outcome.model.clone()), outcome.identity.clone());
+        let Some(theirs) = self.all.remove(&(Identity::anonymous(from.clone()), outcome.model.clone())) else { return };
+        let mine = self.all.entry((outcome.identity.clone(), outcome.model.clone())).or_default();
         for (key, mut episode) in theirs {
             if let Some(known) = mine.remove(&key) {
                 episode.story.extend(known.story);
@@ -130,7 +137,7 @@ impl Stories {
     pub(super) fn write(mut self, models: &[Arc<Model>], customers: &Customers, output: &mut impl Write) -> io::Result<()> {
         for customer in &customers.all() {
             for (model, journey) in models.iter().zip(&customer.journeys) {
-                let episodes = self.0.remove(&(customer.identity.clone(), model.name.clone())).unwrap_or_default();
+                let episodes = self.all.remove(&(customer.identity.clone(), model.name.clone())).unwrap_or_default();
                 serde_json::to_writer(&mut *output, &line(model, customer, journey, episodes))?;
                 output.write_all(b"\n")?;
             }

@@ -134,7 +134,8 @@ impl Summary {
         let by = match outcome.what {
             What::Retraction { .. } if figures.retracted.insert(outcome.id) => -1,
             What::Retraction { .. } => return,
-            _ if outcome.again && !figures.retracted.remove(&outcome.id) => 0,
+            _ if figures.retracted.remove(&outcome.id) => 1,
+            _ if outcome.again => 0,
             _ => 1,
         };
         figures.outcomes += by;

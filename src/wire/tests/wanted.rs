@@ -405,6 +405,7 @@ episodes:
         (r#"{"lines":[{"price":"189,90"},{"price":"4.00"}]}"#, missed("\"189,90\"")),
         (r#"{"lines":[{"price":189.9,"quantity":"3 pcs"}]}"#, missed("\"3 pcs\"")),
         (r#"{"lines":[{"price":true}]}"#, missed("true")),
+        (r#"{"lines":[{"price":9e12}]}"#, vec!["total: 9000000000000, not an amount below nine million million".to_owned()]),
         // A total of its own is all that is asked for.
         (r#"{"total":7,"lines":[{"price":"x"}]}"#, vec![]),
         (r#"{"total":" ","lines":[{"price":"x"}]}"#, missed("\"x\"")),
