@@ -20,9 +20,8 @@ use crate::touchpoint::Identity;
 /// ([`CHANGED`]), how the packed customer follows from what was last said of it, or, where it has both ([`WORD`]), a word of
 /// the dictionary by its number. Since version 6 a customer can have a window, since version 7 a redirect and links with times,
 /// since version 8 sums in episodes, things that count once, and absences that are told again, since version 9 contacts,
-/// since version 10 exposures, and a row of the shard itself with what was measured, since version 11 interventions that wait;
-/// since version 12 a customer can be folded ([`FOLDED`]), and an image can follow from the state beside it.
-const VERSION: u8 = 12;
+/// since version 10 exposures, and a row of the shard itself with what was measured, since version 11 interventions that wait.
+const VERSION: u8 = 11;
 /// The oldest version that is read. In version 3 an entry of a customer was the whole state always; until version 4 a state and
 /// a change stood in postcard, and there was no dictionary; until version 5 packed customers ended without what came to be kept
 /// later.
@@ -37,9 +36,6 @@ const GONE: u32 = 1 << 31;
 const CHANGED: u32 = 1 << 30;
 /// In the length of an entry: it holds a word's number, four bytes, and the word.
 const WORD: u32 = GONE | CHANGED;
-/// In the length of an entry: it holds a packed customer as a change that follows from nothing.
-const FOLDED: u32 = 1 << 29;
-const FLAGS: u32 = GONE | CHANGED | FOLDED;
 const MAGIC: [u8; 3] = *b"SLG";
 /// Magic, version and checksum stand before the rest.
 const PREFIX: usize = 8;
@@ -176,7 +172,6 @@ impl Raw<'_> {
         match (self.flags, version >= PACKED) {
             (0, true) => self.packed().map(Entry::Customer),
             (CHANGED, true) => self.packed().map(Entry::Changed),
-            (FOLDED, true) => self.unfolded().map(Entry::Customer),
             (WORD, true) => self.word().ok_or_else(strange),
             (0, false) => state::decode_postcard(self.bytes).map(|customer| Entry::CustomerV2(Box::new(customer))),
             (CHANGED, false) => state::decode_postcard(self.bytes).map(|change| Entry::ChangedV2(Box::new(change))),
@@ -190,12 +185,6 @@ impl Raw<'_> {
         Ok(self.bytes.to_vec())
     }
 
-    fn unfolded(&self) -> Result<Vec<u8>, String> {
-        let mut packed = Vec::with_capacity(self.bytes.len() * 2);
-        let unfolded = packed::unfold(self.bytes, &mut packed);
-        unfolded.map_err(|_| "an entry of the state log cannot be unfolded".to_owned()).map(|()| packed)
-    }
-
     fn word(&self) -> Option<Entry> {
         let (number, text) = self.bytes.split_first_chunk::<4>()?;
         Some(Entry::Word(u32::from_le_bytes(*number), std::str::from_utf8(text).ok()?.to_owned()))
@@ -206,8 +195,8 @@ impl Raw<'_> {
 fn first(entries: &[u8]) -> Option<(Raw<'_>, &[u8])> {
     let (length, after) = entries.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*length);
-    let (bytes, after) = after.split_at_checked((length & !FLAGS) as usize)?;
-    Some((Raw { bytes, flags: length & FLAGS }, after))
+    let (bytes, after) = after.split_at_checked((length & !(GONE | CHANGED)) as usize)?;
+    Some((Raw { bytes, flags: length & (GONE | CHANGED) }, after))
 }
 
 /// The entries of a page being written.
@@ -222,25 +211,21 @@ impl Draft {
     /// Adds a packed customer; returns its bytes.
     ///
     /// # Errors
-    /// Only where the customer fills half a gibibyte.
+    /// Only where the customer fills a gibibyte.
     pub fn add(&mut self, packed: &[u8]) -> Result<usize, String> {
-        self.entry(|bytes| {
-            let folded = packed::fold(packed, bytes);
-            if !folded {
-                bytes.extend_from_slice(packed);
-            }
-            Ok(if folded { FOLDED } else { 0 })
+        self.entry(0, |bytes| {
+            bytes.extend_from_slice(packed);
+            Ok(())
         })
     }
 
     /// Adds how a packed customer follows from what the log last said of it; returns its bytes.
     ///
     /// # Errors
-    /// Bytes that are no packed customer, or the customer fills half a gibibyte.
+    /// Bytes that are no packed customer, or the customer fills a gibibyte.
     pub fn add_change(&mut self, before: &[u8], now: &[u8]) -> Result<usize, String> {
-        self.entry(|bytes| {
-            let written = packed::difference(before, now, bytes).map(|()| CHANGED);
-            written.map_err(|_| "a customer's packed state cannot be read".to_owned())
+        self.entry(CHANGED, |bytes| {
+            packed::difference(before, now, bytes).map_err(|_| "a customer's packed state cannot be read".to_owned())
         })
     }
 
@@ -249,38 +234,37 @@ impl Draft {
     /// # Errors
     /// Never: a word is short.
     pub fn add_word(&mut self, number: u32, text: &str) -> Result<usize, String> {
-        self.entry(|bytes| {
+        self.entry(WORD, |bytes| {
             bytes.extend_from_slice(&number.to_le_bytes());
             bytes.extend_from_slice(text.as_bytes());
-            Ok(WORD)
+            Ok(())
         })
     }
 
     /// Adds that a customer is gone; returns its bytes.
     ///
     /// # Errors
-    /// Only where memory ends, or the customer fills half a gibibyte.
+    /// Only where memory ends, or the customer fills a gibibyte.
     pub fn add_gone(&mut self, who: &Identity) -> Result<usize, String> {
-        self.entry(|bytes| {
+        self.entry(GONE, |bytes| {
             state::key(who, bytes);
-            Ok(GONE)
+            Ok(())
         })
     }
 
-    /// Writes an entry, of which `write` says what it is.
-    fn entry(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<u32, String>) -> Result<usize, String> {
+    fn entry(&mut self, flags: u32, write: impl FnOnce(&mut Vec<u8>) -> Result<(), String>) -> Result<usize, String> {
         let begin = self.entries.len();
         self.entries.extend_from_slice(&[0; 4]);
-        let written = write(&mut self.entries).and_then(|flags| {
+        let written = write(&mut self.entries).and_then(|()| {
             let length = self.entries.len() - begin - 4;
             // Further up are the flags.
-            let fits = u32::try_from(length).ok().filter(|length| length & FLAGS == 0).map(|length| (length, flags));
+            let fits = u32::try_from(length).ok().filter(|length| length & (GONE | CHANGED) == 0);
             fits.ok_or_else(|| format!("{length} bytes are said of a customer, more than the state log can hold"))
         });
         if written.is_err() {
             self.entries.truncate(begin);
         }
-        let (length, flags) = written?;
+        let length = written?;
         self.entries[begin..begin + 4].copy_from_slice(&(length | flags).to_le_bytes());
         Ok(length as usize + 4)
     }

@@ -27,7 +27,7 @@ use crate::touchpoint::{Identity, IdentityKind, put_text};
 
 pub use bytes::Damaged;
 use bytes::{Bytes, push_id, push_number, push_signed, push_text};
-pub use difference::{difference, fold, follow, unfold};
+pub use difference::{difference, follow};
 pub(crate) use difference::{window_of, without_window};
 pub use words::Words;
 
