@@ -41,6 +41,7 @@ pub mod partitioner;
 pub mod port;
 pub mod runtime;
 pub mod scenario;
+pub mod seldom;
 pub mod shard;
 pub mod terminal;
 pub mod time;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::Failure;
+use crate::seldom::Seldom;
 
 /// Where the service listens unless told otherwise.
 pub(super) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
@@ -193,12 +194,12 @@ pub(super) struct Waiting {
     begun: Instant,
     patience: Duration,
     pause: Duration,
-    said: Option<Instant>,
+    said: Seldom,
 }
 
 impl Waiting {
     pub(super) fn new(patience: Duration) -> Self {
-        Waiting { begun: Instant::now(), patience, pause: FIRST_PAUSE, said: None }
+        Waiting { begun: Instant::now(), patience, pause: FIRST_PAUSE, said: Seldom::new(BETWEEN_MESSAGES) }
     }
 
     /// Waits before the next try, as long as the service asked for or a little longer than the last time.
@@ -213,9 +214,8 @@ impl Waiting {
                 "{reason} (tried for {waited} s; run the same command again to go on)"
             )));
         }
-        if self.said.is_none_or(|said| said.elapsed() >= BETWEEN_MESSAGES) {
+        if self.said.is_due() {
             super::say(&format!("sillage: {reason}; trying again"));
-            self.said = Some(Instant::now());
         }
         std::thread::sleep(asked.unwrap_or(self.pause).min(LONGEST_PAUSE).min(left));
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);

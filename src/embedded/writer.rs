@@ -24,6 +24,7 @@ use super::tables::PAGE_BYTES;
 use super::work::Work;
 use super::{Appended, Entering, Entry, Refusal, Settings, outcomes, people};
 use crate::port::{Now, ShardId, Verdict};
+use crate::seldom::Seldom;
 use crate::time::Timestamp;
 use crate::touchpoint::Identity;
 use crate::wire::erasures;
@@ -87,8 +88,8 @@ pub(super) struct Writer {
     /// Why nothing is written any more.
     broken: Option<Fault>,
     next_sweep: Instant,
-    /// When it was told last that a transaction was rolled back.
-    told: Option<Instant>,
+    /// That a transaction was rolled back.
+    told: Seldom,
 }
 
 impl Writer {
@@ -106,7 +107,7 @@ impl Writer {
             now,
             broken: None,
             next_sweep: Instant::now(),
-            told: None,
+            told: Seldom::new(TELL),
         }
     }
 
@@ -248,8 +249,7 @@ impl Writer {
         let undone = self.connection.is_autocommit() || self.connection.execute_batch("ROLLBACK").is_ok();
         let fault = if undone { fault } else { Fault::Broken(format!("cannot undo what failed: {}", fault.reason())) };
         match &fault {
-            Fault::Full(reason) | Fault::Disk(reason) if self.told.is_none_or(|told| told.elapsed() >= TELL) => {
-                self.told = Some(Instant::now());
+            Fault::Full(reason) | Fault::Disk(reason) if self.told.is_due() => {
                 warn!(reason, "a transaction of the store was rolled back");
             }
             Fault::Full(reason) | Fault::Disk(reason) => debug!(reason, "a transaction of the store was rolled back"),

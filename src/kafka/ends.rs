@@ -21,6 +21,7 @@ use super::stalls::{Stalls, Unproven};
 use super::{Connection, answers, client};
 use crate::ledger::group::{End, LogEnd, Partition};
 use crate::port::Now;
+use crate::seldom::Seldom;
 
 /// At most so often, where a shard has read its inputs to the end.
 const INTERVAL: Duration = Duration::from_millis(25);
@@ -85,7 +86,7 @@ impl Ends {
         let thread = std::thread::Builder::new()
             .name("sillage-ends".to_owned())
             .spawn(move || {
-                let round = Round { stable, high, leaders, stalls: Stalls::new(unproven), told: None };
+                let round = Round { stable, high, leaders, stalls: Stalls::new(unproven), told: Seldom::new(TELL) };
                 ask_on(&shared, &connection, &now, round, &send);
             })
             .map_err(|error| format!("cannot start a thread: {error}"))?;
@@ -140,7 +141,8 @@ struct Round {
     high: Asker,
     leaders: Leaders,
     stalls: Stalls,
-    told: Option<Instant>,
+    /// That an end is unknown.
+    told: Seldom,
 }
 
 impl Round {
@@ -179,8 +181,7 @@ impl Round {
         // Unanswered questions hold stream time, which is told by whoever looks after the service.
         let unknown =
             wanted.iter().cycle().zip(both.iter().flatten()).find_map(|(asked, end)| Some((asked, end.as_ref().err()?)));
-        if let Some(((input, shard), error)) = unknown.filter(|_| self.told.is_none_or(|told| told.elapsed() > TELL)) {
-            self.told = Some(Instant::now());
+        if let Some(((input, shard), error)) = unknown.filter(|_| self.told.is_due()) {
             let topic = &connection.inputs[*input];
             debug!(topic, shard, error, "the end of an input is unknown: nothing that is missing there can be decided");
         }

@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use super::client::{self, Plain};
 use super::{Connection, answers};
 use crate::port::ShardId;
+use crate::seldom::Seldom;
 use crate::wire::outputs;
 
 /// How long the brokers may take to cut the log; what was not cut then is cut with the next.
@@ -48,7 +49,7 @@ impl LogTrimmer {
 
 fn cut_on(knife: &Knife, rest: Duration, orders: &Receiver<(ShardId, i64)>) {
     let mut all: BTreeMap<ShardId, i64> = BTreeMap::new();
-    let mut overdue = Overdue::default();
+    let mut overdue = Overdue::new();
     loop {
         // An idle shard gives no further order, and somebody who was erased must go from its log all the same.
         match orders.recv_timeout(if all.is_empty() { Duration::MAX } else { AGAIN }) {
@@ -70,7 +71,7 @@ fn cut_on(knife: &Knife, rest: Duration, orders: &Receiver<(ShardId, i64)>) {
             Err(error) => debug!(%error, topic = knife.topic, "a topic is not cut"),
         }
         if all.is_empty() {
-            overdue = Overdue::default();
+            overdue = Overdue::new();
         } else {
             overdue.tell(&knife.topic, &all);
             knife.look_for_leaders();
@@ -80,18 +81,20 @@ fn cut_on(knife: &Knife, rest: Duration, orders: &Receiver<(ShardId, i64)>) {
 }
 
 /// What should have been cut, and for how long.
-#[derive(Default)]
 struct Overdue {
     since: Option<Instant>,
-    told: Option<Instant>,
+    told: Seldom,
 }
 
 impl Overdue {
+    fn new() -> Self {
+        Overdue { since: None, told: Seldom::new(OVERDUE) }
+    }
+
     /// Tells of it once it has lasted, and now and then: brokers that are away are no news of their own.
     fn tell(&mut self, topic: &str, all: &BTreeMap<ShardId, i64>) {
         let since = self.since.get_or_insert_with(Instant::now).elapsed();
-        if since > OVERDUE && self.told.is_none_or(|told| told.elapsed() > OVERDUE) {
-            self.told = Some(Instant::now());
+        if since > OVERDUE && self.told.is_due() {
             warn!(
                 topic,
                 shards = all.len(),

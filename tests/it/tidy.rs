@@ -16,7 +16,7 @@ const ARROW: &[&[&str]] = &[
     &["scenario", "uplift"],
     &["wire"],
     &["generate"],
-    &["port", "outbox", "vitals", "frontiers"],
+    &["port", "outbox", "vitals", "frontiers", "seldom"],
     &["lookup"],
     &["metrics"],
     &["worker"],
