@@ -3,11 +3,14 @@
 //! A touchpoint's bytes are stored as they came, so that the worker reads what the client wrote; only an id that is
 //! missing is put in.
 
-use std::sync::{Mutex, PoisonError};
+use std::borrow::Cow;
+use std::fmt;
 
 use compact_str::{CompactString, format_compact};
-use serde::de::IgnoredAny;
-use serde_json::{Map, Value, json};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 use super::Service;
 use super::problem::{Kind, Problem};
@@ -146,40 +149,65 @@ fn given_id(key: &str, index: usize) -> CompactString {
     format_compact!("{key}#{index}")
 }
 
-/// The object with an id at a dotted path, objects on the way made where they are missing; `None` where something else is
-/// in the way.
+/// The object with an id at a dotted path, objects on the way made where they are missing; `None` where something else is in the
+/// way. The id is put behind all members of the last object on the way, where the last of one name counts: nothing is taken
+/// apart, which would take many times the room of what is written.
 fn with_id(bytes: &[u8], path: &str, id: &str) -> Option<Vec<u8>> {
-    if path.contains('.') { with_id_within(bytes, path, id) } else { with_id_behind(bytes, path, id) }
-}
-
-/// The same of a plain name. It is put behind all others, where the last of one name counts: nothing is taken apart, which takes
-/// many times the room of what is written.
-fn with_id_behind(bytes: &[u8], name: &str, id: &str) -> Option<Vec<u8>> {
-    let open = bytes.trim_ascii_end().strip_suffix(b"}")?.trim_ascii_end();
-    let before = if open.trim_ascii() == b"{" { "" } else { "," };
-    let member = format!("{before}{}:{}}}", serde_json::to_string(name).ok()?, serde_json::to_string(id).ok()?);
-    Some([open, member.as_bytes()].concat())
-}
-
-/// One record at a time is taken apart.
-static TAKEN_APART: Mutex<()> = Mutex::new(());
-
-fn with_id_within(bytes: &[u8], path: &str, id: &str) -> Option<Vec<u8>> {
-    let _alone = TAKEN_APART.lock().unwrap_or_else(PoisonError::into_inner);
-    let record = serde_json::from_slice(bytes).ok();
-    let mut record: Value = record.or_else(|| serde_json::from_str(&wire::without_bad_numbers(bytes)?).ok())?;
-    let mut place = &mut record;
-    for key in path.split('.') {
-        if place.is_null() {
-            *place = Value::Object(Map::new());
+    let mended;
+    let text = match serde_json::from_slice::<&RawValue>(bytes) {
+        Ok(record) => record.get(),
+        Err(_) => {
+            mended = wire::without_bad_numbers(bytes)?;
+            mended.trim()
         }
-        place = place.as_object_mut()?.entry(key).or_insert(Value::Null);
+    };
+    let (mut object, mut path) = (text, path);
+    loop {
+        let (key, within) = path.split_once('.').map_or((path, None), |(key, within)| (key, Some(within)));
+        let known = Member(key).deserialize(&mut serde_json::Deserializer::from_str(object)).ok()?.map(RawValue::get);
+        match (known, within) {
+            (None | Some("null"), _) => break,
+            (Some(value), Some(within)) if value.starts_with('{') => (object, path) = (value, within),
+            (Some(value), None) if !value.starts_with(['{', '[']) => break,
+            (Some(_), _) => return None,
+        }
     }
-    if place.is_object() || place.is_array() {
-        return None;
+    let end = object.as_ptr() as usize - text.as_ptr() as usize + object.len() - "}".len();
+    let before = if object[1..object.len() - 1].trim().is_empty() { "" } else { "," };
+    let member = path.rsplit('.').fold(json!(id), |within, key| json!({ key: within })).to_string();
+    let member = member.strip_prefix('{')?.strip_suffix('}')?;
+    Some([&text[..end], before, member, &text[end..]].concat().into_bytes())
+}
+
+/// Looks for the last member of this name in an object.
+struct Member<'k>(&'k str);
+
+impl<'de> DeserializeSeed<'de> for Member<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Self::Value, D::Error> {
+        source.deserialize_map(self)
     }
-    *place = Value::String(id.to_owned());
-    serde_json::to_vec(&record).ok()
+}
+
+impl<'de> Visitor<'de> for Member<'_> {
+    type Value = Option<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(key) = map.next_key::<Cow<'de, str>>()? {
+            if key == self.0 {
+                found = Some(map.next_value()?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
 }
 
 #[derive(Default)]
@@ -315,9 +343,12 @@ mod tests {
         for (record, path, expected) in [
             (r#"{"a":1}"#, "event_id", Some(r#"{"a":1,"event_id":"k#0"}"#)),
             (r#"{"event_id":null} "#, "event_id", Some(r#"{"event_id":null,"event_id":"k#0"}"#)),
-            (" { }", "event_id", Some(r#" {"event_id":"k#0"}"#)),
+            (" { } ", "event_id", Some(r#"{ "event_id":"k#0"}"#)),
             (r#"{}"#, "meta.ids.event", Some(r#"{"meta":{"ids":{"event":"k#0"}}}"#)),
-            (r#"{"meta":null}"#, "meta.id", Some(r#"{"meta":{"id":"k#0"}}"#)),
+            (r#"{"meta":null}"#, "meta.id", Some(r#"{"meta":null,"meta":{"id":"k#0"}}"#)),
+            (r#"{"meta":{"a":{"b":1}},"n":2}"#, "meta.a.id", Some(r#"{"meta":{"a":{"b":1,"id":"k#0"}},"n":2}"#)),
+            (r#"{"meta":{"id":"old"}}"#, "meta.id", Some(r#"{"meta":{"id":"old","id":"k#0"}}"#)),
+            (r#"{"event_id":[]}"#, "event_id", None),
             (r#"{"meta":3}"#, "meta.id", None),
             (r#"{"meta":{"id":[]}}"#, "meta.id", None),
             (r#"{"a":NaN}"#, "meta.id", Some(r#"{"a":null,"meta":{"id":"k#0"}}"#)),
