@@ -172,10 +172,11 @@ pub enum Value {
 }
 
 impl Value {
-    /// The value as an id of something: texts as they are, unless they are blank, whole numbers in digits; flags and fractions identify nothing.
+    /// The value as an id of something: texts as they are, whole numbers in digits; blank texts, flags and fractions identify
+    /// nothing.
     pub fn as_id(&self) -> Option<CompactString> {
         match self {
-            Value::Text(text) if !text.trim().is_empty() => Some(text.clone()),
+            Value::Text(text) if !self.is_blank() => Some(text.clone()),
             Value::Number(number) if number.fract() == 0.0 && number.abs() < 1e15 => {
                 Some(compact_str::format_compact!("{}", *number as i64))
             }

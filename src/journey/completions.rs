@@ -27,7 +27,7 @@ impl Journey {
         }
         let state = &mut self.kinds[usize::from(candidate.index)];
         let at = candidate.touchpoint.event_time;
-        state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
+        state.last_completion = state.last_completion.max(Some(at));
         if let Some(left) = left.filter(|_| was_bought_before(&self.episodes[place], candidate)) {
             // It never was resumed: each time that it was told is taken back, as it was told.
             self.episodes[place].watch = left;
@@ -57,6 +57,7 @@ impl Journey {
         }
     }
 
+    /// Completes what the touchpoint names or means, once.
     pub(super) fn complete(&mut self, candidate: &Candidate<'_>, noticed: &mut Noticed, outcomes: &mut OutcomeBuilder<'_>) {
         let places = self.completed_by(candidate);
         let again = places.is_empty() && self.is_closed(candidate);
@@ -69,10 +70,10 @@ impl Journey {
                 let surplus = (state.reused.len() + reused.len()).saturating_sub(MAX_REUSED).min(state.reused.len());
                 state.reused.drain(..surplus);
                 state.reused.extend(reused.into_iter().take(MAX_REUSED));
-                state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
+                state.last_completion = state.last_completion.max(Some(at));
             }
         } else if !again {
-            state.last_completion = Some(state.last_completion.map_or(at, |last| last.max(at)));
+            state.last_completion = state.last_completion.max(Some(at));
         }
         self.close(places, candidate, noticed, outcomes);
     }

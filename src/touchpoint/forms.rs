@@ -3,7 +3,7 @@
 //! A text is a number where nothing else can be meant by it: `189.90`, `-5`, `1e3`. A decimal comma, points between
 //! thousands and amounts in cents are read where the model declares them, since `1,234` is two numbers.
 
-use super::{Currency, Money, Value};
+use super::{Currency, MAX_AMOUNT, Money, Value};
 
 /// How a model declares that numbers and amounts are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub enum Unit {
 /// The longest text that is tried as a number.
 const MAX_BYTES: usize = 64;
 /// Amounts are below so many millionths.
-const MAX_MICROS: i64 = 9_000_000_000_000_000_000;
+const MAX_MICROS: i64 = (MAX_AMOUNT * 1e6) as i64;
 
 impl Value {
     /// The value as a number: one, or the text of one.

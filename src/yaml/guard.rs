@@ -18,19 +18,13 @@ pub struct Guard<'a> {
     pub is_plain: &'a dyn Fn(&[&str], &str) -> bool,
 }
 
-/// A value that names one of these may be a line with a space too few.
-const SECRETS: [&str; 3] = ["secret", "token", "passw"];
-
-/// Whether a value that should be a plain setting looks like one: an address with somebody's name in it does not.
+/// Whether a value that should be a plain setting looks like one: an address with somebody's name in it does not. Behind a colon
+/// stands the rest of an address, a number or nothing; anything else may be a secret behind its name.
 pub fn is_plain_value(text: &str) -> bool {
-    // Behind the last colon of an address stands its port, or nothing.
-    let is_address = |address: &str| {
-        let host = address.split(['/', ',', ' ', ']']).next().unwrap_or_default();
-        host.rsplit_once(':').is_none_or(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    let lower = text.to_ascii_lowercase();
-    let names_one = lower.contains(':') && SECRETS.iter().any(|secret| lower.contains(secret));
-    !text.contains('@') && !text.contains("-----BEGIN") && !names_one && text.split("://").skip(1).all(is_address)
+    let is_number =
+        |after: &str| after.split(['/', ',', ' ', ']']).next().unwrap_or(after).bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain = |after: &str| after.starts_with("//") || is_number(after);
+    !text.contains('@') && !text.contains("-----BEGIN") && text.split(':').skip(1).all(is_plain)
 }
 
 impl Guard<'_> {

@@ -77,19 +77,11 @@ impl Stories {
         let Some(about) = outcome.what.about() else { return };
         let Subject::Episode { kind, number, ids } = &about.subject else { return };
         // Friction, and what is offered, is not about how the episode ended.
-        let told = match outcome.what.original() {
-            What::Abandonment { .. } | What::Resumption { .. } | What::Completion { .. } | What::Recovery { .. } => true,
-            What::Friction { .. }
-            | What::Intervention { .. }
-            | What::Withdrawal { .. }
-            | What::Measurement { .. }
-            | What::Transition { .. }
-            | What::Merge { .. }
-            | What::Retraction { .. } => false,
-        };
-        if !told {
+        let (What::Abandonment { .. } | What::Resumption { .. } | What::Completion { .. } | What::Recovery { .. }) =
+            outcome.what.original()
+        else {
             return;
-        }
+        };
         let joined = outcome.identity.anonymous_id().map(|id| (CompactString::from(id), outcome.model.clone()));
         let whose = joined.and_then(|id| self.joined.get(&id)).unwrap_or(&outcome.identity);
         let episodes = self.all.entry((whose.clone(), outcome.model.clone())).or_default();
