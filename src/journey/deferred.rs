@@ -33,6 +33,28 @@ pub(super) struct AskingOutcome {
     pub(super) session: Option<CompactString>,
 }
 
+/// What conditions can know of the outcome that asks.
+#[derive(Clone, Copy)]
+pub(super) struct Asker<'a> {
+    pub(super) kind: &'a str,
+    pub(super) name: Option<&'a str>,
+    pub(super) value: Option<Money>,
+    pub(super) segment: Option<&'a CompactString>,
+}
+
+impl<'a> From<&'a Outcome> for Asker<'a> {
+    fn from(outcome: &'a Outcome) -> Self {
+        let (kind, name) = (outcome.what.kind(), name_of(&outcome.what));
+        Asker { kind, name, value: outcome.value, segment: outcome.segment.as_ref() }
+    }
+}
+
+impl<'a> From<&'a AskingOutcome> for Asker<'a> {
+    fn from(kept: &'a AskingOutcome) -> Self {
+        Asker { kind: &kept.kind, name: kept.name.as_deref(), value: kept.value, segment: kept.segment.as_ref() }
+    }
+}
+
 /// An intervention that waits.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Deferred {

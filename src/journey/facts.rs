@@ -1,6 +1,6 @@
 //! What expressions can know of a journey and the touchpoint being applied.
 
-use super::deferred::AskingOutcome;
+use super::deferred::Asker;
 use super::tallies::Extent;
 use super::{Episode, Journey, TallyState};
 use crate::expression::{Facts, Slot};
@@ -15,7 +15,7 @@ pub(super) struct View<'a> {
     pub(super) touchpoint: Option<&'a Touchpoint>,
     pub(super) own: Option<&'a Episode>,
     /// The outcome that asks for an intervention whose condition is evaluated.
-    pub(super) asker: Option<&'a AskingOutcome>,
+    pub(super) asker: Option<Asker<'a>>,
 }
 
 impl Journey {
@@ -25,7 +25,7 @@ impl Journey {
     }
 
     /// The journey as conditions of interventions see it.
-    pub(super) fn view_of_asker<'a>(&'a self, model: &'a Model, asker: &'a AskingOutcome) -> View<'a> {
+    pub(super) fn view_of_asker<'a>(&'a self, model: &'a Model, asker: Asker<'a>) -> View<'a> {
         View { model, journey: self, touchpoint: None, own: None, asker: Some(asker) }
     }
 }
@@ -80,8 +80,8 @@ impl<'a> View<'a> {
                 self.summed(self.episode(*kind)?.sums.get(*sum)?, Extent::Customer)
             }
             Fact::EpisodeAbandonments(kind) => count(self.episode(*kind)?.watch.abandonments),
-            Fact::OutcomeKind => text(&self.asker?.kind),
-            Fact::OutcomeName => text(self.asker?.name.as_deref()?),
+            Fact::OutcomeKind => text(self.asker?.kind),
+            Fact::OutcomeName => text(self.asker?.name?),
             Fact::OutcomeValue => self.amount(self.asker?.value),
         }
     }

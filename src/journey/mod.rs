@@ -425,6 +425,11 @@ impl Customer {
         !self.window.is_closed()
     }
 
+    /// To when the window lasts, without the grace; `None`: there is none.
+    pub(crate) fn window_to(&self) -> Option<Timestamp> {
+        self.has_window().then(|| self.window.lasts_to())
+    }
+
     /// The customer without its window, where that is over at stream time: a shard drops it some time after, and says nothing.
     pub fn as_of(self, stream_time: Timestamp, grace: Span) -> Self {
         if self.window.is_over(stream_time, grace) { self.without_window() } else { self }

@@ -11,7 +11,7 @@ use compact_str::CompactString;
 
 use super::arm::{self, Arm};
 use super::contacts::{Contacts, Drawn, Made, Pending};
-use super::deferred::{AskingOutcome, Deferred, MAX_DEFERRED};
+use super::deferred::{Asker, AskingOutcome, Deferred, MAX_DEFERRED};
 use super::outcome::{Answered, Offer, Reason, measurement_id, offer_id};
 use super::{Abandonment, Customer, Id, Outcome, Retelling, Rules, Telling, What};
 use crate::model::{self, Holdout, Intervention, Model, Payload, Quiet};
@@ -287,7 +287,7 @@ impl Customer {
             return Some(Reason::Retracted);
         }
         let about = said.iter().rev().find(|outcome| outcome.id == asked_by)?;
-        let stands = !about.what.is_retraction() && self.applies(model, at, intervention, &AskingOutcome::of(about));
+        let stands = !about.what.is_retraction() && self.applies(model, at, intervention, about.into());
         (!stands).then_some(Reason::Retracted)
     }
 
@@ -343,16 +343,18 @@ impl Customer {
                 if !asks || contacts.has_asked(outcome.id, &intervention.id) {
                     continue;
                 }
-                let asker = AskingOutcome::of(outcome);
-                if !self.applies(&models[model], model, intervention, &asker) {
+                if !self.applies(&models[model], model, intervention, outcome.into()) {
                     continue;
                 }
-                match judge(intervention, (&asker, None), rules, step, contacts) {
+                let asker = || AskingOutcome::of(outcome);
+                match judge(intervention, (outcome.at, None), rules, step, contacts) {
                     Ok(()) => {
-                        let priority = intervention.priority;
+                        let (priority, asker) = (intervention.priority, asker());
                         candidates.push(Candidate { model, place, asker, waited: None, priority });
                     }
-                    Err(refusal) => contacts.wait_or_refuse(intervention, asker, refusal, rules, step.now, refusals),
+                    Err(refusal) => {
+                        contacts.wait_or_refuse(intervention, (outcome.at, asker), refusal, rules, step.now, refusals);
+                    }
                 }
             }
         }
@@ -366,7 +368,7 @@ impl Customer {
                 continue;
             }
             // Another channel's winner may have used up what is left over all.
-            if let Err(refusal) = judge(intervention, (&asker, waited), rules, step, contacts) {
+            if let Err(refusal) = judge(intervention, (asker.at, waited), rules, step, contacts) {
                 refusals.add(&intervention.id, refusal);
                 continue;
             }
@@ -389,15 +391,17 @@ impl Customer {
         let mut candidates = Vec::new();
         for Deferred { of, asker, due } in due {
             let Some((model, place, intervention)) = self.intervention(models, &of) else { continue };
-            if !self.applies(&models[model], model, intervention, &asker) {
+            if !self.applies(&models[model], model, intervention, (&asker).into()) {
                 continue;
             }
-            match judge(intervention, (&asker, Some(due)), rules, step, contacts) {
+            match judge(intervention, (asker.at, Some(due)), rules, step, contacts) {
                 Ok(()) => {
                     let priority = intervention.priority;
                     candidates.push(Candidate { model, place, asker, waited: Some(due), priority });
                 }
-                Err(refusal) => contacts.wait_or_refuse(intervention, asker, refusal, rules, step.now, refusals),
+                Err(refusal) => {
+                    contacts.wait_or_refuse(intervention, (asker.at, || asker), refusal, rules, step.now, refusals);
+                }
             }
         }
         candidates
@@ -481,7 +485,7 @@ impl Customer {
     }
 
     /// Whether `when` and `for` hold.
-    fn applies(&self, model: &Model, at: usize, intervention: &Intervention, asker: &AskingOutcome) -> bool {
+    fn applies(&self, model: &Model, at: usize, intervention: &Intervention, asker: Asker<'_>) -> bool {
         let is_for = intervention.segments.is_empty()
             || asker.segment.as_ref().is_some_and(|segment| intervention.segments.contains(segment));
         is_for
@@ -501,16 +505,16 @@ fn of_model<'a>(models: &'a [Arc<Model>], outcome: &Outcome) -> impl Iterator<It
 /// What speaks against an intervention, in the order of judgement. One that has waited is as old as the end of its waiting.
 fn judge(
     intervention: &Intervention,
-    (asker, waited): (&AskingOutcome, Option<Timestamp>),
+    (asked_at, waited): (Timestamp, Option<Timestamp>),
     rules: Option<&model::Contacts>,
     step: &Step<'_>,
     contacts: &Contacts,
 ) -> Result<(), Refusal> {
     let now = step.now;
-    if now.since(waited.unwrap_or(asker.at)) > intervention.expires.min(step.stale_after) {
+    if now.since(waited.unwrap_or(asked_at)) > intervention.expires.min(step.stale_after) {
         return Err(Refusal::Stale);
     }
-    if contacts.ended(&intervention.id).is_some_and(|ended| ended >= asker.at) {
+    if contacts.ended(&intervention.id).is_some_and(|ended| ended >= asked_at) {
         return Err(Refusal::Over);
     }
     if !agrees(intervention, contacts, rules) {
@@ -571,7 +575,7 @@ impl Contacts {
     fn wait_or_refuse(
         &mut self,
         intervention: &Intervention,
-        asker: AskingOutcome,
+        (asked_at, asker): (Timestamp, impl FnOnce() -> AskingOutcome),
         refusal: Refusal,
         rules: Option<&model::Contacts>,
         now: Timestamp,
@@ -580,7 +584,7 @@ impl Contacts {
         if let (Refusal::QuietHours, Quiet::Wait { at_most }) = (refusal, intervention.quiet)
             && let Some(due) = rules.and_then(|rules| self.quiet_until(rules, now))
             && due > now
-            && due.since(asker.at) <= at_most
+            && due.since(asked_at) <= at_most
         {
             // Of two that ask for the same the later one is what the customer remembers.
             let known = self.waiting.iter().position(|one| one.of == intervention.id);
@@ -589,7 +593,7 @@ impl Contacts {
                 refusals.add(&intervention.id, Refusal::Outranked);
             }
             if self.waiting.len() < MAX_DEFERRED {
-                return self.waiting.push(Deferred { of: intervention.id.clone(), asker, due });
+                return self.waiting.push(Deferred { of: intervention.id.clone(), asker: asker(), due });
             }
         }
         refusals.add(&intervention.id, refusal);

@@ -148,7 +148,7 @@ impl Window {
     }
 
     /// The last step, or the instant to which answers to claims are waited for.
-    fn lasts_to(&self) -> Timestamp {
+    pub(super) fn lasts_to(&self) -> Timestamp {
         self.claims.iter().map(|(_, at)| *at + CLAIMED_FOR).fold(self.last, Timestamp::max)
     }
 

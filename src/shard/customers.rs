@@ -35,6 +35,8 @@ struct Change {
     slot: Slot,
     /// The image last committed; none of somebody who is new.
     before: Block,
+    /// To when the window of the latest image lasts, without the grace; `Timestamp::MAX`: it has none.
+    window_to: Timestamp,
 }
 
 /// The customers of one shard.
@@ -178,6 +180,10 @@ impl Customers {
         customer.pack_rest(&mut self.words, &mut self.packed);
         let image = self.arena.insert(&self.packed);
         self.replace(slot, image, undo);
+        let changed = (self.rows[slot.index()].change as usize).checked_sub(1);
+        if let Some(change) = changed.and_then(|place| self.changes.get_mut(place)) {
+            change.window_to = customer.window_to().unwrap_or(Timestamp::MAX);
+        }
         self.packed.len().wrapping_sub(replaced).cast_signed()
     }
 
@@ -207,14 +213,10 @@ impl Customers {
     pub(super) fn drop_changed_windows(&mut self, is_over: impl Fn(Timestamp) -> bool) {
         for change in &self.changes {
             let image = self.rows[change.slot.index()].image;
-            if image.is_none() {
+            if change.window_to == Timestamp::MAX || image.is_none() || !is_over(change.window_to) {
                 continue;
             }
-            let packed = self.arena.get(image);
-            if !window_of(packed).ok().flatten().is_some_and(&is_over) {
-                continue;
-            }
-            let Ok(state) = without_window(packed) else { continue };
+            let Ok(state) = without_window(self.arena.get(image)) else { continue };
             self.packed.clear();
             self.packed.extend_from_slice(state);
             self.arena.remove(image);
@@ -232,7 +234,7 @@ impl Customers {
         let before = std::mem::replace(&mut row.image, image);
         match undo {
             super::Undo::Kept if row.change == 0 => {
-                self.changes.push(Change { slot, before });
+                self.changes.push(Change { slot, before, window_to: Timestamp::MAX });
                 row.change = self.changes.len() as u32;
             }
             super::Undo::Kept | super::Undo::Never => {
@@ -253,7 +255,7 @@ impl Customers {
 
     /// The transaction is committed: what was before is forgotten. Hands over everybody of whom nothing is left.
     pub(super) fn commit(&mut self, mut gone: impl FnMut(&mut Self, Slot)) {
-        for Change { slot, before } in std::mem::take(&mut self.changes) {
+        for Change { slot, before, .. } in std::mem::take(&mut self.changes) {
             let row = &mut self.rows[slot.index()];
             row.change = 0;
             let is_gone = row.image.is_none();
@@ -271,7 +273,7 @@ impl Customers {
 
     /// The transaction is undone. Hands over everybody whom it changed, as they are again.
     pub(super) fn undo(&mut self, mut undone: impl FnMut(&mut Self, Slot)) {
-        for Change { slot, before } in std::mem::take(&mut self.changes) {
+        for Change { slot, before, .. } in std::mem::take(&mut self.changes) {
             let row = &mut self.rows[slot.index()];
             row.change = 0;
             let image = std::mem::replace(&mut row.image, before);
