@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::time::Timestamp;
 use crate::touchpoint::Identity;
+use crate::wire;
 
 /// What is to be delivered.
 #[derive(Clone, Debug)]
@@ -32,7 +33,7 @@ pub struct Offer {
     pub channel: CompactString,
     /// It must not arrive from then on.
     pub expires_at: Timestamp,
-    /// The outcome as published.
+    /// The outcome in JSON, whichever format it was published in.
     pub record: Arc<RawValue>,
 }
 
@@ -49,7 +50,7 @@ pub struct Withdrawal {
     pub intervention: CompactString,
     /// Where it reached the customer.
     pub channel: CompactString,
-    /// The outcome as published.
+    /// The outcome in JSON, whichever format it was published in.
     pub record: Arc<RawValue>,
 }
 
@@ -102,12 +103,13 @@ impl Notice {
         channels.is_empty() || channels.iter().any(|known| known == channel)
     }
 
-    /// Reads an outcome in JSON. `None` where nothing is to be delivered: kinds that are not known here, and whoever is held out.
+    /// Reads an outcome, in either format. `None` where nothing is to be delivered: kinds that are not known here, and whoever is held out.
     ///
     /// # Errors
     /// What is wrong with the record.
     pub fn read(bytes: &[u8]) -> Result<Option<Notice>, String> {
-        let record: Box<RawValue> = serde_json::from_slice(bytes).map_err(|fault| format!("is no JSON: {fault}"))?;
+        let bytes = wire::outcome_in_json(bytes)?;
+        let record: Box<RawValue> = serde_json::from_slice(&bytes).map_err(|fault| format!("is no JSON: {fault}"))?;
         let written: Written = serde_json::from_str(record.get()).map_err(|fault| format!("is no outcome: {fault}"))?;
         let is_offer = match written.kind.as_str() {
             "intervention" => true,

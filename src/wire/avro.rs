@@ -22,7 +22,7 @@ pub(super) const BRANCH_LONG: i64 = 3;
 
 /// Reads a touchpoint.
 pub(super) fn read<'a>(bytes: &'a [u8], written: &mut Written<'a>, properties: &mut Properties<'_>) -> Result<(), String> {
-    let mut datum = Reader { rest: datum(bytes)? };
+    let mut datum = Reader { rest: datum(bytes, TOUCHPOINT, "touchpoint.avsc")? };
     for field in [Field::EventId, Field::CustomerId, Field::AnonymousId] {
         written.set(field, datum.text_or_null(field)?);
     }
@@ -53,14 +53,19 @@ pub(super) fn header(fingerprint: [u8; 8], bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&fingerprint);
 }
 
-/// What follows the header, if the record is a touchpoint under our schema; else what was found instead.
-fn datum(bytes: &[u8]) -> Result<&[u8], String> {
+/// Whether it begins as a single object does, of whatever schema.
+pub(super) fn is_single_object(bytes: &[u8]) -> bool {
+    bytes.starts_with(&MARKER)
+}
+
+/// What follows the header, if the record is under our schema of this file; else what was found instead.
+pub(super) fn datum<'a>(bytes: &'a [u8], schema: [u8; 8], file: &str) -> Result<&'a [u8], String> {
     if let Some((fingerprint, datum)) = bytes.strip_prefix(&MARKER).and_then(<[u8]>::split_first_chunk::<8>) {
-        if *fingerprint == TOUCHPOINT {
+        if *fingerprint == schema {
             return Ok(datum);
         }
-        let (found, known) = (u64::from_le_bytes(*fingerprint), u64::from_le_bytes(TOUCHPOINT));
-        return Err(format!("Avro under an unknown schema: fingerprint {found:016x}, touchpoint.avsc has {known:016x}"));
+        let (found, known) = (u64::from_le_bytes(*fingerprint), u64::from_le_bytes(schema));
+        return Err(format!("Avro under an unknown schema: fingerprint {found:016x}, {file} has {known:016x}"));
     }
     let found = match bytes {
         [] => "nothing".to_owned(),
@@ -72,7 +77,7 @@ fn datum(bytes: &[u8]) -> Result<&[u8], String> {
         [0xC3, 0x01, ..] => "only a part of a header".to_owned(),
         [first, ..] => format!("a first byte {first:02x}, perhaps a bare datum"),
     };
-    Err(format!("{found}; Avro's single-object encoding of touchpoint.avsc is expected (C3 01, fingerprint, datum)"))
+    Err(format!("{found}; Avro's single-object encoding of {file} is expected (C3 01, fingerprint, datum)"))
 }
 
 /// Reads a datum from the front. What is missing is told by the field's name.

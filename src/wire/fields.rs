@@ -186,23 +186,9 @@ impl Fields for Json<'_> {
         }
     }
 
-    /// The shortest decimal number: `499`, `19.9`. Through a float, large amounts would change.
     fn amount(&mut self, name: Name, value: Money) {
         self.name(name);
-        let (units, millionths) = (value.micros.unsigned_abs() / 1_000_000, value.micros.unsigned_abs() % 1_000_000);
-        if value.micros < 0 {
-            self.bytes.push(b'-');
-        }
-        put_digits(units, self.bytes);
-        if millionths > 0 {
-            self.bytes.push(b'.');
-            let (mut place, mut rest) = (100_000, millionths);
-            while rest > 0 {
-                self.bytes.push(b'0' + (rest / place) as u8);
-                rest %= place;
-                place /= 10;
-            }
-        }
+        put_amount(value.micros, self.bytes);
     }
 
     fn list(&mut self, name: Name, texts: &[impl AsRef<str>]) {
@@ -270,7 +256,7 @@ impl fmt::Write for Escaped<'_> {
 }
 
 /// Appends a text with the escapes that JSON needs, in runs between them. The bytes are those of `serde_json`.
-fn escape(text: &str, bytes: &mut Vec<u8>) {
+pub(super) fn escape(text: &str, bytes: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
     while let Some(at) = first_special(rest) {
         bytes.extend_from_slice(&rest[..at]);
@@ -295,11 +281,29 @@ fn escape(text: &str, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(rest);
 }
 
-fn put_whole(value: i64, bytes: &mut Vec<u8>) {
+pub(super) fn put_whole(value: i64, bytes: &mut Vec<u8>) {
     if value < 0 {
         bytes.push(b'-');
     }
     put_digits(value.unsigned_abs(), bytes);
+}
+
+/// The shortest decimal number: `499`, `19.9`. Through a float, large amounts would change.
+pub(super) fn put_amount(micros: i64, bytes: &mut Vec<u8>) {
+    let (units, millionths) = (micros.unsigned_abs() / 1_000_000, micros.unsigned_abs() % 1_000_000);
+    if micros < 0 {
+        bytes.push(b'-');
+    }
+    put_digits(units, bytes);
+    if millionths > 0 {
+        bytes.push(b'.');
+        let (mut place, mut rest) = (100_000, millionths);
+        while rest > 0 {
+            bytes.push(b'0' + (rest / place) as u8);
+            rest %= place;
+            place /= 10;
+        }
+    }
 }
 
 fn put_digits(mut value: u64, bytes: &mut Vec<u8>) {

@@ -23,6 +23,7 @@ mod mend;
 mod outcome;
 pub mod outputs;
 pub mod pages;
+mod published;
 mod scan;
 mod source;
 pub mod state;
@@ -42,6 +43,7 @@ pub use interventions::interventions_json;
 pub use journeys::customer_json;
 pub use losses::{Loss, Losses, Misfit};
 pub use mapping::{FIELDS, Mapping};
+pub use published::outcome_in_json;
 pub use wanted::{Names, Wanted};
 
 use fields::{Datum, Json};

@@ -36,6 +36,8 @@ fn an_offer_is_on_the_page_a_moment_after_the_customer_got_stuck() {
     let Some(kafka) = kafka() else { return };
     let mut shop = Shop::open(kafka, "offered", &["web"], PARTITIONS);
     shop.setup.model = model("rescue.yaml");
+    // What is delivered is JSON all the same.
+    shop.setup.extra.push("output_format: avro".to_owned());
     let service = shop.serve();
     let home = tempfile::tempdir().expect("a temporary directory");
     // Free a moment ago; delivery takes it next.

@@ -83,6 +83,13 @@ fn as_avro(outcome: &Outcome) -> Avro {
     value
 }
 
+/// An outcome as whoever delivers it reads it from Avro.
+fn read_back(outcome: &Outcome) -> String {
+    let mut bytes = Vec::new();
+    encode_outcome(Format::Avro, outcome, &mut bytes);
+    String::from_utf8(outcome_in_json(&bytes).expect("an outcome").into_owned()).expect("text")
+}
+
 /// What an Avro value is in the JSON of outcomes.
 fn in_json(value: &Avro) -> Json {
     match value {
@@ -157,8 +164,42 @@ fn json_and_avro_say_the_same_and_conform_to_the_schemas() {
         assert_eq!(names_in_order(&text), fields, "{text}");
         assert_eq!(schema::faults(schema::OUTCOME, &value), [""; 0], "{text}");
         assert_eq!(in_json(&as_avro(outcome)), value, "{text}");
+        let read = read_back(outcome);
+        assert_eq!(
+            (names_in_order(&read), serde_json::from_str::<Json>(&read).expect("JSON")),
+            (names_in_order(&text), value.clone())
+        );
         assert_eq!(value["says"], json!(outcome.to_string()));
     }
+}
+
+#[test]
+fn what_is_no_outcome_in_avro_is_refused_and_json_is_left_alone() {
+    let (_, outcomes) = story();
+    let mut bytes = Vec::new();
+    encode_outcome(Format::Avro, &outcomes[0], &mut bytes);
+    let mut other = bytes.clone();
+    other[2] ^= 1;
+    for (hurt, expected) in [
+        (&bytes[..5], "only a part of a header"),
+        (&bytes[..bytes.len() - 1], "broken Avro"),
+        (&[bytes.as_slice(), b"x"].concat(), "1 bytes follow the Avro datum"),
+        (&other, "under an unknown schema"),
+    ] {
+        let fault = outcome_in_json(hurt).expect_err("no outcome");
+        assert!(fault.contains(expected), "{fault}");
+    }
+    // Lengths that lie, and texts that are none.
+    for at in 10..bytes.len() {
+        for byte in [0, 0x7F, 0x80, 0xFF] {
+            let mut hurt = bytes.clone();
+            hurt[at] = byte;
+            if let Ok(read) = outcome_in_json(&hurt) {
+                serde_json::from_slice::<Json>(&read).unwrap_or_else(|fault| panic!("{at} {byte}: {fault}"));
+            }
+        }
+    }
+    assert_eq!(outcome_in_json(b"{}").expect("as it is").as_ref(), b"{}");
 }
 
 #[test]
@@ -212,7 +253,9 @@ fn amounts_are_exact_decimals_in_both_formats() {
     ] {
         let outcome = Outcome { value: Some(Money { micros, currency: euro }), ..outcomes[0].clone() };
         let (text, _) = as_json(&outcome);
-        assert!(text.contains(&format!(r#""value":{{"amount":{shown},"currency""#)), "{micros}: {text}");
+        for text in [text, read_back(&outcome)] {
+            assert!(text.contains(&format!(r#""value":{{"amount":{shown},"currency""#)), "{micros}: {text}");
+        }
         let Avro::Record(fields) = as_avro(&outcome) else { panic!("a record") };
         let value = fields.iter().find(|(name, _)| name == "value").map(|(_, value)| format!("{value:?}")).expect("a value");
         let expected = format!("{:?}", Avro::Decimal(apache_avro::Decimal::from(bytes)));

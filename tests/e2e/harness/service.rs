@@ -268,7 +268,6 @@ pub(super) fn lines(setup: &Setup) -> Vec<String> {
         format!("instance: {}", setup.instance),
         format!("inputs: [{}]", setup.inputs.join(", ")),
         format!("output: {}", setup.output),
-        "output_format: json".to_owned(),
         format!("start: {}", setup.start),
         "listen: 127.0.0.1:0".to_owned(),
         "allow_erase: true".to_owned(),
