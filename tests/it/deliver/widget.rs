@@ -179,6 +179,58 @@ fn a_stream_ends_with_its_token() {
     assert_eq!((status, event(&mut events)), (200, None));
 }
 
+/// Each method by origin, content type and how the token is shown, judged by the rules as the documentation states them.
+#[test]
+fn the_listener_by_method_origin_content_type_and_token() {
+    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
+        for kind in ["application/json", "text/plain", ""] {
+            by_origin_and_token(method, kind);
+        }
+    }
+}
+
+fn by_origin_and_token(method: &str, kind: &str) {
+    let place = Place::new();
+    place.publish(&offer(1, "c-17", (place.now)() + Span::from_secs(600)));
+    let subject = Identity::customer("c-17");
+    let (good, expired) = (place.token(&subject, 600), place.token(&subject, -1));
+    let (with_good, with_expired) = (format!("Bearer {good}"), format!("Bearer {expired}"));
+    let cookie = format!("sillage_widget={good}");
+    let shown = [
+        ("none", None),
+        ("good", Some(("authorization", with_good.as_str()))),
+        ("expired", Some(("authorization", with_expired.as_str()))),
+        ("cookie", Some(("cookie", cookie.as_str()))),
+    ];
+    let body = json!({"outcome_id": id(1), "type": "offer.shown"}).to_string();
+    for origin in ["", PAGE, "https://evil.example.com", "null"] {
+        for (what, token) in shown {
+            let cells = [("origin", origin), ("content-type", kind)];
+            let mut headers: Vec<(&str, &str)> = cells.into_iter().filter(|(_, value)| !value.is_empty()).collect();
+            headers.extend(token);
+            let expected = match (method, origin, what) {
+                (_, "null" | "https://evil.example.com", _) => 403,
+                ("OPTIONS", PAGE, _) => 204,
+                ("OPTIONS", _, _) => 403,
+                ("PUT" | "PATCH" | "DELETE", _, _) => 405,
+                (_, _, "none" | "expired") => 401,
+                // The browser adds it by itself, so it counts on a page that is known.
+                (_, "", "cookie") => 403,
+                ("POST", _, _) if kind != "application/json" => 415,
+                ("POST", _, _) => 204,
+                (_, _, _) => 200,
+            };
+            let (status, head, _) = place.ask(method, &headers, &body);
+            let row = format!("{method} {origin:?} {kind:?} {what}");
+            assert_eq!(status, expected, "{row}: {head}");
+            assert_eq!(head.contains("access-control-allow-origin"), origin == PAGE, "{row}: {head}");
+        }
+    }
+    // Without an origin, and from the page with either way to show the token.
+    let taken = if method == "POST" && kind == "application/json" { 3 } else { 0 };
+    assert_eq!(place.reported().len(), taken, "{method} {kind:?}");
+}
+
 #[test]
 fn who_means_harm_is_shown_nothing_and_nothing_is_taken() {
     let place = Place::new();
