@@ -1,6 +1,6 @@
 //! What completes an episode, and which of them a completing touchpoint means (rules 11 and 13).
 
-use super::closed::{EpisodeIds, MAX_REUSED, add_ids};
+use super::closed::{EpisodeIds, add_ids};
 use super::episodes::{Candidate, Scope, about};
 use super::facts::View;
 use super::outcome::{Abandonment, Cause, OutcomeBuilder, What};
@@ -8,6 +8,7 @@ use super::watch::Watch;
 use super::{Episode, EpisodeKindState, Journey, Noticed};
 use crate::model::EpisodeIndex;
 use crate::time::Timestamp;
+use crate::touchpoint::Money;
 
 impl Journey {
     /// Completes the episode that the touchpoint belongs to where that makes its condition hold; else says where it is. `left` is
@@ -67,9 +68,7 @@ impl Journey {
             // Told once more, as by a confirmation page that is opened again, unless another purchase has the same id.
             let reused = state.closed.reused(&candidate.ids, at);
             if !reused.is_empty() {
-                let surplus = (state.reused.len() + reused.len()).saturating_sub(MAX_REUSED).min(state.reused.len());
-                state.reused.drain(..surplus);
-                state.reused.extend(reused.into_iter().take(MAX_REUSED));
+                state.note_reused(reused);
                 state.last_completion = state.last_completion.max(Some(at));
             }
         } else if !again {
@@ -164,8 +163,9 @@ impl Journey {
         let tied = self.take(self.all_ended(candidate.index));
         self.keep_closed(&tied, candidate, noticed);
         completed.extend(tied);
-        for episode in completed {
-            self.tell_completion(candidate, episode, outcomes);
+        let values = values(&completed, candidate);
+        for (episode, value) in completed.into_iter().zip(values) {
+            self.tell_completion(candidate, episode, value, outcomes);
         }
     }
 
@@ -206,18 +206,21 @@ impl Journey {
         }
     }
 
-    fn tell_completion(&mut self, candidate: &Candidate<'_>, mut episode: Episode, outcomes: &mut OutcomeBuilder<'_>) {
+    fn tell_completion(
+        &mut self,
+        candidate: &Candidate<'_>,
+        mut episode: Episode,
+        value: Option<Money>,
+        outcomes: &mut OutcomeBuilder<'_>,
+    ) {
         add_ids(&mut episode.ids, &candidate.ids, &mut Noticed::default());
-        let value = candidate.worth().or(episode.value);
         let (at, cause) = (candidate.touchpoint.event_time, Cause::Touchpoint(&candidate.id.id));
         let about = about(candidate.kind, &episode);
         if was_bought_before(&episode, candidate) {
             // Bought before it was abandoned, whenever that was told: it was never abandoned.
             let (bought, before) = (ended_at(&episode, candidate), outcomes.len());
-            if let Some(told) = episode.watch.told(candidate.kind.again) {
-                let (taken_back, stands) = outcomes.retract(self, &told, bought, episode.value, about.clone());
-                episode.watch.take_back(taken_back, stands);
-            }
+            let (taken_back, stands) = outcomes.retract(self, episode.watch.told(), bought, episode.value, about.clone());
+            episode.watch.take_back(taken_back, stands);
             outcomes.set_session(before, episode.session.as_ref());
         }
         outcomes.emit(self, at, cause, value, What::Completion { about: about.clone() });
@@ -225,6 +228,18 @@ impl Journey {
             outcomes.emit(self, at, cause, value, What::Recovery { about, answers });
         }
     }
+}
+
+/// What each of the completed episodes was worth. What the touchpoint says of several stands once at most, so that nothing that
+/// was bought is summed up twice.
+fn values(completed: &[Episode], candidate: &Candidate<'_>) -> Vec<Option<Money>> {
+    let worth = candidate.worth();
+    if completed.len() == 1 {
+        return vec![worth.or(completed[0].value)];
+    }
+    let is_valued = completed.iter().any(|episode| episode.value.is_some());
+    let last = (0..completed.len()).max_by_key(|place| completed[*place].touched).filter(|_| !is_valued);
+    (0..completed.len()).map(|place| completed[place].value.or(worth.filter(|_| last == Some(place)))).collect()
 }
 
 /// Whether the episode was open when the completing touchpoint happened, before it was abandoned.

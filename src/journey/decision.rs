@@ -7,6 +7,7 @@ use super::outcome::{Decision, Movement};
 use super::{Arrival, Journey, TouchpointId};
 use crate::model::{EpisodeIndex, EpisodeRole, Model, Scope, Sign, StageIndex, TypeRoles};
 use crate::time::Timestamp;
+use crate::touchpoint::is_about_offers;
 
 /// The latest touchpoint that was not part of buying.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,10 @@ impl Journey {
     /// sign of trouble in one. An answer to a question may well be what decided.
     pub(super) fn note_influence(&mut self, model: &Model, roles: &TypeRoles, arrival: &Arrival<'_>) {
         let Some(touchpoint) = arrival.touchpoint.filter(|_| !model.episodes.is_empty()) else { return };
+        // What became of an offer is nothing that the customer did, unless the model says so.
+        if is_about_offers(&touchpoint.kind) && !model.types.names(&touchpoint.kind) {
+            return;
+        }
         let of_purchase =
             (0..).zip(&roles.episodes).any(|(kind, role)| *role != EpisodeRole::default() && is_purchase(model, kind));
         let trouble = roles.friction.iter().any(|evidence| {

@@ -7,7 +7,7 @@
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::closed::{ClosedIds, EpisodeId, EpisodeIds, add_ids, differ, is_same};
+use super::closed::{ClosedIds, EpisodeId, EpisodeIds, MAX_REUSED, add_ids, differ, is_same};
 use super::facts::View;
 use super::outcome::{BY_SESSION, Cause, OutcomeBuilder, Passed, Subject, What};
 use super::signs::Signs;
@@ -75,6 +75,19 @@ pub struct EpisodeKindState {
     /// Ids that turned out to be the same for several episodes, the oldest first: they name none any more.
     #[serde(skip)]
     pub reused: Vec<EpisodeId>,
+}
+
+impl EpisodeKindState {
+    /// Remembers ids that name no single episode; of too many the oldest is forgotten.
+    pub(super) fn note_reused(&mut self, ids: impl IntoIterator<Item = EpisodeId>) {
+        for id in ids {
+            if !self.reused.contains(&id) {
+                self.reused.push(id);
+            }
+        }
+        let surplus = self.reused.len().saturating_sub(MAX_REUSED);
+        self.reused.drain(..surplus);
+    }
 }
 
 /// Where a fallback looks.
@@ -505,8 +518,9 @@ impl Journey {
             }
             let kind = &model.episodes[usize::from(episode.kind)];
             let (about, value, watch) = (about(kind, episode), episode.value, episode.watch.clone());
-            let Some(told) = watch.told(kind.again) else { continue };
-            let (taken_back, stands) = outcomes.retract(self, &told, after, value, about);
+            let (session, before) = (episode.session.clone(), outcomes.len());
+            let (taken_back, stands) = outcomes.retract(self, watch.told(), after, value, about);
+            outcomes.set_session(before, session.as_ref());
             let episode = &mut self.episodes[place];
             episode.abandoned = stands.is_some();
             episode.watch.take_back(taken_back, stands);

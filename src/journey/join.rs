@@ -21,7 +21,7 @@ use super::packed::Words;
 use super::recent::SeenBefore;
 use super::rewind::{as_read, put_right};
 use super::window::{Beside, Entry, Window};
-use super::{Applied, Customer, Id, Moment, Noticed, Outcome, Received, Redirect, Retelling, Rules};
+use super::{Applied, Customer, Id, Moment, Outcome, Received, Redirect, Retelling, Rules};
 use crate::model::Model;
 use crate::time::Timestamp;
 use crate::touchpoint::{Identity, Touchpoint};
@@ -167,16 +167,16 @@ impl Customer {
             return HandedOver { state, touchpoints: Vec::new() };
         }
         let mut entries = self.window_entries(words);
-        let Retelling { without, with, said, says, counted, refusals: _, sums: _ } = retelling;
-        said.clear();
-        says.clear();
+        let Retelling { without, with, published, told_now, counted, refusals: _, sums: _ } = retelling;
+        published.clear();
+        told_now.clear();
         without.go_back(self, words);
-        without.tell(models, &entries, until, rules, words, said);
+        without.tell(models, &entries, until, rules, words, published);
         let touchpoints = entries.split_off(entries.partition_point(|entry| entry.at <= at));
         with.go_back(self, words);
-        with.tell(models, &entries, at, rules, words, says);
+        with.tell(models, &entries, at, rules, words, told_now);
         counted.applied_again += (entries.len() * 2 + touchpoints.len()) as u64;
-        counted.retractions += put_right(models, &mut sequences, said, says, outcomes);
+        counted.retractions += put_right(models, &mut sequences, published, told_now, outcomes);
         self.exchange_state(with);
         let mut state = self.detach(words, &sequences);
         contacts.note_retracted(&outcomes[begin..]);
@@ -196,18 +196,18 @@ impl Customer {
         }
         let mut redirect = self.redirect.take()?;
         let mut entries = self.window_entries(words);
-        let Retelling { without, with, said, says, counted, refusals: _, sums: _ } = retelling;
-        said.clear();
-        says.clear();
+        let Retelling { without, with, published, told_now, counted, refusals: _, sums: _ } = retelling;
+        published.clear();
+        told_now.clear();
         without.go_back(self, words);
-        without.tell(models, &entries, link, rules, words, said);
+        without.tell(models, &entries, link, rules, words, published);
         let place = entries.partition_point(|entry| entry.at <= at);
         entries.insert(place, Entry { touchpoint: as_read(received.touchpoint, models), at, joins: None });
         with.go_back(self, words);
-        with.tell(models, &entries, link, rules, words, says);
+        with.tell(models, &entries, link, rules, words, told_now);
         counted.out_of_order += 1;
         counted.applied_again += entries.len() as u64 * 2;
-        counted.retractions += put_right(models, &mut redirect.sequences, said, says, outcomes);
+        counted.retractions += put_right(models, &mut redirect.sequences, published, told_now, outcomes);
         self.exchange_state(with);
         let state = self.detach(words, &redirect.sequences);
         self.empty();
@@ -289,7 +289,7 @@ impl Customer {
         let link = Touchpoint { id: id.clone(), linked, event_time: at, ..Touchpoint::default() };
         self.window.seal();
         let noticed = self.absorb(models, &handed.state, &link, rules, words, outcomes);
-        retelling.counted.noticed = retelling.counted.noticed.plus_beyond(noticed, Noticed::default());
+        retelling.counted.noticed = retelling.counted.noticed.plus(noticed);
         retelling.counted.late += 1;
         for entry in handed.touchpoints {
             // A story that begins with this touchpoint begins after the join.
@@ -322,7 +322,7 @@ impl Customer {
             let mut entries = self.window_entries(words);
             if let Some(state) = &entry.joins {
                 let noticed = self.absorb(models, state, touchpoint, rules, words, outcomes);
-                retelling.counted.noticed = retelling.counted.noticed.plus_beyond(noticed, Noticed::default());
+                retelling.counted.noticed = retelling.counted.noticed.plus(noticed);
             }
             entries.push(entry);
             let counted = &mut retelling.counted;
@@ -411,19 +411,19 @@ impl Customer {
         telling: Telling<'_>,
     ) {
         let Telling { models, rules, words, retelling, outcomes } = telling;
-        let Retelling { without, with, said, says, counted, refusals: _, sums: _ } = retelling;
-        said.clear();
-        says.clear();
+        let Retelling { without, with, published, told_now, counted, refusals: _, sums: _ } = retelling;
+        published.clear();
+        told_now.clear();
         let mut entries = self.window_entries(words);
         without.go_back(self, words);
-        let first = without.tell(models, &entries, stream_time, rules, words, said);
+        let first = without.tell(models, &entries, stream_time, rules, words, published);
         debug_assert!(without.is_as(self, words), "the story as it was is what was told");
         counted.applied_again += entries.len() as u64;
         edit(&mut entries);
         with.go_back(self, words);
         // No younger image: the window makes one once it is old enough.
         let cut = Window::is_full_of(&entries).then_some(entries.len() / 2);
-        let (told, image) = with.tell_in_parts(models, (&entries, cut), stream_time, rules, words, says);
+        let (told, image) = with.tell_in_parts(models, (&entries, cut), stream_time, rules, words, told_now);
         counted.applied_again += entries.len() as u64;
         counted.noticed = counted.noticed.plus_beyond(told.noticed, first.noticed);
         let mut sequences = self.sequences();
@@ -436,7 +436,7 @@ impl Customer {
         let last = told.last.max(self.window.reaches_to());
         let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
         self.window.retell(&entries, last, None, beside, words);
-        counted.retractions += put_right(models, &mut sequences, said, says, outcomes);
+        counted.retractions += put_right(models, &mut sequences, published, told_now, outcomes);
         self.set_sequences(&sequences);
     }
 

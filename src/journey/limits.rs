@@ -1,9 +1,10 @@
-//! Every limit that one customer's journeys meet: one table, which `docs/limits.md` is written from.
+//! Every limit that a model, a touchpoint or what is kept of customers meets: one table, which `docs/limits.md` is written from.
 
 use super::{
-    closed, deferred, episodes, exposures, friction, graves, offering, recent, redirect, signs, sums, tallies, window,
+    closed, deferred, episodes, exposures, friction, graves, offering, packed, recent, redirect, signs, sums, tallies,
+    watch, window,
 };
-use crate::model::{MAX_ADDED, check};
+use crate::model::{MAX_ADDED, MAX_CONSENTS, check};
 use crate::{expression, touchpoint};
 
 /// One limit.
@@ -57,6 +58,8 @@ pub const OF_MODELS: &[Limit] = &[
     limit("types under `joins` of one kind", check::MAX_JOINS, REFUSED),
     limit("segments", check::MAX_SEGMENTS, REFUSED),
     limit("properties", check::MAX_PROPERTIES, REFUSED),
+    limit("types under `forwards`", check::MAX_FORWARDS, REFUSED),
+    limit("consents, in a file of contacts", MAX_CONSENTS, "The file is refused (M004)."),
     limit("groups", check::MAX_GROUPS, REFUSED),
     limit("groups with conditions that one type belongs to", check::MAX_CONDITIONS, "The model is refused (M080)."),
     limit("types", check::MAX_TYPES, REFUSED),
@@ -90,6 +93,11 @@ pub const OF_CUSTOMERS: &[Limit] = &[
     .of("bytes")
     .counted("sillage_ids_forgotten_total")
     .raised("`remembered for`, shorter, leaves room for more of them."),
+    limit(
+        "tellings of one absence before the latest (`every`)",
+        watch::MAX_TOLD_BEFORE,
+        "Those before are not taken back where it turns out that the absence never was.",
+    ),
     limit("ids that turned out to name no single episode, by kind", closed::MAX_REUSED, "The oldest is forgotten."),
     limit("touchpoint ids by which repeats are told", recent::MAX_SEEN, "The oldest is forgotten: a repeat of it counts."),
     limit("anonymous ids that join one customer within 30 days", redirect::MAX_LINKS, "Further ones are not joined.")
@@ -119,7 +127,7 @@ pub const OF_CUSTOMERS: &[Limit] = &[
     ),
     limit("touchpoints listed as evidence of a score", signs::MAX_EVIDENCE, "The latest are listed."),
     limit("outcomes of rules that one score remembers", MAX_ADDED, "The oldest counts no more."),
-    limit("offers that stand at once", offering::MAX_STANDING, "Nothing more is offered until one of them is over.")
+    limit("offers that stand at once", offering::MAX_STANDING, "Nothing more is offered until one of them is over. Those of an anonymous id that joins come on top.")
         .counted("sillage_interventions_refused_total"),
     limit("interventions that wait for the end of quiet hours", deferred::MAX_DEFERRED, "Further ones are not made; where an anonymous id joins, they are dropped.")
         .counted("sillage_interventions_refused_total"),
@@ -133,6 +141,11 @@ pub const OF_CUSTOMERS: &[Limit] = &[
 
 /// What is kept in one partition beside its customers.
 pub const OF_PARTITIONS: &[Limit] = &[
+    limit(
+        "types, channels, currencies and other words that are kept once",
+        packed::MAX_WORDS,
+        "Further ones stand wherever they are used, and take more memory. So does one of more than 64 bytes.",
+    ),
     limit(
         "arms of interventions that are summed up, by version and variant",
         sums::MAX_ARMS,

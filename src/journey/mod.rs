@@ -142,7 +142,8 @@ pub struct Journey {
 /// The instants that belong to a touchpoint being applied.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
-    /// When its record entered the log (rule 2).
+    /// When its record entered the log (rule 2). With a grace, the instant at which it is applied: its event time, or stream time
+    /// where it came too late.
     pub log_time: Timestamp,
     /// What spans count from: its event time, or the log time where it came too late (rule 6).
     pub counts_from: Timestamp,

@@ -15,6 +15,11 @@ pub struct Noticed {
 }
 
 impl Noticed {
+    /// Both together.
+    pub(super) fn plus(self, more: Noticed) -> Self {
+        self.plus_beyond(more, Noticed::default())
+    }
+
     /// With what was noticed `now`, as far as it goes beyond what had been noticed `before` of the same.
     pub(super) fn plus_beyond(self, now: Noticed, before: Noticed) -> Self {
         let Noticed { episodes, ids, openings, conflicts } = self;

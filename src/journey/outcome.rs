@@ -488,32 +488,27 @@ impl<'a> OutcomeBuilder<'a> {
         id
     }
 
-    /// Appends the retraction of an absence that was told after an instant and did not last to it: each time that it was told, the
-    /// latest first. Says how often that was and when first, and what was told before that instant, which stands.
+    /// Appends the retraction of an absence that was `told` after an instant and did not last to it: each time that it was told,
+    /// the latest first. Says how often that was and when first, and what was told before that instant, which stands.
     pub(super) fn retract(
         &mut self,
         journey: &mut Journey,
-        told: &Told<'_>,
+        told: impl Iterator<Item = (Abandonment, Passed)>,
         after: Timestamp,
         value: Option<Money>,
         mut about: About,
     ) -> ((u32, Timestamp), Option<Abandonment>) {
         let mut taken_back = (0, after);
-        for (at, passed) in told.times.iter().copied() {
-            let mut what = What::Abandonment { about: about.clone(), passed };
-            self.name_customer(&mut what);
-            let id = match taken_back.0 {
-                0 => told.latest,
-                _ => self.name(&what, Cause::AbsenceAfter(told.after), at),
-            };
-            if at <= after {
-                return (taken_back, Some(Abandonment { id, at }));
+        for (told, passed) in told {
+            if told.at <= after {
+                return (taken_back, Some(told));
             }
-            self.emit(journey, at, Cause::AbsenceAfter(&Id::default()), value, What::Retraction { of: Box::new(what) });
+            let what = What::Retraction { of: Box::new(What::Abandonment { about: about.clone(), passed }) };
+            self.emit(journey, told.at, Cause::AbsenceAfter(&Id::default()), value, what);
             if let Some(retraction) = self.outcomes.last_mut() {
-                retraction.id = id;
+                retraction.id = told.id;
             }
-            taken_back = (taken_back.0 + 1, at);
+            taken_back = (taken_back.0 + 1, told.at);
             about.abandonments = about.abandonments.saturating_sub(1);
         }
         (taken_back, None)
@@ -631,16 +626,6 @@ impl<'a> OutcomeBuilder<'a> {
         }
         uuid_v5(bytes)
     }
-}
-
-/// An absence that was told, perhaps several times.
-pub(super) struct Told<'a> {
-    /// The outcome that told it last.
-    pub(super) latest: Uuid,
-    /// The touchpoint after which nothing came.
-    pub(super) after: &'a Id,
-    /// When it was told, the latest first, and what had passed then.
-    pub(super) times: Vec<(Timestamp, Passed)>,
 }
 
 /// What an outcome comes of.

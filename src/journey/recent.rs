@@ -138,14 +138,6 @@ impl Recent {
         }
     }
 
-    /// Whether the one at this place has this id.
-    pub(super) fn is_at(&self, place: usize, id: &Id) -> bool {
-        match self.marks.get(place) {
-            Some(mark) => Packed::of(&self.packed, *mark).is(id),
-            None => self.fresh.get(place - self.marks.len()).is_some_and(|past| past.id == *id),
-        }
-    }
-
     /// The one at this place.
     pub(super) fn get(&self, place: usize, words: &Words) -> Result<PastTouchpoint, Damaged> {
         match self.marks.get(place) {

@@ -62,7 +62,7 @@ impl StepCounts {
     pub(crate) fn add(&mut self, other: StepCounts) {
         let StepCounts { noticed, late, out_of_order, applied_again, retractions, joined, followed, shared, refused_links } =
             other;
-        self.noticed = self.noticed.plus_beyond(noticed, Noticed::default());
+        self.noticed = self.noticed.plus(noticed);
         self.late += late;
         self.out_of_order += out_of_order;
         self.applied_again += applied_again;
@@ -79,8 +79,10 @@ impl StepCounts {
 pub struct Retelling {
     pub(super) without: Customer,
     pub(super) with: Customer,
-    pub(super) said: Vec<Outcome>,
-    pub(super) says: Vec<Outcome>,
+    /// What the story tells without the newcomer: as it was published.
+    pub(super) published: Vec<Outcome>,
+    /// What it tells with the newcomer: what holds now.
+    pub(super) told_now: Vec<Outcome>,
     /// What was counted since somebody took it.
     pub counted: StepCounts,
     /// What was asked for and not offered since somebody took it.
@@ -134,6 +136,7 @@ impl Customer {
     ) -> Applied {
         let Received { touchpoint, log_time, stream_time } = received;
         let counted = &mut retelling.counted;
+        self.show_namesakes(touchpoint, words);
         if rules.grace == Span::ZERO {
             let moment = Moment::of(touchpoint, log_time, stream_time, rules.max_delay);
             return self.apply(models, touchpoint, moment, rules.history, &mut counted.noticed, outcomes);
@@ -141,7 +144,6 @@ impl Customer {
         let (at, is_late) = self.place(received, rules);
         let id = Id::of(&touchpoint.id);
         if touchpoint.id_given {
-            self.show_namesakes(touchpoint, words);
             match self.has_seen(&id, &touchpoint.kind, at, rules.grace, words) {
                 SeenBefore::Yes => return Applied::Duplicate,
                 SeenBefore::AsAnother => counted.noticed.conflicts += 1,
@@ -247,13 +249,13 @@ impl Customer {
         outcomes: &mut Vec<Outcome>,
     ) -> Applied {
         let Newcomer { touchpoint, at, stream_time } = newcomer;
-        let Retelling { without, with, said, says, counted, refusals: _, sums: _ } = retelling;
-        said.clear();
-        says.clear();
+        let Retelling { without, with, published, told_now, counted, refusals: _, sums: _ } = retelling;
+        published.clear();
+        told_now.clear();
         let mut entries =
             self.window.entries(self.beside(), words).unwrap_or_else(|_| unreachable!("a window is read as it was written"));
         without.go_back(self, words);
-        let first = without.tell(models, &entries, stream_time, rules, words, said);
+        let first = without.tell(models, &entries, stream_time, rules, words, published);
         debug_assert!(without.is_as(self, words), "the story without the newcomer is what was told");
         let place = entries.partition_point(|entry| entry.at <= at);
         entries.insert(place, Entry { touchpoint: as_read(touchpoint, models), at, joins: None });
@@ -262,7 +264,7 @@ impl Customer {
         let is_full = self.window.is_full();
         let younger = self.window.younger_count().map(|count| count + usize::from(place < count));
         let cut = if is_full { Some(entries.len() / 2) } else { younger };
-        let (told, mut image) = with.tell_in_parts(models, (&entries, cut), stream_time, rules, words, says);
+        let (told, mut image) = with.tell_in_parts(models, (&entries, cut), stream_time, rules, words, told_now);
         counted.applied_again += entries.len() as u64 * 2;
         // What was noticed in the first telling was counted when it was told.
         counted.noticed = counted.noticed.plus_beyond(told.noticed, first.noticed);
@@ -273,7 +275,7 @@ impl Customer {
         }
         let beside = Beside { recent: &self.recent, touchpoints: self.touchpoints };
         self.window.retell(&entries, told.last, image, beside, words);
-        counted.retractions += put_right(models, &mut sequences, said, says, outcomes);
+        counted.retractions += put_right(models, &mut sequences, published, told_now, outcomes);
         self.set_sequences(&sequences);
         let named = models.iter().any(|model| model.types.names(&touchpoint.kind));
         if named { Applied::Counted } else { Applied::Ignored }
@@ -296,7 +298,7 @@ impl Customer {
         self.pack_state(words, &mut state);
         let image = Image { state, count: cut, at: told.last };
         let rest = self.tell(models, after, until, rules, words, outcomes);
-        let noticed = told.noticed.plus_beyond(rest.noticed, Noticed::default());
+        let noticed = told.noticed.plus(rest.noticed);
         (Told { last: told.last.max(rest.last), noticed }, Some(image))
     }
 
@@ -345,7 +347,7 @@ impl Customer {
             let id = Id::of(&touchpoint.id);
             if let Some(other) = joins {
                 let noticed = self.absorb(models, other, touchpoint, rules, words, outcomes);
-                told.noticed = told.noticed.plus_beyond(noticed, Noticed::default());
+                told.noticed = told.noticed.plus(noticed);
             }
             self.step(models, touchpoint, id, Moment::at(*at), rules, &mut told.noticed, outcomes);
             told.last = told.last.max(*at);
@@ -382,14 +384,14 @@ impl Customer {
 pub(super) fn put_right(
     models: &[Arc<Model>],
     sequences: &mut Vec<u64>,
-    said: &[Outcome],
-    says: &[Outcome],
+    published: &[Outcome],
+    told_now: &[Outcome],
     outcomes: &mut Vec<Outcome>,
 ) -> u64 {
     sequences.resize(models.len().max(sequences.len()), 0);
     let begin = outcomes.len();
-    let (known, holds) = (last_words(said), last_words(says));
-    let completions = completions(says);
+    let (known, holds) = (last_words(published), last_words(told_now));
+    let completions = completions(told_now);
     let stands = |all: &BTreeMap<Uuid, &Outcome>, id: &Uuid| all.get(id).is_some_and(|last| !last.what.is_retraction());
     // The last word about what is completed is its completion.
     let mut again: Vec<usize> = Vec::new();
@@ -408,7 +410,7 @@ pub(super) fn put_right(
     for (id, last) in &known {
         match &last.what {
             // It was published before the window, and taken back within it.
-            What::Retraction { of } if !holds.contains_key(id) && is_from_before(said, id) => {
+            What::Retraction { of } if !holds.contains_key(id) && is_from_before(published, id) => {
                 let completed = completed(last, of);
                 again.extend(completed);
                 let hindsight = completed.is_some();
@@ -419,12 +421,13 @@ pub(super) fn put_right(
             what => outcomes.push(Outcome { what: What::Retraction { of: Box::new(what.clone()) }, ..(*last).clone() }),
         }
     }
-    let from_before =
-        |(id, last): &(&Uuid, &&Outcome)| last.what.is_retraction() && !known.contains_key(*id) && is_from_before(says, id);
+    let from_before = |(id, last): &(&Uuid, &&Outcome)| {
+        last.what.is_retraction() && !known.contains_key(*id) && is_from_before(told_now, id)
+    };
     outcomes.extend(holds.iter().filter(from_before).map(|(_, last)| (*last).clone()));
     outcomes[begin..].sort_by_key(|outcome| outcome.at);
     let retracted = outcomes[begin..].iter().filter(|outcome| outcome.what.is_retraction()).count();
-    for (place, outcome) in says.iter().enumerate() {
+    for (place, outcome) in told_now.iter().enumerate() {
         if outcome.what.is_retraction() || !stands(&holds, &outcome.id) {
             continue;
         }
@@ -485,9 +488,9 @@ fn episode<'a>(outcome: &'a Outcome, subject: &'a Subject) -> Option<EpisodeName
 }
 
 /// By episode: where its completion is among the outcomes.
-fn completions(says: &[Outcome]) -> BTreeMap<EpisodeName<'_>, usize> {
+fn completions(holds: &[Outcome]) -> BTreeMap<EpisodeName<'_>, usize> {
     let mut completions = BTreeMap::new();
-    for (place, outcome) in says.iter().enumerate() {
+    for (place, outcome) in holds.iter().enumerate() {
         if let What::Completion { about } = &outcome.what
             && let Some(episode) = episode(outcome, &about.subject)
         {

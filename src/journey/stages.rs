@@ -169,7 +169,7 @@ impl Journey {
             }
         }
         if matches!(movement, Movement::ReEnter | Movement::Renew) {
-            self.begin_next(arrival.at);
+            self.begin_next(arrival.at, roles);
         } else if left.is_none() && self.transitions == 0 {
             // Until here it was only known since when the customer is.
             self.started_at = arrival.at;
@@ -196,12 +196,12 @@ impl Journey {
     }
 
     /// The customer's next journey begins: what belongs to one journey begins anew.
-    fn begin_next(&mut self, at: Timestamp) {
+    fn begin_next(&mut self, at: Timestamp, roles: &TypeRoles) {
         self.number += 1;
         self.started_at = at;
         self.transitions = 0;
         self.signs = Signs::default();
-        self.begin_tallies();
+        self.begin_tallies(roles);
     }
 
     fn progress_stage(
@@ -250,8 +250,7 @@ impl Journey {
         }
         let stage = &model.stages[usize::from(standing.stage)];
         let (about, watch) = (standing.watch.about(Subject::Stage(stage.name.clone())), standing.watch.clone());
-        let Some(told) = watch.told(stage.abandoned_again) else { return };
-        let (taken_back, stands) = outcomes.retract(self, &told, after, value, about);
+        let (taken_back, stands) = outcomes.retract(self, watch.told(), after, value, about);
         if let Some(standing) = &mut self.standing {
             standing.abandoned = stands.is_some();
             standing.watch.take_back(taken_back, stands);

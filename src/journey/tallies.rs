@@ -261,16 +261,16 @@ impl TallyState {
         }
     }
 
-    /// The customer's next journey begins.
-    fn begin_journey(&mut self) {
+    /// The customer's next journey begins, with a touchpoint that the tally counts or with another.
+    fn begin_journey(&mut self, counts: bool) {
         match self {
             TallyState::Count { journey, .. } => *journey = 0,
             TallyState::Once { sum, seen } => {
-                sum.begin_journey();
+                sum.begin_journey(counts);
                 seen.iter_mut().for_each(|one| one.here = false);
             }
-            // The visit in which a journey begins is its first.
-            TallyState::Visits { customer, journey, .. } => *journey = (*customer).min(1),
+            // The visit in which a journey begins is its first, where that is one of those that are counted.
+            TallyState::Visits { customer, journey, .. } => *journey = (*customer).min(u64::from(counts)),
             TallyState::Number { journey, .. } => *journey = 0.0,
             TallyState::Money { journey, .. } => journey.clear(),
             TallyState::Last { journey, stages, at, .. } => {
@@ -297,9 +297,11 @@ impl Journey {
         }
     }
 
-    /// The sums of the present journey begin anew.
-    pub(super) fn begin_tallies(&mut self) {
-        self.tallies.iter_mut().for_each(TallyState::begin_journey);
+    /// The sums of the present journey begin anew, with what a touchpoint of these roles has added.
+    pub(super) fn begin_tallies(&mut self, roles: &TypeRoles) {
+        for (at, state) in self.tallies.iter_mut().enumerate() {
+            state.begin_journey(roles.tallies.contains(&at));
+        }
     }
 }
 

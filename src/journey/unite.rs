@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::closed::{MAX_REUSED, add_ids, is_same};
+use super::closed::{add_ids, is_same};
 use super::episodes::{MAX_EPISODES, RoomMade};
 use super::friction::MAX_SESSIONS;
 use super::outcome::{Cause, Moved, OutcomeBuilder, What};
@@ -193,11 +193,7 @@ impl Journey {
         for (mine, theirs) in self.kinds.iter_mut().zip(their_kinds) {
             mine.last_completion = mine.last_completion.max(theirs.last_completion);
             mine.closed.unite(theirs.closed, noticed);
-            for id in theirs.reused {
-                if !mine.reused.contains(&id) && mine.reused.len() < MAX_REUSED {
-                    mine.reused.push(id);
-                }
-            }
+            mine.note_reused(theirs.reused);
         }
         for (episode, is_last) in &mut all {
             let opened = self.kinds[usize::from(episode.kind)].opened;
@@ -284,13 +280,13 @@ fn unite_watch(mine: Watch, mine_abandoned: bool, theirs: Watch, theirs_abandone
     let (until, until_at) =
         if theirs.until_at > mine.until_at { (theirs.until, theirs.until_at) } else { (mine.until, mine.until_at) };
     let told_later = theirs.abandonment.map(|told| told.at) > mine.abandonment.map(|told| told.at);
-    let (deadline, repeats) = match (mine_abandoned, theirs_abandoned) {
-        (false, true) => (mine.deadline, mine.repeats),
-        (true, false) => (theirs.deadline, theirs.repeats),
+    let (deadline, repeats, told_before) = match (mine_abandoned, theirs_abandoned) {
+        (false, true) => (mine.deadline, mine.repeats, mine.told_before),
+        (true, false) => (theirs.deadline, theirs.repeats, theirs.told_before),
         // What is told again goes on from the later of the two.
-        (true, true) if told_later => (theirs.deadline, theirs.repeats),
-        (true, true) => (mine.deadline, mine.repeats),
-        (false, false) => (mine.deadline.max(theirs.deadline).min(until.unwrap_or(Timestamp::MAX)), 0),
+        (true, true) if told_later => (theirs.deadline, theirs.repeats, theirs.told_before),
+        (true, true) => (mine.deadline, mine.repeats, mine.told_before),
+        (false, false) => (mine.deadline.max(theirs.deadline).min(until.unwrap_or(Timestamp::MAX)), 0, Vec::new()),
     };
     let abandonment = match (mine.abandonment, theirs.abandonment) {
         (Some(one), Some(other)) => Some(if other.at > one.at { other } else { one }),
@@ -313,6 +309,7 @@ fn unite_watch(mine: Watch, mine_abandoned: bool, theirs: Watch, theirs_abandone
         abandonment,
         abandonments: mine.abandonments.saturating_add(theirs.abandonments),
         repeats,
+        told_before,
         pending: PendingArm::None,
     }
 }

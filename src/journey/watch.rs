@@ -6,10 +6,13 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::outcome::{Abandonment, About, Passed, Subject, Told};
+use super::outcome::{Abandonment, About, Passed, Subject};
 use super::{Moment, TouchpointId};
 use crate::model::Again;
 use crate::time::{Span, Timestamp};
+
+/// So many tellings of an absence before the latest are known, to be taken back where it never was.
+pub(super) const MAX_TOLD_BEFORE: usize = 64;
 
 /// The absence being watched in one stage or episode.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,9 @@ pub struct Watch {
     /// How often the latest absence is told again, the time that is awaited now included.
     #[serde(skip)]
     pub repeats: u32,
+    /// How the latest absence was told before the latest abandonment, the oldest first.
+    #[serde(skip)]
+    pub told_before: Vec<Abandonment>,
     /// What the touchpoint being applied did to it; nothing between touchpoints.
     #[serde(skip)]
     pub(super) pending: PendingArm,
@@ -88,6 +94,7 @@ impl Watch {
             abandonment: None,
             abandonments: 0,
             repeats: 0,
+            told_before: Vec::new(),
             pending: PendingArm::Anew(Belonging::Yes),
         }
     }
@@ -104,6 +111,7 @@ impl Watch {
     pub(super) fn resume(&mut self, id: &TouchpointId, at: Timestamp, moment: Moment) {
         self.note(id, at, moment);
         self.repeats = 0;
+        self.told_before.clear();
         self.pending = PendingArm::Anew(Belonging::Yes);
     }
 
@@ -156,7 +164,10 @@ impl Watch {
         self.deadline = Timestamp::MAX;
         // What has passed does not pass again after a resumption.
         self.until = self.until.filter(|until| *until > at);
-        self.abandonment = Some(Abandonment { id, at });
+        let before = self.abandonment.replace(Abandonment { id, at });
+        self.told_before.extend(before.filter(|_| self.repeats > 0));
+        let surplus = self.told_before.len().saturating_sub(MAX_TOLD_BEFORE);
+        self.told_before.drain(..surplus);
         self.abandonments += 1;
         // A date that had passed when it was carried tells nothing of the time since.
         let again = again.filter(|again| self.repeats + 1 < again.at_most && at >= self.counts_from);
@@ -166,15 +177,10 @@ impl Watch {
         }
     }
 
-    /// The absence that was told last, with each time that it was told.
-    pub(super) fn told(&self, again: Option<Again>) -> Option<Told<'_>> {
-        let latest = self.abandonment?;
-        let awaits_another = self.deadline != Timestamp::MAX;
-        let before = again.map_or(0, |_| self.repeats.saturating_sub(u32::from(awaits_another)));
-        let every = again.map_or(Span::ZERO, |again| again.every);
-        let earlier = std::iter::successors(Some(latest.at), |at| Some(*at - every));
-        let times = earlier.take(before as usize + 1).map(|at| (at, self.passed_at(at))).collect();
-        Some(Told { latest: latest.id, after: &self.last_progress.id, times })
+    /// How the latest absence was told, the latest first, and what had passed then.
+    pub(super) fn told(&self) -> impl Iterator<Item = (Abandonment, Passed)> {
+        let before = self.told_before.iter().rev().copied();
+        self.abandonment.into_iter().chain(before).map(|told| (told, self.passed_at(told.at)))
     }
 
     /// So many times the latest absence was told wrongly, the first of them at this instant: its deadline stands again. What was
@@ -183,6 +189,8 @@ impl Watch {
         let told = self.repeats + u32::from(self.deadline == Timestamp::MAX);
         self.repeats = if stands.is_some() { told.saturating_sub(count) } else { 0 };
         self.deadline = first;
+        let left = if stands.is_some() { self.told_before.len().saturating_sub(count as usize) } else { 0 };
+        self.told_before.truncate(left);
         self.abandonment = stands;
         self.abandonments = self.abandonments.saturating_sub(count);
     }

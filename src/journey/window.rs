@@ -213,7 +213,7 @@ impl Window {
         self.count >= 2 * MAX_TOUCHPOINTS || self.entries.len() >= 2 * MAX_BYTES
     }
 
-    /// The same of touchpoints that are to be told.
+    /// The same of touchpoints that are to be told; how many bytes they take is asked when the next one comes.
     pub(super) fn is_full_of(entries: &[Entry]) -> bool {
         entries.len() > 2 * MAX_TOUCHPOINTS
     }
@@ -483,7 +483,7 @@ impl Window {
         for (place, raw) in self.raw().enumerate() {
             let number = self.number(place, beside);
             // The ids are looked at first: almost none is the same.
-            if raw.flags & LISTED != 0 && !listed(beside, number).is_ok_and(|place| beside.recent.is_at(place, id)) {
+            if raw.flags & LISTED != 0 && !listed(beside, number).is_ok_and(|place| beside.recent.has_id(place, id)) {
                 continue;
             }
             let Ok((past, _)) = raw.past(beside, number, words) else { continue };

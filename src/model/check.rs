@@ -59,7 +59,7 @@ pub const MAX_SEGMENTS: usize = 16;
 /// The most friction rules.
 pub const MAX_FRICTION: usize = 64;
 /// The most types that are forwarded.
-const MAX_FORWARDS: usize = 16;
+pub(crate) const MAX_FORWARDS: usize = 16;
 /// The most interventions.
 pub const MAX_INTERVENTIONS: usize = 32;
 /// The most groups with conditions that a type may belong to.

@@ -15,7 +15,7 @@ use crate::touchpoint::{Decimal, Touchpoint, Value as Carried};
 use crate::yaml::{self, Entry, Value};
 
 /// The most consents.
-const MAX_CONSENTS: usize = 32;
+pub(crate) const MAX_CONSENTS: usize = 32;
 /// Where touchpoints are in conditions and in the zone.
 const TOUCHPOINT: &str = "touchpoint.";
 

@@ -25,6 +25,7 @@ use crate::time::{Span, Zone};
 use crate::touchpoint::{Currency, Form, SumOfList};
 
 pub use check::{Fragments, load, load_with};
+pub(crate) use contacts::MAX_CONSENTS;
 pub use contacts::{Consent, Contacts, QuietHours, load_contacts};
 pub use diff::{Change, Diff, Effect, Refused, Way, between, demands, diff, same_evidence};
 pub use friction::{Friction, MAX_ADDED, RuleIndex, Scope, Sign, Threshold};

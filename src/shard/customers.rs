@@ -187,41 +187,41 @@ impl Customers {
         self.packed.len().wrapping_sub(replaced).cast_signed()
     }
 
-    /// The last step of a customer's window, where there is one.
-    pub(super) fn window(&self, slot: Slot) -> Option<Timestamp> {
+    /// To when a customer's window lasts, without the grace; `None` where there is none.
+    pub(super) fn window_to(&self, slot: Slot) -> Option<Timestamp> {
         // What is in a shard was packed here, or checked when it was restored.
         window_of(self.latest(slot)?).ok().flatten()
     }
 
-    /// Drops the window of a customer whom the open transaction does not change; says whether it could. Readers and the log are
-    /// told nothing: what is dropped means nothing any more.
-    pub(super) fn drop_window(&mut self, slot: Slot) -> bool {
-        let row = self.rows[slot.index()];
-        if row.change != 0 || row.image.is_none() {
-            return false;
+    /// Drops the window of a customer whom the open transaction does not change. Readers and the log are told nothing: what is
+    /// dropped means nothing any more.
+    pub(super) fn drop_window(&mut self, slot: Slot) {
+        let Row { image, change, .. } = self.rows[slot.index()];
+        debug_assert!(change == 0, "what is open may be undone");
+        if !image.is_none() {
+            self.put_without_window(slot, image);
         }
-        let Ok(state) = without_window(self.arena.get(row.image)) else { return false };
-        self.packed.clear();
-        self.packed.extend_from_slice(state);
-        self.arena.remove(row.image);
-        self.rows[slot.index()].image = self.arena.insert(&self.packed);
-        true
     }
 
     /// Drops the windows that will be over once the open transaction is committed, of whomever it changes: what is over when it
     /// is written need not be written.
     pub(super) fn drop_changed_windows(&mut self, is_over: impl Fn(Timestamp) -> bool) {
-        for change in &self.changes {
+        for at in 0..self.changes.len() {
+            let change = self.changes[at];
             let image = self.rows[change.slot.index()].image;
             if change.window_to == Timestamp::MAX || image.is_none() || !is_over(change.window_to) {
                 continue;
             }
-            let Ok(state) = without_window(self.arena.get(image)) else { continue };
-            self.packed.clear();
-            self.packed.extend_from_slice(state);
-            self.arena.remove(image);
-            self.rows[change.slot.index()].image = self.arena.insert(&self.packed);
+            self.put_without_window(change.slot, image);
         }
+    }
+
+    fn put_without_window(&mut self, slot: Slot, image: Block) {
+        let Ok(state) = without_window(self.arena.get(image)) else { return };
+        self.packed.clear();
+        self.packed.extend_from_slice(state);
+        self.arena.remove(image);
+        self.rows[slot.index()].image = self.arena.insert(&self.packed);
     }
 
     /// Lets the open transaction erase a customer.

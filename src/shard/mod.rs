@@ -581,7 +581,6 @@ impl Shard {
             }
             let awaited = hand.next_deadline();
             self.moved.subtract(&hand, awaited);
-            hand.show_namesakes(touchpoint, self.customers.words());
         } else {
             hand.begin(&touchpoint.identity);
         }

@@ -12,7 +12,7 @@ use sillage::touchpoint::{Identity, Touchpoint};
 
 use crate::any_order::{GRACE, delayed, delays, in_order, net, settings, unnumbered, with_end};
 use crate::laws::{Entered, Fate, baskets, cases, decide_with, fates, five_stages};
-use crate::world::{START, World, sentences, touchpoint, with_id};
+use crate::world::{START, World, after, good_model, sentences, touchpoint, with_id};
 
 /// Who acts, and which anonymous ids are whose: no two customers claim one.
 const PEOPLE: [(&str, &[&str]); 2] = [("c-1", &["a-1", "a-2"]), ("c-2", &["a-3"])];
@@ -227,4 +227,30 @@ fn erasure_takes_the_customer_and_the_anonymous_ids_that_joined() {
         let left: Vec<Identity> = world.customers().into_iter().map(|customer| customer.identity).collect();
         assert_eq!(left, [Identity::anonymous("a-1")]);
     }
+}
+
+/// What was told again and again of a device is taken back by its own ids when the customer turns out to have bought before.
+#[test]
+fn each_telling_of_an_absence_is_taken_back_by_the_id_under_which_it_was_told() {
+    let text = "sillage: 1\nmodel: reminders\nstages:\n  looking: { enter: page.viewed }\nepisodes:\n  basket:\n    \
+                { known by: [cart_id, customer], opens: cart.added, completes: order.completed, abandoned after: 1h, every: 1d }\n";
+    let mut world = World::new(&[good_model("reminders.yaml", text)], settings(usize::MAX), 1);
+    let cart = |who: &str, kind: &str, at: &str, id: &str| with_id(touchpoint(who, kind, after(at), id), "cart_id", "A");
+    let mut begun = cart("", "cart.added", "0h", "t1");
+    begun.identity = Identity::anonymous("device");
+    let mut login = touchpoint("c-1", "login", after("1d 2h"), "t2");
+    login.linked = Some("device".into());
+    let mut told = Vec::new();
+    for (made, at) in [(begun, "0h"), (login, "1d 2h"), (cart("c-1", "order.completed", "30m", "t3"), "1d 20h")] {
+        world.quiet_until(0, after(at));
+        world.give(0, made, after(at));
+        world.quiet_until(0, after(at));
+        told.extend(world.take_outcomes());
+    }
+    let (taken_back, stood): (Vec<&Outcome>, Vec<&Outcome>) = told.iter().partition(|outcome| outcome.what.is_retraction());
+    let abandoned = |outcome: &&&Outcome| matches!(outcome.what, What::Abandonment { .. });
+    let abandonments: Vec<_> = stood.iter().filter(abandoned).map(|outcome| (outcome.at, outcome.id)).collect();
+    let mut retracted: Vec<_> = taken_back.iter().map(|outcome| (outcome.at, outcome.id)).collect();
+    retracted.sort_unstable();
+    assert!(abandonments.len() == 2 && retracted == abandonments, "{}", sentences(&told));
 }

@@ -157,8 +157,11 @@ impl Table {
         }
         object.extend_from_slice(b"\"properties\":{");
         let whole = self.header.iter().position(|name| name == PROPERTIES).map(|at| self.cell(at).trim_ascii());
-        if let Some(inner) = whole.and_then(|cell| cell.strip_prefix(b"{")).and_then(|cell| cell.strip_suffix(b"}")) {
-            object.extend_from_slice(inner.trim_ascii());
+        match whole.map(|cell| (cell, cell.strip_prefix(b"{").and_then(|cell| cell.strip_suffix(b"}")))) {
+            Some((_, Some(inner))) => object.extend_from_slice(inner.trim_ascii()),
+            // What is no object is a property like any other column.
+            Some((cell, None)) => put(PROPERTIES, cell, &mut object),
+            None => {}
         }
         for (at, name) in self.header.iter().enumerate() {
             if name != PROPERTIES && !FIELDS.contains(&name.as_str()) {

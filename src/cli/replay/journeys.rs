@@ -18,8 +18,8 @@ use crate::touchpoint::Identity;
 #[derive(Default)]
 pub(super) struct Stories {
     all: BTreeMap<(Identity, CompactString), Episodes>,
-    /// Whose an anonymous id's episodes are by now.
-    joined: BTreeMap<(CompactString, CompactString), Identity>,
+    /// Whose the episodes are that an anonymous id had opened up to an instant.
+    joined: BTreeMap<(CompactString, CompactString), (Identity, Timestamp)>,
 }
 
 /// By kind, and when and by what it was opened: an anonymous id's episodes have other numbers once it has joined a customer.
@@ -83,7 +83,8 @@ impl Stories {
             return;
         };
         let joined = outcome.identity.anonymous_id().map(|id| (CompactString::from(id), outcome.model.clone()));
-        let whose = joined.and_then(|id| self.joined.get(&id)).unwrap_or(&outcome.identity);
+        let joined = joined.and_then(|id| self.joined.get(&id)).filter(|(_, at)| about.opened_at <= *at);
+        let whose = joined.map_or(&outcome.identity, |(whose, _)| whose);
         let episodes = self.all.entry((whose.clone(), outcome.model.clone())).or_default();
         if retracted || outcome.again {
             episodes.values_mut().for_each(|episode| episode.story.retain(|step| step.id != outcome.id));
@@ -113,7 +114,7 @@ impl Stories {
 
     /// The episodes of an anonymous id are the customer's from now on.
     fn join(&mut self, from: &CompactString, outcome: &Outcome) {
-        self.joined.insert((from.clone(), outcome.model.clone()), outcome.identity.clone());
+        self.joined.insert((from.clone(), outcome.model.clone()), (outcome.identity.clone(), outcome.at));
         let Some(theirs) = self.all.remove(&(Identity::anonymous(from.clone()), outcome.model.clone())) else { return };
         let mine = self.all.entry((outcome.identity.clone(), outcome.model.clone())).or_default();
         for (key, mut episode) in theirs {

@@ -42,6 +42,8 @@ mod more {
     pub(super) const SUMS: u64 = 1 << 2;
     /// How often absences are told again.
     pub(super) const REPEATS: u64 = 1 << 3;
+    /// How absences were told before they were told last.
+    pub(super) const TOLD_BEFORE: u64 = 1 << 4;
 }
 
 fn flag(bit: u64, set: bool) -> u64 {
@@ -58,7 +60,8 @@ impl Journey {
         let standing = self.standing.iter().map(|standing| &standing.watch);
         let watches = || standing.clone().chain(self.episodes.iter().map(|episode| &episode.watch));
         let repeated = watches().any(|watch| watch.repeats > 0);
-        let more = more | flag(more::REPEATS, repeated);
+        let told_before = watches().any(|watch| !watch.told_before.is_empty());
+        let more = more | flag(more::REPEATS, repeated) | flag(more::TOLD_BEFORE, told_before);
         to.number(
             flag(has::STANDING, self.standing.is_some())
                 | flag(has::EPISODES, !self.episodes.is_empty())
@@ -127,6 +130,12 @@ impl Journey {
         if repeated {
             watches().for_each(|watch| to.number(watch.repeats));
         }
+        if told_before {
+            for watch in watches() {
+                to.number(watch.told_before.len() as u64);
+                watch.told_before.iter().for_each(|told| pack_abandonment(told, to));
+            }
+        }
     }
 
     pub(super) fn unpack(&mut self, from: &mut Opener<'_>) -> Result<(), Damaged> {
@@ -192,6 +201,12 @@ impl Journey {
             let standing = self.standing.iter_mut().map(|standing| &mut standing.watch);
             for watch in standing.chain(self.episodes.iter_mut().map(|episode| &mut episode.watch)) {
                 watch.repeats = from.bytes.small()?;
+            }
+        }
+        if more & more::TOLD_BEFORE != 0 {
+            let standing = self.standing.iter_mut().map(|standing| &mut standing.watch);
+            for watch in standing.chain(self.episodes.iter_mut().map(|episode| &mut episode.watch)) {
+                open_list(true, &mut watch.told_before, from, open_abandonment)?;
             }
         }
         Ok(())
@@ -287,9 +302,8 @@ fn pack_watch(watch: &Watch, to: &mut Packer<'_>) {
     }
     if watch.abandonment.is_some() || watch.abandonments > 0 {
         to.number(u64::from(watch.abandonments) << 1 | flag(1, watch.abandonment.is_some()));
-        if let Some(Abandonment { id, at }) = watch.abandonment {
-            to.out.extend_from_slice(id.as_bytes());
-            to.time(at);
+        if let Some(abandonment) = &watch.abandonment {
+            pack_abandonment(abandonment, to);
         }
     }
     if let Some(dated) = dated {
@@ -335,7 +349,7 @@ fn open_watch(from: &mut Opener<'_>) -> Result<Watch, Damaged> {
         let head = from.bytes.number()?;
         abandonments = u32::try_from(head >> 1).map_err(|_| Damaged)?;
         if head & 1 != 0 {
-            abandonment = Some(Abandonment { id: Uuid::from_bytes(from.bytes.array()?), at: from.time()? });
+            abandonment = Some(open_abandonment(from)?);
         }
     }
     let until_at = if has(watch::DATED_APART) { Some(from.moment()?) } else { until.map(|_| last_progress_at) };
@@ -352,8 +366,18 @@ fn open_watch(from: &mut Opener<'_>) -> Result<Watch, Damaged> {
         abandonment,
         abandonments,
         repeats: 0,
+        told_before: Vec::new(),
         pending: PendingArm::None,
     })
+}
+
+fn pack_abandonment(told: &Abandonment, to: &mut Packer<'_>) {
+    to.out.extend_from_slice(told.id.as_bytes());
+    to.time(told.at);
+}
+
+fn open_abandonment(from: &mut Opener<'_>) -> Result<Abandonment, Damaged> {
+    Ok(Abandonment { id: Uuid::from_bytes(from.bytes.array()?), at: from.time()? })
 }
 
 fn pack_episode(episode: &Episode, to: &mut Packer<'_>) {

@@ -1,8 +1,8 @@
 //! A customer at rest: one string of bytes, which is also what the state log holds.
 //!
 //! First whose it is, how many touchpoints were applied, and the instant that others are counted from. Then sections, each
-//! with its number and length: traces of touchpoints that are kept no longer, the touchpoints that are kept, links, and one
-//! section for each journey. Types, channels and currencies are words of the shard's dictionary ([`Words`]); a touchpoint that
+//! with its number and length: where an anonymous id leads, traces of touchpoints that are kept no longer, the touchpoints that
+//! are kept, links, one section for each journey, contacts, and the parts of the window. A shard's own row has graves as well. Types, channels and currencies are words of the shard's dictionary ([`Words`]); a touchpoint that
 //! is kept is referred to by its number among the customer's touchpoints, so that its id stands once. Stages, kinds, rules and
 //! segments are indexes into the models that the state is written under, which the log names beside it.
 //!
@@ -29,9 +29,10 @@ pub use bytes::Damaged;
 use bytes::{Bytes, push_id, push_number, push_signed, push_text};
 pub use difference::{difference, follow};
 pub(crate) use difference::{window_of, without_window};
+pub(in crate::journey) use words::MAX_WORDS;
 pub use words::Words;
 
-/// Numbers of sections. What belongs to the state comes before the window, and sections come in the order of their numbers.
+/// Numbers of sections. What belongs to the state comes before the window, and sections come in the order of their [`rank`].
 const REDIRECT: u8 = 0;
 const TRACES: u8 = 1;
 const RECENT: u8 = 2;

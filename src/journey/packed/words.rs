@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use compact_str::CompactString;
 
 /// At most so many words are kept; further texts stand where they are used.
-const MAX_WORDS: usize = 1 << 16;
+pub(in crate::journey) const MAX_WORDS: usize = 1 << 16;
 /// A longer text is no word.
 const MAX_BYTES: usize = 64;
 

@@ -239,7 +239,8 @@ impl<'a> Meanings<'a> {
         let mut unnamed = other.clone();
         do_otherwise(&mut unnamed, &any);
         // What became of an offer is nothing that the customer does, so only what is listed is meant.
-        let about_offers = TypeRoles { progresses: vec![false; any_progress.len()], ..other.clone() };
+        let (progresses, tallies) = (vec![false; any_progress.len()], Vec::new());
+        let about_offers = TypeRoles { progresses, tallies, ..other.clone() };
         let mut types = Types::new(unnamed.clone(), about_offers.clone());
         // What is forwarded is no type that nobody knows, whatever else it means.
         for forward in parts.forwards.iter().filter(|forward| !self.types.contains_key(forward.kind.as_str())) {

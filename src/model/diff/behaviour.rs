@@ -3,7 +3,7 @@
 use super::{Change, Effect};
 use crate::expression::Expression;
 use crate::model::graph::Words;
-use crate::model::{Again, EpisodeKind, Model, Section, Stage, Structure, TypeRoles, Wait};
+use crate::model::{Again, EpisodeKind, EpisodeRole, Model, Section, Stage, Structure, TypeRoles, Wait};
 use crate::time::Span;
 
 pub(super) fn between(old: &Model, new: &Model, after: &Structure) -> Vec<Change> {
@@ -17,20 +17,33 @@ pub(super) fn between(old: &Model, new: &Model, after: &Structure) -> Vec<Change
         let Some(place) = after.place_of(Section::Stages, &before.name) else { continue };
         let stage = &new.stages[place];
         let mut told = stages((old, before), (new, stage), &words);
-        told.extend(types(&words, "entered", |roles| enters(roles, at), |roles| enters(roles, place)));
+        type Does = fn(&TypeRoles, usize) -> bool;
+        let all: [(&str, Does); 5] = [
+            ("entered", enters),
+            ("put off", |roles, stage| roles.progresses[stage]),
+            ("led back", |roles, stage| roles.back[stage].is_some()),
+            ("begun again", |roles, stage| roles.again[stage]),
+            ("renewed", |roles, stage| roles.renews[stage].is_some()),
+        ];
+        told.extend(
+            all.iter().flat_map(|(done, does)| types(&words, done, |roles| does(roles, at), |roles| does(roles, place))),
+        );
         say(Section::Stages, &stage.name, told);
     }
     for (at, before) in old.episodes.iter().enumerate() {
         let Some(place) = after.place_of(Section::Episodes, &before.name) else { continue };
         let kind = &new.episodes[place];
         let mut told = episodes(before, kind, &words);
-        told.extend(types(&words, "opened", |roles| roles.episodes[at].opens, |roles| roles.episodes[place].opens));
-        told.extend(types(
-            &words,
-            "completed",
-            |roles| roles.episodes[at].completes,
-            |roles| roles.episodes[place].completes,
-        ));
+        let all: [(&str, fn(&EpisodeRole) -> bool); 5] = [
+            ("opened", |role| role.opens),
+            ("progressed", |role| role.belongs),
+            ("completed", |role| role.completes),
+            ("emptied", |role| role.empties),
+            ("cancelled", |role| role.cancels),
+        ];
+        told.extend(all.iter().flat_map(|(done, does)| {
+            types(&words, done, |roles| does(&roles.episodes[at]), |roles| does(&roles.episodes[place]))
+        }));
         say(Section::Episodes, &kind.name, told);
     }
     for (at, before) in old.friction.iter().enumerate() {
