@@ -34,7 +34,8 @@ pub(super) fn between(old: &Model, new: &Model, after: &Structure) -> Vec<Change
         let Some(place) = after.place_of(Section::Episodes, &before.name) else { continue };
         let kind = &new.episodes[place];
         let mut told = episodes(before, kind, &words);
-        let all: [(&str, fn(&EpisodeRole) -> bool); 5] = [
+        type Is = fn(&EpisodeRole) -> bool;
+        let all: [(&str, Is); 5] = [
             ("opened", |role| role.opens),
             ("progressed", |role| role.belongs),
             ("completed", |role| role.completes),

@@ -257,7 +257,8 @@ fn stall(
         Reader::of(&near, &["web".to_owned()]).to_the_end().len()
     };
     // Of partitions that nobody leads, nobody can say what may be read.
-    let looking = (!still.leads).then(|| std::thread::spawn(look));
+    let named = || std::thread::Builder::new().name("looking".to_owned());
+    let looking = (!still.leads).then(|| named().spawn(look).expect("a thread"));
     while paid < customers.len() {
         let now = now_millis();
         if frozen.is_none() && now >= stops {
