@@ -72,6 +72,11 @@ pub(super) fn differ(one: &[EpisodeId], other: &[EpisodeId]) -> bool {
     })
 }
 
+/// Whether the two have an id in common, whatever else they have.
+pub(super) fn shares(one: &[EpisodeId], other: &[EpisodeId]) -> bool {
+    one.iter().any(|id| other.contains(id))
+}
+
 /// Adds ids that are not known yet, no more than are kept for one thing.
 pub(super) fn add_ids(known: &mut EpisodeIds, ids: &[EpisodeId], noticed: &mut Noticed) {
     for id in ids {
@@ -98,6 +103,11 @@ impl ClosedIds {
             return None;
         }
         self.0.iter().find(|closed| closed.ended.is_some() && is_same(ids, &closed.ids))
+    }
+
+    /// Whether something that is over has any of these ids.
+    pub(super) fn has_any(&self, ids: &[EpisodeId]) -> bool {
+        self.0.iter().any(|closed| closed.ended.is_some() && shares(ids, &closed.ids))
     }
 
     /// A touchpoint that happened at `at` would have opened what these ids name, if that were not over; whether it came after

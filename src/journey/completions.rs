@@ -1,6 +1,6 @@
 //! What completes an episode, and which of them a completing touchpoint means (rules 11 and 13).
 
-use super::closed::{EpisodeIds, add_ids};
+use super::closed::{EpisodeIds, add_ids, shares};
 use super::episodes::{Candidate, Scope, about};
 use super::facts::View;
 use super::outcome::{Abandonment, Cause, OutcomeBuilder, What};
@@ -103,10 +103,19 @@ impl Journey {
         if !candidate.ids.is_empty() && candidate.kind.strict {
             return Vec::new();
         }
+        // Where one of the ids is known, as that of a group is, nothing else is meant than what has it.
+        let is_known = self.knows_any(candidate);
+        let may = |episode: &Episode| !is_known || shares(&candidate.ids, &episode.ids);
         // What opened after the purchase is not what was bought, as far as instants can be trusted: there may be nothing else.
         let at = candidate.touchpoint.event_time;
-        let by_then = self.completed_without_id(candidate, |episode| episode.watch.opened_at <= at);
-        if by_then.is_empty() { self.completed_without_id(candidate, |_| true) } else { by_then }
+        let by_then = self.completed_without_id(candidate, |episode| may(episode) && episode.watch.opened_at <= at);
+        if by_then.is_empty() { self.completed_without_id(candidate, may) } else { by_then }
+    }
+
+    /// Whether any of the touchpoint's ids is that of an episode of the kind, or of one that is over.
+    fn knows_any(&self, candidate: &Candidate<'_>) -> bool {
+        let has = |episode: &Episode| episode.kind == candidate.index && shares(&candidate.ids, &episode.ids);
+        self.kinds[usize::from(candidate.index)].closed.has_any(&candidate.ids) || self.episodes.iter().any(has)
     }
 
     /// Which of the episodes that `may` be meant a touchpoint completes that names none of them.

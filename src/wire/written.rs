@@ -208,6 +208,7 @@ impl<'a> Written<'a> {
         touchpoint.identity.kind = kind;
         id.put(&mut touchpoint.identity.id);
         put(linked, &mut touchpoint.linked);
+        self.unbroken(Field::Kind)?;
         let kind = self.text(Field::Kind)?.ok_or("no `type`: it must say what happened")?;
         kind.put(&mut touchpoint.kind);
         let given = self.id(Field::EventId)?;
@@ -223,7 +224,9 @@ impl<'a> Written<'a> {
             })
         };
         put(left(self.text(Field::Channel)), &mut touchpoint.channel);
-        put(left(self.id(Field::Session)), &mut touchpoint.session);
+        // A broken text is counted already.
+        let session = if self.unbroken(Field::Session).is_ok() { left(self.id(Field::Session)) } else { None };
+        put(session, &mut touchpoint.session);
         Ok(clamped)
     }
 
@@ -249,10 +252,20 @@ impl<'a> Written<'a> {
             Scalar::Number(number) if number.fract() == 0.0 && number.abs() < INEXACT as f64 => {
                 Ok(Some(Named::Digits(*number as i128)))
             }
-            Scalar::Text(text) if self.mended && text.contains(char::REPLACEMENT_CHARACTER) => {
-                Err(format!("`{}` is a broken text, and may be somebody else's; send it as UTF-8", field.name()))
+            other => {
+                self.unbroken(field)?;
+                named(field, other, "a text or a whole number")
             }
-            other => named(field, other, "a text or a whole number"),
+        }
+    }
+
+    /// A text that was broken may be another than its source's.
+    fn unbroken(&self, field: Field) -> Result<(), String> {
+        match self.get(field) {
+            Scalar::Text(text) if self.mended && text.contains(char::REPLACEMENT_CHARACTER) => {
+                Err(format!("`{}` is a broken text, and two may have become one; send it as UTF-8", field.name()))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -368,3 +368,35 @@ fn partitions_change_nobodys_story() {
         assert_eq!(counted(&several), counted(&alone));
     }
 }
+
+/// Two models forward the same type: what is due when the first of the two has come is decided before the second, whether they
+/// are handed over or not.
+#[test]
+fn what_several_models_forward_comes_one_after_the_other_on_any_number_of_partitions() {
+    let folder = Folder::new();
+    let lines = r#"{"event_id":"t","customer_id":"giver","occurred_at":"2026-05-26T04:00:00Z","type":"booking.made","properties":{"booking_id":"b1"}}
+{"event_id":"s","customer_id":"friend","occurred_at":"2026-05-26T14:00:00Z","type":"referral.used","properties":{"booking_id":"b1","due":"2026-05-26T12:00:00Z","giver_id":"giver"}}
+{"event_id":"z","customer_id":"nobody","occurred_at":"2026-05-26T20:00:00Z","type":"x"}
+"#;
+    let file = folder.file("acts.ndjson", lines);
+    let models = [("one", "ad.seen"), ("other", "page.viewed")].map(|(name, becomes)| {
+        let model = format!(
+            "sillage: 1\nmodel: {name}\nproperties: {{ due: instant }}\nstages:\n  s: {{ enter: booking.made }}\nepisodes:\n  booking: \
+             {{ known by: booking_id, opens: booking.made, completes: done, abandoned after: 2h, abandoned at: touchpoint.due }}\n\
+             forwards:\n  referral.used: {{ to: giver_id, as: {becomes} }}\n"
+        );
+        folder.file(&format!("{name}.yaml"), model)
+    });
+    let replay = |partitions: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
+        command.arg("replay").arg(&file).args(["--partitions", partitions]);
+        models.iter().for_each(|model| drop(command.arg("--model").arg(model)));
+        net(&command.output().expect("sillage runs"))
+    };
+    let alone = replay("1");
+    let dated = |outcome: &&Value| outcome["kind"] == "abandonment" && outcome["at"] == "2026-05-26T12:00:00.000Z";
+    assert_eq!(alone.values().filter(dated).count(), 2, "{alone:?}");
+    for partitions in ["2", "3", "4", "7"] {
+        assert_eq!(replay(partitions), alone, "{partitions} partitions");
+    }
+}

@@ -235,6 +235,58 @@ mod tests {
         }
     }
 
+    /// A quote or a bracket that is missing costs the value that lacks it, in whichever shape values follow each other.
+    #[test]
+    fn a_value_without_an_end_costs_itself() {
+        let good = |n: usize| format!("{{\"n\": {n}, \"in\": {{\"x\": [{{}}, {{\"y\": \"\\\"\"}}]}}}}");
+        let pretty = |n: usize| format!("{{\n  \"n\": {n},\n  \"in\":\n  {{\n    \"x\": [\n    {{}}]\n  }}\n}}");
+        let bad =
+            ["{\"n\": \"0, \"in\": {}}", "{\"n\": 0, \"in\": {}", "{\"n\": 0, \"in: {}}", "{\"n\": 0, \"in\": {\"x\": 1}"];
+        let bad_pretty = [
+            "{\n  \"n\": \"0,\n  \"in\": 1\n}",
+            "{\n  \"n\": 0,\n  \"in\": {}\n",
+            "{\n  \"n\": 0,\n  \"in\": {\n    \"x\": 1\n}",
+        ];
+        let shapes: [(&dyn Fn(usize) -> String, &[&str], &str, &str, &str); 5] = [
+            (&good, &bad, "[\n", ",\n", "\n]\n"),
+            (&good, &bad, "[\n  ", ",\n  ", "\n]"),
+            (&good, &bad, "[ ", "\n, ", "\n]\n"),
+            (&pretty, &bad_pretty, "", "\n", "\n"),
+            (&pretty, &bad_pretty, "[", ",\n", "]"),
+        ];
+        for (good, bad, begin, between, end) in shapes {
+            for bad in bad {
+                for place in 0..4 {
+                    let mut values: Vec<String> = (1..=5).map(good).collect();
+                    values.insert(place, (*bad).to_owned());
+                    let text = format!("{begin}{}{end}", values.join(between));
+                    let read = read(text.as_bytes(), 1_000).unwrap_or_else(|fault| panic!("{fault}: {text}"));
+                    let found = |value: &String| {
+                        read.iter().any(|(line, read)| {
+                            let at = text.lines().nth(*line as usize - 1).unwrap_or_default();
+                            read == value && at.contains(value.lines().next().unwrap_or_default())
+                        })
+                    };
+                    let missing: Vec<&String> = values.iter().filter(|value| *value != bad && !found(value)).collect();
+                    assert!(missing.is_empty(), "without {missing:?} of\n{text}\nread {read:#?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_may_leave_an_index_without_a_name_and_names_nothing_twice() {
+        for (text, expected) in [
+            (",type,b\n0,t,1\n", r#"{"type":"t","b":"1","properties":{"b":"1"}}"#),
+            (";type;b\n0;t;1\n", r#"{"type":"t","b":"1","properties":{"b":"1"}}"#),
+            ("type,b,\nt,1,\n", r#"{"type":"t","b":"1","properties":{"b":"1"}}"#),
+        ] {
+            assert_eq!(read(text.as_bytes(), 500), Ok(vec![(2, expected.to_owned())]), "{text}");
+        }
+        let fault = read(b"type,b,b\nt,1,2\n", 500).expect_err("twice");
+        assert!(fault.contains("the header has `b` twice"), "{fault}");
+    }
+
     #[test]
     fn a_table_with_a_header_is_one_object_a_row() {
         let header = "event_id,customer_id,occurred_at,type,cart_id,value";

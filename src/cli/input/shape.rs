@@ -77,7 +77,7 @@ fn begun(mut text: &[u8]) -> &[u8] {
     }
 }
 
-/// What stands between the columns, if this is a header: names, each once.
+/// What stands between the columns, if this is a header: names. A column may have none, as an index that was written along.
 fn delimiter(line: &[u8]) -> Option<u8> {
     let line = std::str::from_utf8(line).ok()?;
     let best = DELIMITERS.into_iter().max_by_key(|delimiter| line.bytes().filter(|byte| byte == delimiter).count())?;
@@ -85,6 +85,6 @@ fn delimiter(line: &[u8]) -> Option<u8> {
     let plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | ' ' | '$' | ':' | '#' | '/' | '(' | ')');
     let is_name =
         |name: &&str| name.starts_with(|c: char| c.is_alphabetic() || matches!(c, '_' | '$')) && name.chars().all(plain);
-    let distinct = names.iter().enumerate().all(|(at, name)| !names[..at].contains(name));
-    (names.len() > 1 && names.iter().all(is_name) && distinct).then_some(best)
+    let named = names.iter().filter(|name| !name.is_empty());
+    (named.clone().count() > 1 && named.clone().all(is_name)).then_some(best)
 }

@@ -1,4 +1,7 @@
 //! Values wherever they end: the elements of arrays, objects over several lines.
+//!
+//! Where a value ends is seen by its brackets and quotes. One that lacks a bracket or a quote has no end; it is given up where a
+//! line begins as its own line did, with an object that can be no part of it, so that it costs itself and not what follows.
 
 use std::io::{self, BufRead};
 
@@ -7,90 +10,180 @@ use super::{Bounds, MARK, Piece, SEPARATOR};
 /// The values of a file.
 pub struct Stream {
     reader: Box<dyn BufRead + Send>,
+    read: Read,
+}
+
+/// Where reading stands.
+struct Read {
     limit: usize,
-    /// The line that is being read.
+    /// The line that is being read, how far it is indented, and whether nothing else has come on it.
     line: u64,
+    indent: usize,
+    is_indent: bool,
     in_array: bool,
     value: Vec<u8>,
+    /// What was read already of a value for which another was given up.
+    ahead: Vec<u8>,
 }
+
+/// So many bytes at most are looked at to see whether another value has begun.
+const AHEAD: usize = 256;
 
 /// A value that has begun.
 struct Begun {
     line: u64,
+    indent: usize,
     length: u64,
     shape: Form,
+    next: Option<Next>,
+}
+
+/// What may be the beginning of the next value, where the one that is read has no end.
+struct Next {
+    line: u64,
+    /// So much of the one that is read was kept before.
+    kept: usize,
+    bytes: Vec<u8>,
 }
 
 /// How the end of a value is seen.
 enum Form {
     /// An object or a list: by its brackets.
-    Bracketed(Bounds),
+    Bracketed { bounds: Bounds, open: Vec<u8>, last: u8 },
     /// A text: by its quote.
     Quoted { escaped: bool },
     /// A word or a number: by what follows.
     Plain,
 }
 
+/// What a byte means to a value.
+#[derive(PartialEq, Eq)]
+enum End {
+    No,
+    /// It ends with this byte.
+    Here,
+    /// It ends before it.
+    Before,
+    /// It has no end: another value has begun.
+    Never,
+}
+
 impl Stream {
     pub(super) fn new(reader: Box<dyn BufRead + Send>, limit: usize) -> Self {
-        Stream { reader, limit, line: 1, in_array: false, value: Vec::new() }
+        let (value, ahead) = (Vec::new(), Vec::new());
+        Stream { reader, read: Read { limit, line: 1, indent: 0, is_indent: true, in_array: false, value, ahead } }
     }
 
     pub(super) fn next_piece(&mut self) -> io::Result<Option<Piece<'_>>> {
-        self.value.clear();
-        let mut begun: Option<Begun> = None;
+        let Stream { reader, read } = self;
+        let mut begun = read.begin();
         loop {
-            let chunk = match self.reader.fill_buf() {
+            let chunk = match reader.fill_buf() {
                 Ok(chunk) => chunk,
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
                 Err(cause) => return Err(cause),
             };
             if chunk.is_empty() {
                 return match begun {
-                    Some(Begun { line, length, shape: Form::Plain }) if !self.in_array => Ok(Some(self.piece(line, length))),
+                    Some(Begun { line, length, shape: Form::Plain, .. }) if !read.in_array => {
+                        Ok(Some(read.piece(line, length)))
+                    }
                     Some(Begun { line, .. }) => Err(ended(&format!("the value that begins on line {line}"))),
-                    None if self.in_array => Err(ended("an array")),
+                    None if read.in_array => Err(ended("an array")),
                     None => Ok(None),
                 };
             }
-            let mut used = 0;
-            let mut whole = false;
-            for byte in chunk.iter().copied() {
-                let Some(value) = &mut begun else {
-                    used += 1;
-                    match byte {
-                        b'\n' => self.line += 1,
-                        b'[' if !self.in_array => self.in_array = true,
-                        b']' if self.in_array => self.in_array = false,
-                        b' ' | b'\t' | b'\r' | b',' | SEPARATOR => {}
-                        other if MARK.contains(&other) => {}
-                        other => {
-                            begun = Some(Begun { line: self.line, length: 1, shape: Form::of(other) });
-                            self.value.push(other);
-                        }
-                    }
-                    continue;
-                };
-                let end = value.shape.end(byte);
-                if end == End::Before {
-                    whole = true;
-                    break;
-                }
-                used += 1;
-                value.length += 1;
-                self.line += u64::from(byte == b'\n');
-                if self.value.len() < self.limit {
-                    self.value.push(byte);
-                }
-                if end == End::Here {
-                    whole = true;
+            let (mut used, mut end) = (0, End::No);
+            for byte in chunk {
+                end = read.take(*byte, &mut begun);
+                used += usize::from(end != End::Before);
+                if end != End::No {
                     break;
                 }
             }
-            self.reader.consume(used);
-            if let Some(Begun { line, length, .. }) = begun.as_ref().filter(|_| whole) {
-                return Ok(Some(self.piece(*line, *length)));
+            reader.consume(used);
+            if let Some(begun) = begun.as_mut().filter(|_| end != End::No) {
+                if end == End::Never {
+                    read.give_up(begun);
+                }
+                return Ok(Some(read.piece(begun.line, begun.length)));
             }
+        }
+    }
+}
+
+impl Read {
+    /// The next value begins, with what was read of it already.
+    fn begin(&mut self) -> Option<Begun> {
+        self.value.clear();
+        let mut begun = None;
+        for byte in std::mem::take(&mut self.ahead) {
+            // A bracket and what may stand behind it: no end.
+            self.take(byte, &mut begun);
+        }
+        begun
+    }
+
+    /// Takes the next byte, between two values or of one.
+    fn take(&mut self, byte: u8, begun: &mut Option<Begun>) -> End {
+        let Some(value) = begun else {
+            match byte {
+                b'[' if !self.in_array => self.in_array = true,
+                b']' if self.in_array => self.in_array = false,
+                b' ' | b'\t' | b'\r' | b'\n' | b',' | SEPARATOR => {}
+                other if MARK.contains(&other) => {}
+                other => {
+                    let (line, indent) = (self.line, self.indent);
+                    *begun = Some(Begun { line, indent, length: 1, shape: Form::of(other), next: None });
+                    self.value.push(other);
+                }
+            }
+            self.pass(byte);
+            return End::No;
+        };
+        if value.shape.ends_before(byte) {
+            return End::Before;
+        }
+        let begins_line = self.is_indent;
+        self.pass(byte);
+        match &value.next {
+            // A name, or the end of the line, shows that an object has begun there.
+            Some(_) if matches!(byte, b'"' | b'\n' | b'\r') => {
+                value.add(byte, &mut self.value, self.limit);
+                return End::Never;
+            }
+            Some(next) if matches!(byte, b' ' | b'\t') && next.bytes.len() < AHEAD => {}
+            Some(_) => value.next = None,
+            None if begins_line
+                && byte == b'{'
+                && self.indent == value.indent
+                && value.shape.has_no_place_for_an_object() =>
+            {
+                value.next = Some(Next { line: self.line, kept: self.value.len(), bytes: Vec::new() });
+            }
+            None => {}
+        }
+        let ends = value.shape.ends_with(byte);
+        value.add(byte, &mut self.value, self.limit);
+        if ends { End::Here } else { End::No }
+    }
+
+    /// Gives a value up that has no end: what may be the next one is that.
+    fn give_up(&mut self, begun: &mut Begun) {
+        let Some(next) = begun.next.take() else { return };
+        begun.length -= next.bytes.len() as u64;
+        self.value.truncate(next.kept);
+        (self.line, self.indent, self.is_indent) = (next.line, begun.indent, true);
+        self.ahead = next.bytes;
+    }
+
+    /// Follows lines and their indentation. A comma or a bracket may stand before what begins a line.
+    fn pass(&mut self, byte: u8) {
+        match byte {
+            b'\n' => (self.line, self.indent, self.is_indent) = (self.line + 1, 0, true),
+            b' ' | b'\t' if self.is_indent => self.indent += 1,
+            b',' | b'[' | SEPARATOR if self.is_indent => {}
+            _ => self.is_indent = false,
         }
     }
 
@@ -106,50 +199,70 @@ fn ended(within: &str) -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, format!("it ends within {within}; it was cut off, or a bracket is missing"))
 }
 
-/// Whether a value ends.
-#[derive(PartialEq, Eq)]
-enum End {
-    No,
-    /// With this byte.
-    Here,
-    /// Before it.
-    Before,
+impl Begun {
+    fn add(&mut self, byte: u8, kept: &mut Vec<u8>, limit: usize) {
+        self.length += 1;
+        if let Some(next) = &mut self.next {
+            next.bytes.push(byte);
+        }
+        if kept.len() < limit {
+            kept.push(byte);
+        }
+    }
 }
 
 impl Form {
     fn of(first: u8) -> Form {
         match first {
-            b'{' | b'[' => Form::Bracketed(Bounds { depth: 1, ..Bounds::default() }),
+            b'{' | b'[' => {
+                let bounds = Bounds { depth: 1, ..Bounds::default() };
+                Form::Bracketed { bounds, open: vec![first], last: first }
+            }
             b'"' => Form::Quoted { escaped: false },
             _ => Form::Plain,
         }
     }
 
-    fn end(&mut self, byte: u8) -> End {
+    /// Whether an object that begins here shows that something before lacks a bracket or a quote: in a text, or in an object
+    /// where no value is awaited.
+    fn has_no_place_for_an_object(&self) -> bool {
         match self {
-            Form::Bracketed(bounds) => {
-                if bounds.take(byte) {
-                    End::Here
-                } else {
-                    End::No
+            Form::Bracketed { bounds, open, last } => bounds.in_string || (open.last() == Some(&b'{') && *last != b':'),
+            Form::Quoted { .. } => true,
+            Form::Plain => false,
+        }
+    }
+
+    /// Whether it ends before a byte that is none of its own.
+    fn ends_before(&self, byte: u8) -> bool {
+        matches!(self, Form::Plain) && matches!(byte, b',' | b']' | b'{' | b'[' | b'\n' | b'\r' | SEPARATOR)
+    }
+
+    /// Takes a byte; says whether it is the last one.
+    fn ends_with(&mut self, byte: u8) -> bool {
+        match self {
+            Form::Bracketed { bounds, open, last } => {
+                let in_string = bounds.in_string;
+                let ends = bounds.take(byte);
+                match byte {
+                    b'{' | b'[' if !in_string => open.push(byte),
+                    b'}' | b']' if !in_string => drop(open.pop()),
+                    _ => {}
                 }
+                if !byte.is_ascii_whitespace() {
+                    *last = byte;
+                }
+                ends
             }
             Form::Quoted { escaped: escaped @ true } => {
                 *escaped = false;
-                End::No
+                false
             }
-            Form::Quoted { escaped } => match byte {
-                b'"' => End::Here,
-                b'\\' => {
-                    *escaped = true;
-                    End::No
-                }
-                _ => End::No,
-            },
-            Form::Plain => match byte {
-                b',' | b']' | b'{' | b'[' | b'\n' | b'\r' | SEPARATOR => End::Before,
-                _ => End::No,
-            },
+            Form::Quoted { escaped } => {
+                *escaped = byte == b'\\';
+                byte == b'"'
+            }
+            Form::Plain => false,
         }
     }
 }

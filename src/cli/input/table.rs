@@ -81,6 +81,10 @@ impl Table {
             }
             let name = |cell: &[u8]| String::from_utf8_lossy(cell.trim_ascii()).into_owned();
             table.header = (0..columns).map(|at| name(table.cell(at))).collect();
+            let named = table.header.iter().enumerate().filter(|(_, name)| !name.is_empty());
+            if let Some((_, twice)) = named.clone().find(|(at, name)| table.header[..*at].contains(name)) {
+                return Err(io::Error::other(format!("the header has `{twice}` twice; call one of the columns otherwise")));
+            }
         }
         Ok(table)
     }
@@ -149,7 +153,7 @@ impl Table {
         let mut object = std::mem::take(&mut self.object);
         object.clear();
         object.push(b'{');
-        for (at, name) in self.header.iter().enumerate().filter(|(_, name)| *name != PROPERTIES) {
+        for (at, name) in self.header.iter().enumerate().filter(|(_, name)| !name.is_empty() && *name != PROPERTIES) {
             put(name, self.cell(at), &mut object);
         }
         if object.len() > 1 {
@@ -164,7 +168,7 @@ impl Table {
             None => {}
         }
         for (at, name) in self.header.iter().enumerate() {
-            if name != PROPERTIES && !FIELDS.contains(&name.as_str()) {
+            if !name.is_empty() && name != PROPERTIES && !FIELDS.contains(&name.as_str()) {
                 put(name.strip_prefix("properties.").unwrap_or(name), self.cell(at), &mut object);
             }
         }
