@@ -8,23 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::shard::ShardId;
+use crate::shard::{ShardId, may_be_ahead};
 use crate::time::{Span, Timestamp};
 
 /// For so long a shard that does not move is waited for, by the worker clock.
 const WAIT: Span = Span::from_secs(10);
 /// And for so long once it was waited for in vain.
 const WAIT_AGAIN: Span = Span::from_secs(1);
-/// This part of the grace a shard may be ahead of the least.
-const PART: i64 = 4;
-/// Or so much, where that is more: what is committed is always a little behind.
-const LEAST: Span = Span::from_secs(2);
-
-/// How far ahead of the least a shard may decide.
-pub fn ahead(grace: Span) -> Span {
-    Span::from_millis(grace.as_millis() / PART).max(LEAST)
-}
-
 /// How far all shards have decided, as far as is known.
 #[derive(Debug)]
 pub struct Frontiers {
@@ -214,7 +204,7 @@ struct Question {
 impl Bound {
     /// Of a shard with that grace that knows of nobody yet.
     pub fn new(grace: Span) -> Self {
-        Bound { ahead: ahead(grace), until: Timestamp::MIN, question: None, read_up_to: None, gave_up: false }
+        Bound { ahead: may_be_ahead(grace), until: Timestamp::MIN, question: None, read_up_to: None, gave_up: false }
     }
 
     /// Nothing is to be decided beyond this.
@@ -365,7 +355,7 @@ mod tests {
 
     #[test]
     fn where_nobody_has_handed_anything_over_nothing_is_asked() {
-        let (frontiers, ahead) = (Frontiers::new(2), ahead(Span::from_secs(400)));
+        let (frontiers, ahead) = (Frontiers::new(2), may_be_ahead(Span::from_secs(400)));
         let mut bound = Bound::new(Span::from_secs(400));
         frontiers.reached(0, Some(at(-900)), at(0));
         assert_eq!(frontiers.hand_offs(), None, "the other shard may be anybody's");

@@ -17,10 +17,17 @@ use crate::touchpoint::{Identity, Touchpoint};
 /// A shard: partition number of all inputs together.
 pub type ShardId = u32;
 
-/// Others hear at most so often of a shard that does nothing.
-const HEARD: Span = Span::from_secs(1);
+/// This part of the grace a shard may be ahead of the least.
+const PART: i64 = 4;
+/// Or so much, where that is more: what is committed is always a little behind.
+const LEAST: Span = Span::from_secs(2);
 /// A state that is handed over takes about so many bytes of memory.
 const STATE_BYTES: usize = 4 << 10;
+
+/// How far ahead of the least a shard may decide.
+pub fn may_be_ahead(grace: Span) -> Span {
+    Span::from_millis(grace.as_millis() / PART).max(LEAST)
+}
 
 /// Where identities live.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,7 +176,7 @@ impl Shard {
 
     /// Whether stream time has come so far since the last commit that others should hear of it: half as far as they may be ahead.
     pub fn is_due_to_be_heard(&self) -> bool {
-        let far = Span::from_millis(self.settings.grace.as_millis() / 8).max(HEARD);
+        let far = Span::from_millis(may_be_ahead(self.settings.grace).as_millis() / 2);
         match (self.stream_time, self.committed.stream_time) {
             (Some(now), Some(committed)) => now.since(committed) >= far,
             (now, None) => now.is_some(),

@@ -39,7 +39,7 @@ pub use action::Action;
 pub use counts::Counts;
 pub use customers::Customers;
 pub use frontier::{Body, Buffered, Control, Erasure, ErasureScope, Position, Unusable};
-pub use handing::{Claiming, HandOff, Handed, Homes, Misrouted, ShardId};
+pub use handing::{Claiming, HandOff, Handed, Homes, Misrouted, ShardId, may_be_ahead};
 pub use settings::{Settings, StateLog, Undo};
 pub use slot::Slot;
 

@@ -48,6 +48,7 @@ pub use wanted::{Names, Wanted};
 
 use fields::{Datum, Json};
 use losses::Lost;
+pub use written::MAX_AHEAD;
 use written::{Properties, Written};
 
 /// How records are encoded.

@@ -22,7 +22,7 @@ const EARLIEST: Timestamp = Timestamp::from_millis(631_152_000_000);
 /// 9999-12-30T00:00:00Z: what lies after cannot be written as RFC 3339. Matters where no log time bounds it (a history).
 const LATEST: Timestamp = Timestamp::from_millis(253_402_128_000_000);
 /// So far ahead of log time, a touchpoint is clamped; further ahead, it is refused (rule 1).
-const MAX_AHEAD: Span = Span::from_days(1);
+pub const MAX_AHEAD: Span = Span::from_days(1);
 /// Whole numbers from here on are kept in digits: as a 64-bit float they would become another number.
 pub(super) const INEXACT: i128 = 1_000_000_000_000_000;
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use tracing::{debug, error, warn};
 
-use crate::frontiers::{self, Bound, Frontiers};
+use crate::frontiers::{Bound, Frontiers};
 use crate::journey::Outcome;
 use crate::lookup::{Lookup, Missing, SharedShard, TooMuch};
 use crate::memory::Waiting;
@@ -19,7 +19,7 @@ use crate::partitioner::Partitioner;
 use crate::port::{Assignment, Known, Now, Origin, RawRecord, ShardId, ShardOwner, Sink, Stamped, Verdict};
 use crate::shard::{
     Action, Body, Buffered, Customers, Erasure, ErasureScope, Homes, Input, Misrouted, Progress, Settings, Shard, Slot,
-    StateLog, Written,
+    StateLog, Written, may_be_ahead,
 };
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Touchpoint;
@@ -707,7 +707,7 @@ impl ShardOwner for Worker {
             // One shard may be ahead of another: in a topic of their own, each record has the time of what caused it.
             Ok(hand_off) if origin.input > self.job.topics.len() => {
                 let late = self.receipt.since(hand_off.log_time);
-                self.is_awaited |= self.job.frontiers.is_some() && late > frontiers::ahead(self.job.settings.grace);
+                self.is_awaited |= self.job.frontiers.is_some() && late > may_be_ahead(self.job.settings.grace);
                 (hand_off.log_time, Body::HandOff(Box::new(hand_off)))
             }
             Ok(hand_off) => (entered, Body::HandOff(Box::new(hand_off))),

@@ -3,10 +3,10 @@
 use tracing::warn;
 
 use super::{OwnedShard, Worker};
-use crate::frontiers::{self, Frontiers};
+use crate::frontiers::Frontiers;
 use crate::metrics;
 use crate::port::ShardId;
-use crate::shard::Input;
+use crate::shard::{Input, may_be_ahead};
 use crate::time::Timestamp;
 
 /// Within one turn bounds are raised so often at most.
@@ -29,7 +29,7 @@ impl Worker {
         if self.is_at_bound {
             frontiers.wait();
         }
-        for (shard, is_left) in frontiers.left_behind(frontiers::ahead(self.job.settings.grace), now) {
+        for (shard, is_left) in frontiers.left_behind(may_be_ahead(self.job.settings.grace), now) {
             metrics::left_behind(shard, is_left);
             if is_left {
                 warn!(shard, "the partition does not move and is not waited for: what it hands over comes late");

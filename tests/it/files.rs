@@ -390,7 +390,9 @@ fn what_several_models_forward_comes_one_after_the_other_on_any_number_of_partit
     let replay = |partitions: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
         command.arg("replay").arg(&file).args(["--partitions", partitions]);
-        models.iter().for_each(|model| drop(command.arg("--model").arg(model)));
+        models.iter().for_each(|model| {
+            command.arg("--model").arg(model);
+        });
         net(&command.output().expect("sillage runs"))
     };
     let alone = replay("1");

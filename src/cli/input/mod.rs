@@ -247,7 +247,8 @@ mod tests {
             "{\n  \"n\": 0,\n  \"in\": {}\n",
             "{\n  \"n\": 0,\n  \"in\": {\n    \"x\": 1\n}",
         ];
-        let shapes: [(&dyn Fn(usize) -> String, &[&str], &str, &str, &str); 5] = [
+        type Shape<'a> = (&'a dyn Fn(usize) -> String, &'a [&'a str], &'a str, &'a str, &'a str);
+        let shapes: [Shape<'_>; 5] = [
             (&good, &bad, "[\n", ",\n", "\n]\n"),
             (&good, &bad, "[\n  ", ",\n  ", "\n]"),
             (&good, &bad, "[ ", "\n, ", "\n]\n"),

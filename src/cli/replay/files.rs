@@ -13,12 +13,10 @@ use super::is_watched;
 use crate::cli::Failure;
 use crate::cli::input::{Piece, Pieces};
 use crate::cli::ndjson;
-use crate::time::{Span, Timestamp};
+use crate::time::Timestamp;
 use crate::touchpoint::Touchpoint;
 use crate::wire::{self, Arrival, Format, Limits, Loss, Losses, Mapping, Misfit, Wanted};
 
-/// An instant may lie so far ahead of now (rule 2).
-const MAX_AHEAD: Span = Span::from_days(1);
 /// So many types are told apart; further ones count as one.
 const MAX_TYPES: usize = 10_000;
 
@@ -146,7 +144,7 @@ impl Files {
         let (mapping, wanted) = (self.mapping.as_ref(), &self.wanted);
         let read = wire::decode_into(Format::Json, mapping, wanted, bytes, &arrival, touchpoint).and_then(|told| {
             let at = touchpoint.event_time;
-            if at.since(self.now) <= MAX_AHEAD {
+            if at.since(self.now) <= wire::MAX_AHEAD {
                 return Ok(told);
             }
             Err(format!("`occurred_at` is {at}, more than 24h ahead of now ({})", self.now))

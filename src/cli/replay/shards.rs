@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::source::Source;
-use crate::frontiers;
 use crate::journey::{Outcome, Refusals, Sums};
 use crate::model::Model;
 use crate::partitioner::Partitioner;
 use crate::shard::{
     Action, Body, Buffered, Control, Counts, Customers, Homes, Input, Misrouted, Position, Progress, Settings, Shard, Undo,
+    may_be_ahead,
 };
 use crate::time::{Span, Timestamp};
 use crate::touchpoint::Touchpoint;
@@ -48,7 +48,7 @@ impl Shards {
             control: if alone { Control::AmongTouchpoints } else { Control::After(HANDED) },
             ..Settings::default()
         };
-        let ahead = frontiers::ahead(settings.grace);
+        let ahead = may_be_ahead(settings.grace);
         let beginning = Position { offset: 0, log_time: Timestamp::MIN };
         let inputs = if alone { 1 } else { 2 };
         let progress = Progress { positions: vec![beginning; inputs], ..Progress::default() };

@@ -4,11 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use sillage::frontiers::{self, Frontiers};
+use sillage::frontiers::Frontiers;
 use sillage::ledger::OffsetMetadata;
 use sillage::partitioner::Partitioner;
 use sillage::port::{Now, ShardId};
-use sillage::shard::{HandOff, Handed};
+use sillage::shard::{HandOff, Handed, may_be_ahead};
 use sillage::time::{Span, Timestamp};
 use sillage::wire::{erasures, handing};
 
@@ -261,7 +261,7 @@ impl Handing {
             let moves_on = times.windows(2).filter(|pair| pair[1] >= since - KNOWN).all(|pair| pair[1] - pair[0] < KNOWN);
             let is_known = times.len() > 2 && times[1] < since - KNOWN;
             let Some(reached) = self.reached(*other).filter(|_| is_known && moves_on) else { continue };
-            let ahead = frontiers::ahead(self.grace).as_millis();
+            let ahead = may_be_ahead(self.grace).as_millis();
             if stream_time > reached + ahead {
                 return Err(format!(
                     "shard {shard} is decided up to {stream_time}, shard {other} up to {reached}: more than {ahead}"
