@@ -120,6 +120,11 @@ impl Beat {
         true
     }
 
+    /// Whether the latest commit has failed.
+    pub fn is_failing(&self) -> bool {
+        locked(&self.failing).is_some()
+    }
+
     /// A commit has succeeded, or nothing is left to be committed.
     pub fn committed(&self) {
         let mut failing = locked(&self.failing);

@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use tracing_subscriber::util::SubscriberInitExt;
+
 use super::{Failure, dry_run, files};
 use crate::config::{self, Config, Log, LogFormat, LogLevel, Surroundings};
 use crate::runtime::machine;
@@ -88,9 +90,19 @@ pub(super) fn log_to_stderr(config: &Config) {
     };
     let lines = tracing_subscriber::fmt().with_max_level(level).with_writer(LogLines::default).with_target(false);
     match config.log_format {
-        LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Text => log_to(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).finish(), level),
+        LogFormat::Json => log_to(lines.json().flatten_event(true).finish(), level),
     }
+}
+
+/// What libraries say by themselves, such as rdkafka of a client that was fenced, is for those who look closely: what matters of it
+/// comes as an error to whoever uses them, who tells it.
+fn log_to(lines: impl tracing::Subscriber + Send + Sync + 'static, level: tracing::Level) {
+    let begun = match level {
+        tracing::Level::DEBUG => lines.try_init().is_ok(),
+        _ => tracing::subscriber::set_global_default(lines).is_ok(),
+    };
+    assert!(begun, "the log is begun once");
 }
 
 /// One log line on its way to standard error: no secrets, and nothing that steers a terminal but the colours of ours.

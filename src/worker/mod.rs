@@ -272,11 +272,20 @@ impl Worker {
         }
     }
 
+    /// Tells of a transaction that did not go through. What goes on failing is told by whoever watches the process.
+    fn tell_undone(&self, reason: &str) {
+        if self.beat.failed(reason) {
+            warn!(reason, "{UNDONE}");
+        } else {
+            debug!(reason, "{UNDONE}");
+        }
+    }
+
     /// Undoes the open transaction.
     fn abort(&mut self, leaving: &[ShardId], reason: &str) {
         match self.sink.abort() {
             Verdict::Committed | Verdict::Aborted(_) => {
-                warn!(reason, "{UNDONE}");
+                self.tell_undone(reason);
                 let dirty: Vec<ShardId> =
                     self.shards.iter().filter(|(_, owned)| owned.shard.lock().is_dirty()).map(|(shard, _)| *shard).collect();
                 self.undone(&dirty, leaving);
@@ -391,12 +400,7 @@ impl Worker {
                 self.committed(&dirty, leaving, begun);
             }
             Verdict::Aborted(reason) => {
-                // What goes on failing is told by whoever watches the process.
-                if self.beat.failed(&reason) {
-                    warn!(reason, "{UNDONE}");
-                } else {
-                    debug!(reason, "{UNDONE}");
-                }
+                self.tell_undone(&reason);
                 self.undone(&dirty, leaving);
             }
             Verdict::Lost(reason) => self.stop(reason),

@@ -128,10 +128,16 @@ impl Judge<'_> {
         };
         // What is emptied or cancelled is the one left last, whatever was bought since.
         let was_left = |episode: &super::Episode| episode.kind == index && episode.state == State::Abandoned;
-        let left = || self.episodes.iter().rposition(|episode| if completes { in_time(episode) } else { was_left(episode) });
         // What opened after the purchase was not bought, as long as there is anything else.
+        let left = |by_then: bool| {
+            let is = |episode: &super::Episode| match completes {
+                true => in_time(episode) && (!by_then || episode.opened <= at),
+                false => was_left(episode),
+            };
+            self.episodes.iter().rposition(is).filter(|_| !kind.by_id)
+        };
         let by_then = |number: &usize| !completes || known.is_some() || self.episodes[*number].opened <= at;
-        let meant = meant.filter(by_then).or_else(|| left().filter(|_| !kind.by_id)).or(meant);
+        let meant = meant.filter(by_then).or_else(|| left(true)).or(meant).or_else(|| left(false));
         let Some(number) = meant.filter(|number| matches!(self.episodes[*number].state, State::Open | State::Abandoned))
         else {
             return;
