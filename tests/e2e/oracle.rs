@@ -363,15 +363,22 @@ impl Story {
     fn complete(&mut self, kind: usize, act: &Act, ids: &BTreeSet<String>) {
         let mut numbers = self.all_named(kind, ids);
         if numbers.is_empty() && !self.is_closed(kind, ids) {
-            let here = |one: &&Episode| one.kind == kind && (act.session.is_none() || one.session == act.session);
+            // Where one of the ids is known, nothing is meant that does not have it.
+            let shares = |known: &BTreeSet<String>| !known.is_disjoint(ids);
+            let is_known =
+                self.episodes.iter().any(|one| one.kind == kind && shares(&one.ids)) || self.closed[kind].iter().any(shares);
+            let may = |one: &Episode| !is_known || shares(&one.ids);
+            let here =
+                |one: &&Episode| one.kind == kind && (act.session.is_none() || one.session == act.session) && may(one);
             let all_here = || self.episodes.iter().filter(here);
             numbers.extend(all_here().filter(|one| !one.watched.abandoned).map(|one| one.number));
             if numbers.is_empty() {
-                numbers.extend(self.latest_open(kind, None));
+                numbers.extend(self.latest_of(kind, None, may));
             }
             if numbers.is_empty() {
-                let recovers =
-                    |one: &&Episode| one.kind == kind && one.watched.abandoned && self.recovered(one, act.at).is_some();
+                let recovers = |one: &&Episode| {
+                    one.kind == kind && one.watched.abandoned && may(one) && self.recovered(one, act.at).is_some()
+                };
                 let latest = all_here().filter(recovers).max_by_key(|one| (one.touched, one.number));
                 let anywhere = self.episodes.iter().filter(recovers).max_by_key(|one| (one.touched, one.number));
                 numbers.extend(latest.or(anywhere).map(|one| one.number));
@@ -387,11 +394,18 @@ impl Story {
 
     fn close(&mut self, kind: usize, mut numbers: Vec<u64>, act: &Act, ids: &BTreeSet<String>) {
         numbers.sort_unstable();
-        for number in numbers {
-            let mut episode = self.episode(kind, number).clone();
+        // What a purchase of several was for stands once at most.
+        let all: Vec<Episode> = numbers.iter().map(|number| self.episode(kind, *number).clone()).collect();
+        let is_valued = all.iter().any(|episode| episode.value.is_some());
+        let last = all.iter().max_by_key(|episode| (episode.touched, episode.number)).map(|episode| episode.number);
+        for mut episode in all {
+            let number = episode.number;
             episode.ids.extend(ids.iter().cloned());
             self.closed[kind].push(episode.ids.clone());
-            episode.value = act.value.or(episode.value);
+            episode.value = match numbers.len() {
+                1 => act.value.or(episode.value),
+                _ => episode.value.or(act.value.filter(|_| !is_valued && last == Some(number))),
+            };
             let (about, answers) = (episode.about(), self.recovered(&episode, act.at));
             self.episodes.retain(|episode| episode.kind != kind || episode.number != number);
             let cause = Some(act.id.clone());
