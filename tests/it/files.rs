@@ -402,3 +402,37 @@ fn what_several_models_forward_comes_one_after_the_other_on_any_number_of_partit
         assert_eq!(replay(partitions), alone, "{partitions} partitions");
     }
 }
+
+/// What a device does after several customers have claimed it is its own, in the journeys too.
+#[test]
+fn a_shared_device_has_its_own_episodes() {
+    let folder = Folder::new();
+    let act = |number: usize, who: &str, kind: &str| {
+        let at = format!("2026-05-26T0{number}:00:00Z");
+        format!(
+            "{{\"event_id\":\"e{number}\",{who},\"occurred_at\":\"{at}\",\"type\":\"{kind}\",\"properties\":{{\"cart_id\":\"A\"}}}}\n"
+        )
+    };
+    let device = "\"anonymous_id\":\"device\"";
+    let both = |customer: &str| format!("\"customer_id\":\"{customer}\",{device}");
+    let lines = [
+        act(0, device, "page.viewed"),
+        act(1, &both("c-1"), "page.viewed"),
+        act(2, &both("c-2"), "page.viewed"),
+        act(3, device, "cart.added"),
+        act(4, device, "order.completed"),
+    ];
+    let file = folder.file("acts.ndjson", lines.concat());
+    let model = folder.file(
+        "shop.yaml",
+        "sillage: 1\nmodel: shop\nstages:\n  looking: { enter: page.viewed }\nepisodes:\n  basket: \
+         { known by: cart_id, opens: cart.added, completes: order.completed, abandoned after: 5h }\n",
+    );
+    let journeys = folder.0.path().join("journeys.ndjson");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sillage"));
+    command.arg("replay").arg(&file).arg("--model").arg(&model).arg("--journeys").arg(&journeys);
+    assert!(command.output().expect("sillage runs").status.success());
+    let written = std::fs::read_to_string(&journeys).expect("journeys");
+    let with_baskets: Vec<&str> = written.lines().filter(|line| line.contains("\"completed\"")).collect();
+    assert!(with_baskets.len() == 1 && with_baskets[0].contains("\"device\""), "{written}");
+}

@@ -209,11 +209,24 @@ fn a_bad_part_costs_that_part_unless_it_says_whose_it_is() {
         }
     }
     // Two ids that lost the same byte would be one.
-    for field in ["customer_id", "anonymous_id", "event_id"] {
+    for field in ["customer_id", "anonymous_id", "event_id", "type"] {
         let record = format!(r#"{{"{field}":"x\ud83d","customer_id":"c","type":"t","occurred_at":1767225599000}}"#);
-        let record = if field == "customer_id" { record.replace(r#","customer_id":"c""#, "") } else { record };
+        let record = match field {
+            "customer_id" => record.replace(r#","customer_id":"c""#, ""),
+            "type" => record.replace(r#","type":"t""#, ""),
+            _ => record,
+        };
         let fault = from_json(&record).expect_err(field);
         assert!(fault.contains(&format!("`{field}` is a broken text")), "{fault}");
+    }
+    // So would two sessions; what it costs is counted once. A channel stays, as any text does.
+    for (field, session, channel) in [("session_id", None, None), ("channel", None, Some("x\u{fffd}"))] {
+        let record = format!(r#"{{"customer_id":"c","type":"t","occurred_at":1767225599000,"{field}":"x\ud83d"}}"#);
+        let mut touchpoint = Touchpoint::default();
+        let told = decode_into(Format::Json, None, &Wanted::All, record.as_bytes(), &arrival(), &mut touchpoint);
+        let lost = told.expect("usable").losses.map(|losses| (losses.count(Loss::Text), losses.count(Loss::Field)));
+        assert_eq!(lost, Some((1, 0)), "{field}");
+        assert_eq!((touchpoint.session.as_deref(), touchpoint.channel.as_deref()), (session, channel), "{field}");
     }
     assert_eq!(properties(&with(r#","properties":{"value":NaN,"n":-Infinity,"a":1}"#).expect("usable")), "a=1");
     assert_eq!(properties(&with(r#","properties":[]"#).expect("PHP's empty object")), "");
