@@ -272,20 +272,16 @@ impl Worker {
         }
     }
 
-    /// Tells of a transaction that did not go through. What goes on failing is told by whoever watches the process.
-    fn tell_undone(&self, reason: &str) {
-        if self.beat.failed(reason) {
-            warn!(reason, "{UNDONE}");
-        } else {
-            debug!(reason, "{UNDONE}");
-        }
-    }
-
     /// Undoes the open transaction.
     fn abort(&mut self, leaving: &[ShardId], reason: &str) {
         match self.sink.abort() {
             Verdict::Committed | Verdict::Aborted(_) => {
-                self.tell_undone(reason);
+                // That a shard went is no failure of the log, which is told by whoever watches the process.
+                if self.beat.is_failing() {
+                    debug!(reason, "{UNDONE}");
+                } else {
+                    warn!(reason, "{UNDONE}");
+                }
                 let dirty: Vec<ShardId> =
                     self.shards.iter().filter(|(_, owned)| owned.shard.lock().is_dirty()).map(|(shard, _)| *shard).collect();
                 self.undone(&dirty, leaving);
@@ -400,7 +396,12 @@ impl Worker {
                 self.committed(&dirty, leaving, begun);
             }
             Verdict::Aborted(reason) => {
-                self.tell_undone(&reason);
+                // What goes on failing is told by whoever watches the process.
+                if self.beat.failed(&reason) {
+                    warn!(reason, "{UNDONE}");
+                } else {
+                    debug!(reason, "{UNDONE}");
+                }
                 self.undone(&dirty, leaving);
             }
             Verdict::Lost(reason) => self.stop(reason),

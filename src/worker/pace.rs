@@ -31,8 +31,9 @@ impl Worker {
         }
         for (shard, is_left) in frontiers.left_behind(may_be_ahead(self.job.settings.grace), now) {
             metrics::left_behind(shard, is_left);
-            // While nothing can be committed, none of this process moves.
-            if is_left && !self.beat.is_failing() {
+            // While nothing can be committed, no shard of this worker moves: what cannot be committed is told instead.
+            let is_expected = self.beat.is_failing() && self.shards.contains_key(&shard);
+            if is_left && !is_expected {
                 warn!(shard, "the partition does not move and is not waited for: what it hands over comes late");
             }
         }
