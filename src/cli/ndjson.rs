@@ -35,9 +35,9 @@ pub(super) fn unpacked(mut reader: impl BufRead + Send + 'static) -> io::Result<
     let mut head = Vec::with_capacity(ZSTD.len());
     // `fill_buf` may show a pipe's first byte only, so the head is read and put back in front.
     reader.by_ref().take(ZSTD.len() as u64).read_to_end(&mut head)?;
-    // What may be passed over comes first where several threads have packed it.
-    let passed_over = matches!(head.as_slice(), [0x50..=0x5F, 0x2A, 0x4D, 0x18]);
-    let (gzip, zstd) = (head.starts_with(GZIP), head == ZSTD || passed_over);
+    // A skippable frame (RFC 8878, 3.1.2), with which `pzstd` begins.
+    let skippable = matches!(head.as_slice(), [0x50..=0x5F, 0x2A, 0x4D, 0x18]);
+    let (gzip, zstd) = (head.starts_with(GZIP), head == ZSTD || skippable);
     let whole = Cursor::new(head).chain(reader);
     Ok(if gzip {
         Box::new(BufReader::with_capacity(BUFFER, Members(Some(GzDecoder::new(whole)))))

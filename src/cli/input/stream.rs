@@ -7,14 +7,19 @@ use std::io::{self, BufRead};
 
 use super::{Bounds, MARK, Piece, SEPARATOR};
 
+/// So many bytes at most are looked at to see whether another value has begun.
+const AHEAD: usize = 256;
+/// So many brackets within each other are told apart.
+const NESTED: usize = 1_024;
+
 /// The values of a file.
 pub struct Stream {
     reader: Box<dyn BufRead + Send>,
-    read: Read,
+    reading: Reading,
 }
 
 /// Where reading stands.
-struct Read {
+struct Reading {
     limit: usize,
     /// The line that is being read, how far it is indented, and whether nothing else has come on it.
     line: u64,
@@ -26,15 +31,13 @@ struct Read {
     ahead: Vec<u8>,
 }
 
-/// So many bytes at most are looked at to see whether another value has begun.
-const AHEAD: usize = 256;
-
 /// A value that has begun.
 struct Begun {
     line: u64,
     indent: usize,
     length: u64,
     shape: Form,
+    /// What may stand where this one lacks its end.
     next: Option<Next>,
 }
 
@@ -48,7 +51,7 @@ struct Next {
 
 /// How the end of a value is seen.
 enum Form {
-    /// An object or a list: by its brackets.
+    /// An object or a list: by its brackets, of which the outermost are told apart; and what stood last in it.
     Bracketed { bounds: Bounds, open: Vec<u8>, last: u8 },
     /// A text: by its quote.
     Quoted { escaped: bool },
@@ -71,12 +74,12 @@ enum End {
 impl Stream {
     pub(super) fn new(reader: Box<dyn BufRead + Send>, limit: usize) -> Self {
         let (value, ahead) = (Vec::new(), Vec::new());
-        Stream { reader, read: Read { limit, line: 1, indent: 0, is_indent: true, in_array: false, value, ahead } }
+        Stream { reader, reading: Reading { limit, line: 1, indent: 0, is_indent: true, in_array: false, value, ahead } }
     }
 
     pub(super) fn next_piece(&mut self) -> io::Result<Option<Piece<'_>>> {
-        let Stream { reader, read } = self;
-        let mut begun = read.begin();
+        let Stream { reader, reading } = self;
+        let mut begun = reading.begin();
         loop {
             let chunk = match reader.fill_buf() {
                 Ok(chunk) => chunk,
@@ -85,17 +88,17 @@ impl Stream {
             };
             if chunk.is_empty() {
                 return match begun {
-                    Some(Begun { line, length, shape: Form::Plain, .. }) if !read.in_array => {
-                        Ok(Some(read.piece(line, length)))
+                    Some(Begun { line, length, shape: Form::Plain, .. }) if !reading.in_array => {
+                        Ok(Some(reading.piece(line, length)))
                     }
                     Some(Begun { line, .. }) => Err(ended(&format!("the value that begins on line {line}"))),
-                    None if read.in_array => Err(ended("an array")),
+                    None if reading.in_array => Err(ended("an array")),
                     None => Ok(None),
                 };
             }
             let (mut used, mut end) = (0, End::No);
             for byte in chunk {
-                end = read.take(*byte, &mut begun);
+                end = reading.take(*byte, &mut begun);
                 used += usize::from(end != End::Before);
                 if end != End::No {
                     break;
@@ -104,15 +107,15 @@ impl Stream {
             reader.consume(used);
             if let Some(begun) = begun.as_mut().filter(|_| end != End::No) {
                 if end == End::Never {
-                    read.give_up(begun);
+                    reading.give_up(begun);
                 }
-                return Ok(Some(read.piece(begun.line, begun.length)));
+                return Ok(Some(reading.piece(begun.line, begun.length)));
             }
         }
     }
 }
 
-impl Read {
+impl Reading {
     /// The next value begins, with what was read of it already.
     fn begin(&mut self) -> Option<Begun> {
         self.value.clear();
@@ -227,7 +230,10 @@ impl Form {
     /// where no value is awaited.
     fn has_no_place_for_an_object(&self) -> bool {
         match self {
-            Form::Bracketed { bounds, open, last } => bounds.in_string || (open.last() == Some(&b'{') && *last != b':'),
+            Form::Bracketed { bounds, open, last } => {
+                let innermost = open.last().filter(|_| open.len() == bounds.depth);
+                bounds.in_string || (innermost == Some(&b'{') && *last != b':')
+            }
             Form::Quoted { .. } => true,
             Form::Plain => false,
         }
@@ -244,11 +250,10 @@ impl Form {
             Form::Bracketed { bounds, open, last } => {
                 let in_string = bounds.in_string;
                 let ends = bounds.take(byte);
-                match byte {
-                    b'{' | b'[' if !in_string => open.push(byte),
-                    b'}' | b']' if !in_string => drop(open.pop()),
-                    _ => {}
+                if !in_string && matches!(byte, b'{' | b'[') && open.len() + 1 == bounds.depth && open.len() < NESTED {
+                    open.push(byte);
                 }
+                open.truncate(bounds.depth);
                 if !byte.is_ascii_whitespace() {
                     *last = byte;
                 }
@@ -264,5 +269,19 @@ impl Form {
             }
             Form::Plain => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn brackets_within_brackets_take_no_memory_beyond_the_limit() {
+        let mut form = Form::of(b'[');
+        assert!((0..100_000).all(|_| !form.ends_with(b'[')));
+        let Form::Bracketed { open, .. } = &form else { panic!("a list") };
+        assert_eq!(open.len(), NESTED);
+        assert!((0..100_000).all(|_| !form.ends_with(b']')) && form.ends_with(b']'));
     }
 }
