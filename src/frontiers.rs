@@ -15,6 +15,7 @@ use crate::time::{Span, Timestamp};
 const WAIT: Span = Span::from_secs(10);
 /// And for so long once it was waited for in vain.
 const WAIT_AGAIN: Span = Span::from_secs(1);
+
 /// How far all shards have decided, as far as is known.
 #[derive(Debug)]
 pub struct Frontiers {

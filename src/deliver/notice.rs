@@ -103,7 +103,8 @@ impl Notice {
         channels.is_empty() || channels.iter().any(|known| known == channel)
     }
 
-    /// Reads an outcome, in either format. `None` where nothing is to be delivered: kinds that are not known here, and whoever is held out.
+    /// Reads an outcome, in either format. `None` where nothing is to be delivered: kinds that are not known here, and whoever is
+    /// held out.
     ///
     /// # Errors
     /// What is wrong with the record.

@@ -488,9 +488,9 @@ fn episode<'a>(outcome: &'a Outcome, subject: &'a Subject) -> Option<EpisodeName
 }
 
 /// By episode: where its completion is among the outcomes.
-fn completions(holds: &[Outcome]) -> BTreeMap<EpisodeName<'_>, usize> {
+fn completions(told_now: &[Outcome]) -> BTreeMap<EpisodeName<'_>, usize> {
     let mut completions = BTreeMap::new();
-    for (place, outcome) in holds.iter().enumerate() {
+    for (place, outcome) in told_now.iter().enumerate() {
         if let What::Completion { about } = &outcome.what
             && let Some(episode) = episode(outcome, &about.subject)
         {

@@ -35,8 +35,8 @@ struct Change {
     slot: Slot,
     /// The image last committed; none of somebody who is new.
     before: Block,
-    /// To when the window of the latest image lasts, without the grace; `Timestamp::MAX`: it has none.
-    window_to: Timestamp,
+    /// To when the window of the latest image lasts, without the grace; `None` where there is none.
+    window_to: Option<Timestamp>,
 }
 
 /// The customers of one shard.
@@ -182,7 +182,7 @@ impl Customers {
         self.replace(slot, image, undo);
         let changed = (self.rows[slot.index()].change as usize).checked_sub(1);
         if let Some(change) = changed.and_then(|place| self.changes.get_mut(place)) {
-            change.window_to = customer.window_to().unwrap_or(Timestamp::MAX);
+            change.window_to = customer.window_to();
         }
         self.packed.len().wrapping_sub(replaced).cast_signed()
     }
@@ -207,12 +207,11 @@ impl Customers {
     /// is written need not be written.
     pub(super) fn drop_changed_windows(&mut self, is_over: impl Fn(Timestamp) -> bool) {
         for at in 0..self.changes.len() {
-            let change = self.changes[at];
-            let image = self.rows[change.slot.index()].image;
-            if change.window_to == Timestamp::MAX || image.is_none() || !is_over(change.window_to) {
-                continue;
+            let Change { slot, window_to, .. } = self.changes[at];
+            let image = self.rows[slot.index()].image;
+            if !image.is_none() && window_to.is_some_and(&is_over) {
+                self.put_without_window(slot, image);
             }
-            self.put_without_window(change.slot, image);
         }
     }
 
@@ -234,7 +233,7 @@ impl Customers {
         let before = std::mem::replace(&mut row.image, image);
         match undo {
             super::Undo::Kept if row.change == 0 => {
-                self.changes.push(Change { slot, before, window_to: Timestamp::MAX });
+                self.changes.push(Change { slot, before, window_to: None });
                 row.change = self.changes.len() as u32;
             }
             super::Undo::Kept | super::Undo::Never => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 
 use super::handing::Handed;
-use super::{Action, Shard, named};
+use super::{Action, Shard};
 use crate::journey;
 use crate::model::{Forward, Model};
 use crate::time::Timestamp;
@@ -61,21 +61,13 @@ impl Shard {
                 }
                 None if self.was_erased_since(&forwarded.identity, log_time) => self.counts.buried += 1,
                 None => {
-                    // Where it is handed over it is a record of its own, and what is due is decided before it.
-                    self.decide_due(actions);
+                    // Where it is handed over it is a record of its own, and what is due is decided before it: a date that had
+                    // passed when the touchpoint carried it.
+                    let now = self.stream_time.unwrap_or(log_time);
+                    while self.fire_next(now, actions) {}
                     self.apply_touchpoint(&forwarded, log_time, actions);
                 }
             }
-        }
-    }
-
-    /// Decides what is due by now: a date that had passed when the touchpoint carried it.
-    fn decide_due(&mut self, actions: &mut Vec<Action>) {
-        let Some(now) = self.stream_time else { return };
-        loop {
-            let customers = &self.customers;
-            let Some((deadline, slot)) = self.wheel.next_due(now, |slot| named(customers, slot)) else { return };
-            self.fire(deadline, slot, actions);
         }
     }
 }

@@ -459,17 +459,23 @@ impl Shard {
     fn advance(&mut self, instant: Timestamp, actions: &mut Vec<Action>) -> bool {
         let instant = self.stream_time.map_or(instant, |now| now.max(instant));
         while !self.is_full() {
-            let customers = &self.customers;
-            let Some((deadline, slot)) = self.wheel.next_due(instant, |slot| named(customers, slot)) else {
+            if !self.fire_next(instant, actions) {
                 self.stream_time = Some(instant);
                 if self.settings.undo == Undo::Never {
                     self.drop_windows(instant);
                 }
                 return true;
-            };
-            self.fire(deadline, slot, actions);
+            }
         }
         false
+    }
+
+    /// Fires the earliest of what is due by `instant`; says whether anything was.
+    fn fire_next(&mut self, instant: Timestamp, actions: &mut Vec<Action>) -> bool {
+        let customers = &self.customers;
+        let Some((deadline, slot)) = self.wheel.next_due(instant, |slot| named(customers, slot)) else { return false };
+        self.fire(deadline, slot, actions);
+        true
     }
 
     fn fire(&mut self, deadline: Timestamp, slot: Slot, actions: &mut Vec<Action>) {

@@ -129,9 +129,7 @@ impl Json<'_> {
     }
 
     fn quoted(&mut self, text: &str) {
-        self.bytes.push(b'"');
-        escape(text, self.bytes);
-        self.bytes.push(b'"');
+        quote(text, self.bytes);
     }
 
     fn quoted_list<'t>(&mut self, texts: impl Iterator<Item = &'t str>) {
@@ -255,8 +253,15 @@ impl fmt::Write for Escaped<'_> {
     }
 }
 
+/// Appends a text in quotes.
+pub(super) fn quote(text: &str, bytes: &mut Vec<u8>) {
+    bytes.push(b'"');
+    escape(text, bytes);
+    bytes.push(b'"');
+}
+
 /// Appends a text with the escapes that JSON needs, in runs between them. The bytes are those of `serde_json`.
-pub(super) fn escape(text: &str, bytes: &mut Vec<u8>) {
+fn escape(text: &str, bytes: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
     while let Some(at) = first_special(rest) {
         bytes.extend_from_slice(&rest[..at]);

@@ -45,10 +45,10 @@ pub use losses::{Loss, Losses, Misfit};
 pub use mapping::{FIELDS, Mapping};
 pub use published::outcome_in_json;
 pub use wanted::{Names, Wanted};
+pub use written::MAX_AHEAD;
 
 use fields::{Datum, Json};
 use losses::Lost;
-pub use written::MAX_AHEAD;
 use written::{Properties, Written};
 
 /// How records are encoded.

@@ -8,7 +8,7 @@ use apache_avro::reader::datum::GenericDatumReader;
 use apache_avro::types::Value;
 
 use super::avro;
-use super::fields::{escape, put_amount, put_whole};
+use super::fields::{put_amount, put_whole, quote};
 use crate::time::Timestamp;
 
 /// A record whose lengths lie makes room for no more than this.
@@ -86,12 +86,6 @@ fn write_entries<'a>(entries: impl Iterator<Item = (&'a String, &'a Value)>, jso
     }
     json.push(b'}');
     Ok(())
-}
-
-fn quote(text: &str, json: &mut Vec<u8>) {
-    json.push(b'"');
-    escape(text, json);
-    json.push(b'"');
 }
 
 /// A whole number in two's complement, the highest byte first.

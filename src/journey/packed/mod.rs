@@ -2,8 +2,8 @@
 //!
 //! First whose it is, how many touchpoints were applied, and the instant that others are counted from. Then sections, each
 //! with its number and length: where an anonymous id leads, traces of touchpoints that are kept no longer, the touchpoints that
-//! are kept, links, one section for each journey, contacts, and the parts of the window. A shard's own row has graves as well. Types, channels and currencies are words of the shard's dictionary ([`Words`]); a touchpoint that
-//! is kept is referred to by its number among the customer's touchpoints, so that its id stands once. Stages, kinds, rules and
+//! are kept, links, one section for each journey, contacts, and the parts of the window. A shard's own row has graves as well.
+//! Types, channels and currencies are words of the shard's dictionary ([`Words`]); a touchpoint that is kept is referred to by its number among the customer's touchpoints, so that its id stands once. Stages, kinds, rules and
 //! segments are indexes into the models that the state is written under, which the log names beside it.
 //!
 //! Packing is a function of the customer and the dictionary: the same customer gives the same bytes.

@@ -37,7 +37,7 @@ pub(super) fn between(old: &Model, new: &Model, after: &Structure) -> Vec<Change
         type Is = fn(&EpisodeRole) -> bool;
         let all: [(&str, Is); 5] = [
             ("opened", |role| role.opens),
-            ("progressed", |role| role.belongs),
+            ("progressed", |role| role.belongs && !role.opens),
             ("completed", |role| role.completes),
             ("emptied", |role| role.empties),
             ("cancelled", |role| role.cancels),
